@@ -1,0 +1,83 @@
+"""Section counts, frame ranges and index tables, against the numbers of upstream's demo scripts written out by hand."""
+from __future__ import annotations
+
+import pytest
+
+from framepack_transitions.samplers.plan import (
+    f1_indices, original_indices, original_paddings, pixel_frames, plan_sections, section_count, sections_for_latents)
+
+
+@pytest.mark.parametrize(("seconds", "window", "sections"), [
+    (5, 9, 4), (1, 9, 1), (0.1, 9, 1), (1.8, 9, 2), (3, 9, 2), (10, 9, 8), (60, 9, 50), (120, 9, 100), (1, 5, 2)])
+def test_section_count_follows_upstream(seconds, window, sections):
+    assert section_count(seconds, window) == sections
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_length_that_is_no_length_is_refused(seconds):
+    with pytest.raises(ValueError, match="above 0"):
+        section_count(seconds, 9)
+
+
+def test_latent_frames_round_up_to_whole_sections():
+    assert [sections_for_latents(n, 9) for n in (1, 9, 10, 18, 19)] == [1, 1, 2, 2, 3]
+
+
+def test_f1_indices_at_window_9():
+    indices = f1_indices(9)
+    assert indices.clean == (0, 19)
+    assert indices.clean_4x == tuple(range(1, 17))
+    assert indices.clean_2x == (17, 18)
+    assert indices.target == tuple(range(20, 29))
+
+
+def test_original_indices_at_window_9_without_padding():
+    indices = original_indices(9, 0)
+    assert indices.clean == (0, 10)
+    assert indices.target == tuple(range(1, 10))
+    assert indices.clean_2x == (11, 12)
+    assert indices.clean_4x == tuple(range(13, 29))
+
+
+def test_original_padding_leaves_blank_windows_after_the_start():
+    indices = original_indices(9, 3)
+    assert indices.target == tuple(range(28, 37))
+    assert indices.clean == (0, 37)
+
+
+@pytest.mark.parametrize(("count", "paddings"), [
+    (1, [0]), (2, [1, 0]), (3, [2, 1, 0]), (4, [3, 2, 1, 0]), (5, [3, 2, 2, 1, 0]), (8, [3, 2, 2, 2, 2, 2, 1, 0])])
+def test_long_original_videos_repeat_padding_two(count, paddings):
+    assert original_paddings(count) == paddings
+
+
+def test_f1_sections_cover_36_frames_each_after_the_start_image():
+    sections = plan_sections("f1", 4, 9)
+    assert [s.frames for s in sections] == [(1, 37), (37, 73), (73, 109), (109, 145)]
+    assert [s.latents for s in sections] == [(1, 10), (10, 19), (19, 28), (28, 37)]
+
+
+def test_original_sections_come_from_the_end():
+    sections = plan_sections("original", 3, 9)
+    assert [s.frames for s in sections] == [(73, 109), (37, 73), (1, 37)]
+    assert [s.padding for s in sections] == [2, 1, 0]
+    assert [s.index for s in sections] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("layout", ["f1", "original"])
+def test_without_a_start_image_the_video_begins_with_the_first_section(layout):
+    sections = sorted(plan_sections(layout, 2, 9, keeps_start=False), key=lambda s: s.latents)
+    assert [s.frames for s in sections] == [(0, 33), (33, 69)]
+
+
+def test_pixel_frames_of_latents():
+    assert pixel_frames((0, 1)) == (0, 1)
+    assert pixel_frames((1, 2)) == (1, 5)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (("f2", 1, 9), "layout is 'f2'"), (("f1", 0, 9), "at least one section"), (("f1", 1, 0), "window is 0"),
+    (("f1", 1, 34), "window is 34")])
+def test_impossible_plans_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        plan_sections(*arguments)
