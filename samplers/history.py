@@ -1,0 +1,116 @@
+"""What a section sees of the video so far, and how finished sections join it.
+
+Latents are in the model's scale, float32, [B, 16, T, H, W]. Source: as in plan.py.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .plan import HISTORY, HISTORY_1X, HISTORY_2X, HISTORY_4X, Section, SectionIndices
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """The packed past of one section: `clean` = start and last frame, 2x and 4x compressed history, image tokens.
+
+    A tier that is None is not packed at all. Lengths along time equal those of `indices`.
+    """
+
+    indices: SectionIndices
+    clean: Tensor | None
+    clean_2x: Tensor | None
+    clean_4x: Tensor | None
+    image_embeds: Tensor | None = None
+
+    def to(self, device: torch.device) -> Context:
+        """The same context with every tensor on `device`."""
+        moved = {name: value if value is None else value.to(device) for name, value in
+                 (("clean", self.clean), ("clean_2x", self.clean_2x), ("clean_4x", self.clean_4x),
+                  ("image_embeds", self.image_embeds))}
+        return Context(self.indices, **moved)
+
+
+class F1History:
+    """F1 generates forward: the newest frames are the last ones."""
+
+    def __init__(self, start: Tensor, *, keeps_start: bool = True) -> None:
+        """`start` [B, 16, 1, H, W]; zeros, with `keeps_start` False, when there is no image."""
+        self._start = start
+        self._latents = torch.cat([_empty(start), start], dim=2)
+        self._video_from = HISTORY if keeps_start else HISTORY + 1
+
+    def context(self, section: Section, image_embeds: Tensor | None = None) -> Context:
+        recent = self._latents[:, :, -HISTORY:]
+        clean_4x, clean_2x, last = recent.split([HISTORY_4X, HISTORY_2X, HISTORY_1X], dim=2)
+        clean = torch.cat([self._start, last], dim=2)
+        return Context(section.indices, clean, clean_2x, clean_4x, image_embeds)
+
+    def append(self, latents: Tensor) -> None:
+        self._latents = torch.cat([self._latents, latents.to(self._latents)], dim=2)
+
+    def video(self) -> Tensor:
+        """All real latents in the order of the video."""
+        return self._latents[:, :, self._video_from:]
+
+
+class OriginalHistory:
+    """The original layout generates backwards: its history is the future, newest (nearest) first."""
+
+    def __init__(self, start: Tensor, *, keeps_start: bool = True, end: Tensor | None = None) -> None:
+        """`end` [B, 16, 1, H, W] stands in for the frame after the window in the first generated section."""
+        self._start, self._end, self._keeps_start = start, end, keeps_start
+        self._latents = _empty(start)
+
+    def context(self, section: Section, image_embeds: Tensor | None = None) -> Context:
+        recent = self._latents[:, :, :HISTORY]
+        last, clean_2x, clean_4x = recent.split([HISTORY_1X, HISTORY_2X, HISTORY_4X], dim=2)
+        if section.index == 0 and self._end is not None:
+            last = self._end
+        clean = torch.cat([self._start, last], dim=2)
+        return Context(section.indices, clean, clean_2x, clean_4x, image_embeds)
+
+    def append(self, latents: Tensor) -> None:
+        self._latents = torch.cat([latents.to(self._latents), self._latents], dim=2)
+
+    def video(self) -> Tensor:
+        """All real latents in the order of the video, the start frame in front."""
+        real = self._latents[:, :, :-HISTORY]
+        return torch.cat([self._start, real], dim=2) if self._keeps_start else real
+
+
+History = F1History | OriginalHistory
+
+
+def make_history(layout: str, start: Tensor, *, keeps_start: bool = True, end: Tensor | None = None) -> History:
+    """An empty history for a layout. Raises ValueError for an end frame where the layout has no place for one."""
+    if layout == "original":
+        return OriginalHistory(start, keeps_start=keeps_start, end=end)
+    if end is not None:
+        raise ValueError("end_latent is connected, but layout f1 generates forward and has no slot for an end frame; "
+                         "choose layout original (with the original model), or disconnect end_latent.")
+    return F1History(start, keeps_start=keeps_start)
+
+
+def soft_append(first: Tensor, second: Tensor, overlap: int, dim: int = 0) -> Tensor:
+    """Join two clips; the last `overlap` frames of `first` cross-fade linearly into the first of `second`.
+
+    The weights run from 1 to 0 inclusive, as upstream's `soft_append_bcthw`. Raises ValueError when a clip is shorter
+    than the overlap.
+    """
+    if overlap <= 0:
+        return torch.cat([first, second], dim=dim)
+    if min(first.shape[dim], second.shape[dim]) < overlap:
+        raise ValueError(f"cannot blend {overlap} frames of clips with {first.shape[dim]} and {second.shape[dim]} frames.")
+    shape = [1] * first.ndim
+    shape[dim] = overlap
+    weight = torch.linspace(1, 0, overlap, dtype=first.dtype, device=first.device).view(shape)
+    kept, tail = first.split([first.shape[dim] - overlap, overlap], dim=dim)
+    head, rest = second.split([overlap, second.shape[dim] - overlap], dim=dim)
+    return torch.cat([kept, weight * tail + (1 - weight) * head, rest], dim=dim)
+
+
+def _empty(start: Tensor) -> Tensor:
+    return start.new_zeros(*start.shape[:2], HISTORY, *start.shape[3:])
