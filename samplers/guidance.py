@@ -1,0 +1,53 @@
+"""Guidance: how strongly the text pulls, and how the predictions of one step become one.
+
+FramePack is guidance-distilled: `distilled` enters the model as an embedding and costs nothing, real
+classifier-free guidance (`cfg`) costs a second evaluation and is off at 1.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Scales of one step. `rescale` in [0, 1] pulls the spread of the guided velocity back to the conditional one's."""
+
+    distilled: float = 10.0
+    cfg: float = 1.0
+    rescale: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("distilled_guidance", self.distilled), ("cfg", self.cfg), ("guidance_rescale", self.rescale)):
+            if not isfinite(value) or value < 0:
+                raise ValueError(f"{name} is {value}; give a finite value of at least 0.")
+        if self.rescale > 1:
+            raise ValueError(f"guidance_rescale is {self.rescale}; give a value between 0 (off) and 1.")
+
+    @property
+    def needs_negative(self) -> bool:
+        return self.cfg != 1.0
+
+
+def combine_cfg(positive: Tensor, negative: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance on predictions of any linear kind (x0 or velocity)."""
+    return negative + (positive - negative) * scale
+
+
+def rescale_guidance(guided: Tensor, positive: Tensor, x: Tensor, sigma: Tensor, amount: float) -> Tensor:
+    """Rescale the guided x0 so that its velocity's standard deviation moves towards that of the conditional one.
+
+    Lin et al. 2023 (arXiv 2305.08891), equations 15 and 16, applied to v = (x - x0) / sigma as FramePack does.
+    sigma [B].
+    """
+    if amount == 0:
+        return guided
+    sigma = sigma.view(-1, *[1] * (x.ndim - 1))
+    velocity, reference = (x - guided) / sigma, (x - positive) / sigma
+    axes = tuple(range(1, x.ndim))
+    spread = velocity.std(dim=axes, keepdim=True)
+    rescaled = velocity * (reference.std(dim=axes, keepdim=True) / torch.where(spread > 0, spread, torch.ones_like(spread)))
+    return x - sigma * (amount * rescaled + (1 - amount) * velocity)

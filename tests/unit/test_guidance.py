@@ -1,0 +1,39 @@
+"""Guidance arithmetic against the formulas written out, and its bounds."""
+from __future__ import annotations
+
+import pytest
+import torch
+
+from framepack_transitions.samplers.guidance import Guidance, combine_cfg, rescale_guidance
+
+
+def test_cfg_extrapolates_from_negative_to_positive():
+    assert combine_cfg(torch.tensor(2.0), torch.tensor(1.0), 3.0) == 4.0
+
+
+def test_cfg_of_one_gives_the_positive_prediction():
+    assert Guidance(cfg=1.0).needs_negative is False
+    assert Guidance(cfg=1.5).needs_negative is True
+
+
+def test_rescale_restores_the_conditional_velocity_spread():
+    torch.manual_seed(0)
+    x, positive, guided = (torch.randn(2, 3, 4, 5, 6) for _ in range(3))
+    sigma = torch.tensor([0.8, 0.8])
+    rescaled = rescale_guidance(guided, positive, x, sigma, 1.0)
+    spread = ((x - rescaled) / 0.8).std(dim=(1, 2, 3, 4))
+    assert torch.allclose(spread, ((x - positive) / 0.8).std(dim=(1, 2, 3, 4)), rtol=1e-4)
+    half = rescale_guidance(guided, positive, x, sigma, 0.5)
+    assert torch.allclose(half, (rescaled + guided) / 2, atol=1e-5)
+
+
+def test_rescale_of_zero_leaves_the_prediction_untouched():
+    guided = torch.randn(1, 2)
+    assert rescale_guidance(guided, guided * 2, guided * 3, torch.ones(1), 0.0) is guided
+
+
+@pytest.mark.parametrize(("values", "words"), [
+    ({"cfg": float("nan")}, "cfg is nan"), ({"distilled": -1.0}, "distilled_guidance is -1"), ({"rescale": 1.5}, "guidance_rescale is 1.5")])
+def test_bad_scales_are_refused(values, words):
+    with pytest.raises(ValueError, match=words):
+        Guidance(**values)
