@@ -5,8 +5,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-# Small tensors everywhere: more threads than this only wait for one another.
-export OMP_NUM_THREADS ?= 2
 export MPLBACKEND := Agg
 
 .PHONY: demo test clean
@@ -14,17 +12,20 @@ export MPLBACKEND := Agg
 demo: $(STAMP)
 	$(BIN)/python -m framepack_transitions demo --out demo_output
 
+# The tests' tensors are small: beyond a few threads they only wait for one another.
+test: export OMP_NUM_THREADS ?= 4
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "Python 3.10 or newer is needed, $(PYTHON) is older or missing. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	  echo "Python 3.10 or newer is needed, but $(PYTHON) is older or missing."; \
+	  echo "Name one that is: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# Torch and torchvision are installed by one command and from one place: they only work as a matching pair of builds,
-# and a pip configured with a folder of wheels may find one of the two there and fetch the other elsewhere. An unset
-# PIP_FIND_LINKS would leave such a configuration in force, an empty folder does not.
+# Torch and torchvision are installed by one command and from one place: they only work as a matching pair of
+# builds, and a pip configured with a folder of wheels may find one of the two there and fetch the other
+# elsewhere. An unset PIP_FIND_LINKS would leave such a configuration in force, an empty folder does not.
 $(STAMP): pyproject.toml setup.py | $(BIN)/python
 	@mkdir -p $(VENV)/no-wheels
 	@$(BIN)/python -c 'import torch, torchvision' 2>/dev/null || \

@@ -3,7 +3,7 @@
 from setuptools import find_packages, setup
 
 NAME = "framepack_transitions"
-PARTS = find_packages(include=[part + suffix for part in ("nodes", "samplers", "models", "metrics", "headless",
-                                                          "benchmarks") for suffix in ("", ".*")])
+FOLDERS = ("benchmarks", "headless", "metrics", "models", "nodes", "samplers")
+PARTS = find_packages(include=[pattern for folder in FOLDERS for pattern in (folder, f"{folder}.*")])
 
 setup(package_dir={NAME: "."}, packages=[NAME, *(f"{NAME}.{part}" for part in PARTS)])

@@ -1,9 +1,324 @@
-"""The rules of the repository that no single module can check for itself."""
+"""The rules of the repository that no single module can check: who imports whom, what may run, what a node
+must say about itself, and that translations, help pages and example workflows follow the nodes."""
 
 from __future__ import annotations
 
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 import framepack_transitions
 
+ROOT = Path(framepack_transitions.__file__).resolve().parent
+LANGUAGES = ("en", "ja")
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+NODES: dict[str, type] = framepack_transitions.NODE_CLASS_MAPPINGS
 
-def test_the_pack_names_its_web_folder() -> None:
-    assert framepack_transitions.WEB_DIRECTORY == "./web"
+# A folder, and the folders it may import from. What is not listed here holds no code of the package.
+MAY_IMPORT = {
+    "models": {"models"},
+    "metrics": {"metrics"},
+    "samplers": {"samplers", "models"},
+    "nodes": {"nodes", "samplers", "models", "metrics"},
+    "headless": {"headless", "nodes", "samplers", "models", "metrics", "benchmarks"},
+    "benchmarks": {"headless", "nodes", "samplers", "models", "metrics", "benchmarks"},
+    "__init__.py": {"nodes"},
+    "__main__.py": {"headless"},
+}
+HOST_MODULES = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths",
+                "latent_preview", "node_helpers", "nodes", "server"}
+# These touch the host at their top: they are themselves imported only inside functions, or by one another.
+HOST_FILES = {"models/host.py", "samplers/host.py"}
+NETWORK_MODULES = {"aiohttp", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib", "socket",
+                   "urllib.request", "urllib3", "websocket", "websockets"}
+NETWORK_FILES = {"headless/client.py"}
+UNSAFE_MODULES = {"cloudpickle", "ctypes", "dill", "joblib", "marshal", "pickle", "shelve"}
+UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load"}
+TALKATIVE = ("headless/", "benchmarks/")
+
+
+def _sources() -> list[str]:
+    files = [ROOT / name for name in MAY_IMPORT if name.endswith(".py")]
+    for folder in MAY_IMPORT:
+        files += sorted((ROOT / folder).rglob("*.py")) if (ROOT / folder).is_dir() else []
+    return [file.relative_to(ROOT).as_posix() for file in files if file.is_file()]
+
+
+SOURCES = _sources()
+
+
+def _tree(source: str) -> ast.Module:
+    return ast.parse((ROOT / source).read_text(encoding="utf-8"), filename=source)
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def _nodes(tree: ast.AST, *, at_import: bool) -> Iterator[ast.AST]:
+    """Every node below `tree`; with `at_import` only what runs when the module is imported."""
+    for child in ast.iter_child_nodes(tree):
+        if at_import and (isinstance(child, FUNCTIONS) or _is_type_checking(child)):
+            continue
+        yield child
+        yield from _nodes(child, at_import=at_import)
+
+
+def _imports(source: str, *, at_import: bool = False) -> list[tuple[int, str, int]]:
+    """(level, dotted name, line) of every import; a relative one has level 1 and its path from the root."""
+    found = []
+    package = list(Path(source).parent.parts)
+    for node in _nodes(_tree(source), at_import=at_import):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found += [(0, f"{node.module}.{alias.name}", node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - (node.level - 1)] + ([node.module] if node.module else [])
+            found += [(1, ".".join([*base, alias.name]), node.lineno) for alias in node.names]
+    return found
+
+
+def _matches(name: str, modules: set[str]) -> bool:
+    return any(name == module or name.startswith(module + ".") for module in modules)
+
+
+def _calls(source: str) -> Iterator[tuple[str, int]]:
+    for node in _nodes(_tree(source), at_import=False):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node.lineno
+
+
+# Code
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_folder_imports_only_from_those_below_it(source: str) -> None:
+    allowed = MAY_IMPORT[source.split("/")[0]]
+    wrong = [f"line {line}: {name}" for level, name, line in _imports(source)
+             if level and name.split(".")[0] not in allowed]
+    assert not wrong
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_inside_the_package_imports_are_relative(source: str) -> None:
+    wrong = [f"line {line}: {name}" for level, name, line in _imports(source)
+             if not level and name.split(".")[0] == "framepack_transitions"]
+    assert not wrong, "ComfyUI loads the pack under a name of its own"
+
+
+@pytest.mark.parametrize("source", [source for source in SOURCES if source not in HOST_FILES])
+def test_the_host_is_imported_only_when_it_is_used(source: str) -> None:
+    wrong = [f"line {line}: {name}" for level, name, line in _imports(source, at_import=True)
+             if (not level and _matches(name, HOST_MODULES))
+             or (level and _matches(name, {file[:-3].replace("/", ".") for file in HOST_FILES}))]
+    assert not wrong, "the pack must load without ComfyUI"
+
+
+@pytest.mark.parametrize("source", [source for source in SOURCES if source not in NETWORK_FILES])
+def test_the_network_is_reached_only_by_the_client(source: str) -> None:
+    wrong = [f"line {line}: {name}" for level, name, line in _imports(source)
+             if not level and _matches(name, NETWORK_MODULES)]
+    assert not wrong
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_nothing_can_run_foreign_code(source: str) -> None:
+    modules = UNSAFE_MODULES if source.startswith("benchmarks/") else UNSAFE_MODULES | {"subprocess"}
+    wrong = [f"line {line}: import {name}" for level, name, line in _imports(source)
+             if not level and _matches(name, modules)]
+    wrong += [f"line {line}: {name}()" for name, line in _calls(source) if name in UNSAFE_CALLS]
+    assert not wrong
+
+
+@pytest.mark.parametrize("source", [source for source in SOURCES if not source.startswith(TALKATIVE)])
+def test_only_the_command_line_prints(source: str) -> None:
+    wrong = [f"line {line}" for name, line in _calls(source) if name == "print"]
+    assert not wrong, "use logging.getLogger(__name__)"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_errors_are_neither_swallowed_whole_nor_asserted(source: str) -> None:
+    nodes = list(_nodes(_tree(source), at_import=False))
+    wrong = [f"line {node.lineno}: bare except" for node in nodes
+             if isinstance(node, ast.ExceptHandler) and node.type is None]
+    wrong += [f"line {node.lineno}: assert" for node in nodes if isinstance(node, ast.Assert)]
+    assert not wrong
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_annotations_are_lazy(source: str) -> None:
+    text = (ROOT / source).read_text(encoding="utf-8")
+    defines = re.search(r"^\s*(def|class) |^\w+: ", text, re.MULTILINE)
+    assert not defines or "from __future__ import annotations" in text
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    folders = {(ROOT / source).parent for source in SOURCES}
+    assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
+
+
+# Nodes
+
+
+def _inputs(node: type) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Name to (type, options) of the inputs that a user sees, in the order of the interface."""
+    declared = node.INPUT_TYPES()
+    merged = {**declared.get("required", {}), **declared.get("optional", {})}
+    return {name: (spec[0], spec[1] if len(spec) > 1 else {}) for name, spec in merged.items()}
+
+
+def _widgets(node: type) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """The inputs that are typed or chosen in the node itself."""
+    return {name: (kind, options) for name, (kind, options) in _inputs(node).items()
+            if (isinstance(kind, (list, tuple)) or kind in WIDGETS) and not options.get("forceInput")}
+
+
+def _locale(language: str) -> dict[str, Any]:
+    return json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_a_node_explains_itself(node_id: str) -> None:
+    node = NODES[node_id]
+    assert node_id.startswith("FramePack")
+    assert node_id in framepack_transitions.NODE_DISPLAY_NAME_MAPPINGS
+    assert node.CATEGORY.split("/")[0] == "FramePack"
+    assert node.DESCRIPTION.strip()
+    assert callable(getattr(node, node.FUNCTION))
+    assert len(node.RETURN_NAMES) == len(node.RETURN_TYPES) == len(node.OUTPUT_TOOLTIPS)
+    assert all(tooltip.strip() for tooltip in node.OUTPUT_TOOLTIPS)
+    assert not [name for name, (_, options) in _inputs(node).items() if not options.get("tooltip")]
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_a_node_has_help_pages_that_name_every_input(node_id: str) -> None:
+    pages = [ROOT / "web" / "docs" / f"{node_id}.md"]
+    pages += [ROOT / "web" / "docs" / node_id / f"{language}.md" for language in LANGUAGES[1:]]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not [name for name in _inputs(NODES[node_id]) if f"`{name}`" not in text], page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("node_id", NODES)
+def test_a_node_is_translated_input_by_input(node_id: str, language: str) -> None:
+    node, entry = NODES[node_id], _locale(language)[node_id]
+    assert entry["display_name"].strip() and entry["description"].strip()
+    assert set(entry["inputs"]) == set(_inputs(node))
+    assert all(texts.get("name") and texts.get("tooltip") for texts in entry["inputs"].values())
+    assert set(entry["outputs"]) == {str(index) for index in range(len(node.RETURN_TYPES))}
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_the_english_locale_says_what_the_node_says(node_id: str) -> None:
+    node, entry = NODES[node_id], _locale("en")[node_id]
+    said = {name: options["tooltip"] for name, (_, options) in _inputs(node).items()}
+    assert entry["display_name"] == framepack_transitions.NODE_DISPLAY_NAME_MAPPINGS[node_id]
+    assert entry["description"] == node.DESCRIPTION
+    assert {name: texts["tooltip"] for name, texts in entry["inputs"].items()} == said
+    assert [texts["tooltip"] for _, texts in sorted(entry["outputs"].items())] == list(node.OUTPUT_TOOLTIPS)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for child in value.values() if isinstance(value, dict) else ():
+        yield from _texts(child)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_locales_hold_only_existing_nodes_and_plain_messages(language: str) -> None:
+    locale = _locale(language)
+    assert set(locale) == set(NODES)
+    # The interface compiles these texts: { } @ | would mean placeholders, links and plurals.
+    assert not [text for text in _texts(locale) if re.search(r"[{}@|]", text)]
+
+
+# Example workflows
+
+
+def _workflows(pattern: str) -> list[str]:
+    return [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "example_workflows").glob(pattern))]
+
+
+def _value_problem(kind: Any, options: dict[str, Any], value: Any) -> str | None:
+    if isinstance(kind, (list, tuple)) or kind == "COMBO":
+        choices = options["options"] if kind == "COMBO" else kind
+        # A list of files holds what this machine has, which is not for an example to know.
+        is_file = isinstance(value, str) and value.endswith(".safetensors")
+        return None if is_file or value in choices else f"{value!r} is none of {list(choices)}"
+    wanted = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool}[kind]
+    if not isinstance(value, wanted) or (isinstance(value, bool) and kind != "BOOLEAN"):
+        return f"{value!r} is no {kind}"
+    if kind in ("INT", "FLOAT") and not options.get("min", value) <= value <= options.get("max", value):
+        return f"{value!r} is outside {options.get('min')}..{options.get('max')}"
+    return None
+
+
+@pytest.mark.parametrize("path", _workflows("api/*.json"))
+def test_an_api_workflow_gives_its_nodes_what_they_take(path: str) -> None:
+    graph = json.loads((ROOT / path).read_text(encoding="utf-8"))
+    for number, step in graph.items():
+        links = {name: value for name, value in step["inputs"].items() if isinstance(value, list)}
+        assert all(source in graph for source, _ in links.values()), f"node {number}: broken link"
+        if step["class_type"] not in NODES:
+            assert not step["class_type"].startswith("FramePack"), f"node {number}: no such node"
+            continue
+        node = NODES[step["class_type"]]
+        declared, required = _inputs(node), node.INPUT_TYPES().get("required", {})
+        assert not set(step["inputs"]) - set(declared), f"node {number}: unknown inputs"
+        assert not set(required) - set(step["inputs"]), f"node {number}: required inputs are missing"
+        problems = [_value_problem(*_widgets(node)[name], value) for name, value in step["inputs"].items()
+                    if name in _widgets(node) and name not in links]
+        assert not [problem for problem in problems if problem], f"node {number}"
+
+
+def _widget_slots(node: type) -> list[str | None]:
+    """What each entry of `widgets_values` belongs to; a seed is followed by a control of the interface, None."""
+    slots: list[str | None] = []
+    for name, (kind, options) in _widgets(node).items():
+        slots.append(name)
+        if options.get("control_after_generate") or (kind == "INT" and name in ("seed", "noise_seed")):
+            slots.append(None)
+    return slots
+
+
+@pytest.mark.parametrize("path", _workflows("*.json"))
+def test_an_interface_workflow_gives_its_nodes_what_they_take(path: str) -> None:
+    graph = json.loads((ROOT / path).read_text(encoding="utf-8"))
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    for link, source, slot, target, target_slot, kind in graph["links"]:
+        assert link in nodes[source]["outputs"][slot]["links"], f"link {link} is unknown to its source"
+        assert nodes[target]["inputs"][target_slot]["link"] == link, f"link {link} is unknown to its target"
+        assert nodes[source]["outputs"][slot]["type"] == kind, f"link {link} changes its type"
+    for entry in graph["nodes"]:
+        if entry["type"] not in NODES:
+            assert not entry["type"].startswith("FramePack"), f"node {entry['id']}: no such node"
+            continue
+        node = NODES[entry["type"]]
+        declared, linked = _inputs(node), {slot["name"]: slot for slot in entry.get("inputs", [])}
+        assert not set(linked) - set(declared), f"node {entry['id']}: unknown inputs"
+        needed = set(node.INPUT_TYPES().get("required", {})) - set(_widgets(node))
+        assert all(linked.get(name, {}).get("link") is not None for name in needed), f"node {entry['id']}"
+        slots, values = _widget_slots(node), entry.get("widgets_values", [])
+        assert len(slots) == len(values), f"node {entry['id']}: widgets are {slots}, values are {values}"
+        problems = [_value_problem(*declared[name], value) for name, value in zip(slots, values) if name]
+        assert not [problem for problem in problems if problem], f"node {entry['id']}"
+        assert [output["type"] for output in entry["outputs"]] == list(node.RETURN_TYPES)
+
+
+# Texts
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ja.md"])
+def test_links_in_the_readme_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert not [target for target in targets if target and not (ROOT / target).exists()]
