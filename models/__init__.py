@@ -1,0 +1,1 @@
+"""The FramePack transformer in plain torch, its checkpoints, and the models built around it."""

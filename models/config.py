@@ -1,0 +1,187 @@
+"""What a FramePack transformer looks like: the fields of diffusers' configuration."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from math import prod
+from typing import Any
+
+METADATA_KEY = "framepack_config"
+
+# (rope axes in frames, rows, columns) by head dimension, where a published model settles them.
+KNOWN_ROPE_AXES = {128: (16, 56, 56)}
+
+
+@dataclass(frozen=True)
+class FramePackConfig:
+    """Shape of a FramePack transformer; the defaults are the published 13B model.
+
+    Raises ValueError for a shape that the network cannot have. Names: diffusers'
+    HunyuanVideoFramepackTransformer3DModel.
+    """
+
+    in_channels: int = 16
+    out_channels: int = 16
+    num_attention_heads: int = 24
+    attention_head_dim: int = 128
+    num_layers: int = 20
+    num_single_layers: int = 40
+    num_refiner_layers: int = 2
+    mlp_ratio: float = 4.0
+    patch_size: int = 2
+    patch_size_t: int = 1
+    qk_norm: str = "rms_norm"
+    guidance_embeds: bool = True
+    text_embed_dim: int = 4096
+    pooled_projection_dim: int = 768
+    rope_theta: float = 256.0
+    rope_axes_dim: tuple[int, ...] = (16, 56, 56)
+    image_condition_type: str | None = None
+    has_image_proj: bool = True
+    image_proj_dim: int = 1152
+    has_clean_x_embedder: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rope_axes_dim", tuple(self.rope_axes_dim))
+        if len(self.rope_axes_dim) != 3 or any(axis % 2 for axis in self.rope_axes_dim):
+            raise ValueError(f"rope_axes_dim must be three even numbers, got {self.rope_axes_dim}")
+        if sum(self.rope_axes_dim) != self.attention_head_dim:
+            raise ValueError(
+                f"rope_axes_dim {self.rope_axes_dim} sums to {sum(self.rope_axes_dim)}, "
+                f"but attention_head_dim is {self.attention_head_dim}; they must be equal"
+            )
+        if (self.patch_size_t, self.patch_size) != (1, 2):
+            raise ValueError(f"FramePack's patch is 1x2x2, got {self.patch_size_t}x{self.patch_size}x{self.patch_size}")
+        if self.qk_norm != "rms_norm":
+            raise ValueError(f"FramePack's qk_norm is 'rms_norm', got {self.qk_norm!r}")
+        if self.image_condition_type is not None:
+            raise ValueError(f"FramePack has no image_condition_type, got {self.image_condition_type!r}")
+
+    @property
+    def inner_dim(self) -> int:
+        return self.num_attention_heads * self.attention_head_dim
+
+    @property
+    def mlp_dim(self) -> int:
+        return int(self.inner_dim * self.mlp_ratio)
+
+    def to_json(self) -> str:
+        """The fields as a JSON object, for a safetensors header."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_fields(cls, values: Mapping[str, Any]) -> FramePackConfig:
+        """A config from a mapping of fields; names that begin with "_" (diffusers' own) are skipped."""
+        given = {name: value for name, value in values.items() if not name.startswith("_")}
+        unknown = sorted(set(given) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown FramePack config fields: {', '.join(unknown)}")
+        return cls(**given)
+
+    @classmethod
+    def from_state_dict(
+        cls, state_dict: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+    ) -> FramePackConfig:
+        """The config of a state dict, given as tensors or as shapes, under diffusers' key names.
+
+        `metadata["framepack_config"]` (JSON of the fields) has precedence. Blocks that it promises and the state
+        dict lacks are left to the loader, which names their keys; any other disagreement raises ValueError.
+        """
+        shapes = {key: tuple(getattr(value, "shape", value)) for key, value in state_dict.items()}
+        found = infer_fields(shapes)
+        text = (metadata or {}).get(METADATA_KEY)
+        if text is None:
+            return cls(**found, rope_axes_dim=known_rope_axes(found))
+        config = cls.from_fields(parse_fields(text))
+        check_agreement(config, found)
+        return config
+
+
+def infer_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The config fields that the shapes of a state dict tell; a field whose keys are all missing is left out."""
+    inner = first_size(shapes, 0, "x_embedder.proj.weight", "context_embedder.proj_in.weight", "proj_out.weight")
+    head = first_size(shapes, 0, *(key for key in shapes if key.endswith((".norm_q.weight", ".norm_k.weight"))))
+    mlp = first_size(shapes, 0, *(key for key in shapes if key.endswith((".ff.net.0.proj.weight", ".proj_mlp.weight"))))
+    found = {
+        "in_channels": first_size(shapes, 1, "x_embedder.proj.weight", "clean_x_embedder.proj.weight"),
+        "attention_head_dim": head,
+        "num_attention_heads": inner // head if inner and head else None,
+        "num_layers": count_blocks(shapes, "transformer_blocks"),
+        "num_single_layers": count_blocks(shapes, "single_transformer_blocks"),
+        "num_refiner_layers": count_blocks(shapes, "context_embedder.token_refiner.refiner_blocks"),
+        "mlp_ratio": mlp / inner if mlp and inner else None,
+        "guidance_embeds": any(key.startswith("time_text_embed.guidance_embedder.") for key in shapes),
+        "text_embed_dim": first_size(
+            shapes, 1,
+            "context_embedder.proj_in.weight",
+            "context_embedder.time_text_embed.text_embedder.linear_1.weight",
+        ),
+        "pooled_projection_dim": first_size(shapes, 1, "time_text_embed.text_embedder.linear_1.weight"),
+        "has_image_proj": any(key.startswith("image_projection.") for key in shapes),
+        "image_proj_dim": first_size(shapes, 1, "image_projection.up.weight"),
+        "has_clean_x_embedder": any(key.startswith("clean_x_embedder.") for key in shapes),
+    }  # fmt: skip
+    found.update(infer_output(shapes, found["in_channels"]))
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def infer_output(shapes: Mapping[str, tuple[int, ...]], in_channels: int | None) -> dict[str, int | None]:
+    """The patch, from the kernel of the input, and with it the channels of the output."""
+    kernel = shapes.get("x_embedder.proj.weight", ())[2:]
+    rows = first_size(shapes, 0, "proj_out.weight", "proj_out.bias")
+    if len(kernel) != 3:
+        return {"out_channels": in_channels}
+    channels = rows // prod(kernel) if rows else in_channels
+    return {"patch_size_t": kernel[0], "patch_size": kernel[1], "out_channels": channels}
+
+
+def first_size(shapes: Mapping[str, tuple[int, ...]], axis: int, *keys: str) -> int | None:
+    """The size along `axis` of the first of `keys` that exists and has such an axis."""
+    return next((shapes[key][axis] for key in keys if len(shapes.get(key, ())) > axis), None)
+
+
+def count_blocks(keys: Iterable[str], stack: str) -> int:
+    """One more than the largest block index under `stack`."""
+    pattern = re.compile(rf"{re.escape(stack)}\.(\d+)\.")
+    return max((int(match[1]) + 1 for match in map(pattern.match, keys) if match), default=0)
+
+
+def known_rope_axes(found: Mapping[str, Any]) -> tuple[int, ...]:
+    """The rope axes of a published head dimension; raises ValueError for any other."""
+    head = found.get("attention_head_dim", FramePackConfig.attention_head_dim)
+    if head not in KNOWN_ROPE_AXES:
+        raise ValueError(
+            f"the rope axes of head dimension {head} are not known (known: {sorted(KNOWN_ROPE_AXES)}); "
+            f"save the config as {METADATA_KEY!r} in the file's metadata"
+        )
+    return KNOWN_ROPE_AXES[head]
+
+
+def parse_fields(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{METADATA_KEY} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{METADATA_KEY} must be a JSON object, got {type(values).__name__}")
+    return values
+
+
+def check_agreement(config: FramePackConfig, found: Mapping[str, Any]) -> None:
+    """Raises ValueError naming every field in which the stated config and the shapes disagree."""
+    stated = asdict(config)
+    counts = {"num_layers", "num_single_layers", "num_refiner_layers"}
+    promised = {"has_image_proj", "has_clean_x_embedder", "guidance_embeds"}
+    differing = {
+        name: value
+        for name, value in found.items()
+        if (stated[name] < value if name in counts | promised else stated[name] != value)
+    }
+    if not config.has_image_proj:
+        differing.pop("image_proj_dim", None)
+    if differing:
+        lines = ", ".join(f"{name} {stated[name]} (weights: {value})" for name, value in differing.items())
+        raise ValueError(f"{METADATA_KEY} does not fit the weights: {lines}")

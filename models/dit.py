@@ -1,0 +1,275 @@
+"""The FramePack transformer (FramePack: arXiv 2504.12626; HunyuanVideo: arXiv 2412.03603) in plain torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from . import operations as ops
+from .attention import AttentionFunction, Segments, sdpa_attention
+from .blocks import DoubleBlock, Modulation, SingleBlock, modulate
+from .config import FramePackConfig
+from .embedders import ContextEmbedder, ImageProjection, PatchEmbedder, TextEmbedder, TimeTextEmbedder
+from .operations import Layers
+from .packing import Tier, check_tier, concatenate_places, embed, embed_places
+from .rope import identity_rope
+
+
+class FramePackDiT(nn.Module):
+    """Predicts the flow of a noisy window from the text, the start image and a packed past.
+
+    Parameters are named as in diffusers' HunyuanVideoFramepackTransformer3DModel. Weights are stored as `dtype` and
+    computed with in the dtype of x; the last projection is float32 throughout. `operations` makes the layers (see
+    operations.py), `attention` is called by every block (see attention.py).
+    """
+
+    def __init__(
+        self,
+        config: FramePackConfig,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        operations: Any = ops.default,
+        attention: AttentionFunction = sdpa_attention,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.dtype = dtype or torch.get_default_dtype()
+        self.attention = attention
+
+        layers = Layers(operations, self.dtype, device)
+        dim, heads, hidden = config.inner_dim, config.num_attention_heads, config.mlp_dim
+
+        # embedders
+        self.x_embedder = PatchEmbedder(config.in_channels, dim, layers)
+        self.clean_x_embedder = (
+            ContextEmbedder(config.in_channels, dim, layers) if config.has_clean_x_embedder else None
+        )
+        self.context_embedder = TextEmbedder(config.text_embed_dim, dim, heads, config.num_refiner_layers, layers)
+        self.image_projection = ImageProjection(config.image_proj_dim, dim, layers) if config.has_image_proj else None
+        self.time_text_embed = TimeTextEmbedder(dim, config.pooled_projection_dim, config.guidance_embeds, layers)
+
+        # blocks
+        self.transformer_blocks = nn.ModuleList(
+            DoubleBlock(dim, heads, hidden, index, layers) for index in range(config.num_layers)
+        )
+        self.single_transformer_blocks = nn.ModuleList(
+            SingleBlock(dim, heads, hidden, index, layers) for index in range(config.num_single_layers)
+        )
+
+        # output
+        patch = config.patch_size_t * config.patch_size**2
+        self.norm_out = Modulation(dim, 2, layers)
+        self.proj_out = Layers(operations, torch.float32, device).linear(dim, patch * config.out_channels)
+
+    def forward(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        attention_mask: Tensor | None = None,
+        y: Tensor | None = None,
+        guidance: Tensor | None = None,
+        image_embeds: Tensor | None = None,
+        latent_indices: Tensor | None = None,
+        clean_latents: Tensor | None = None,
+        clean_latent_indices: Tensor | None = None,
+        clean_latents_2x: Tensor | None = None,
+        clean_latent_2x_indices: Tensor | None = None,
+        clean_latents_4x: Tensor | None = None,
+        clean_latent_4x_indices: Tensor | None = None,
+        transformer_options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """The flow [B, C, T, H, W] in float32 of a noisy window x [B, C, T, H, W].
+
+        timestep [B] is sigma * 1000, guidance [B] the distilled scale * 1000; context [B, L, text_dim] with
+        attention_mask [B, L] (None: every token is real), y [B, pooled_dim], image_embeds [B, N, image_dim].
+        Indices are int64, [frames] or [B, frames]; without latent_indices the window counts from 0. The first of
+        clean_latents is the start frame. Any tier and the image may be None. Other keywords are ignored: hosts add
+        arguments. Raises ValueError, from shapes alone, for inputs that do not fit the config or each other.
+        """
+        transformer_options = transformer_options or {}
+        if latent_indices is None and x.ndim == 5:
+            latent_indices = torch.arange(x.shape[2], device=x.device)
+        tiers = [
+            Tier("clean_latents_4x", 4, clean_latents_4x, clean_latent_4x_indices),
+            Tier("clean_latents_2x", 2, clean_latents_2x, clean_latent_2x_indices),
+            Tier("clean_latents", 1, clean_latents, clean_latent_indices),
+            Tier("x", 1, x, latent_indices),
+        ]
+        tiers = [tier for tier in tiers if tier.latents is not None and tier.latents.numel() > 0]
+        self.check_window(x, tiers)
+        self.check_conditions(x.shape[0], timestep, context, attention_mask, y, guidance, image_embeds)
+        if transformer_options.get("framepack_upstream_rounding"):
+            timestep, guidance = round_to_bfloat16(timestep), round_to_bfloat16(guidance)
+
+        # tokens
+        img, pe, lengths = self.pack(x, tiers)
+        txt, mask, counts = self.condition(x.dtype, timestep, context, attention_mask, image_embeds)
+        vec = self.time_text_embed(timestep, y.to(x.dtype), guidance)
+        segments = Segments.of({**lengths, **counts})
+        pe = torch.cat((pe, identity_rope(txt.shape[1], like=pe)), dim=1)
+        mask = key_mask(mask, segments)
+
+        # blocks, and back to latents
+        img = self.run_blocks(img, txt, vec, pe, mask, segments, transformer_options)
+        return self.unpack(img, vec, x)
+
+    def check_window(self, x: Tensor, tiers: list[Tier]) -> None:
+        """Raises ValueError where x or a tier of the past cannot be embedded."""
+        if x.ndim != 5 or x.shape[1] != self.config.in_channels or x.numel() == 0:
+            raise ValueError(f"x must be [B, {self.config.in_channels}, T, H, W], got {list(x.shape)}")
+        if self.clean_x_embedder is None and len(tiers) > 1:
+            raise ValueError(f"{tiers[0].argument} was given, but this model has no clean_x_embedder")
+        for tier in tiers:
+            check_tier(tier, x)
+
+    def check_conditions(
+        self,
+        batch: int,
+        timestep: Tensor,
+        context: Tensor,
+        attention_mask: Tensor | None,
+        y: Tensor | None,
+        guidance: Tensor | None,
+        image_embeds: Tensor | None,
+    ) -> None:
+        """Raises ValueError where a condition is missing or does not fit the config or the batch."""
+        if y is None:
+            raise ValueError(f"y is missing: pooled text [{batch}, {self.config.pooled_projection_dim}] is required")
+        if guidance is None and self.config.guidance_embeds:
+            raise ValueError(f"guidance is missing: this model needs the distilled scale * 1000 as [{batch}]")
+        if image_embeds is not None and self.image_projection is None:
+            raise ValueError(f"image_embeds {list(image_embeds.shape)} were given, but this model has no image_projection")
+
+        length = context.shape[1] if context.ndim == 3 else 0
+        check_shape("timestep", timestep, batch)
+        check_shape("context", context, batch, max(length, 1), self.config.text_embed_dim)
+        check_shape("attention_mask", attention_mask, batch, length)
+        check_shape("y", y, batch, self.config.pooled_projection_dim)
+        check_shape("guidance", guidance, batch)
+        if image_embeds is not None:
+            tokens = image_embeds.shape[1] if image_embeds.ndim == 3 else 0
+            check_shape("image_embeds", image_embeds, batch, tokens, self.config.image_proj_dim)
+
+    def pack(self, x: Tensor, tiers: list[Tier]) -> tuple[Tensor, Tensor, dict[str, int]]:
+        """Tokens [B, L, D] of past and window, their rotations [1 or B, L, D / 2, 2] and the segments' lengths."""
+        height, width = (-(-size // self.config.patch_size) for size in x.shape[3:])
+        tokens = [embed(tier, self.projection(tier), x.dtype) for tier in tiers]
+        places = [
+            embed_places(tier, height, width, self.config.rope_axes_dim, self.config.rope_theta, x.device)
+            for tier in tiers
+        ]
+        count = {tier.argument: part.shape[1] for tier, part in zip(tiers, tokens)}
+        start = height * width if "clean_latents" in count else 0
+        lengths = {
+            "4x": count.get("clean_latents_4x", 0),
+            "2x": count.get("clean_latents_2x", 0),
+            "start": start,
+            "last": count.get("clean_latents", 0) - start,
+            "noisy": count["x"],
+        }
+        return torch.cat(tokens, dim=1), concatenate_places(places), lengths
+
+    def projection(self, tier: Tier) -> nn.Module:
+        """The convolution that embeds a tier."""
+        if tier.argument == "x":
+            return self.x_embedder
+        return getattr(self.clean_x_embedder, "proj" if tier.ratio == 1 else f"proj_{tier.ratio}x")
+
+    def condition(
+        self,
+        dtype: torch.dtype,
+        timestep: Tensor,
+        context: Tensor,
+        attention_mask: Tensor | None,
+        image_embeds: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None, dict[str, int]]:
+        """Image tokens followed by text tokens [B, L, D], the mask of the text [B, L] and the segments' lengths."""
+        mask = None if attention_mask is None else attention_mask.to(context.device) != 0
+        txt = self.context_embedder(context.to(dtype), timestep, mask)
+        if image_embeds is None:
+            return txt, mask, {"text": txt.shape[1]}
+        image = self.image_projection(image_embeds.to(dtype))
+        return torch.cat((image, txt), dim=1), mask, {"image": image.shape[1], "text": txt.shape[1]}
+
+    def run_blocks(
+        self,
+        img: Tensor,
+        txt: Tensor,
+        vec: Tensor,
+        pe: Tensor,
+        mask: Tensor | None,
+        segments: Segments,
+        transformer_options: Mapping[str, Any],
+    ) -> Tensor:
+        """All blocks over the joint sequence -> tokens of the noisy window [B, L_noisy, D]."""
+        replace = transformer_options.get("patches_replace", {}).get("dit", {})
+        joint = {"segments": segments, "attention": self.attention}
+
+        def double(args: Mapping[str, Any]) -> dict[str, Tensor]:
+            img, txt = block(
+                args["img"], args["txt"], args["vec"], args["pe"],
+                mask=args["attention_mask"], transformer_options=args["transformer_options"], **joint,
+            )  # fmt: skip
+            return {"img": img, "txt": txt}
+
+        def single(args: Mapping[str, Any]) -> dict[str, Tensor]:
+            img = block(
+                args["img"], args["vec"], args["pe"],
+                mask=args["attention_mask"], transformer_options=args["transformer_options"], rows=rows, **joint,
+            )  # fmt: skip
+            return {"img": img}
+
+        shared = {"vec": vec, "pe": pe, "attention_mask": mask, "transformer_options": transformer_options}
+        for index, block in enumerate(self.transformer_blocks):
+            out = replaceable(replace.get(("double_block", index)), double, {"img": img, "txt": txt, **shared})
+            img, txt = out["img"], out["txt"]
+
+        # Only the window's tokens leave the last block; a patch may count on seeing all of them.
+        img, rows, noisy = torch.cat((img, txt), dim=1), None, segments.slice("noisy")
+        for index, block in enumerate(self.single_transformer_blocks):
+            patch = replace.get(("single_block", index))
+            rows = noisy if index == len(self.single_transformer_blocks) - 1 and patch is None else None
+            img = replaceable(patch, single, {"img": img, **shared})["img"]
+        return img if rows is not None else img[:, noisy]
+
+    def unpack(self, img: Tensor, vec: Tensor, x: Tensor) -> Tensor:
+        """Tokens of the window [B, L, D] to latents of the size of x, float32; what padding added is cropped."""
+        height, width = (-(-size // self.config.patch_size) for size in x.shape[3:])
+        scale, shift = self.norm_out(vec)
+        img = self.proj_out(modulate(self.norm_out.norm(img), scale, shift).float())
+        latents = rearrange(
+            img, "b (t h w) (c ph pw) -> b c t (h ph) (w pw)", h=height, w=width, ph=self.config.patch_size,
+            pw=self.config.patch_size,
+        )  # fmt: skip
+        return latents[..., : x.shape[3], : x.shape[4]]
+
+
+def replaceable(patch: Any, original: Any, args: dict[str, Any]) -> dict[str, Tensor]:
+    """Runs a block, or the host's replacement of it, which may call the original."""
+    return original(args) if patch is None else patch(args, {"original_block": original})
+
+
+def key_mask(text_mask: Tensor | None, segments: Segments) -> Tensor | None:
+    """Which keys of the joint sequence may be attended: the text's mask [B, L] -> [B, 1, 1, L_joint]."""
+    if text_mask is None:
+        return None
+    others = text_mask.new_ones(text_mask.shape[0], segments.length - text_mask.shape[1])
+    return rearrange(torch.cat((others, text_mask), dim=1), "b k -> b 1 1 k")
+
+
+def check_shape(name: str, value: Tensor | None, *shape: int) -> None:
+    """Raises ValueError where a tensor that is given has another shape."""
+    if value is not None and tuple(value.shape) != shape:
+        raise ValueError(f"{name} must be {list(shape)}, got {list(value.shape)}")
+
+
+def round_to_bfloat16(t: Tensor | None) -> Tensor | None:
+    """Upstream feeds times and scales as bfloat16: 10000 becomes 9984."""
+    return None if t is None else t.to(torch.bfloat16)

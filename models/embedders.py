@@ -1,0 +1,169 @@
+"""How latents, times, text and image features become tokens and vectors; attribute names are diffusers' key names."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .blocks import FeedForward, split_heads
+from .operations import Layers
+
+SINUSOID_CHANNELS = 256
+
+
+def sinusoid(t: Tensor) -> Tensor:
+    """Sinusoidal embedding of times, cosines first: [B] -> [B, 256], float32."""
+    half = SINUSOID_CHANNELS // 2
+    steps = torch.arange(half, dtype=torch.float32, device=t.device)
+    angles = t.float()[:, None] * torch.exp(-math.log(10000) * steps / half)
+    return torch.cat((angles.cos(), angles.sin()), dim=-1)
+
+
+class VectorEmbedder(nn.Module):
+    """Two linear layers around a SiLU."""
+
+    def __init__(self, inputs: int, outputs: int, layers: Layers) -> None:
+        super().__init__()
+        self.linear_1 = layers.linear(inputs, outputs)
+        self.linear_2 = layers.linear(outputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+class TimeTextEmbedder(nn.Module):
+    """Time, pooled text and, where the model is guidance-distilled, the guidance scale: one vector [B, D]."""
+
+    def __init__(self, dim: int, pooled_dim: int, guidance: bool, layers: Layers) -> None:
+        super().__init__()
+        self.timestep_embedder = VectorEmbedder(SINUSOID_CHANNELS, dim, layers)
+        self.guidance_embedder = VectorEmbedder(SINUSOID_CHANNELS, dim, layers) if guidance else None
+        self.text_embedder = VectorEmbedder(pooled_dim, dim, layers)
+
+    def forward(self, timestep: Tensor, pooled: Tensor, guidance: Tensor | None = None) -> Tensor:
+        vec = self.timestep_embedder(sinusoid(timestep).to(pooled.dtype))
+        if self.guidance_embedder is not None:
+            vec = vec + self.guidance_embedder(sinusoid(guidance).to(pooled.dtype))
+        return vec + self.text_embedder(pooled)
+
+
+class PlainAttention(nn.Module):
+    """Self-attention of the text tokens."""
+
+    def __init__(self, dim: int, heads: int, layers: Layers) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = layers.linear(dim, dim)
+        self.to_k = layers.linear(dim, dim)
+        self.to_v = layers.linear(dim, dim)
+        self.to_out = nn.Sequential(layers.linear(dim, dim))
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        q, k, v = (split_heads(project(x), self.heads) for project in (self.to_q, self.to_k, self.to_v))
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.to_out(rearrange(x, "b h l d -> b l (h d)"))
+
+
+class Gates(nn.Module):
+    """The two gates [B, 1, D] of a refiner block."""
+
+    def __init__(self, dim: int, layers: Layers) -> None:
+        super().__init__()
+        self.linear = layers.linear(dim, 2 * dim)
+
+    def forward(self, vec: Tensor) -> tuple[Tensor, ...]:
+        return self.linear(F.silu(vec))[:, None].chunk(2, dim=-1)
+
+
+class RefinerBlock(nn.Module):
+    def __init__(self, dim: int, heads: int, layers: Layers) -> None:
+        super().__init__()
+        self.norm1 = layers.layer_norm(dim, affine=True)
+        self.attn = PlainAttention(dim, heads, layers)
+        self.norm2 = layers.layer_norm(dim, affine=True)
+        self.ff = FeedForward(dim, 4 * dim, F.silu, layers)
+        self.norm_out = Gates(dim, layers)
+
+    def forward(self, x: Tensor, vec: Tensor, mask: Tensor | None) -> Tensor:
+        gate, ff_gate = self.norm_out(vec)
+        x = x + gate * self.attn(self.norm1(x), mask)
+        return x + ff_gate * self.ff(self.norm2(x))
+
+
+class Refiner(nn.Module):
+    def __init__(self, dim: int, heads: int, depth: int, layers: Layers) -> None:
+        super().__init__()
+        self.refiner_blocks = nn.ModuleList(RefinerBlock(dim, heads, layers) for _ in range(depth))
+
+    def forward(self, x: Tensor, vec: Tensor, mask: Tensor | None) -> Tensor:
+        for block in self.refiner_blocks:
+            x = block(x, vec, mask)
+        return x
+
+
+class TextEmbedder(nn.Module):
+    """Text features [B, L, text_dim] to tokens [B, L, D], refined under a mask [B, L] (True = a real token)."""
+
+    def __init__(self, text_dim: int, dim: int, heads: int, depth: int, layers: Layers) -> None:
+        super().__init__()
+        self.time_text_embed = TimeTextEmbedder(dim, text_dim, False, layers)
+        self.proj_in = layers.linear(text_dim, dim)
+        self.token_refiner = Refiner(dim, heads, depth, layers)
+
+    def forward(self, text: Tensor, timestep: Tensor, mask: Tensor | None) -> Tensor:
+        vec = self.time_text_embed(timestep, masked_mean(text, mask))
+        return self.token_refiner(self.proj_in(text), vec, refiner_mask(mask))
+
+
+def masked_mean(text: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of the real tokens: [B, L, D] -> [B, D]; zeros where a row has none."""
+    if mask is None:
+        return text.mean(dim=1)
+    weight = mask[..., None].float()
+    return ((text * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)).to(text.dtype)
+
+
+def refiner_mask(mask: Tensor | None) -> Tensor | None:
+    """Real tokens see each other and all see the first, so that no row is empty: [B, L] -> [B, 1, L, L]."""
+    if mask is None:
+        return None
+    pairs = rearrange(mask, "b q -> b 1 q 1") & rearrange(mask, "b k -> b 1 1 k")
+    first = torch.arange(mask.shape[1], device=mask.device) == 0
+    return pairs | first
+
+
+class PatchEmbedder(nn.Module):
+    """Latents of the window [B, C, T, H, W] to a grid of tokens [B, D, T, H / 2, W / 2]."""
+
+    def __init__(self, channels: int, dim: int, layers: Layers) -> None:
+        super().__init__()
+        self.proj = layers.patches(channels, dim, (1, 2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x)
+
+
+class ContextEmbedder(nn.Module):
+    """Patches of the past: the finer the memory, the smaller the kernel."""
+
+    def __init__(self, channels: int, dim: int, layers: Layers) -> None:
+        super().__init__()
+        self.proj = layers.patches(channels, dim, (1, 2, 2))
+        self.proj_2x = layers.patches(channels, dim, (2, 4, 4))
+        self.proj_4x = layers.patches(channels, dim, (4, 8, 8))
+
+
+class ImageProjection(nn.Module):
+    """Image features [B, N, image_dim] to tokens [B, N, D]."""
+
+    def __init__(self, image_dim: int, dim: int, layers: Layers) -> None:
+        super().__init__()
+        self.up = layers.linear(image_dim, 3 * dim)
+        self.down = layers.linear(3 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.silu(self.up(x)))

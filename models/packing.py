@@ -1,0 +1,87 @@
+"""FramePack's context: past latents in tiers of falling detail, packed before the noisy window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .rope import rope_map
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Latents [B, C, T, H, W] with the frame index of each, [T] or [B, T]; `ratio` 4, 2 or 1 is how coarse."""
+
+    argument: str
+    ratio: int
+    latents: Tensor
+    indices: Tensor | None
+
+    @property
+    def indices_argument(self) -> str:
+        return "latent_indices" if self.argument == "x" else self.argument.replace("latents", "latent") + "_indices"
+
+    @property
+    def kernel(self) -> tuple[int, int, int]:
+        return self.ratio, 2 * self.ratio, 2 * self.ratio
+
+
+def check_tier(tier: Tier, x: Tensor) -> None:
+    """Raises ValueError where a tier does not fit the window x [B, C, T, H, W] or its indices do not fit it."""
+    shape, window = tuple(tier.latents.shape), tuple(x.shape)
+    if len(shape) != 5 or (shape[0], shape[1], *shape[3:]) != (window[0], window[1], *window[3:]):
+        b, c, _, h, w = window
+        raise ValueError(f"{tier.argument} must be [{b}, {c}, T, {h}, {w}] like x {list(window)}, got {list(shape)}")
+    if tier.indices is None:
+        raise ValueError(f"{tier.argument} has {shape[2]} frames, but {tier.indices_argument} is missing")
+    allowed = ([shape[2]], [1, shape[2]], [shape[0], shape[2]])
+    if list(tier.indices.shape) not in allowed:
+        raise ValueError(
+            f"{tier.indices_argument} must be [{shape[2]}] or [{shape[0]}, {shape[2]}], one index per frame of {tier.argument}; "
+            f"got {list(tier.indices.shape)}"
+        )
+    if tier.indices.dtype in (torch.float16, torch.bfloat16):
+        raise ValueError(
+            f"{tier.indices_argument} came as {tier.indices.dtype}, which cannot count frames exactly; pass int64"
+        )
+
+
+def pad_to_multiple(x: Tensor, multiples: tuple[int, int, int]) -> Tensor:
+    """Repeats the last frame, row and column until each size is a multiple: [..., T, H, W] -> [..., T', H', W']."""
+    frames, rows, columns = (-size % multiple for size, multiple in zip(x.shape[-3:], multiples))
+    if not (frames or rows or columns):
+        return x
+    return F.pad(x, (0, columns, 0, rows, 0, frames), mode="replicate")
+
+
+def embed(tier: Tier, project: nn.Module, dtype: torch.dtype) -> Tensor:
+    """Tokens of a tier: [B, C, T, H, W] -> [B, L, D]."""
+    grid = project(pad_to_multiple(tier.latents.to(dtype), tier.kernel))
+    return rearrange(grid, "b d t h w -> b (t h w) d")
+
+
+def embed_places(
+    tier: Tier, height: int, width: int, axes_dim: tuple[int, ...], theta: float, device: torch.device
+) -> Tensor:
+    """Rotations of a tier's tokens, [1 or B, L, D / 2, 2]: a coarse token takes the average of what it covers."""
+    grid = rope_map(torch.atleast_2d(tier.indices), height, width, axes_dim, theta, device)
+    if tier.ratio > 1:
+        grid = average(grid, tier.ratio)
+    return rearrange(grid, "b t h w d c -> b (t h w) d c")
+
+
+def average(grid: Tensor, ratio: int) -> Tensor:
+    """Mean over cubes of `ratio` frames, rows and columns: [B, T, H, W, D, 2] -> [B, T', H', W', D, 2]."""
+    maps = pad_to_multiple(rearrange(grid, "b t h w d c -> b (d c) t h w"), (ratio, ratio, ratio))
+    return rearrange(F.avg_pool3d(maps, ratio), "b (d c) t h w -> b t h w d c", c=2)
+
+
+def concatenate_places(places: Sequence[Tensor]) -> Tensor:
+    """Joins rotations along the tokens; one row stands for the whole batch until a tier's rows differ."""
+    batch = max(pe.shape[0] for pe in places)
+    return torch.cat([pe.expand(batch, -1, -1, -1) for pe in places], dim=1)

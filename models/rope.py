@@ -1,0 +1,47 @@
+"""Rotary position embedding over frames, rows and columns, always in float32."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+
+def axis_angles(positions: Tensor, dim: int, theta: float) -> Tensor:
+    """Rotation angles of positions along one axis: [...] -> [..., dim / 2], float32."""
+    exponents = torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim
+    return positions.to(torch.float32)[..., None] * (1.0 / theta**exponents)
+
+
+def rope_map(
+    indices: Tensor, height: int, width: int, axes_dim: tuple[int, ...], theta: float, device: torch.device
+) -> Tensor:
+    """Cosines and sines of a grid of tokens: frame indices [B, T] -> [B, T, H, W, D / 2, 2], float32."""
+    frames = axis_angles(indices.to(device), axes_dim[0], theta)
+    rows = axis_angles(torch.arange(height, device=device), axes_dim[1], theta)
+    columns = axis_angles(torch.arange(width, device=device), axes_dim[2], theta)
+
+    batch, length = indices.shape
+    angles = torch.cat(
+        (
+            repeat(frames, "b t d -> b t h w d", h=height, w=width),
+            repeat(rows, "h d -> b t h w d", b=batch, t=length, w=width),
+            repeat(columns, "w d -> b t h w d", b=batch, t=length, h=height),
+        ),
+        dim=-1,
+    )
+    return torch.stack((angles.cos(), angles.sin()), dim=-1)
+
+
+def identity_rope(length: int, like: Tensor) -> Tensor:
+    """The rotation by nothing, for tokens without a place: [B, length, D / 2, 2] beside like [B, L, D / 2, 2]."""
+    shape = (like.shape[0], length, like.shape[2])
+    return torch.stack((like.new_ones(shape), like.new_zeros(shape)), dim=-1)
+
+
+def apply_rope(x: Tensor, pe: Tensor) -> Tensor:
+    """Rotates neighbouring pairs of channels: x [B, H, L, D] by pe [B or 1, L, D / 2, 2], in float32."""
+    real, imaginary = rearrange(x.float(), "b h l (d c) -> c b h l d", c=2).unbind(0)
+    cos, sin = rearrange(pe, "b l d c -> c b 1 l d").unbind(0)
+    rotated = torch.stack((real * cos - imaginary * sin, imaginary * cos + real * sin), dim=-1)
+    return rearrange(rotated, "b h l d c -> b h l (d c)").to(x.dtype)
