@@ -1,0 +1,25 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+def _helper(name: str) -> ModuleType:
+    """The helper module tests/<name>.py: the importlib import mode leaves tests/ off sys.path."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def upstream() -> ModuleType:
+    """Upstream's recorded numbers and their rules: load("dit/all_tiers"), fill(module), names("dit")."""
+    return _helper("upstream_fixtures")
