@@ -1,0 +1,1 @@
+"""The embedded demonstration model: a miniature FramePack that runs on a CPU."""
