@@ -1,0 +1,115 @@
+"""Check what comes in from other nodes and bring it into the form that the sampler uses.
+
+Everything here raises ValueError with one sentence: what came, what was expected, what to do.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models.config import FramePackConfig
+
+
+@dataclass(frozen=True, eq=False)
+class TextConditioning:
+    """One prompt: token states [B, L, text_dim], pooled [B, pooled_dim], mask [B, L] or None when all tokens count.
+
+    `options` keeps what other nodes attached to the CONDITIONING (hooks, ranges); the host's driver passes it on.
+    """
+
+    states: Tensor
+    pooled: Tensor
+    mask: Tensor | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def text_conditioning(conditioning: Any, name: str, config: FramePackConfig, batch: int) -> TextConditioning:
+    """Read a ComfyUI CONDITIONING; crop the text to its real length and repeat it to the batch."""
+    if not conditioning:
+        raise ValueError(f"{name} is empty; connect a CLIPTextEncode node.")
+    if len(conditioning) > 1:
+        raise ValueError(f"{name} holds {len(conditioning)} combined conditionings, FramePack reads one; "
+                         "encode one prompt, or put several on a timeline.")
+    states, options = conditioning[0][0], dict(conditioning[0][1])
+    pooled, mask = options.pop("pooled_output", None), options.pop("attention_mask", None)
+    if pooled is None:
+        raise ValueError(f"{name} has no pooled_output; encode it with DualCLIPLoader (type hunyuan_video), "
+                         "which gives the CLIP-L pooled vector that FramePack needs.")
+    _expect_width(states, config.text_embed_dim, f"{name} text", "DualCLIPLoader with type hunyuan_video")
+    _expect_width(pooled, config.pooled_projection_dim, f"{name} pooled_output", "DualCLIPLoader with type hunyuan_video")
+    expect_finite(states, name)
+    expect_finite(pooled, f"{name} pooled_output")
+    if mask is not None:
+        states, mask = _crop(states, mask.reshape(mask.shape[0], -1).bool())
+    return TextConditioning(_repeat(states, batch, name), _repeat(pooled, batch, name),
+                            None if mask is None else _repeat(mask, batch, name), options)
+
+
+def vision_tokens(output: Any, name: str, config: FramePackConfig, batch: int) -> Tensor | None:
+    """Image tokens [B, N, image_proj_dim] of a CLIP_VISION_OUTPUT, None where nothing is connected."""
+    if output is None:
+        return None
+    if not config.has_image_proj:
+        raise ValueError(f"{name} is connected, but this model was built without image tokens; disconnect it.")
+    tokens = getattr(output, "last_hidden_state", None)
+    if tokens is None:
+        raise ValueError(f"{name} is a {type(output).__name__} without last_hidden_state; connect CLIPVisionEncode.")
+    _expect_width(tokens, config.image_proj_dim, name, "CLIPVisionLoader with sigclip_vision_patch14_384")
+    expect_finite(tokens, name)
+    return _repeat(tokens, batch, name)
+
+
+def latent_samples(latent: Any, name: str, channels: int, like: Tensor | None = None) -> Tensor:
+    """Samples [B, channels, T, H, W] in float32 of a LATENT; [B, channels, H, W] counts as one frame.
+
+    `like` gives the batch and size that the samples must have (a batch of 1 is repeated).
+    """
+    samples = latent["samples"].to(torch.float32)
+    if samples.ndim == 4:
+        samples = samples.unsqueeze(2)
+    if samples.ndim != 5 or samples.shape[1] != channels or 0 in samples.shape:
+        raise ValueError(f"{name} has shape {tuple(samples.shape)}, expected [batch, {channels}, frames, height/8, "
+                         "width/8]; encode the image with the VAE that belongs to this model.")
+    expect_finite(samples, name)
+    if like is None:
+        return samples
+    if samples.shape[-2:] != like.shape[-2:]:
+        raise ValueError(f"{name} is {_pixels(samples)} pixels but start_latent is {_pixels(like)}; "
+                         "resize both images to the same size.")
+    return _repeat(samples, like.shape[0], name)
+
+
+def expect_finite(tensor: Tensor, name: str) -> None:
+    """Raise when a tensor holds NaN or infinity: one bad value would spoil the whole video."""
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"{name} holds NaN or infinite values; check the node that made it (a VAE in float16 "
+                         "overflows on some images: run it in bfloat16 or float32).")
+
+
+def _expect_width(tensor: Tensor, width: int, name: str, remedy: str) -> None:
+    if tensor.shape[-1] != width:
+        raise ValueError(f"{name} is {tensor.shape[-1]} wide, this model expects {width}; use {remedy}.")
+
+
+def _crop(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Drop columns that are padding in every row, and the mask with them where no padding is left."""
+    columns = mask.any(dim=0)
+    if not columns.any():
+        return states[:, :1], None
+    mask = mask[:, columns]
+    return states[:, columns], (None if mask.all() else mask)
+
+
+def _repeat(tensor: Tensor, batch: int, name: str) -> Tensor:
+    if tensor.shape[0] == batch:
+        return tensor
+    if tensor.shape[0] != 1:
+        raise ValueError(f"{name} has a batch of {tensor.shape[0]}, start_latent one of {batch}; give 1 or {batch}.")
+    return tensor.expand(batch, *tensor.shape[1:])
+
+
+def _pixels(samples: Tensor) -> str:
+    return f"{8 * samples.shape[-1]}x{8 * samples.shape[-2]}"
