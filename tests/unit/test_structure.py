@@ -192,7 +192,8 @@ def test_a_node_explains_itself(node_id: str) -> None:
     assert node.CATEGORY.split("/")[0] == "FramePack"
     assert node.DESCRIPTION.strip()
     assert callable(getattr(node, node.FUNCTION))
-    assert len(node.RETURN_NAMES) == len(node.RETURN_TYPES) == len(node.OUTPUT_TOOLTIPS)
+    names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
+    assert len(names) == len(node.RETURN_TYPES) == len(node.OUTPUT_TOOLTIPS)
     assert all(tooltip.strip() for tooltip in node.OUTPUT_TOOLTIPS)
     assert not [name for name, (_, options) in _inputs(node).items() if not options.get("tooltip")]
 
