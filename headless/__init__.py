@@ -1,0 +1,1 @@
+"""Running workflows without ComfyUI, or on a running ComfyUI: the command line and what it is made of."""

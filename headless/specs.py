@@ -1,0 +1,102 @@
+"""What is known about a node class: its inputs in widget order and its outputs.
+
+The same description is read from a class in this process and from the `/object_info` of a running ComfyUI, so that
+conversion and validation need not know which of the two will run the workflow.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
+SEED_NAMES = frozenset({"seed", "noise_seed"})
+UPLOAD_OPTIONS = ("image_upload", "video_upload", "audio_upload", "animated_image_upload")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a node class; `type` is COMBO where `choices` lists the allowed values."""
+
+    name: str
+    type: str
+    required: bool
+    options: Mapping[str, Any] = field(default_factory=dict)
+    choices: tuple[Any, ...] | None = None
+
+    @classmethod
+    def from_declaration(cls, name: str, declaration: Any, required: bool) -> InputSpec:
+        """Reads one entry of INPUT_TYPES: (type,), (type, options), (choices,) or ("COMBO", {"options": choices})."""
+        kind, *rest = declaration if isinstance(declaration, list | tuple) else (declaration,)
+        options = rest[0] if rest and isinstance(rest[0], Mapping) else {}
+        choices = kind if isinstance(kind, list | tuple) else options.get("options") if kind == "COMBO" else None
+        if choices is not None:
+            return cls(name, "COMBO", required, options, tuple(choices))
+        return cls(name, str(kind), required, options)
+
+    @property
+    def is_widget(self) -> bool:
+        """Whether the editor shows a widget, whose value a UI-format file keeps by position."""
+        return self.type in WIDGET_TYPES and not self.options.get("forceInput")
+
+    @property
+    def takes_value(self) -> bool:
+        """Whether a constant may stand here instead of a link."""
+        return self.type in WIDGET_TYPES or self.type == "*"
+
+    @property
+    def has_control(self) -> bool:
+        """Whether the editor adds a "control after generate" widget, whose value follows in UI-format files."""
+        declared = self.options.get("control_after_generate")
+        return self.is_widget and bool(self.name in SEED_NAMES if declared is None else declared)
+
+    @property
+    def upload(self) -> bool:
+        """Whether the value names a file of the input folder, with an upload button beside it in the editor."""
+        return any(self.options.get(option) for option in UPLOAD_OPTIONS)
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """Inputs (required ones first, in declared order) and output types of one node class."""
+
+    class_type: str
+    inputs: Mapping[str, InputSpec]
+    outputs: tuple[Any, ...] = ()
+    is_output: bool = False
+
+    @classmethod
+    def from_class(cls, class_type: str, node_class: type) -> NodeSpec:
+        """Reads INPUT_TYPES, RETURN_TYPES and OUTPUT_NODE of a class in this process."""
+        return cls._read(class_type, node_class.INPUT_TYPES(), node_class.RETURN_TYPES,
+                         getattr(node_class, "OUTPUT_NODE", False))
+
+    @classmethod
+    def from_server(cls, class_type: str, info: Mapping[str, Any]) -> NodeSpec:
+        """Reads one entry of ComfyUI's `/object_info`."""
+        return cls._read(class_type, info.get("input", {}), info.get("output") or (), info.get("output_node", False))
+
+    @classmethod
+    def _read(cls, class_type: str, declared: Mapping[str, Any], outputs: Iterable[Any], is_output: bool) -> NodeSpec:
+        inputs = {
+            name: InputSpec.from_declaration(name, declaration, category == "required")
+            for category in ("required", "optional")
+            for name, declaration in (declared.get(category) or {}).items()
+        }
+        return cls(class_type, inputs, tuple(outputs), bool(is_output))
+
+
+def specs_of(node_classes: Mapping[str, type], wanted: Iterable[str]) -> dict[str, NodeSpec]:
+    """Specs of those `wanted` class types that exist in `node_classes`."""
+    return {name: NodeSpec.from_class(name, node_classes[name]) for name in set(wanted) if name in node_classes}
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """A clause that names what is closest to `name`, or all that exists when nothing is close."""
+    names = sorted(str(item) for item in known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(close)}"
+    return f"there is {', '.join(names)}" if names else "there is none"
