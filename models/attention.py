@@ -1,7 +1,7 @@
 """The one place where the joint sequence attends, and what it is told about that sequence.
 
-Every block calls one injected function, so that a host can bring its own kernel and a gate can weigh the parts
-of the context against each other.
+Every block calls one injected function, so that a host can bring its own kernel and a gate can weigh the
+parts of the context against each other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SEGMENT_NAMES = ("4x", "2x", "start", "last", "noisy", "image", "text")
 
 @dataclass(frozen=True)
 class Segments:
-    """Where each part of the joint sequence lies: one token count per name of SEGMENT_NAMES, 0 where absent."""
+    """Where each part of the joint sequence lies: a token count per name of SEGMENT_NAMES, 0 where absent."""
 
     lengths: tuple[int, ...]
 
@@ -51,8 +51,8 @@ class Segments:
 class AttentionFunction(Protocol):
     """attention(q, k, v, ...) over the joint sequence -> [B, Lq, H * D].
 
-    q [B, H, Lq, D], k and v [B, H, Lk, D]; mask [B, 1, 1, Lk] bool (True = may be attended) or None; rows = the
-    token range that the queries are, None for all; block = ("double" | "single", index).
+    q [B, H, Lq, D], k and v [B, H, Lk, D]; mask [B, 1, 1, Lk] bool (True = may be attended) or None;
+    rows = the token range that the queries are, None for all; block = ("double" | "single", index).
     """
 
     def __call__(

@@ -14,6 +14,8 @@ from .attention import AttentionFunction, Segments
 from .operations import Layers
 from .rope import apply_rope
 
+Activation = Callable[[Tensor], Tensor]
+
 
 def gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
@@ -43,7 +45,7 @@ class Modulation(nn.Module):
 class Projection(nn.Module):
     """A linear layer and its activation."""
 
-    def __init__(self, inputs: int, outputs: int, activation: Callable[[Tensor], Tensor], layers: Layers) -> None:
+    def __init__(self, inputs: int, outputs: int, activation: Activation, layers: Layers) -> None:
         super().__init__()
         self.proj = layers.linear(inputs, outputs)
         self.activation = activation
@@ -53,7 +55,7 @@ class Projection(nn.Module):
 
 
 class FeedForward(nn.Module):
-    def __init__(self, dim: int, hidden: int, activation: Callable[[Tensor], Tensor], layers: Layers) -> None:
+    def __init__(self, dim: int, hidden: int, activation: Activation, layers: Layers) -> None:
         super().__init__()
         # Keys are net.0.proj and net.2: the reference has a dropout between them.
         self.net = nn.Sequential(
@@ -139,24 +141,24 @@ class DoubleBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """img [B, L_img, D], txt [B, L_txt, D], vec [B, D], pe [B, L, D_head / 2, 2] -> img, txt."""
         shift, scale, gate, ff_shift, ff_scale, ff_gate = self.norm1(vec)
-        txt_shift, txt_scale, txt_gate, txt_ff_shift, txt_ff_scale, txt_ff_gate = self.norm1_context(vec)
+        t_shift, t_scale, t_gate, t_ff_shift, t_ff_scale, t_ff_gate = self.norm1_context(vec)
 
         # attention over the joint sequence
         q, k, v = self.attn.joint(
             modulate(self.norm1.norm(img), scale, shift),
-            modulate(self.norm1_context.norm(txt), txt_scale, txt_shift),
+            modulate(self.norm1_context.norm(txt), t_scale, t_shift),
         )
         joint = attention(
-            apply_rope(q, pe), apply_rope(k, pe), v,
-            mask=mask, segments=segments, rows=None, block=self.place, transformer_options=transformer_options,
+            apply_rope(q, pe), apply_rope(k, pe), v, mask=mask, segments=segments, rows=None,
+            block=self.place, transformer_options=transformer_options,
         )  # fmt: skip
         img_attended, txt_attended = joint.split((img.shape[1], txt.shape[1]), dim=1)
         img = img + gate * self.attn.to_out(img_attended)
-        txt = txt + txt_gate * self.attn.to_add_out(txt_attended)
+        txt = txt + t_gate * self.attn.to_add_out(txt_attended)
 
         # feed-forward, each stream alone
         img = img + ff_gate * self.ff(modulate(self.norm2(img), ff_scale, ff_shift))
-        txt = txt + txt_ff_gate * self.ff_context(modulate(self.norm2_context(txt), txt_ff_scale, txt_ff_shift))
+        txt = txt + t_ff_gate * self.ff_context(modulate(self.norm2_context(txt), t_ff_scale, t_ff_shift))
         return img, txt
 
 
@@ -183,7 +185,7 @@ class SingleBlock(nn.Module):
         transformer_options: Mapping[str, Any],
         rows: slice | None = None,
     ) -> Tensor:
-        """x [B, L, D] -> [B, L, D], or only the given rows of it: keys come from all tokens, queries from those."""
+        """x [B, L, D] -> [B, L, D], or only the given rows of it: all tokens give keys, those ask."""
         shift, scale, gate = self.norm(vec)
         tokens = modulate(self.norm.norm(x), scale, shift)
         k, v = apply_rope(self.attn.key(tokens), pe), self.attn.value(tokens)
@@ -191,8 +193,8 @@ class SingleBlock(nn.Module):
         if rows is not None:
             x, tokens, pe = x[:, rows], tokens[:, rows], pe[:, rows]
         attended = attention(
-            apply_rope(self.attn.query(tokens), pe), k, v,
-            mask=mask, segments=segments, rows=rows, block=self.place, transformer_options=transformer_options,
+            apply_rope(self.attn.query(tokens), pe), k, v, mask=mask, segments=segments, rows=rows,
+            block=self.place, transformer_options=transformer_options,
         )  # fmt: skip
         mlp = gelu_tanh(self.proj_mlp(tokens))
         return x + gate * self.proj_out(torch.cat((attended, mlp), dim=2))

@@ -54,7 +54,7 @@ class FramePackConfig:
                 f"but attention_head_dim is {self.attention_head_dim}; they must be equal"
             )
         if (self.patch_size_t, self.patch_size) != (1, 2):
-            raise ValueError(f"FramePack's patch is 1x2x2, got {self.patch_size_t}x{self.patch_size}x{self.patch_size}")
+            raise ValueError(f"FramePack's patch is 1x2x2, got {self.patch_size_t}, {self.patch_size}")
         if self.qk_norm != "rms_norm":
             raise ValueError(f"FramePack's qk_norm is 'rms_norm', got {self.qk_norm!r}")
         if self.image_condition_type is not None:
@@ -66,7 +66,8 @@ class FramePackConfig:
 
     @property
     def mlp_dim(self) -> int:
-        return int(self.inner_dim * self.mlp_ratio)
+        # Rounded first: a ratio that was read off a weight may fall a hair short of a whole number.
+        return int(round(self.inner_dim * self.mlp_ratio, 6))
 
     def to_json(self) -> str:
         """The fields as a JSON object, for a safetensors header."""
@@ -82,29 +83,34 @@ class FramePackConfig:
         return cls(**given)
 
     @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> FramePackConfig | None:
+        """The config that a file's metadata states under "framepack_config", as JSON; None where it does not."""
+        text = metadata.get(METADATA_KEY)
+        return None if text is None else cls.from_fields(parse_fields(text))
+
+    @classmethod
     def from_state_dict(
         cls, state_dict: Mapping[str, Any], metadata: Mapping[str, str] | None = None
     ) -> FramePackConfig:
         """The config of a state dict, given as tensors or as shapes, under diffusers' key names.
 
-        `metadata["framepack_config"]` (JSON of the fields) has precedence. Blocks that it promises and the state
-        dict lacks are left to the loader, which names their keys; any other disagreement raises ValueError.
+        What the metadata states (see from_metadata) has precedence; raises ValueError where the shapes disagree
+        with it, or where they leave the config open.
         """
         shapes = {key: tuple(getattr(value, "shape", value)) for key, value in state_dict.items()}
         found = infer_fields(shapes)
-        text = (metadata or {}).get(METADATA_KEY)
-        if text is None:
+        config = cls.from_metadata(metadata or {})
+        if config is None:
             return cls(**found, rope_axes_dim=known_rope_axes(found))
-        config = cls.from_fields(parse_fields(text))
         check_agreement(config, found)
         return config
 
 
 def infer_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The config fields that the shapes of a state dict tell; a field whose keys are all missing is left out."""
-    inner = first_size(shapes, 0, "x_embedder.proj.weight", "context_embedder.proj_in.weight", "proj_out.weight")
-    head = first_size(shapes, 0, *(key for key in shapes if key.endswith((".norm_q.weight", ".norm_k.weight"))))
-    mlp = first_size(shapes, 0, *(key for key in shapes if key.endswith((".ff.net.0.proj.weight", ".proj_mlp.weight"))))
+    """The config fields that the shapes of a state dict tell, without those whose keys are all missing."""
+    inner = first_size(shapes, 0, "x_embedder.proj.weight", "context_embedder.proj_in.weight")
+    head = first_size(shapes, 0, *ending(shapes, ".norm_q.weight", ".norm_k.weight"))
+    mlp = first_size(shapes, 0, *ending(shapes, ".ff_context.net.0.proj.weight", ".proj_mlp.weight"))
     found = {
         "in_channels": first_size(shapes, 1, "x_embedder.proj.weight", "clean_x_embedder.proj.weight"),
         "attention_head_dim": head,
@@ -113,16 +119,16 @@ def infer_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "num_single_layers": count_blocks(shapes, "single_transformer_blocks"),
         "num_refiner_layers": count_blocks(shapes, "context_embedder.token_refiner.refiner_blocks"),
         "mlp_ratio": mlp / inner if mlp and inner else None,
-        "guidance_embeds": any(key.startswith("time_text_embed.guidance_embedder.") for key in shapes),
+        "guidance_embeds": holds(shapes, "time_text_embed.guidance_embedder."),
         "text_embed_dim": first_size(
             shapes, 1,
             "context_embedder.proj_in.weight",
             "context_embedder.time_text_embed.text_embedder.linear_1.weight",
         ),
         "pooled_projection_dim": first_size(shapes, 1, "time_text_embed.text_embedder.linear_1.weight"),
-        "has_image_proj": any(key.startswith("image_projection.") for key in shapes),
+        "has_image_proj": holds(shapes, "image_projection."),
         "image_proj_dim": first_size(shapes, 1, "image_projection.up.weight"),
-        "has_clean_x_embedder": any(key.startswith("clean_x_embedder.") for key in shapes),
+        "has_clean_x_embedder": holds(shapes, "clean_x_embedder."),
     }  # fmt: skip
     found.update(infer_output(shapes, found["in_channels"]))
     return {name: value for name, value in found.items() if value is not None}
@@ -141,6 +147,15 @@ def infer_output(shapes: Mapping[str, tuple[int, ...]], in_channels: int | None)
 def first_size(shapes: Mapping[str, tuple[int, ...]], axis: int, *keys: str) -> int | None:
     """The size along `axis` of the first of `keys` that exists and has such an axis."""
     return next((shapes[key][axis] for key in keys if len(shapes.get(key, ())) > axis), None)
+
+
+def holds(keys: Iterable[str], prefix: str) -> bool | None:
+    """True or None: what every published model has counts as missing, not as another model."""
+    return any(key.startswith(prefix) for key in keys) or None
+
+
+def ending(keys: Iterable[str], *suffixes: str) -> list[str]:
+    return [key for key in keys if key.endswith(suffixes)]
 
 
 def count_blocks(keys: Iterable[str], stack: str) -> int:
@@ -172,16 +187,7 @@ def parse_fields(text: str) -> dict[str, Any]:
 
 def check_agreement(config: FramePackConfig, found: Mapping[str, Any]) -> None:
     """Raises ValueError naming every field in which the stated config and the shapes disagree."""
-    stated = asdict(config)
-    counts = {"num_layers", "num_single_layers", "num_refiner_layers"}
-    promised = {"has_image_proj", "has_clean_x_embedder", "guidance_embeds"}
-    differing = {
-        name: value
-        for name, value in found.items()
-        if (stated[name] < value if name in counts | promised else stated[name] != value)
-    }
-    if not config.has_image_proj:
-        differing.pop("image_proj_dim", None)
+    stated = {**asdict(config), "mlp_ratio": config.mlp_dim / config.inner_dim}
+    differing = [f"{name} {stated[name]} (weights: {value})" for name, value in found.items() if stated[name] != value]
     if differing:
-        lines = ", ".join(f"{name} {stated[name]} (weights: {value})" for name, value in differing.items())
-        raise ValueError(f"{METADATA_KEY} does not fit the weights: {lines}")
+        raise ValueError(f"{METADATA_KEY} does not fit the weights: {', '.join(differing)}")

@@ -22,9 +22,9 @@ from .rope import identity_rope
 class FramePackDiT(nn.Module):
     """Predicts the flow of a noisy window from the text, the start image and a packed past.
 
-    Parameters are named as in diffusers' HunyuanVideoFramepackTransformer3DModel. Weights are stored as `dtype` and
-    computed with in the dtype of x; the last projection is float32 throughout. `operations` makes the layers (see
-    operations.py), `attention` is called by every block (see attention.py).
+    Parameters are named as in diffusers' HunyuanVideoFramepackTransformer3DModel. Weights are stored as
+    `dtype` and computed with in the dtype of x; the last projection is float32 throughout. `operations` makes
+    the layers (see operations.py), `attention` is called by every block (see attention.py).
     """
 
     def __init__(
@@ -49,9 +49,15 @@ class FramePackDiT(nn.Module):
         self.clean_x_embedder = (
             ContextEmbedder(config.in_channels, dim, layers) if config.has_clean_x_embedder else None
         )
-        self.context_embedder = TextEmbedder(config.text_embed_dim, dim, heads, config.num_refiner_layers, layers)
-        self.image_projection = ImageProjection(config.image_proj_dim, dim, layers) if config.has_image_proj else None
-        self.time_text_embed = TimeTextEmbedder(dim, config.pooled_projection_dim, config.guidance_embeds, layers)
+        self.context_embedder = TextEmbedder(
+            config.text_embed_dim, dim, heads, config.num_refiner_layers, layers
+        )
+        self.image_projection = (
+            ImageProjection(config.image_proj_dim, dim, layers) if config.has_image_proj else None
+        )
+        self.time_text_embed = TimeTextEmbedder(
+            dim, config.pooled_projection_dim, config.guidance_embeds, layers
+        )
 
         # blocks
         self.transformer_blocks = nn.ModuleList(
@@ -89,9 +95,9 @@ class FramePackDiT(nn.Module):
 
         timestep [B] is sigma * 1000, guidance [B] the distilled scale * 1000; context [B, L, text_dim] with
         attention_mask [B, L] (None: every token is real), y [B, pooled_dim], image_embeds [B, N, image_dim].
-        Indices are int64, [frames] or [B, frames]; without latent_indices the window counts from 0. The first of
-        clean_latents is the start frame. Any tier and the image may be None. Other keywords are ignored: hosts add
-        arguments. Raises ValueError, from shapes alone, for inputs that do not fit the config or each other.
+        Indices are int64, [frames] or [B, frames]; without latent_indices the window counts from 0. The first
+        of clean_latents is the start frame. Any tier and the image may be None. Other keywords are ignored:
+        hosts add arguments. Raises ValueError, from shapes alone, for inputs that do not fit.
         """
         transformer_options = transformer_options or {}
         if latent_indices is None and x.ndim == 5:
@@ -141,11 +147,11 @@ class FramePackDiT(nn.Module):
     ) -> None:
         """Raises ValueError where a condition is missing or does not fit the config or the batch."""
         if y is None:
-            raise ValueError(f"y is missing: pooled text [{batch}, {self.config.pooled_projection_dim}] is required")
+            raise ValueError(f"y is missing: pass pooled text [{batch}, {self.config.pooled_projection_dim}]")
         if guidance is None and self.config.guidance_embeds:
-            raise ValueError(f"guidance is missing: this model needs the distilled scale * 1000 as [{batch}]")
+            raise ValueError(f"guidance is missing: pass the distilled scale * 1000 as [{batch}]")
         if image_embeds is not None and self.image_projection is None:
-            raise ValueError(f"image_embeds {list(image_embeds.shape)} were given, but this model has no image_projection")
+            raise ValueError("image_embeds were given, but this model has no image_projection; pass None")
 
         length = context.shape[1] if context.ndim == 3 else 0
         check_shape("timestep", timestep, batch)
@@ -158,7 +164,7 @@ class FramePackDiT(nn.Module):
             check_shape("image_embeds", image_embeds, batch, tokens, self.config.image_proj_dim)
 
     def pack(self, x: Tensor, tiers: list[Tier]) -> tuple[Tensor, Tensor, dict[str, int]]:
-        """Tokens [B, L, D] of past and window, their rotations [1 or B, L, D / 2, 2] and the segments' lengths."""
+        """Tokens [B, L, D] of past and window, rotations [1 or B, L, D / 2, 2] and the segments' lengths."""
         height, width = (-(-size // self.config.patch_size) for size in x.shape[3:])
         tokens = [embed(tier, self.projection(tier), x.dtype) for tier in tiers]
         places = [
@@ -190,7 +196,7 @@ class FramePackDiT(nn.Module):
         attention_mask: Tensor | None,
         image_embeds: Tensor | None,
     ) -> tuple[Tensor, Tensor | None, dict[str, int]]:
-        """Image tokens followed by text tokens [B, L, D], the mask of the text [B, L] and the segments' lengths."""
+        """Image tokens then text tokens [B, L, D], the mask of the text [B, L] and the segments' lengths."""
         mask = None if attention_mask is None else attention_mask.to(context.device) != 0
         txt = self.context_embedder(context.to(dtype), timestep, mask)
         if image_embeds is None:
@@ -221,14 +227,15 @@ class FramePackDiT(nn.Module):
 
         def single(args: Mapping[str, Any]) -> dict[str, Tensor]:
             img = block(
-                args["img"], args["vec"], args["pe"],
-                mask=args["attention_mask"], transformer_options=args["transformer_options"], rows=rows, **joint,
+                args["img"], args["vec"], args["pe"], rows=rows,
+                mask=args["attention_mask"], transformer_options=args["transformer_options"], **joint,
             )  # fmt: skip
             return {"img": img}
 
         shared = {"vec": vec, "pe": pe, "attention_mask": mask, "transformer_options": transformer_options}
         for index, block in enumerate(self.transformer_blocks):
-            out = replaceable(replace.get(("double_block", index)), double, {"img": img, "txt": txt, **shared})
+            patch = replace.get(("double_block", index))
+            out = replaceable(patch, double, {"img": img, "txt": txt, **shared})
             img, txt = out["img"], out["txt"]
 
         # Only the window's tokens leave the last block; a patch may count on seeing all of them.
@@ -240,7 +247,7 @@ class FramePackDiT(nn.Module):
         return img if rows is not None else img[:, noisy]
 
     def unpack(self, img: Tensor, vec: Tensor, x: Tensor) -> Tensor:
-        """Tokens of the window [B, L, D] to latents of the size of x, float32; what padding added is cropped."""
+        """Tokens of the window [B, L, D] to float32 latents of the size of x, cropped of any padding."""
         height, width = (-(-size // self.config.patch_size) for size in x.shape[3:])
         scale, shift = self.norm_out(vec)
         img = self.proj_out(modulate(self.norm_out.norm(img), scale, shift).float())

@@ -1,4 +1,7 @@
-"""How latents, times, text and image features become tokens and vectors; attribute names are diffusers' key names."""
+"""How latents, times, text and image features become tokens and vectors.
+
+Attribute names are diffusers' key names.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,7 @@ class Refiner(nn.Module):
 
 
 class TextEmbedder(nn.Module):
-    """Text features [B, L, text_dim] to tokens [B, L, D], refined under a mask [B, L] (True = a real token)."""
+    """Text features [B, L, text_dim] to refined tokens [B, L, D]; mask [B, L] is True at real tokens."""
 
     def __init__(self, text_dim: int, dim: int, heads: int, depth: int, layers: Layers) -> None:
         super().__init__()

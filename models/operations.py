@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class StoredWeights:
-    """Mixin: weights and biases are cast to the input's dtype at use, so that fp8 storage computes in bf16."""
+    """Mixin: weights are cast to the input's dtype at use, so that fp8 storage computes in bf16."""
 
     def reset_parameters(self) -> None:
         # torch has no random numbers in one byte; such layers exist to be loaded.

@@ -15,7 +15,7 @@ from .rope import rope_map
 
 @dataclass(frozen=True)
 class Tier:
-    """Latents [B, C, T, H, W] with the frame index of each, [T] or [B, T]; `ratio` 4, 2 or 1 is how coarse."""
+    """Latents [B, C, T, H, W] and their frame indices, [T] or [B, T]; `ratio` 4, 2 or 1 is how coarse."""
 
     argument: str
     ratio: int
@@ -24,7 +24,8 @@ class Tier:
 
     @property
     def indices_argument(self) -> str:
-        return "latent_indices" if self.argument == "x" else self.argument.replace("latents", "latent") + "_indices"
+        name = "latents" if self.argument == "x" else self.argument
+        return name.replace("latents", "latent") + "_indices"
 
     @property
     def kernel(self) -> tuple[int, int, int]:
@@ -32,27 +33,27 @@ class Tier:
 
 
 def check_tier(tier: Tier, x: Tensor) -> None:
-    """Raises ValueError where a tier does not fit the window x [B, C, T, H, W] or its indices do not fit it."""
+    """Raises ValueError where a tier does not fit the window x [B, C, T, H, W] or its indices the tier."""
     shape, window = tuple(tier.latents.shape), tuple(x.shape)
     if len(shape) != 5 or (shape[0], shape[1], *shape[3:]) != (window[0], window[1], *window[3:]):
         b, c, _, h, w = window
-        raise ValueError(f"{tier.argument} must be [{b}, {c}, T, {h}, {w}] like x {list(window)}, got {list(shape)}")
+        raise ValueError(f"{tier.argument} must be [{b}, {c}, T, {h}, {w}] to go with x, got {list(shape)}")
     if tier.indices is None:
         raise ValueError(f"{tier.argument} has {shape[2]} frames, but {tier.indices_argument} is missing")
     allowed = ([shape[2]], [1, shape[2]], [shape[0], shape[2]])
     if list(tier.indices.shape) not in allowed:
         raise ValueError(
-            f"{tier.indices_argument} must be [{shape[2]}] or [{shape[0]}, {shape[2]}], one index per frame of {tier.argument}; "
-            f"got {list(tier.indices.shape)}"
+            f"{tier.indices_argument} must be [{shape[2]}] or [{shape[0]}, {shape[2]}], "
+            f"one index per frame of {tier.argument}; got {list(tier.indices.shape)}"
         )
     if tier.indices.dtype in (torch.float16, torch.bfloat16):
         raise ValueError(
-            f"{tier.indices_argument} came as {tier.indices.dtype}, which cannot count frames exactly; pass int64"
+            f"{tier.indices_argument} came as {tier.indices.dtype}, which counts frames inexactly; pass int64"
         )
 
 
 def pad_to_multiple(x: Tensor, multiples: tuple[int, int, int]) -> Tensor:
-    """Repeats the last frame, row and column until each size is a multiple: [..., T, H, W] -> [..., T', H', W']."""
+    """Repeats the last frame, row and column until each size is a multiple: [B, C, T, H, W] stays 5D."""
     frames, rows, columns = (-size % multiple for size, multiple in zip(x.shape[-3:], multiples))
     if not (frames or rows or columns):
         return x
@@ -68,7 +69,7 @@ def embed(tier: Tier, project: nn.Module, dtype: torch.dtype) -> Tensor:
 def embed_places(
     tier: Tier, height: int, width: int, axes_dim: tuple[int, ...], theta: float, device: torch.device
 ) -> Tensor:
-    """Rotations of a tier's tokens, [1 or B, L, D / 2, 2]: a coarse token takes the average of what it covers."""
+    """Rotations [1 or B, L, D / 2, 2] of a tier's tokens: a coarse one takes the mean of what it covers."""
     grid = rope_map(torch.atleast_2d(tier.indices), height, width, axes_dim, theta, device)
     if tier.ratio > 1:
         grid = average(grid, tier.ratio)

@@ -34,7 +34,7 @@ def rope_map(
 
 
 def identity_rope(length: int, like: Tensor) -> Tensor:
-    """The rotation by nothing, for tokens without a place: [B, length, D / 2, 2] beside like [B, L, D / 2, 2]."""
+    """The rotation by nothing, for tokens without a place: [B, length, D / 2, 2] beside [B, L, D / 2, 2]."""
     shape = (like.shape[0], length, like.shape[2])
     return torch.stack((like.new_ones(shape), like.new_zeros(shape)), dim=-1)
 

@@ -23,3 +23,9 @@ def _helper(name: str) -> ModuleType:
 def upstream() -> ModuleType:
     """Upstream's recorded numbers and their rules: load("dit/all_tiers"), fill(module), names("dit")."""
     return _helper("upstream_fixtures")
+
+
+@pytest.fixture(scope="session")
+def dit_cases() -> ModuleType:
+    """Small transformers and their inputs: dit_cases.make_dit(), dit_cases.make_inputs(batch=2)."""
+    return _helper("dit_cases")

@@ -1,0 +1,119 @@
+"""The files of a checkpoint: which belong together, and what their headers say. Reads no weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+INDEX_SUFFIX = ".safetensors.index.json"
+SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be loaded; the message names the file, what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a tensor lies: its file and key there, its shape, and its dtype as the header names it."""
+
+    path: Path
+    key: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def resolve(path: Path) -> tuple[list[Path], list[str]]:
+    """The files of the checkpoint that `path` stands for, and the keys that its index promises.
+
+    `path` is a safetensors file, an index, one shard of a set, or a directory that holds one of these.
+    """
+    if path.is_dir():
+        path = only_checkpoint(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file")
+    if path.name.endswith(".index.json"):
+        return read_index(path)
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: expected a .safetensors file, an {INDEX_SUFFIX} file or a directory")
+
+    shard = SHARD.fullmatch(path.name)
+    if shard is None:
+        return [path], []
+    index = path.with_name(shard["stem"] + INDEX_SUFFIX)
+    return read_index(index) if index.is_file() else (all_shards(path.parent, shard), [])
+
+
+def only_checkpoint(directory: Path) -> Path:
+    """The index, the shard set or the file that a directory holds; raises CheckpointError if not exactly one."""
+    files = {SHARD.sub(r"\g<stem>", path.name): path for path in sorted(directory.glob("*.safetensors"))}
+    found = sorted(directory.glob("*.index.json")) or sorted(files.values())
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise CheckpointError(f"{directory}: expected one model in the directory, found {names}; name the file")
+    return found[0]
+
+
+def all_shards(directory: Path, shard: re.Match[str]) -> list[Path]:
+    """Every shard of the set to which one shard belongs, in order."""
+    count = int(shard["count"])
+    paths = [directory / f"{shard['stem']}-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+    refuse_absent(directory / shard.string, paths)
+    return paths
+
+
+def read_index(path: Path) -> tuple[list[Path], list[str]]:
+    """The shards that an index names and the keys that it promises."""
+    try:
+        weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(weight_map.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not an index with a weight_map ({error!r}); download it again") from error
+    outside = [name for name in names if Path(name).name != name]
+    if outside:
+        raise CheckpointError(f"{path}: the index names files outside its directory: {outside[0]}")
+    paths = [path.parent / name for name in names]
+    refuse_absent(path, paths)
+    return paths, list(weight_map)
+
+
+def refuse_absent(path: Path, paths: Sequence[Path]) -> None:
+    absent = [shard.name for shard in paths if not shard.is_file()]
+    if absent:
+        raise CheckpointError(
+            f"{path}: {len(absent)} of {len(paths)} shards are missing ({', '.join(absent[:5])}); "
+            "put all of them into one directory"
+        )
+
+
+@contextmanager
+def open_file(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
+    """An open safetensors file; what is wrong with it becomes a CheckpointError."""
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({error}); it may be truncated: download it again"
+        ) from error
+
+
+def read_headers(paths: Sequence[Path]) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Every tensor of some files by its key, and their metadata."""
+    entries: dict[str, Entry] = {}
+    metadata: dict[str, str] = {}
+    for path in paths:
+        with open_file(path) as file:
+            metadata.update(file.metadata() or {})
+            for key in file.keys():
+                view = file.get_slice(key)
+                entries[key] = Entry(path, key, tuple(view.get_shape()), view.get_dtype())
+    return entries, metadata
