@@ -1,0 +1,96 @@
+"""The headless stand-in for ComfyUI's MODEL."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class PlainInner:
+    """A diffusion model with the factor between latents as the VAE gives them and as sampling uses them."""
+
+    diffusion_model: nn.Module
+    latent_format_scale: float
+
+    def process_latent_in(self, latent: Tensor) -> Tensor:
+        """Scale a VAE's latent for sampling."""
+        return latent * self.latent_format_scale
+
+    def process_latent_out(self, latent: Tensor) -> Tensor:
+        """Undo `process_latent_in`."""
+        return latent / self.latent_format_scale
+
+
+class PlainModel:
+    """A model with its options, under the names of ComfyUI's ModelPatcher; clones share weights.
+
+    `compute_dtype` is what inputs are cast to; by default that of the weights, or bfloat16 for fp8 weights.
+    """
+
+    def __init__(
+        self,
+        diffusion_model: nn.Module,
+        latent_scale: float,
+        load_device: torch.device | str | None = None,
+        compute_dtype: torch.dtype | None = None,
+    ) -> None:
+        self.model = PlainInner(diffusion_model, latent_scale)
+        self.compute_dtype = compute_dtype or _compute_dtype(diffusion_model.dtype)
+        self.model_options: dict[str, Any] = {"transformer_options": {}}
+        self.attachments: dict[str, Any] = {}
+        self.load_device = torch.device(load_device or next(diffusion_model.parameters()).device)
+
+    def clone(self) -> PlainModel:
+        """Give a model of the same weights whose options and attachments can change on their own."""
+        other = copy.copy(self)
+        other.model_options = copy.deepcopy(self.model_options)
+        other.attachments = dict(self.attachments)
+        return other
+
+    def add_patches(
+        self, patches: Mapping[str, Any], strength_patch: float = 1.0, strength_model: float = 1.0
+    ) -> list[str]:
+        """Change weights to weight * strength_model + difference * strength_patch and give the keys found.
+
+        `patches` maps "diffusion_model.<parameter>" to a difference of the parameter's shape, or to ComfyUI's
+        ("diff", (difference,)). Only the patched parameters are copied, so other clones keep their weights.
+        Raises ValueError for a difference of another shape or kind.
+        """
+        parameters = dict(self.model.diffusion_model.named_parameters())
+        names = {key: key.removeprefix("diffusion_model.") for key in patches}
+        found = {key: name for key, name in names.items() if name in parameters}
+        patched = set(found.values())
+        shared = {id(p): p for name, p in parameters.items() if name not in patched}
+        diffusion_model = copy.deepcopy(self.model.diffusion_model, shared)
+        with torch.no_grad():
+            for key, name in found.items():
+                weight = diffusion_model.get_parameter(name)
+                difference = _difference(key, patches[key], weight).to(weight.device, torch.float32)
+                weight.copy_(weight.float() * strength_model + difference * strength_patch)
+        self.model = PlainInner(diffusion_model, self.model.latent_format_scale)
+        return list(found)
+
+
+def _compute_dtype(stored: torch.dtype) -> torch.dtype:
+    return torch.bfloat16 if stored.itemsize == 1 else stored
+
+
+def _difference(key: str, patch: Any, weight: Tensor) -> Tensor:
+    difference = patch
+    if isinstance(patch, (tuple, list)) and len(patch) == 2 and patch[0] == "diff":
+        difference = patch[1][0]
+    if not isinstance(difference, Tensor):
+        kind = type(patch).__name__
+        raise ValueError(f'The patch of {key} is a {kind}: give a tensor or ("diff", (tensor,)).')
+    if difference.shape != weight.shape:
+        raise ValueError(
+            f"The patch of {key} is {list(difference.shape)}, but the weight is {list(weight.shape)}: "
+            "it was made for another model."
+        )
+    return difference
