@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..config import FramePackConfig
+
 
 @dataclass(frozen=True)
 class TinyCodecConfig:
@@ -50,3 +52,15 @@ class TinyVisionConfig:
 CODEC = TinyCodecConfig()
 TEXT = TinyTextConfig()
 VISION = TinyVisionConfig()
+
+DIT = FramePackConfig(
+    num_attention_heads=4,
+    attention_head_dim=48,
+    rope_axes_dim=(12, 18, 18),
+    num_layers=2,
+    num_single_layers=4,
+    num_refiner_layers=1,
+    text_embed_dim=TEXT.width,
+    pooled_projection_dim=TEXT.pooled,
+    image_proj_dim=VISION.width,
+)

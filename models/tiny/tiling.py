@@ -1,7 +1,7 @@
 """Encode and decode in pieces, exactly.
 
 The codec sees a fixed distance: `past_latents` back in time, `reach_latents` to each side. A piece that is
-read with that much of its surroundings gives the same numbers as the whole: nothing is blended, no seam shows.
+read with that much of its surroundings gives the same numbers as the whole: no blending, no seams.
 """
 
 from __future__ import annotations

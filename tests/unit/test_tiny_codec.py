@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framepack_transitions.models.tiny import tiling
-from framepack_transitions.models.tiny.codec import TinyCodec, fold, frames_of_latents, latents_of_frames, unfold
+from framepack_transitions.models.tiny.codec import (
+    TinyCodec,
+    fold,
+    frames_of_latents,
+    latents_of_frames,
+    unfold,
+)
 from framepack_transitions.models.tiny.config import TinyCodecConfig
 
 
@@ -30,6 +36,10 @@ def small() -> TinyCodec:
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> None:
+    torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("frames", "latents"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3), (33, 9), (109, 28)])
@@ -64,9 +74,9 @@ def test_latents_do_not_see_later_frames(codec: TinyCodec, known: int) -> None:
     frames = frames_of_latents(known)
     other[:, :, :frames] = video[:, :, :frames]
     a, b = codec.encode(video), codec.encode(other)
-    torch.testing.assert_close(a[:, :, :known], b[:, :, :known], atol=1e-6, rtol=0)
+    close(a[:, :, :known], b[:, :, :known])
     assert (a[:, :, known] - b[:, :, known]).abs().max() > 1e-3
-    torch.testing.assert_close(codec.encode(video[:, :, :frames]), a[:, :, :known], atol=1e-5, rtol=0)
+    close(codec.encode(video[:, :, :frames]), a[:, :, :known])
 
 
 @pytest.mark.parametrize("known", [1, 2, 4])
@@ -75,7 +85,7 @@ def test_frames_do_not_see_later_latents(codec: TinyCodec, known: int) -> None:
     other[:, :, :known] = latents[:, :, :known]
     frames = frames_of_latents(known)
     a, b = codec.decode(latents), codec.decode(other)
-    torch.testing.assert_close(a[:, :, :frames], b[:, :, :frames], atol=1e-6, rtol=0)
+    close(a[:, :, :frames], b[:, :, :frames])
     assert (a[:, :, frames] - b[:, :, frames]).abs().max() > 1e-3
 
 
@@ -85,7 +95,7 @@ def test_the_codec_sees_no_further_than_it_says(codec: TinyCodec) -> None:
     other = latents.clone()
     other[:, :, 0] += 1
     last = slice(frames_of_latents(length - 1), None)
-    torch.testing.assert_close(codec.decode(latents)[:, :, last], codec.decode(other)[:, :, last], atol=1e-6, rtol=0)
+    close(codec.decode(latents)[:, :, last], codec.decode(other)[:, :, last])
 
     row, changed = latents[:, :, :1], latents[:, :, :1].clone()
     changed[..., 0] += 1
@@ -103,16 +113,16 @@ def test_pieces_give_what_the_whole_gives(
     small: TinyCodec, latents: tuple[int, int, int], tile: tuple[int | None, ...]
 ) -> None:
     z = noise(1, 16, *latents)
-    torch.testing.assert_close(tiling.decode_tiled(small, z, tile), small.decode(z), atol=1e-5, rtol=0)
+    close(tiling.decode_tiled(small, z, tile), small.decode(z))
     video = noise(1, 3, frames_of_latents(latents[0]), 8 * latents[1], 8 * latents[2])
-    torch.testing.assert_close(tiling.encode_tiled(small, video, tile), small.encode(video), atol=1e-5, rtol=0)
+    close(tiling.encode_tiled(small, video, tile), small.encode(video))
 
 
 def test_pieces_of_the_real_codec_give_what_the_whole_gives(codec: TinyCodec) -> None:
     z = noise(1, 16, 9, 2, 19)
-    torch.testing.assert_close(tiling.decode_tiled(codec, z, (1, None, 1)), codec.decode(z), atol=1e-5, rtol=0)
+    close(tiling.decode_tiled(codec, z, (1, None, 1)), codec.decode(z))
     video = noise(1, 3, 33, 8, 152)
-    torch.testing.assert_close(tiling.encode_tiled(codec, video, (1, 1, 1)), codec.encode(video), atol=1e-5, rtol=0)
+    close(tiling.encode_tiled(codec, video, (1, 1, 1)), codec.encode(video))
 
 
 def test_gradients_reach_every_weight() -> None:
