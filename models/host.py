@@ -1,0 +1,117 @@
+"""The only place that builds ComfyUI objects: a BaseModel around FramePackDiT, and its ModelPatcher.
+
+Imported only inside ComfyUI.
+"""
+from __future__ import annotations
+
+from functools import partial
+from math import prod
+from typing import Any, Callable
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models_base
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from torch import Tensor
+
+from .attention import AttentionFunction, Segments, sdpa_attention
+from .dit import FramePackDiT
+
+# Latent pixels that one element of a condition's [2:] (or [1:] for tokens) stands for; a token is a 2x2 patch.
+_AREA = {"clean_latents": 1.0, "clean_latents_2x": 1 / 8, "clean_latents_4x": 1 / 64}
+_TOKEN_AREA = {"image_embeds": 4.0, "c_crossattn": 4.0}
+
+BuildDiT = Callable[..., FramePackDiT]
+
+
+class FramePackModelConfig(comfy.supported_models_base.BASE):
+    """What ComfyUI wants to know of a model family."""
+
+    unet_extra_config: dict[str, Any] = {}
+    sampling_settings = {"shift": 7.0}
+    latent_format = comfy.latent_formats.HunyuanVideo
+    memory_usage_factor = 1.8
+    supported_inference_dtypes = [torch.bfloat16, torch.float32]
+
+
+class FramePackBaseModel(comfy.model_base.HunyuanVideo):
+    """HunyuanVideo as ComfyUI knows it (so that LoRA keys and conditionings are those), with FramePack's transformer."""
+
+    def __init__(self, model_config: FramePackModelConfig, build: BuildDiT, device: torch.device | None = None) -> None:
+        super(comfy.model_base.HunyuanVideo, self).__init__(
+            model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=build)
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        context = kwargs.get("framepack_context")
+        if context is None:
+            raise RuntimeError("a FramePack MODEL was sampled by another node, which would run it without its history; "
+                               "use the FramePack Sampler node instead of KSampler, SamplerCustom or a guider.")
+        return {**super().extra_conds(**kwargs), **context_conds(context)}
+
+    def extra_conds_shapes(self, **kwargs: Any) -> dict[str, Any]:
+        shapes = {name: list(value.shape) for name, value in kwargs.get("framepack_context", {}).items()}
+        if "cross_attn" in kwargs:
+            shapes["c_crossattn"] = list(kwargs["cross_attn"].shape)
+        return shapes
+
+    def memory_required(self, input_shape: list[int], cond_shapes: dict[str, list[list[int]]] = {}) -> float:
+        """The host's estimate for the window plus the packed context, counted in latent pixels."""
+        area = input_shape[0] * prod(input_shape[2:])
+        for name, factor in _AREA.items():
+            area += sum(factor * shape[0] * prod(shape[2:]) for shape in cond_shapes.get(name, []))
+        for name, factor in _TOKEN_AREA.items():
+            area += sum(factor * shape[0] * shape[1] for shape in cond_shapes.get(name, []))
+        return super().memory_required([1, input_shape[1], round(area)])
+
+
+def context_conds(arguments: dict[str, Tensor]) -> dict[str, comfy.conds.CONDRegular]:
+    """The DiT's extra arguments in the form in which ComfyUI carries conditions."""
+    return {name: comfy.conds.CONDRegular(value) for name, value in arguments.items()}
+
+
+def host_attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, segments: Segments, rows: slice | None,
+                   block: tuple[str, int], transformer_options: dict[str, Any]) -> Tensor:
+    """The host's attention back end. Masked batches use PyTorch's: some back ends silently ignore a mask."""
+    if mask is not None:
+        return sdpa_attention(q, k, v, mask=mask, segments=segments, rows=rows, block=block,
+                              transformer_options=transformer_options)
+    return optimized_attention(q, k, v, heads=q.shape[1], skip_reshape=True, transformer_options=transformer_options)
+
+
+def make_model(build: BuildDiT, *, parameters: int, stored_dtype: torch.dtype, dtype: torch.dtype | None = None,
+               fast_fp8: bool = False, format: type = comfy.latent_formats.HunyuanVideo) -> Any:
+    """A ModelPatcher whose DiT comes from `build(dtype=, device=, operations=, attention=)`.
+
+    The host chooses storage and compute dtype from `parameters` and `stored_dtype` unless `dtype` says it.
+    """
+    load_device = comfy.model_management.get_torch_device()
+    offload_device = comfy.model_management.unet_offload_device()
+    supported = FramePackModelConfig.supported_inference_dtypes
+    dtype = dtype or comfy.model_management.unet_dtype(
+        model_params=parameters, supported_dtypes=supported, weight_dtype=stored_dtype)
+    config = FramePackModelConfig({})
+    config.latent_format = format()
+    config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, load_device, supported))
+    config.optimizations["fp8"] = fast_fp8
+    build = partial(build, attention=host_attention)
+    model = FramePackBaseModel(config, build, device=offload_device).to(offload_device)
+    return comfy.model_patcher.ModelPatcher(model, load_device=load_device, offload_device=offload_device)
+
+
+def copy_dit(source: FramePackDiT, *, dtype: torch.dtype, device: torch.device, operations: Any,
+             attention: AttentionFunction) -> FramePackDiT:
+    """The same transformer with the host's layers and attention."""
+    dit = FramePackDiT(source.config, dtype=dtype, device=device, operations=operations, attention=attention)
+    dit.load_state_dict(source.state_dict())
+    return dit.eval().requires_grad_(False)
+
+
+def latent_format(scale: float, rgb_factors: list[list[float]] | None, rgb_bias: list[float] | None) -> type:
+    """A latent format with its own scale, and preview colours where they are known."""
+    return type("FramePackLatentFormat", (comfy.latent_formats.LatentFormat,), {
+        "latent_channels": 16, "latent_dimensions": 3, "scale_factor": scale, "latent_rgb_factors": rgb_factors,
+        "latent_rgb_factors_bias": rgb_bias})

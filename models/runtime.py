@@ -1,0 +1,9 @@
+"""Where the pack is running."""
+from __future__ import annotations
+
+import sys
+
+
+def inside_comfyui() -> bool:
+    """Whether this process is a ComfyUI server: it has loaded its model patcher before it loads any node."""
+    return "comfy.model_patcher" in sys.modules
