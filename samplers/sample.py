@@ -1,0 +1,134 @@
+"""The denoising loop: sections in order, each from the history that the ones before it left."""
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any, Sequence
+
+import torch
+from torch import Tensor
+
+from .conditioning import TextConditioning
+from .denoise import SectionDenoiser
+from .drivers import Driver, SectionTask
+from .guidance import Guidance
+from .history import make_history
+from .plan import Section
+from .sigmas import check_sigmas, flow_sigmas, flux_shift, unshift_sigma
+
+TRACE_SCHEMA = "framepack-transitions/trace/1"
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """Scalars of a run. `shift` 0 is upstream's automatic one; `denoise` is the strength for an initial latent."""
+
+    layout: str = "f1"
+    window: int = 9
+    steps: int = 25
+    shift: float = 0.0
+    denoise: float = 1.0
+    seed: int = 0
+    guidance: Guidance = Guidance()
+    upstream_rounding: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; give at least 1 (usual: 25).")
+        if not isfinite(self.shift) or self.shift < 0:
+            raise ValueError(f"shift is {self.shift}; give 0 (automatic) or a finite value above 0.")
+        if not 0 < self.denoise <= 1:
+            raise ValueError(f"denoise is {self.denoise}; give a value above 0 and at most 1.")
+
+
+@dataclass(frozen=True, eq=False)
+class SampleInputs:
+    """Tensors of a run, checked. Latents [B, 16, T, H, W] float32 in the model's scale, vision tokens [B, N, D].
+
+    `has_start` is False when `start` is only zeros (text to video). `initial` is aligned with the video's latents.
+    """
+
+    start: Tensor
+    has_start: bool
+    negative: TextConditioning
+    image_embeds: Tensor | None = None
+    end: Tensor | None = None
+    end_image_embeds: Tensor | None = None
+    initial: Tensor | None = None
+
+
+def sample_sections(driver: Driver, sections: Sequence[Section], inputs: SampleInputs, settings: SampleSettings, *,
+                    solver: Any = "unipc_bh1", sigmas: Tensor | None = None) -> tuple[Tensor, dict[str, Any]]:
+    """Denoise every section; return the video's latents [B, 16, T, H, W] in the model's scale, and the trace.
+
+    `sections` carry their prompts (timeline.assign_prompts). `solver` is a name in SOLVERS or a SAMPLER of the host;
+    `sigmas` replaces the schedule of steps and shift. The trace is plain data (see README).
+    """
+    height, width = inputs.start.shape[-2:]
+    shape = (inputs.start.shape[0], driver.config.in_channels, settings.window, height, width)
+    shift = settings.shift or flux_shift(settings.window * height * width // 4)
+    schedule = check_sigmas(sigmas) if sigmas is not None else flow_sigmas(settings.steps, shift)
+    if inputs.initial is not None:
+        schedule = schedule * settings.denoise
+    generator = torch.Generator("cpu").manual_seed(settings.seed)
+    history = make_history(settings.layout, inputs.start, keeps_start=inputs.has_start, end=inputs.end)
+    steps = len(schedule) - 1
+    progress = driver.progress(steps * len(sections))
+    trace = _trace(settings, sections, shift)
+
+    for section in sections:
+        began = time.perf_counter()
+        noise = torch.randn(shape, generator=generator, dtype=torch.float32)
+        context = history.context(section, blend_image_embeds(section, len(sections), inputs)).to(driver.device)
+        texts = {"positive": section.prompt.conditioning, "negative": inputs.negative}
+        denoiser = SectionDenoiser(section, context, texts, settings.guidance)
+        done = section.index * steps  # adaptive samplers of the host take more steps than the schedule has
+        latents = driver.run(SectionTask(
+            denoiser, noise, _initial_of(section, inputs, noise), schedule, solver, settings.seed + section.index,
+            lambda step, x0, done=done: progress(done + min(step + 1, steps), x0), settings.upstream_rounding))
+        history.append(latents)
+        trace["sections"].append(_record(section, denoiser, schedule, shift, time.perf_counter() - began))
+    return history.video(), trace
+
+
+def blend_image_embeds(section: Section, count: int, inputs: SampleInputs) -> Tensor | None:
+    """Image tokens of a section: those of the start image, moving linearly to the end image's along the video."""
+    if inputs.image_embeds is None or inputs.end_image_embeds is None:
+        return inputs.end_image_embeds if inputs.image_embeds is None else inputs.image_embeds
+    first, last = section.latents
+    offset = int(inputs.has_start)
+    weight = ((first + last) / 2 - offset) / (count * (last - first))
+    return torch.lerp(inputs.image_embeds, inputs.end_image_embeds, weight)
+
+
+def _initial_of(section: Section, inputs: SampleInputs, noise: Tensor) -> Tensor:
+    """The part of the initial video that a section covers; its last frame is held where it is too short."""
+    if inputs.initial is None:
+        return torch.zeros_like(noise)
+    frames = torch.arange(*section.latents).clamp(max=inputs.initial.shape[2] - 1)
+    return inputs.initial[:, :, frames]
+
+
+def _trace(settings: SampleSettings, sections: Sequence[Section], shift: float) -> dict[str, Any]:
+    return {"schema": TRACE_SCHEMA, "settings": {**asdict(settings), "shift": shift}, "sections": [],
+            "latent_frames": max(section.latents[1] for section in sections)}
+
+
+def _record(section: Section, denoiser: SectionDenoiser, schedule: Tensor, shift: float, seconds: float) -> dict[str, Any]:
+    sigmas = schedule.tolist()
+    guidance = asdict(denoiser.guidance)
+    return {
+        "index": section.index,
+        "latents": list(section.latents),
+        "frames": list(section.frames),
+        "indices": {name: list(values) for name, values in asdict(denoiser.context.indices).items()},
+        "prompt": section.prompt.text,
+        "change": section.change,
+        "since_switch": section.since_switch,
+        "sigmas": sigmas,
+        "t": [unshift_sigma(sigma, shift) for sigma in sigmas],
+        "guidance": [guidance for _ in sigmas[:-1]],
+        "evaluations": denoiser.evaluations,
+        "seconds": seconds,
+    }
