@@ -1,0 +1,171 @@
+"""Images and videos as files: tensors are [frames, height, width, channels] in 0..1, as ComfyUI's IMAGE."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from PIL import Image, ImageOps, ImageSequence
+from PIL.PngImagePlugin import PngInfo
+
+logger = logging.getLogger(__name__)
+
+IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+VIDEO_EXTENSIONS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi"})
+# ComfyUI's LoadImage gives a mask of this size where a picture has no alpha channel.
+NO_MASK_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Video:
+    """The VIDEO of headless runs: `images` [T,H,W,3] at `frame_rate` frames a second, without sound."""
+
+    images: torch.Tensor
+    frame_rate: Fraction
+    audio: None = None
+
+    def get_components(self) -> Video:
+        """The parts, under the same names as in ComfyUI."""
+        return self
+
+    def get_dimensions(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return int(self.images.shape[2]), int(self.images.shape[1])
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file says about itself."""
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+
+
+def load_image(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Reads a picture, or all same-sized frames of an animated one.
+
+    Returns the image [N,H,W,3] and the mask [N,H,W], 1 where the picture is transparent; zeros [1,64,64] without an
+    alpha channel. Raises ValueError when the file is no picture.
+    """
+    images, masks = [], []
+    try:
+        with Image.open(path) as file:
+            # An MPO file holds one photograph several times, not an animation.
+            pictures = [file] if file.format == "MPO" else ImageSequence.Iterator(file)
+            for picture in pictures:
+                upright = ImageOps.exif_transpose(picture)
+                image = _to_tensor(_eight_bit(upright).convert("RGB"))
+                if not images or image.shape == images[0].shape:
+                    images.append(image)
+                    masks.append(_mask(upright))
+    except OSError as error:
+        raise ValueError(f"the file {path.name} cannot be read as a picture: {error}") from error
+    return torch.stack(images), torch.stack(masks)
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    return picture.point(lambda value: value * (1 / 255)) if picture.mode == "I" else picture
+
+
+def _to_tensor(picture: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(picture).astype(np.float32) / 255.0)
+
+
+def _mask(picture: Image.Image) -> torch.Tensor:
+    if "A" in picture.getbands():
+        return 1.0 - _to_tensor(picture.getchannel("A"))
+    if "transparency" in picture.info:
+        return 1.0 - _to_tensor(picture.convert("RGBA").getchannel("A"))
+    return torch.zeros(NO_MASK_SIZE, NO_MASK_SIZE)
+
+
+def save_png(path: Path, image: torch.Tensor, metadata: Mapping[str, Any] | None = None) -> None:
+    """Writes one image [H,W,C] as PNG, with `metadata` as JSON texts."""
+    texts = PngInfo()
+    for key, value in (metadata or {}).items():
+        texts.add_text(key, json.dumps(value))
+    Image.fromarray(to_bytes(image)).save(path, format="PNG", pnginfo=texts, compress_level=4)
+
+
+def to_bytes(image: torch.Tensor) -> np.ndarray:
+    """The same picture as uint8 0..255, on the CPU."""
+    return image.detach().float().mul(255).round().clamp(0, 255).to(device="cpu", dtype=torch.uint8).numpy()
+
+
+def write_video(path: Path, images: torch.Tensor, fps: float | Fraction,
+                metadata: Mapping[str, Any] | None = None) -> None:
+    """Writes `images` [T,H,W,3] as H.264 in yuv420p, with `metadata` as JSON texts.
+
+    yuv420p keeps colour for every second pixel: an odd width or height is made even by repeating the last column or
+    row, and a warning says so. Raises ValueError when `images` is not a video.
+    """
+    if images.ndim != 4 or images.shape[-1] < 3 or images.shape[0] == 0:
+        raise ValueError(f"a video needs images of the shape [frames, height, width, 3], got {list(images.shape)}")
+    frames = _even(images[..., :3])
+    # h264's time base cannot hold arbitrary fractions; a thousandth of a frame a second is enough for any of them.
+    rate = Fraction(round(Fraction(fps) * 1000), 1000)
+    with av.open(str(path), mode="w", options={"movflags": "use_metadata_tags"}) as container:
+        for key, value in (metadata or {}).items():
+            container.metadata[key] = json.dumps(value)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(to_bytes(frame), format="rgb24")
+            container.mux(stream.encode(picture.reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+
+
+def _even(images: torch.Tensor) -> torch.Tensor:
+    height, width = images.shape[1:3]
+    if height % 2 == 0 and width % 2 == 0:
+        return images
+    logger.warning("The video is %dx%d; H.264 needs even numbers, its last column or row is repeated.", width, height)
+    rows = torch.arange(height + height % 2).clamp(max=height - 1)
+    columns = torch.arange(width + width % 2).clamp(max=width - 1)
+    return images[:, rows][:, :, columns]
+
+
+def read_video(path: Path) -> tuple[torch.Tensor, float]:
+    """All frames [T,H,W,3] of a video file and its frames a second; raises ValueError when it is no video."""
+    try:
+        with av.open(str(path)) as container:
+            stream = _video_stream(container, path)
+            frames = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)]
+            fps = float(stream.average_rate or 0)
+    except av.FFmpegError as error:
+        raise ValueError(f"the file {path.name} cannot be read as a video: {error.strerror}") from error
+    if not frames:
+        raise ValueError(f"the video {path.name} has no frames")
+    return torch.stack(frames).float().div(255), fps
+
+
+def probe_video(path: Path) -> VideoInfo:
+    """Frame count, rate and size of a video file; raises ValueError when it is no video."""
+    try:
+        with av.open(str(path)) as container:
+            stream = _video_stream(container, path)
+            # Some containers keep no count: then decoding tells.
+            frames = stream.frames or _length(container.decode(stream))
+            return VideoInfo(frames, float(stream.average_rate or 0), stream.width, stream.height)
+    except av.FFmpegError as error:
+        raise ValueError(f"the file {path.name} cannot be read as a video: {error.strerror}") from error
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    if not container.streams.video:
+        raise ValueError(f"the file {path.name} has no video stream")
+    return container.streams.video[0]
+
+
+def _length(items: Iterable[Any]) -> int:
+    return sum(1 for _ in items)

@@ -1,0 +1,172 @@
+"""Pictures and videos survive the way to a file and back."""
+
+from __future__ import annotations
+
+import logging
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from framepack_transitions.headless import core_nodes, folders, media, sheet
+from framepack_transitions.headless.folders import Folders
+
+
+def moving_square(frames: int = 10, height: int = 32, width: int = 48) -> torch.Tensor:
+    video = torch.full((frames, height, width, 3), 0.2)
+    for number in range(frames):
+        video[number, 8:24, 2 * number:2 * number + 16, 0] = 0.9
+    return video
+
+
+@pytest.mark.parametrize("fps", [30.0, 24, Fraction(30000, 1001), 12.5])
+def test_a_video_keeps_its_frames_rate_and_size(tmp_path: Path, fps: float | Fraction) -> None:
+    path, video = tmp_path / "a.mp4", moving_square()
+    media.write_video(path, video, fps)
+    assert media.probe_video(path) == media.VideoInfo(10, pytest.approx(float(fps), abs=1e-3), 48, 32)
+    frames, rate = media.read_video(path)
+    assert frames.shape == video.shape
+    assert rate == pytest.approx(float(fps), abs=1e-3)
+    assert (frames - video).abs().mean() < 0.02
+
+
+def test_videos_are_h264_with_the_workflow_inside(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    media.write_video(path, moving_square(), 30, {"prompt": {"1": "ü"}})
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+        assert container.metadata["prompt"] == '{"1": "\\u00fc"}'
+
+
+def test_odd_sizes_are_made_even_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "odd.mp4"
+    with caplog.at_level(logging.WARNING):
+        media.write_video(path, moving_square(4, 33, 47), 30)
+    assert "47x33" in caplog.text
+    info = media.probe_video(path)
+    assert (info.width, info.height, info.frames) == (48, 34, 4)
+
+
+def test_a_single_frame_is_a_video(tmp_path: Path) -> None:
+    media.write_video(tmp_path / "one.mp4", moving_square(1), 30)
+    assert media.probe_video(tmp_path / "one.mp4").frames == 1
+
+
+@pytest.mark.parametrize("shape", [(32, 48, 3), (0, 32, 48, 3), (2, 32, 48, 1)])
+def test_what_is_no_video_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"\[frames, height, width, 3\], got"):
+        media.write_video(tmp_path / "a.mp4", torch.zeros(shape), 30)
+
+
+def test_files_that_are_no_media_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_text("no picture", encoding="utf-8")
+    with pytest.raises(ValueError, match="a.png cannot be read as a picture"):
+        media.load_image(path)
+    with pytest.raises(ValueError, match="a.png cannot be read as a video"):
+        media.probe_video(path)
+
+
+def test_a_picture_is_loaded_exactly(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image, mask = media.load_image(tmp_path / "a.png")
+    assert torch.equal(image, torch.from_numpy(pixels.astype(np.float32) / 255)[None])
+    assert mask.shape == (1, 64, 64)
+    assert not mask.any()
+
+
+def test_transparency_becomes_the_mask(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 4, 4), dtype=np.uint8)
+    pixels[:2, :, 3] = 255
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
+    _, mask = media.load_image(tmp_path / "a.png")
+    assert torch.equal(mask[0], torch.tensor([0.0, 0, 1, 1])[:, None].expand(4, 4))
+
+
+def test_photographs_are_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=exif)
+    assert media.load_image(tmp_path / "a.jpg")[0].shape == (1, 8, 4, 3)
+
+
+def test_saving_and_loading_a_png_keeps_every_value(tmp_path: Path) -> None:
+    image = torch.arange(256, dtype=torch.float32).div(255).view(16, 16, 1).expand(16, 16, 3)
+    media.save_png(tmp_path / "a.png", image)
+    assert torch.equal(media.load_image(tmp_path / "a.png")[0][0], image)
+
+
+def test_the_save_nodes_name_their_files_as_comfyui_does(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    images = moving_square(2)
+    with folders.using(Folders(tmp_path / "in", tmp_path / "out")):
+        (video,) = core_nodes.CreateVideo().create(images, 30.0)
+        saved = core_nodes.SaveVideo().save(video, "video/clip", "auto", "auto", {"1": {}})
+        pictures = core_nodes.SaveImage().save_images(images, "frame_%batch_num%")
+        previews = core_nodes.PreviewImage().save_images(images)
+    assert saved["ui"]["images"] == [{"filename": "clip_00001_.mp4", "subfolder": "video", "type": "output"}]
+    assert [entry["filename"] for entry in pictures["ui"]["images"]] == ["frame_0_00001_.png", "frame_1_00001_.png"]
+    assert previews["ui"]["images"][1] == {"filename": "ComfyUI_00002_.png", "subfolder": "previews", "type": "temp"}
+    for entry in (*saved["ui"]["images"], *pictures["ui"]["images"], *previews["ui"]["images"]):
+        assert (tmp_path / "out" / entry["subfolder"] / entry["filename"]).stat().st_size > 0
+
+
+def test_sound_is_refused() -> None:
+    with pytest.raises(ValueError, match="sound"):
+        core_nodes.CreateVideo().create(moving_square(), 30.0, audio={})
+
+
+def test_zeroed_conditioning_leaves_the_original_alone() -> None:
+    extras = {"pooled_output": torch.ones(1, 2), "attention_mask": torch.ones(1, 3)}
+    original = [[torch.ones(1, 3, 4), extras]]
+    ((zeroed, zeroed_extras),), = core_nodes.ConditioningZeroOut().zero_out(original)
+    assert not zeroed.any() and not zeroed_extras["pooled_output"].any()
+    assert zeroed_extras["attention_mask"].all()
+    assert original[0][0].all() and extras["pooled_output"].all()
+
+
+def test_tiles_are_given_to_the_vae_in_latent_units() -> None:
+    class Vae:
+        def spacial_compression_decode(self) -> int:
+            return 8
+
+        def temporal_compression_decode(self) -> int:
+            return 4
+
+        def decode_tiled(self, samples: torch.Tensor, **tiles: int) -> torch.Tensor:
+            self.tiles = tiles
+            return torch.zeros(2, 5, 16, 16, 3)
+
+    vae = Vae()
+    (images,) = core_nodes.VAEDecodeTiled().decode({"samples": torch.zeros(2, 16, 2, 2, 2)}, vae, 256, 128, 32, 8)
+    assert vae.tiles == {"tile_x": 32, "tile_y": 32, "overlap": 8, "tile_t": 8, "overlap_t": 2}
+    assert images.shape == (10, 16, 16, 3)
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    ("a", "a"), (None, "None"), (0.5, "0.5"), ({"a": [1]}, '{"a": [1]}'), (Path("x"), "x"),
+])
+def test_any_value_is_shown_as_text(value: object, text: str) -> None:
+    assert core_nodes.PreviewAny().main(value) == {"ui": {"text": (text,)}}
+
+
+def test_a_contact_sheet_marks_where_sections_begin() -> None:
+    marked = sheet.contact_sheet([sheet.Row("", torch.zeros(20, 16, 16, 3), [10])], columns=4)
+    plain = sheet.contact_sheet([sheet.Row("", torch.zeros(20, 16, 16, 3))], columns=4)
+    assert marked.size == plain.size == (4 * 98, 96 + 36)
+    line = 2 * 98 - 2
+    assert marked.getpixel((line, 60)) == sheet.BORDER
+    assert plain.getpixel((line, 60)) != sheet.BORDER
+
+
+def test_a_contact_sheet_holds_one_strip_for_each_video(tmp_path: Path) -> None:
+    rows = [sheet.Row("plain", moving_square(3)), sheet.Row("treated", moving_square(30))]
+    path = sheet.save_sheet(tmp_path / "new" / "sheet.png", rows)
+    with Image.open(path) as picture:
+        assert picture.height == 2 * (96 + 36)
