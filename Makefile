@@ -26,7 +26,7 @@ $(BIN)/python:
 # Torch and torchvision are installed by one command and from one place: they only work as a matching pair of
 # builds, and a pip configured with a folder of wheels may find one of the two there and fetch the other
 # elsewhere. An unset PIP_FIND_LINKS would leave such a configuration in force, an empty folder does not.
-$(STAMP): pyproject.toml setup.py | $(BIN)/python
+$(STAMP): pyproject.toml | $(BIN)/python
 	@mkdir -p $(VENV)/no-wheels
 	@$(BIN)/python -c 'import torch, torchvision' 2>/dev/null || \
 	  PIP_FIND_LINKS=$(CURDIR)/$(VENV)/no-wheels $(BIN)/python -m pip install --upgrade 'torch>=2.4' torchvision

@@ -159,9 +159,13 @@ def test_annotations_are_lazy(source: str) -> None:
     assert not defines or "from __future__ import annotations" in text
 
 
-def test_every_folder_of_code_is_a_package() -> None:
-    folders = {(ROOT / source).parent for source in SOURCES}
-    assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
+def test_every_folder_of_code_is_a_package_that_gets_installed() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read pyproject.toml by itself")
+    folders = {Path(source).parent for source in SOURCES}
+    assert not [folder for folder in folders if not (ROOT / folder / "__init__.py").is_file()]
+    names = {".".join(["framepack_transitions", *folder.parts]) for folder in folders}
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(settings["tool"]["setuptools"]["packages"]) == names
 
 
 # Nodes
