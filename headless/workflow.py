@@ -297,10 +297,11 @@ def _constant_problem(item: InputSpec, node: Node, checked: bool) -> str | None:
 def _range_problem(item: InputSpec, value: Any) -> str | None:
     if item.choices is not None and value not in item.choices:
         return f"input {item.name} takes one of {_listing(item.choices)}, got {value!r}"
-    if item.type in ("INT", "FLOAT"):
-        low, high = item.options.get("min", -math.inf), item.options.get("max", math.inf)
-        if not (math.isfinite(value) and low <= value <= high):
-            return f"input {item.name} takes {low} to {high}, got {value}"
+    low, high = item.options.get("min"), item.options.get("max")
+    if item.type in ("INT", "FLOAT") and not (math.isfinite(value) and (low is None or value >= low)
+                                              and (high is None or value <= high)):
+        limits = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
+        return f"input {item.name} takes {' and '.join(limits) or 'a finite number'}, got {value}"
     return None
 
 
