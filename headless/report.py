@@ -1,0 +1,117 @@
+"""report.json: what a run wrote and how, in the schema that all commands share (see the README)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .executor import Observer
+from .media import VIDEO_EXTENSIONS, probe_video
+from .workflow import Node
+
+SCHEMA = "framepack-transitions/1"
+FILE_NAME = "report.json"
+TRACE_TYPE = "FRAMEPACK_TRACE"
+
+
+@dataclass
+class Record(Observer):
+    """Collects the files, texts, traces and times of one run; `out` is the folder that the files are in."""
+
+    out: Path
+    videos: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
+    texts: list[dict[str, Any]] = field(default_factory=list)
+    traces: list[dict[str, Any]] = field(default_factory=list)
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    _began: float = field(default_factory=time.perf_counter)
+
+    def add_file(self, node: Node, path: Path) -> None:
+        """Notes a file in `out`; a video's frames, rate and size are read from the file itself."""
+        name = path.resolve().relative_to(self.out.resolve()).as_posix()
+        if path.suffix.lower() in VIDEO_EXTENSIONS:
+            info = probe_video(path)
+            self.videos.append({"path": name, "frames": info.frames, "fps": info.fps,
+                                "size": [info.width, info.height], "node": node.id})
+        else:
+            self.images.append({"path": name, "node": node.id})
+
+    def add_text(self, node: Node, text: str) -> None:
+        """Notes a text that a node shows."""
+        self.texts.append({"text": text, "node": node.id})
+
+    def finished(self, node: Node, outputs: Mapping[str, Any], shown: Mapping[str, Any], seconds: float) -> None:
+        self.nodes.append({"node": node.id, "class": node.class_type, "title": node.title, "seconds": round(seconds, 3)})
+        if TRACE_TYPE in outputs:
+            self.traces.append({"node": node.id, "trace": outputs[TRACE_TYPE]})
+        for file in shown.get("images", ()):
+            self.add_file(node, self.out / file["subfolder"] / file["filename"])
+        for text in shown.get("text", ()):
+            self.add_text(node, str(text))
+
+    def files(self) -> list[Path]:
+        """Everything that was written, videos first."""
+        return [self.out / entry["path"] for entry in (*self.videos, *self.images)]
+
+    def report(self, kind: str, **facts: Any) -> dict[str, Any]:
+        """The report as plain data; `facts` are added at the top level."""
+        return {
+            "schema": SCHEMA,
+            "kind": kind,
+            **facts,
+            "seconds": round(time.perf_counter() - self._began, 3),
+            "videos": self.videos,
+            "images": self.images,
+            "texts": self.texts,
+            "switches": self._switches(),
+            "traces": self.traces,
+            "nodes": self.nodes,
+        }
+
+    def _switches(self) -> list[dict[str, Any]]:
+        """The prompt changes of the video, as long as it is clear which trace made it; metrics are left to evaluators."""
+        if len(self.videos) != 1 or len(self.traces) != 1:
+            return []
+        return switches(self.traces[0]["trace"], self.videos[0]["fps"])
+
+
+def switches(trace: Mapping[str, Any], fps: float) -> list[dict[str, Any]]:
+    """The prompt changes between the sections of a sampler's trace, in the order of the video."""
+    sections = in_video_order(trace)
+    return [
+        {"frame": new["frames"][0], "seconds": new["frames"][0] / fps, "old": old["prompt"], "new": new["prompt"],
+         "change": new["change"], "metrics": {}}
+        for old, new in zip(sections, sections[1:]) if old["prompt"] != new["prompt"]
+    ]
+
+
+def in_video_order(trace: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The sections of a trace by their first frame; the original layout makes the last one first."""
+    return sorted(trace.get("sections", ()), key=lambda section: section["frames"][0])
+
+
+def write_report(folder: Path, report: Mapping[str, Any]) -> Path:
+    """Writes report.json into `folder`, in place of an earlier one, and returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE_NAME
+    unfinished = folder / f".{FILE_NAME}.part"
+    unfinished.write_text(json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON can hold it: numbers that are not finite become null, objects their text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else str(value)
