@@ -53,12 +53,14 @@ def resolve(path: Path) -> tuple[list[Path], list[str]]:
 
 
 def only_checkpoint(directory: Path) -> Path:
-    """The index, the shard set or the file that a directory holds; raises CheckpointError if not exactly one."""
+    """The index, shard or file that stands for the one model of a directory; raises CheckpointError else."""
     files = {SHARD.sub(r"\g<stem>", path.name): path for path in sorted(directory.glob("*.safetensors"))}
     found = sorted(directory.glob("*.index.json")) or sorted(files.values())
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        raise CheckpointError(f"{directory}: expected one model in the directory, found {names}; name the file")
+        raise CheckpointError(
+            f"{directory}: expected one model in the directory, found {names}; name the file"
+        )
     return found[0]
 
 
@@ -76,7 +78,9 @@ def read_index(path: Path) -> tuple[list[Path], list[str]]:
         weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         names = sorted(set(weight_map.values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not an index with a weight_map ({error!r}); download it again") from error
+        raise CheckpointError(
+            f"{path}: not an index with a weight_map ({error!r}); download it again"
+        ) from error
     outside = [name for name in names if Path(name).name != name]
     if outside:
         raise CheckpointError(f"{path}: the index names files outside its directory: {outside[0]}")

@@ -84,7 +84,7 @@ class FramePackConfig:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> FramePackConfig | None:
-        """The config that a file's metadata states under "framepack_config", as JSON; None where it does not."""
+        """The config that metadata states as JSON under "framepack_config"; None where it does not."""
         text = metadata.get(METADATA_KEY)
         return None if text is None else cls.from_fields(parse_fields(text))
 
@@ -94,8 +94,8 @@ class FramePackConfig:
     ) -> FramePackConfig:
         """The config of a state dict, given as tensors or as shapes, under diffusers' key names.
 
-        What the metadata states (see from_metadata) has precedence; raises ValueError where the shapes disagree
-        with it, or where they leave the config open.
+        What the metadata states (see from_metadata) has precedence; raises ValueError where the shapes
+        disagree with it, or where they leave the config open.
         """
         shapes = {key: tuple(getattr(value, "shape", value)) for key, value in state_dict.items()}
         found = infer_fields(shapes)
@@ -188,6 +188,8 @@ def parse_fields(text: str) -> dict[str, Any]:
 def check_agreement(config: FramePackConfig, found: Mapping[str, Any]) -> None:
     """Raises ValueError naming every field in which the stated config and the shapes disagree."""
     stated = {**asdict(config), "mlp_ratio": config.mlp_dim / config.inner_dim}
-    differing = [f"{name} {stated[name]} (weights: {value})" for name, value in found.items() if stated[name] != value]
+    differing = [
+        f"{name} {stated[name]} (weights: {value})" for name, value in found.items() if stated[name] != value
+    ]
     if differing:
         raise ValueError(f"{METADATA_KEY} does not fit the weights: {', '.join(differing)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from .config import FramePackConfig
 from .embedders import ContextEmbedder, ImageProjection, PatchEmbedder, TextEmbedder, TimeTextEmbedder
 from .operations import Layers
 from .packing import Tier, check_tier, concatenate_places, embed, embed_places
+from .patches import call_double, call_single, run_patched
 from .rope import identity_rope
 
 
@@ -215,35 +217,22 @@ class FramePackDiT(nn.Module):
         transformer_options: Mapping[str, Any],
     ) -> Tensor:
         """All blocks over the joint sequence -> tokens of the noisy window [B, L_noisy, D]."""
-        replace = transformer_options.get("patches_replace", {}).get("dit", {})
-        joint = {"segments": segments, "attention": self.attention}
-
-        def double(args: Mapping[str, Any]) -> dict[str, Tensor]:
-            img, txt = block(
-                args["img"], args["txt"], args["vec"], args["pe"],
-                mask=args["attention_mask"], transformer_options=args["transformer_options"], **joint,
-            )  # fmt: skip
-            return {"img": img, "txt": txt}
-
-        def single(args: Mapping[str, Any]) -> dict[str, Tensor]:
-            img = block(
-                args["img"], args["vec"], args["pe"], rows=rows,
-                mask=args["attention_mask"], transformer_options=args["transformer_options"], **joint,
-            )  # fmt: skip
-            return {"img": img}
-
+        patches = transformer_options.get("patches_replace", {}).get("dit", {})
+        told = {"segments": segments, "attention": self.attention}
         shared = {"vec": vec, "pe": pe, "attention_mask": mask, "transformer_options": transformer_options}
+
         for index, block in enumerate(self.transformer_blocks):
-            patch = replace.get(("double_block", index))
-            out = replaceable(patch, double, {"img": img, "txt": txt, **shared})
+            patch = patches.get(("double_block", index))
+            out = run_patched(partial(call_double, block, told), {"img": img, "txt": txt, **shared}, patch)
             img, txt = out["img"], out["txt"]
 
         # Only the window's tokens leave the last block; a patch may count on seeing all of them.
         img, rows, noisy = torch.cat((img, txt), dim=1), None, segments.slice("noisy")
         for index, block in enumerate(self.single_transformer_blocks):
-            patch = replace.get(("single_block", index))
-            rows = noisy if index == len(self.single_transformer_blocks) - 1 and patch is None else None
-            img = replaceable(patch, single, {"img": img, **shared})["img"]
+            patch = patches.get(("single_block", index))
+            rows = noisy if index == self.config.num_single_layers - 1 and patch is None else None
+            original = partial(call_single, block, {**told, "rows": rows})
+            img = run_patched(original, {"img": img, **shared}, patch)["img"]
         return img if rows is not None else img[:, noisy]
 
     def unpack(self, img: Tensor, vec: Tensor, x: Tensor) -> Tensor:
@@ -256,11 +245,6 @@ class FramePackDiT(nn.Module):
             pw=self.config.patch_size,
         )  # fmt: skip
         return latents[..., : x.shape[3], : x.shape[4]]
-
-
-def replaceable(patch: Any, original: Any, args: dict[str, Any]) -> dict[str, Tensor]:
-    """Runs a block, or the host's replacement of it, which may call the original."""
-    return original(args) if patch is None else patch(args, {"original_block": original})
 
 
 def key_mask(text_mask: Tensor | None, segments: Segments) -> Tensor | None:

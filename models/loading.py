@@ -116,9 +116,9 @@ def read_checkpoint(
 def inspect_checkpoint(path: str | os.PathLike[str]) -> Header:
     """Everything about a checkpoint but its weights, which are not read.
 
-    `path` is a safetensors file, an index, any one shard of a set, or a directory that holds one model. Raises
-    CheckpointError for what cannot be loaded: absent, truncated or quantised files, other models, missing or
-    unknown keys, wrong shapes.
+    `path` is a safetensors file, an index, any one shard of a set, or a directory that holds one model.
+    Raises CheckpointError for what cannot be loaded: absent, truncated or quantised files, other models,
+    missing or unknown keys, wrong shapes.
     """
     path = Path(path)
     paths, promised = resolve(path)
@@ -170,11 +170,13 @@ def refuse_other_models(path: Path, entries: Mapping[str, Entry]) -> None:
 
 def refuse_quantised(path: Path, entries: Mapping[str, Entry]) -> None:
     """Raises CheckpointError for layouts whose weights mean nothing without their scales."""
-    marks = [name for name, entry in entries.items() if QUANTISED.fullmatch(name) or entry.dtype not in DTYPES]
+    marks = [
+        name for name, entry in entries.items() if QUANTISED.fullmatch(name) or entry.dtype not in DTYPES
+    ]
     if marks:
         raise CheckpointError(
-            f"{path} is quantised in a layout that is not supported ({marks[0]!r}, {entries[marks[0]].dtype}); "
-            "use a bf16, fp16, fp32 or plain fp8 file"
+            f"{path} is quantised in a layout that is not supported "
+            f"({marks[0]!r}, {entries[marks[0]].dtype}); use a bf16, fp16, fp32 or plain fp8 file"
         )
 
 
@@ -185,7 +187,9 @@ def check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Fram
     refuse_missing(path, [name for name in expected if name not in shapes])
     unknown = [name for name in shapes if name not in expected]
     if unknown:
-        raise CheckpointError(f"{path} holds {counted(unknown)} that FramePack does not have: {first(unknown)}")
+        raise CheckpointError(
+            f"{path} holds {counted(unknown)} that FramePack does not have: {first(unknown)}"
+        )
     wrong = [
         f"{name} {list(shapes[name])} (expected {list(shape)})"
         for name, shape in expected.items()
@@ -213,11 +217,13 @@ def first(keys: Sequence[str]) -> str:
 def save_dit(
     dit: FramePackDiT, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes a transformer as one safetensors file whose metadata carries its config; replaces `path` whole."""
+    """Writes a transformer and its config (as metadata) to one safetensors file; replaces `path` whole."""
     state_dict = {name: value.detach().contiguous() for name, value in dit.state_dict().items()}
     partial = Path(f"{os.fspath(path)}.partial")
     try:
-        save_file(state_dict, partial, {**(metadata or {}), "format": "pt", METADATA_KEY: dit.config.to_json()})
+        save_file(
+            state_dict, partial, {**(metadata or {}), "format": "pt", METADATA_KEY: dit.config.to_json()}
+        )
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

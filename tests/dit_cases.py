@@ -25,14 +25,21 @@ SMALL: dict[str, Any] = {
 
 
 def make_dit(*, seed: int = 0, dtype: torch.dtype | None = None, **changes: Any) -> FramePackDiT:
-    """A small transformer of random weights; `attention` and `operations` go to it, all else to its config."""
+    """A small transformer of random weights; all but `attention` and `operations` goes to its config."""
     torch.manual_seed(seed)
     extras = {name: changes.pop(name) for name in ("attention", "operations") if name in changes}
     return FramePackDiT(FramePackConfig(**{**SMALL, **changes}), dtype=dtype, **extras).eval()
 
 
 def make_inputs(
-    *, batch: int = 1, window: int = 2, height: int = 8, width: int = 8, text: int = 5, image: int = 3, seed: int = 1
+    *,
+    batch: int = 1,
+    window: int = 2,
+    height: int = 8,
+    width: int = 8,
+    text: int = 5,
+    image: int = 3,
+    seed: int = 1,
 ) -> dict[str, Tensor]:
     """The arguments of forward for a SMALL transformer, in float32: all tiers, image tokens, no text mask."""
     generator = torch.Generator().manual_seed(seed)

@@ -40,7 +40,11 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], dict[str, int], tuple[int, ...]]
     "batch_of_ragged_text": ({}, {"batch": 2, "height": 10, "width": 14}, (5, 2)),
     "batch_of_one_word_each": ({}, {"batch": 3}, (1, 5, 3)),
     "one_head": ({"num_attention_heads": 1}, {}, (4,)),
-    "five_heads": ({"num_attention_heads": 5, "attention_head_dim": 16, "rope_axes_dim": (4, 6, 6)}, {}, (5,)),
+    "five_heads": (
+        {"num_attention_heads": 5, "attention_head_dim": 16, "rope_axes_dim": (4, 6, 6)},
+        {},
+        (5,),
+    ),
     "head_of_128": ({"attention_head_dim": 128, "rope_axes_dim": (16, 56, 56)}, {}, (5,)),
     "deep": ({"num_layers": 4, "num_single_layers": 5, "num_refiner_layers": 3}, {}, (5,)),
     "no_double_blocks": ({"num_layers": 0, "num_single_layers": 1}, {}, (5,)),
@@ -86,12 +90,11 @@ def test_a_text_without_mask_is_a_text_of_real_tokens(dit_cases: ModuleType) -> 
 def test_gradients_are_those_of_diffusers(dit_cases: ModuleType) -> None:
     dit, reference = pair(dit_cases, {})
     inputs = dit_cases.make_inputs()
-    for model, output in (
-        (dit.requires_grad_(True), lambda: dit(**inputs)),
-        (reference.requires_grad_(True),
-         lambda: reference_output(reference, {**inputs, "attention_mask": torch.ones(1, 5, dtype=torch.long)})),
-    ):  # fmt: skip
-        output().square().mean().backward()
+    for model in (dit, reference):
+        model.requires_grad_(True)
+    dit(**inputs).square().mean().backward()
+    inputs["attention_mask"] = torch.ones(1, 5, dtype=torch.long)
+    reference_output(reference, inputs).square().mean().backward()
     expected = dict(reference.named_parameters())
     for name, parameter in dit.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-7, msg=name)

@@ -11,7 +11,9 @@ import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 
-CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "upstream" / "dit.json").read_text(encoding="utf-8"))
+CASES = json.loads(
+    (Path(__file__).parents[1] / "fixtures" / "upstream" / "dit.json").read_text(encoding="utf-8")
+)
 
 
 def predict(dit: FramePackDiT, upstream: ModuleType, case: str) -> torch.Tensor:

@@ -1,0 +1,36 @@
+"""Blocks as ComfyUI's model patches see them: a dict of arguments in, a dict of streams out.
+
+A patch of patches_replace["dit"] is called as patch(args, {"original_block": block}) in place of the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+Streams = dict[str, Tensor]
+Block = Callable[[dict[str, Any]], Streams]
+Patch = Callable[[dict[str, Any], dict[str, Any]], Streams]
+
+
+def run_patched(original: Block, args: dict[str, Any], patch: Patch | None) -> Streams:
+    """A block, or the patch that replaces it and may call it."""
+    return original(args) if patch is None else patch(args, {"original_block": original})
+
+
+def call_double(block: nn.Module, told: Mapping[str, Any], args: Mapping[str, Any]) -> Streams:
+    """{"img", "txt", "vec", "pe", "attention_mask", "transformer_options"} -> {"img", "txt"}."""
+    img, txt = block(args["img"], args["txt"], args["vec"], args["pe"], **told, **common(args))
+    return {"img": img, "txt": txt}
+
+
+def call_single(block: nn.Module, told: Mapping[str, Any], args: Mapping[str, Any]) -> Streams:
+    """{"img", "vec", "pe", "attention_mask", "transformer_options"} -> {"img"}."""
+    return {"img": block(args["img"], args["vec"], args["pe"], **told, **common(args))}
+
+
+def common(args: Mapping[str, Any]) -> dict[str, Any]:
+    """What a patch may have changed on the way to the block."""
+    return {"mask": args["attention_mask"], "transformer_options": args["transformer_options"]}

@@ -1,0 +1,66 @@
+"""The transformer under torch.compile, whole and block by block."""
+
+from __future__ import annotations
+
+import copy
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from framepack_transitions.models.attention import Segments, sdpa_attention
+from torch import Tensor
+from torch._dynamo.testing import CompileCounter
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler() -> Any:
+    torch._dynamo.reset()
+    with torch.inference_mode():
+        yield
+    torch._dynamo.reset()
+
+
+def step_options(step: int) -> dict[str, Any]:
+    """What changes from step to step, as hosts and techniques pass it."""
+    return {"sigmas": torch.full((1,), 0.9 - 0.1 * step), "framepack_gate": torch.tensor(-0.5 * step)}
+
+
+def gated_attention(q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, **told: Any) -> Tensor:
+    """Adds the step's bias to the past: enough of a gate to need segments and options inside the graph."""
+    past = torch.arange(k.shape[2], device=k.device) < segments.slice("noisy").start
+    bias = torch.where(past, told["transformer_options"]["framepack_gate"], 0.0).to(q.dtype)
+    if told["mask"] is not None:
+        bias = bias.masked_fill(~told["mask"], float("-inf"))
+    return sdpa_attention(q, k, v, mask=bias.expand(q.shape[0], 1, q.shape[2], -1))
+
+
+@pytest.mark.parametrize("attention", [sdpa_attention, gated_attention])
+def test_each_block_compiles_as_one_graph(attention: Any, dit_cases: ModuleType) -> None:
+    dit = dit_cases.make_dit(num_layers=2, num_single_layers=3, attention=attention)
+    compiled, counter = copy.deepcopy(dit), CompileCounter()
+    for stack in (compiled.transformer_blocks, compiled.single_transformer_blocks):
+        for index, block in enumerate(stack):
+            stack[index] = torch.compile(block, fullgraph=True, backend=counter)
+    for step, length in enumerate((5, 5, 8, 11, 9)):
+        inputs = dit_cases.make_inputs(text=length, batch=2)
+        inputs["attention_mask"] = torch.arange(length) < torch.tensor(((length,), (2,)))
+        options = step_options(step)
+        torch.testing.assert_close(
+            compiled(**inputs, transformer_options=options), dit(**inputs, transformer_options=options)
+        )
+    # A double, a single and the last block: once each, and once more when the text's length changes.
+    assert counter.frame_count <= 6
+
+
+def test_the_whole_forward_compiles_as_one_graph(dit_cases: ModuleType) -> None:
+    dit, counter = dit_cases.make_dit(), CompileCounter()
+    compiled = torch.compile(dit, fullgraph=True, backend=counter)
+    for step in range(3):
+        inputs, options = dit_cases.make_inputs(height=9), step_options(step)
+        torch.testing.assert_close(
+            compiled(**inputs, transformer_options=options), dit(**inputs, transformer_options=options)
+        )
+    assert counter.frame_count == 1
