@@ -73,8 +73,6 @@ class PlainDriver:
         self._dit = model.model.diffusion_model
         self.config = self._dit.config
         self.device = model.load_device
-        # Weights stored in 8 bits are widened layer by layer; there is no arithmetic in 8 bits here.
-        self._compute_dtype = torch.bfloat16 if self._dit.dtype.itemsize == 1 else self._dit.dtype
 
     def to_model(self, latents: Tensor) -> Tensor:
         return self._model.model.process_latent_in(latents)
@@ -103,7 +101,7 @@ class PlainDriver:
     def _velocity(self, inputs: _Inputs, branch: Branch, x: Tensor, sigma: Tensor) -> Tensor:
         text = inputs.texts[branch.text]
         return self._dit(
-            x.to(self._compute_dtype), sigma.float() * 1000, text.states, attention_mask=text.mask, y=text.pooled,
+            x.to(self._model.compute_dtype), sigma.float() * 1000, text.states, attention_mask=text.mask, y=text.pooled,
             transformer_options=inputs.options, **context_arguments(branch, x.shape[0], x.device),
         ).to(x.dtype)
 

@@ -29,3 +29,10 @@ def upstream() -> ModuleType:
 def dit_cases() -> ModuleType:
     """Small transformers and their inputs: dit_cases.make_dit(), dit_cases.make_inputs(batch=2)."""
     return _helper("dit_cases")
+
+
+@pytest.fixture(autouse=True)
+def outside_comfyui(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hides a ComfyUI that host tests have loaded into this process from all other tests."""
+    if not request.node.get_closest_marker("host"):
+        monkeypatch.delitem(sys.modules, "comfy.model_patcher", raising=False)

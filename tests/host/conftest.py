@@ -1,0 +1,105 @@
+"""A real ComfyUI for the tests marked host: its checkout is named by COMFYUI_PATH, it runs on the CPU."""
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+PACK = Path(__file__).parents[2]
+COMFYUI = os.environ.get("COMFYUI_PATH")
+
+
+def pytest_collection_modifyitems(items):
+    if COMFYUI is None:
+        skip = pytest.mark.skip(reason="needs ComfyUI: set COMFYUI_PATH to a checkout whose requirements are installed")
+        for item in items:
+            if item.get_closest_marker("host"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def comfy():
+    """The host's packages in this process, set to the CPU before anything reads its settings."""
+    sys.path.insert(0, COMFYUI)
+    from comfy.cli_args import args
+
+    args.cpu = True
+    import comfy.samplers  # noqa: F401
+    import comfy.sd  # noqa: F401
+
+    return sys.modules["comfy"]
+
+
+class Server:
+    """A ComfyUI server over HTTP."""
+
+    def __init__(self, url: str, process: subprocess.Popen, log: Path, base: Path) -> None:
+        self.url, self.process, self.log, self.base = url, process, log, base
+
+    def get(self, path: str):
+        with urllib.request.urlopen(self.url + path, timeout=30) as response:
+            return json.loads(response.read() or "null")
+
+    def post(self, path: str, value):
+        request = urllib.request.Request(self.url + path, json.dumps(value).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.loads(response.read() or "null")
+
+    def queue(self, workflow) -> str:
+        return self.post("/prompt", {"prompt": workflow})["prompt_id"]
+
+    def wait(self, prompt_id: str, seconds: float = 120) -> dict:
+        """The history entry of a prompt once it is over."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            history = self.get(f"/history/{prompt_id}")
+            if prompt_id in history:
+                return history[prompt_id]
+            time.sleep(0.1)
+        raise TimeoutError(f"prompt {prompt_id} did not finish in {seconds} s:\n{self.log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """A server with this checkout linked into its custom_nodes."""
+    base = tmp_path_factory.mktemp("comfyui")
+    for folder in ("custom_nodes", "input", "user"):
+        (base / folder).mkdir()
+    (base / "custom_nodes" / "framepack-transitions").symlink_to(PACK, target_is_directory=True)
+    for image in (PACK / "example_workflows" / "input").iterdir():
+        (base / "input" / image.name).write_bytes(image.read_bytes())
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = base / "log.txt"
+    command = [sys.executable, "main.py", "--cpu", "--port", str(port), "--base-directory", str(base),
+               "--database-url", f"sqlite:///{base / 'user.db'}", "--disable-api-nodes"]
+    with log.open("w") as stream:
+        process = subprocess.Popen(command, cwd=COMFYUI, stdout=stream, stderr=subprocess.STDOUT)
+    server = Server(f"http://127.0.0.1:{port}", process, log, base)
+    try:
+        _wait_until_ready(server)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_until_ready(server: Server, seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"ComfyUI stopped while starting:\n{server.log.read_text()[-3000:]}")
+        try:
+            server.get("/system_stats")
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise TimeoutError(f"ComfyUI did not answer:\n{server.log.read_text()[-3000:]}")

@@ -1,0 +1,218 @@
+"""The sampler on a real ComfyUI MODEL: the same numbers as without the host, and everything of the host at work."""
+from __future__ import annotations
+
+import gc
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.host
+SCALE = 0.476986
+WINDOW = 3
+
+
+@pytest.fixture(scope="module")
+def dit(upstream):
+    from framepack_transitions.models.config import FramePackConfig
+    from framepack_transitions.models.dit import FramePackDiT
+
+    return upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def model(comfy, dit):
+    from framepack_transitions.models.host import copy_dit, make_model
+
+    return make_model(partial(copy_dit, dit), parameters=1, stored_dtype=torch.float32)
+
+
+@pytest.fixture
+def sample(upstream):
+    """Runs the sampler node as the host does: under inference_mode, one short section unless told otherwise."""
+    from framepack_transitions.nodes.sampling import FramePackSampler
+
+    inputs = upstream.load("sampler/f1_cfg").inputs
+    defaults = dict(
+        positive=[[inputs["context"], {"pooled_output": inputs["y"]}]],
+        negative=[[inputs["negative_context"], {"pooled_output": inputs["negative_y"]}]],
+        start_latent={"samples": inputs["start_latent"] / SCALE}, layout="f1", seconds=0.4, latent_frames=0, window=WINDOW,
+        steps=4, distilled_guidance=10.0, cfg=1.0, guidance_rescale=0.0, shift=0.0, solver="unipc_bh1", denoise=1.0,
+        upstream_rounding=False, seed=1234, clip_vision_output=SimpleNamespace(last_hidden_state=inputs["image_embeds"]))
+
+    def run(model, **overrides):
+        with torch.inference_mode():
+            latent, trace = FramePackSampler().sample(model=model, **{**defaults, **overrides})
+        return latent["samples"], trace
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "overrides"), [
+    ("f1", {"seconds": 1.2}),
+    ("original", {"seconds": 1.2, "layout": "original"}),
+    ("f1_cfg", {"seconds": 0.8, "cfg": 2.5, "guidance_rescale": 0.7}),
+    ("f1_rounded", {"seconds": 1.2, "upstream_rounding": True}),
+])
+def test_latents_equal_upstreams_so_history_is_scaled_exactly_once(upstream, model, sample, name, overrides):
+    latents, _ = sample(model, **overrides)
+    expected = upstream.load(f"sampler/{name}").expected["history"]
+    assert (latents * SCALE - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_video_to_video_equals_the_run_without_the_host(model, dit, sample):
+    from framepack_transitions.models.plain import PlainModel
+
+    initial = {"samples": torch.randn(1, 16, 4, 8, 8, generator=torch.Generator().manual_seed(3))}
+    in_host, _ = sample(model, initial_latent=initial, denoise=0.6)
+    alone, _ = sample(PlainModel(dit, SCALE), initial_latent=initial, denoise=0.6)
+    assert torch.allclose(in_host, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [
+    "euler", "euler_ancestral", "heun", "dpm_2", "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m",
+    "dpmpp_2m_sde", "dpmpp_3m_sde", "ddim", "uni_pc", "lcm", "ipndm", "deis", "res_multistep", "er_sde", "seeds_2", "sa_solver"])
+def test_samplers_of_the_host_run(comfy, model, sample, name):
+    latents, _ = sample(model, sampler=comfy.samplers.sampler_object(name))
+    assert latents.shape == (1, 16, 1 + WINDOW, 8, 8) and torch.isfinite(latents).all()
+
+
+def test_the_hosts_euler_equals_ours(comfy, model, sample):
+    ours, _ = sample(model, solver="euler")
+    theirs, _ = sample(model, sampler=comfy.samplers.sampler_object("euler"))
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_cfg_pp_samplers_are_refused_by_name(comfy, model, sample):
+    with pytest.raises(ValueError, match="euler_cfg_pp is a CFG"):
+        sample(model, sampler=comfy.samplers.sampler_object("euler_cfg_pp"))
+
+
+def test_another_sampler_node_is_refused_in_one_sentence(comfy, model, upstream):
+    inputs = upstream.load("sampler/f1").inputs
+    text = [[inputs["context"], {"pooled_output": inputs["y"]}]]
+    noise = torch.randn(1, 16, WINDOW, 8, 8)
+    with pytest.raises(RuntimeError, match="use the FramePack Sampler node"):
+        comfy.samplers.sample(model, noise, text, text, 1.0, model.load_device, comfy.samplers.sampler_object("euler"),
+                              torch.tensor([1.0, 0.0]), latent_image=torch.zeros_like(noise))
+
+
+def test_another_model_is_refused_in_one_sentence(comfy, sample):
+    other = SimpleNamespace(model=comfy.model_base.HunyuanVideo.__new__(comfy.model_base.HunyuanVideo))
+    with pytest.raises(ValueError, match="model is a HunyuanVideo, not a FramePack model; load the file with FramePack"):
+        sample(other)
+
+
+def test_a_lora_with_diffusers_names_changes_the_output_and_comes_off_again(comfy, model, sample):
+    before, _ = sample(model)
+    lora = {}
+    for target in ("transformer_blocks.0.attn.to_q", "single_transformer_blocks.1.proj_mlp"):
+        rows, columns = model.model.diffusion_model.get_parameter(f"{target}.weight").shape
+        lora[f"transformer.{target}.lora_A.weight"] = torch.randn(4, columns)
+        lora[f"transformer.{target}.lora_B.weight"] = torch.randn(rows, 4)
+    patched, _ = comfy.sd.load_lora_for_models(model, None, lora, 0.2, 0.0)
+    changed, _ = sample(patched)
+    assert (changed - before).abs().max() > 1e-3
+    again, _ = sample(model)
+    assert torch.equal(again, before)
+
+
+def test_torch_compile_really_compiles(comfy, model, sample, monkeypatch):
+    from comfy.ldm.modules.attention import attention_pytorch
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    from framepack_transitions.models import host
+
+    # On a GPU this is the host's default; its default on a CPU reads the free memory at every call, a graph break.
+    monkeypatch.setattr(host, "optimized_attention", attention_pytorch)
+    graphs = []
+
+    def counting(graph, example_inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    before, _ = sample(model)
+    compiled = model.clone()
+    set_torch_compile_wrapper(compiled, backend=counting, fullgraph=True)
+    after, _ = sample(compiled, seconds=0.8)
+    assert len(graphs) == 1, "one graph for the whole model, compiled once for all steps and sections"
+    assert torch.allclose(after[:, :, :1 + WINDOW], before, atol=1e-4)
+
+
+def test_weights_stream_from_the_offload_device_when_memory_is_short(comfy, model, sample, monkeypatch):
+    before, _ = sample(model)
+    management = comfy.model_management
+    monkeypatch.setattr(management, "is_device_cpu", lambda device: False)
+    monkeypatch.setattr(management, "vram_state", management.VRAMState.NO_VRAM)
+    monkeypatch.setattr(management, "lowvram_available", True)
+    management.unload_all_models()
+    after, _ = sample(model)
+    assert model.model.model_lowvram, "the host was expected to keep weights on the offload device"
+    assert torch.allclose(after, before, atol=1e-5)
+    management.unload_all_models()
+
+
+def test_guidance_functions_of_other_nodes_are_called(model, sample):
+    seen = []
+
+    def post_cfg(args):
+        seen.append((args["cond_denoised"].shape, args["uncond_denoised"].shape))
+        return args["denoised"] * 0
+
+    patched = model.clone()
+    patched.set_model_sampler_post_cfg_function(post_cfg)
+    latents, _ = sample(patched, cfg=2.0)
+    assert len(seen) == 4 and latents[:, :, 1:].abs().max() == 0
+
+
+def test_progress_counts_over_all_sections_and_previews_come_with_it(comfy, model, sample, monkeypatch):
+    seen = []
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, **_: seen.append((value, total)))
+    sample(model, seconds=0.8)
+    assert seen == [(step, 8) for step in range(1, 9)]
+
+
+def test_the_model_is_loaded_once_for_all_sections(comfy, model, sample, monkeypatch):
+    comfy.model_management.unload_all_models()
+    loads = []
+    original = type(model).load
+    monkeypatch.setattr(type(model), "load", lambda self, *args, **kwargs: (loads.append(1), original(self, *args, **kwargs))[1])
+    sample(model, seconds=1.2)
+    assert len(loads) == 1
+
+
+def test_an_interrupt_in_mid_section_leaves_no_tensor_behind(comfy, model, sample, monkeypatch):
+    management = comfy.model_management
+    sample(model)
+    gc.collect()
+    alive = section_tensors()
+
+    def interrupt(value, total, preview, **_):
+        if value == 6:
+            management.interrupt_current_processing()
+
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", interrupt)
+    for _ in range(3):
+        with pytest.raises(management.InterruptProcessingException):
+            sample(model, seconds=1.2)
+        management.interrupt_current_processing(False)
+    gc.collect()
+    assert section_tensors() <= alive
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", None)
+    assert torch.isfinite(sample(model)[0]).all()
+
+
+def section_tensors() -> int:
+    """Tensors of the size of a section's latents that are still referenced."""
+    return sum(1 for thing in gc.get_objects() if type(thing) is torch.Tensor and thing.ndim == 5
+               and thing.shape[-2:] == (8, 8) and thing.shape[1] == 16)
+
+
+def test_memory_estimates_count_the_packed_context(model):
+    window = [1, 16, 9, 80, 80]
+    bare = model.model.memory_required(window)
+    context = {"clean_latents": [[1, 16, 2, 80, 80]], "clean_latents_2x": [[1, 16, 2, 80, 80]],
+               "clean_latents_4x": [[1, 16, 16, 80, 80]], "image_embeds": [[1, 729, 1152]], "c_crossattn": [[1, 256, 4096]]}
+    tokens = {"window": 14400, "context": 3200 + 400 + 400 + 729 + 256}
+    assert model.model.memory_required(window, context) / bare == pytest.approx(1 + tokens["context"] / tokens["window"], rel=1e-3)

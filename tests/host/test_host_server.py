@@ -1,0 +1,95 @@
+"""The pack in a running ComfyUI, as a user and an API client meet it."""
+from __future__ import annotations
+
+import copy
+import io
+import json
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import av
+import pytest
+
+pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
+WORKFLOW = Path(__file__).parents[2] / "example_workflows" / "api" / "tiny_f1.json"
+
+
+@pytest.fixture
+def workflow():
+    return json.loads(WORKFLOW.read_text())
+
+
+def node(workflow, class_type: str) -> dict:
+    return next(value for value in workflow.values() if value["class_type"] == class_type)
+
+
+def test_the_pack_loads_without_a_warning(server):
+    lines = [line for line in server.log.read_text().splitlines() if "framepack" in line.lower()]
+    assert any("seconds" in line for line in lines), "the pack is missing from the import times"
+    assert not [line for line in lines if any(word in line for word in ("WARNING", "FAILED", "Error", "Traceback"))]
+
+
+def test_object_info_has_every_node_with_tooltips(server):
+    from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
+
+    info = server.get("/object_info")
+    for name in NODE_CLASS_MAPPINGS:
+        assert info[name]["category"].startswith("FramePack/") and info[name]["description"]
+        assert len(info[name]["output_tooltips"]) == len(info[name]["output"])
+        for group in info[name]["input"].values():
+            for key, spec in group.items():
+                assert spec[1]["tooltip"], f"{name}.{key} has no tooltip"
+
+
+def test_the_tiny_workflow_yields_an_mp4(server, workflow):
+    entry = server.wait(server.queue(workflow))
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    files = [file for output in entry["outputs"].values() for kind in output.values() if isinstance(kind, list)
+             for file in kind if isinstance(file, dict) and "filename" in file]
+    query = urllib.parse.urlencode({k: files[0][k] for k in ("filename", "subfolder", "type")})
+    with urllib.request.urlopen(f"{server.url}/view?{query}") as response:
+        video = av.open(io.BytesIO(response.read()))
+    frames = sum(1 for _ in video.decode(video=0))
+    assert frames == 109 and video.streams.video[0].average_rate == 30
+
+
+def test_three_interrupts_leave_the_server_usable_and_its_memory_where_it_was(server, workflow):
+    assert server.wait(server.queue(workflow))["status"]["status_str"] == "success"
+    before = resident_bytes(server)
+    endless = copy.deepcopy(workflow)
+    node(endless, "FramePackSampler")["inputs"].update(steps=1000, seconds=30.0)
+    for attempt in range(3):
+        node(endless, "FramePackSampler")["inputs"]["seed"] = attempt
+        prompt_id = server.queue(endless)
+        time.sleep(2)
+        server.post("/interrupt", {})
+        messages = server.wait(prompt_id, 30)["status"]["messages"]
+        assert "execution_interrupted" in [message[0] for message in messages]
+    node(workflow, "FramePackSampler")["inputs"]["seed"] = 99
+    assert server.wait(server.queue(workflow))["status"]["status_str"] == "success"
+    assert resident_bytes(server) <= before * 1.05
+
+
+@pytest.mark.parametrize(("inputs", "words"), [
+    ({"layout": "original", "end_latent": "wrong"}, "start_latent is"),
+    ({"cfg": 1.0, "denoise": 0.5, "initial_latent": "nan"}, None),
+])
+def test_wrong_values_end_in_one_sentence(server, workflow, inputs, words):
+    sampler = node(workflow, "FramePackSampler")
+    if inputs.get("end_latent") == "wrong":
+        workflow["900"] = {"class_type": "EmptyHunyuanLatentVideo", "inputs": {"width": 96, "height": 64, "length": 1, "batch_size": 1}}
+        sampler["inputs"].update(layout="original", end_latent=["900", 0])
+    else:
+        workflow["900"] = {"class_type": "EmptyHunyuanLatentVideo", "inputs": {"width": 64, "height": 64, "length": 1, "batch_size": 1}}
+        sampler["inputs"].update(denoise=1.0, initial_latent=["900", 0])
+        words = "lower denoise"
+    entry = server.wait(server.queue(workflow))
+    errors = [message[1] for message in entry["status"]["messages"] if message[0] == "execution_error"]
+    assert words in errors[0]["exception_message"]
+
+
+def resident_bytes(server) -> int:
+    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
+    return pages * 4096
