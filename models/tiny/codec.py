@@ -43,7 +43,13 @@ class CausalConv(nn.Conv3d):
         self.past = time_kernel - 1
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, (0, 0, 0, 0, self.past, 0)) if self.past else x)
+        # As a 2-D convolution over the stacked moments: several times faster on a CPU than conv3d.
+        length = x.shape[2]
+        padded = F.pad(x, (0, 0, 0, 0, self.past, 0)) if self.past else x
+        moments = torch.cat([padded[:, :, first:first + length] for first in range(self.past + 1)], dim=1)
+        images = moments.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        y = F.conv2d(images, self.weight.movedim(2, 1).flatten(1, 2), self.bias, padding=1)
+        return y.unflatten(0, (-1, length)).transpose(1, 2)
 
 
 class ChannelNorm(nn.Module):
@@ -72,26 +78,35 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.silu(self.norm2(h)))
 
 
-class Downsample(nn.Module):
-    """Halve time and space."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__()
-        self.project = nn.Conv3d(channels_in * 8, channels_out, 1)
+class PointLinear(nn.Linear):
+    """Linear layer over the channels of each position."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(fold(x, 2, 2))
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class Downsample(nn.Module):
+    """Fold blocks of time x space x space positions into one."""
+
+    def __init__(self, channels_in: int, channels_out: int, time: int, space: int) -> None:
+        super().__init__()
+        self.time, self.space = time, space
+        self.project = PointLinear(channels_in * time * space**2, channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(fold(x, self.time, self.space))
 
 
 class Upsample(nn.Module):
-    """Double time and space."""
+    """Unfold a position into a block of time x space x space."""
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, time: int, space: int) -> None:
         super().__init__()
-        self.project = nn.Conv3d(channels_in, channels_out * 8, 1)
+        self.time, self.space = time, space
+        self.project = PointLinear(channels_in, channels_out * time * space**2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return unfold(self.project(x), 2, 2)
+        return unfold(self.project(x), self.time, self.space)
 
 
 def _level(config: TinyCodecConfig, level: int) -> list[nn.Module]:
@@ -100,22 +115,20 @@ def _level(config: TinyCodecConfig, level: int) -> list[nn.Module]:
 
 
 def _encoder(config: TinyCodecConfig) -> nn.Sequential:
-    fine, middle, coarse = config.widths
+    fine, coarse = config.widths
     return nn.Sequential(
-        CausalConv(12, fine), *_level(config, 0),
-        Downsample(fine, middle), *_level(config, 1),
-        Downsample(middle, coarse), *_level(config, 2),
-        ChannelNorm(coarse), nn.SiLU(), CausalConv(coarse, config.latent_channels),
+        Downsample(3, fine, TIME_FACTOR, SPACE_FACTOR // 2), *_level(config, 0),
+        Downsample(fine, coarse, 1, 2), *_level(config, 1),
+        ChannelNorm(coarse), PointLinear(coarse, config.latent_channels),
     )
 
 
 def _decoder(config: TinyCodecConfig) -> nn.Sequential:
-    fine, middle, coarse = config.widths
+    fine, coarse = config.widths
     return nn.Sequential(
-        CausalConv(config.latent_channels, coarse), *_level(config, 2),
-        Upsample(coarse, middle), *_level(config, 1),
-        Upsample(middle, fine), *_level(config, 0),
-        ChannelNorm(fine), nn.SiLU(), CausalConv(fine, 12),
+        PointLinear(config.latent_channels, coarse), *_level(config, 1),
+        Upsample(coarse, fine, 1, 2), *_level(config, 0),
+        ChannelNorm(fine), Upsample(fine, 3, TIME_FACTOR, SPACE_FACTOR // 2),
     )
 
 
@@ -138,26 +151,24 @@ class TinyCodec(nn.Module):
     @property
     def past_latents(self) -> int:
         """How many earlier latents either direction can see."""
-        steps_per_latent = (TIME_FACTOR, 2, 1)
-        levels = zip(self.config.blocks, self.config.time_kernels, steps_per_latent)
-        return math.ceil(sum(blocks * (kernel - 1) / steps for blocks, kernel, steps in levels))
+        return sum(blocks * (kernel - 1) for blocks, kernel in zip(self.config.blocks, self.config.time_kernels))
 
     @property
     def reach_latents(self) -> int:
         """How many latents to each side, in space, either direction can see."""
-        fine, middle, coarse = self.config.blocks
-        return math.ceil((2 * coarse + 1) + 2 * middle / 2 + (2 * fine + 1) / 4)
+        fine, coarse = self.config.blocks
+        return math.ceil(2 * coarse + 2 * fine / 2)
 
     def encode(self, frames: Tensor) -> Tensor:
         """Encode frames [B,3,4n+1,H,W] in -1..1 to latents [B,16,n+1,H/8,W/8]; raises as `check_frames`."""
         self.check_frames(frames)
         first = frames[:, :, :1].expand(-1, -1, TIME_FACTOR - 1, -1, -1)
-        return self.encoder(fold(torch.cat([first, frames], dim=2), 1, 2))
+        return self.encoder(torch.cat([first, frames], dim=2))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents [B,16,L,h,w] to frames [B,3,4L-3,8h,8w], about -1..1; raises as `check_latents`."""
         self.check_latents(latents)
-        return unfold(self.decoder(latents), 1, 2)[:, :, TIME_FACTOR - 1:]
+        return self.decoder(latents)[:, :, TIME_FACTOR - 1:]
 
     def check_frames(self, frames: Tensor) -> None:
         """Raise ValueError unless frames are [B,3,4n+1,H,W] with H and W divisible by 8."""

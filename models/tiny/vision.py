@@ -1,4 +1,4 @@
-"""The embedded model's vision tower, the stand-in for SigLIP: an image becomes 8x8 tokens."""
+"""The embedded model's vision tower, the stand-in for SigLIP: an image becomes 4x4 tokens."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ class TinyVision:
 
     @torch.no_grad()
     def encode_image(self, image: Tensor, crop: bool = True) -> VisionOutput:
-        """Encode images [B,H,W,3] in 0..1 to 64 tokens each; `crop` keeps the centre square only.
+        """Encode images [B,H,W,3] in 0..1 to 16 tokens each; `crop` keeps the centre square only.
 
         Raises ValueError when the images are not RGB.
         """

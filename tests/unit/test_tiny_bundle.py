@@ -243,7 +243,7 @@ def test_vision_gives_tokens_by_attribute_and_by_item(
     tiny: TinyBundle, shape: tuple[int, ...], crop: bool
 ) -> None:
     output = tiny.clip_vision.encode_image(video(*shape), crop=crop)
-    assert output.last_hidden_state.shape == output["penultimate_hidden_states"].shape == (shape[0], 64, 96)
+    assert output.last_hidden_state.shape == output["penultimate_hidden_states"].shape == (shape[0], 16, 96)
     assert output["image_embeds"].shape == (shape[0], 96)
     assert output["last_hidden_state"] is output.last_hidden_state
     assert output.mm_projected is None

@@ -30,7 +30,7 @@ def small() -> TinyCodec:
     """A codec of the same structure with little to compute and a small field of view."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(6)
-        config = TinyCodecConfig(widths=(4, 6, 8), blocks=(1, 1, 1))
+        config = TinyCodecConfig(widths=(6, 8), blocks=(1, 1))
         return TinyCodec(config).eval().requires_grad_(False)
 
 
@@ -126,7 +126,7 @@ def test_pieces_of_the_real_codec_give_what_the_whole_gives(codec: TinyCodec) ->
 
 
 def test_gradients_reach_every_weight() -> None:
-    codec = TinyCodec(TinyCodecConfig(widths=(4, 4, 4)))
+    codec = TinyCodec(TinyCodecConfig(widths=(4, 4)))
     codec.decode(codec.encode(noise(1, 3, 9, 16, 16))).square().mean().backward()
     assert not [name for name, weight in codec.named_parameters() if weight.grad is None]
 

@@ -77,7 +77,7 @@ def test_padding_under_the_mask_changes_nothing(text_encoder: TinyText) -> None:
 
 def test_an_image_becomes_a_grid_of_tokens(tower: TinyVisionTower) -> None:
     tokens, penultimate, pooled = tower(torch.zeros(2, 3, 64, 64))
-    assert tokens.shape == penultimate.shape == (2, VISION.tokens, VISION.width) == (2, 64, 96)
+    assert tokens.shape == penultimate.shape == (2, VISION.tokens, VISION.width) == (2, 16, 96)
     assert pooled.shape == (2, 96)
 
 
