@@ -12,8 +12,6 @@ export MPLBACKEND := Agg
 demo: $(STAMP)
 	$(BIN)/python -m framepack_transitions demo --out demo_output
 
-# The tests' tensors are small: beyond a few threads they only wait for one another.
-test: export OMP_NUM_THREADS ?= 4
 test: $(STAMP)
 	$(BIN)/python -m pytest
 

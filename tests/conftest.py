@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+# Before anything imports torch. The tests' tensors are so small that several threads mostly wait for one another,
+# which on a busy machine takes ten times as long as one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _helper(name: str) -> ModuleType:
