@@ -26,7 +26,7 @@ PROGRAM = "framepack-transitions"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 done, 1 the workflow is wrong, 130 interrupted; 2 wrong usage."""
+    """Runs one command and returns its exit code: 0 done, 1 wrong workflow, 130 interrupted."""
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     record, bars = Record(options.out), Bars()
@@ -36,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _finish(options, record, facts)
     except (KeyboardInterrupt, Interrupted):
         bars.close()
-        _say("Interrupted. " + (f"Written so far: {_names(record)}." if record.files() else "Nothing was written."))
+        _say(
+            "Interrupted. "
+            + (f"Written so far: {_names(record)}." if record.files() else "Nothing was written.")
+        )
         return INTERRUPTED
     except WorkflowError as error:
         bars.close()
@@ -48,27 +51,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    root = argparse.ArgumentParser(prog=PROGRAM, description="FramePack videos without ComfyUI, or on a running one.")
+    root = argparse.ArgumentParser(
+        prog=PROGRAM, description="FramePack videos without ComfyUI, or on a running one."
+    )
     commands = root.add_subparsers(dest="name", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--verbose", action="store_true", help="say more, and show where an error happened")
 
-    demo = commands.add_parser("demo", parents=[common], help="make a small video with the embedded model",
-                               description="Makes a small video with the embedded model, on any computer.")
-    demo.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where files go (%(default)s)")
+    demo = commands.add_parser(
+        "demo",
+        parents=[common],
+        help="make a small video with the embedded model",
+        description="Makes a small video with the embedded model, on any computer.",
+    )
+    demo.add_argument(
+        "--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where files go (%(default)s)"
+    )
     demo.add_argument("--seed", type=int, metavar="N", help="another video of the same prompt")
     demo.set_defaults(command=_demo, kind="demo")
 
-    run = commands.add_parser("run", parents=[common], help="run a workflow file",
-                              description="Runs a ComfyUI workflow with this pack's nodes, or any on a ComfyUI server.")
-    run.add_argument("workflow", type=Path, metavar="WORKFLOW.json", help="API format; the editor's format is converted")
-    run.add_argument("--set", type=_setting, action="append", default=[], dest="settings", metavar="NODE.INPUT=VALUE",
-                     help="change an input of a node, given by id or title; may be repeated")
-    run.add_argument("--input", type=Path, metavar="DIR",
-                     help="the only folder that files are loaded from (default: the folder input of the examples, "
-                          "or beside the workflow)")
-    run.add_argument("--out", type=Path, default=Path("output"), metavar="DIR",
-                     help="the only folder that files are written to (%(default)s)")
+    run = commands.add_parser(
+        "run",
+        parents=[common],
+        help="run a workflow file",
+        description="Runs a ComfyUI workflow with this pack's nodes, or any on a ComfyUI server.",
+    )
+    run.add_argument(
+        "workflow", type=Path, metavar="WORKFLOW.json", help="API format; the editor's format is converted"
+    )
+    run.add_argument(
+        "--set",
+        type=_setting,
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="NODE.INPUT=VALUE",
+        help="change an input of a node, given by id or title; may be repeated",
+    )
+    run.add_argument(
+        "--input",
+        type=Path,
+        metavar="DIR",
+        help="the only folder that files are loaded from (default: the folder input of the examples, "
+        "or beside the workflow)",
+    )
+    run.add_argument(
+        "--out",
+        type=Path,
+        default=Path("output"),
+        metavar="DIR",
+        help="the only folder that files are written to (%(default)s)",
+    )
     run.add_argument("--server", metavar="URL", help="queue to this running ComfyUI and fetch what it makes")
     run.set_defaults(command=_run, kind="run")
     return root
@@ -96,7 +129,9 @@ def _finish(options: argparse.Namespace, record: Record, facts: dict[str, Any]) 
         print(entry["text"])
     for video in record.videos:
         width, height = video["size"]
-        print(f"{record.out / video['path']}: {video['frames']} frames, {width}x{height}, {video['fps']:g} fps")
+        print(
+            f"{record.out / video['path']}: {video['frames']} frames, {width}x{height}, {video['fps']:g} fps"
+        )
     for image in record.images:
         print(record.out / image["path"])
     if "contact_sheet" in facts:

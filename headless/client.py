@@ -1,7 +1,7 @@
 """Queues a workflow to a running ComfyUI, shows its progress and fetches what it wrote.
 
-Plain HTTP does the work; a WebSocket only brings the progress. Whether a run has ended is read from `/queue` and
-`/history`, so that a lost WebSocket costs the bars and nothing else.
+Plain HTTP does the work; a WebSocket only brings the progress. Whether a run has ended is read from `/queue`
+and `/history`, so that a lost WebSocket costs the bars and nothing else.
 """
 
 from __future__ import annotations
@@ -60,14 +60,16 @@ class Server:
         """Puts a file into the server's input folder and returns the name that it has there."""
         boundary = uuid.uuid4().hex
         name = path.name.replace('"', "_")
-        head = (f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
-                "Content-Type: application/octet-stream\r\n\r\n")
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        )
         body = head.encode() + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
         answer = self._json("/upload/image", body, f"multipart/form-data; boundary={boundary}")
         return "/".join(filter(None, (answer.get("subfolder"), answer["name"])))
 
     def queue(self, workflow: Workflow) -> str:
-        """Queues the workflow and returns its prompt id; raises WorkflowError naming the nodes that are refused."""
+        """Queues the workflow and returns its prompt id; raises WorkflowError naming the refused nodes."""
         body = json.dumps({"prompt": to_api(workflow), "client_id": self.client_id}).encode()
         try:
             with self._open("/prompt", body) as response:
@@ -85,7 +87,9 @@ class Server:
         waiting = {entry[1] for name in ("queue_running", "queue_pending") for entry in queue.get(name, ())}
         entry = self._json(f"/history/{prompt_id}").get(prompt_id)
         if entry is None and prompt_id not in waiting:
-            raise WorkflowError(f"The server {self.url} no longer knows the queued workflow: was it restarted or cleared?")
+            raise WorkflowError(
+                f"The server {self.url} no longer knows the queued workflow: was it restarted or cleared?"
+            )
         return entry
 
     def cancel(self, prompt_id: str) -> None:
@@ -104,7 +108,9 @@ class Server:
             return json.load(response)
 
     @contextmanager
-    def _open(self, path: str, body: bytes | None = None, content_type: str = "application/json") -> Iterator[Any]:
+    def _open(
+        self, path: str, body: bytes | None = None, content_type: str = "application/json"
+    ) -> Iterator[Any]:
         request = Request(self.url + path, data=body, headers={"Content-Type": content_type} if body else {})
         try:
             with urlopen(request, timeout=TIMEOUT_SECONDS) as response:
@@ -112,14 +118,19 @@ class Server:
         except HTTPError as error:
             if path == "/prompt":
                 raise
-            raise WorkflowError(f"The server {self.url} answers {path.partition('?')[0]} with {error.code} {error.reason}.") \
-                from error
+            raise WorkflowError(
+                f"The server {self.url} answers {path.partition('?')[0]} with {error.code} {error.reason}."
+            ) from error
         except (URLError, TimeoutError, ConnectionError) as error:
             reason = getattr(error, "reason", error)
-            raise WorkflowError(f"No ComfyUI answers at {self.url} ({reason}): start it, or correct --server.") from error
+            raise WorkflowError(
+                f"No ComfyUI answers at {self.url} ({reason}): start it, or correct --server."
+            ) from error
         except ValueError as error:
-            raise WorkflowError(f"The server {self.url} answers {path.partition('?')[0]} with something other than JSON: "
-                                "is it a ComfyUI?") from error
+            raise WorkflowError(
+                f"The server {self.url} answers {path.partition('?')[0]} with something other than JSON: "
+                "is it a ComfyUI?"
+            ) from error
 
 
 def _json_of(error: HTTPError) -> Mapping[str, Any]:
@@ -135,7 +146,11 @@ def _refusals(answer: Mapping[str, Any], workflow: Workflow) -> list[str]:
     if problems:
         return problems
     error = answer.get("error") or {}
-    text = ": ".join(filter(None, (error.get("message"), error.get("details")))) if isinstance(error, Mapping) else str(error)
+    text = (
+        ": ".join(filter(None, (error.get("message"), error.get("details"))))
+        if isinstance(error, Mapping)
+        else str(error)
+    )
     return [f"The server refuses the workflow: {' '.join(text.split()) or 'it does not say why'}."]
 
 
@@ -148,8 +163,10 @@ def _node_problems(node_errors: Any, workflow: Workflow) -> Iterator[str]:
             yield f"The server refuses {name}: {text}."
 
 
-def upload_inputs(workflow: Workflow, specs: Mapping[str, NodeSpec], server: Server, folders: Folders) -> None:
-    """Uploads every file of the input folder that the workflow loads, and puts in the names that it got there.
+def upload_inputs(
+    workflow: Workflow, specs: Mapping[str, NodeSpec], server: Server, folders: Folders
+) -> None:
+    """Uploads every input file that the workflow loads, and puts in the name that it got on the server.
 
     A file that only the server has stays as it is. Raises WorkflowError when neither has it.
     """
@@ -171,7 +188,7 @@ def upload_inputs(workflow: Workflow, specs: Mapping[str, NodeSpec], server: Ser
 def run_on_server(workflow: Workflow, server: Server, folders: Folders, record: Record, bars: Bars) -> None:
     """Queues the workflow, waits for its end and brings its files and texts into `record`.
 
-    Raises WorkflowError when the server refuses it or a node fails. A KeyboardInterrupt cancels the run there, too.
+    Raises WorkflowError when the server refuses it or a node fails. KeyboardInterrupt cancels the run there.
     """
     with _events(server) as events:
         prompt_id = server.queue(workflow)
@@ -210,8 +227,6 @@ def _fetch(file: Mapping[str, str], server: Server, folders: Folders) -> Path:
     return target.path
 
 
-# --- waiting -----------------------------------------------------------------------------------------------------
-
 @contextmanager
 def _events(server: Server) -> Iterator[Any]:
     """The WebSocket of this client; raises WorkflowError when it cannot be opened."""
@@ -223,7 +238,9 @@ def _events(server: Server) -> Iterator[Any]:
     try:
         socket = connect(server.events_url, max_size=None, open_timeout=TIMEOUT_SECONDS, close_timeout=1)
     except (OSError, WebSocketException) as error:
-        raise WorkflowError(f"No ComfyUI answers at {server.url} ({error}): start it, or correct --server.") from error
+        raise WorkflowError(
+            f"No ComfyUI answers at {server.url} ({error}): start it, or correct --server."
+        ) from error
     with socket:
         yield socket
 
@@ -241,7 +258,7 @@ def _wait(server: Server, prompt_id: str, events: Any, workflow: Workflow, bars:
 
 
 def _watch(events: Any, prompt_id: str, workflow: Workflow, bars: Bars) -> bool:
-    """Shows the events of the next POLL_SECONDS, or until the run may have ended; False when the connection is lost."""
+    """Shows events for POLL_SECONDS or until the run may have ended; False when the connection is lost."""
     from websockets.exceptions import ConnectionClosed
 
     deadline = time.monotonic() + POLL_SECONDS
@@ -269,8 +286,9 @@ def _handle(event: Mapping[str, Any], prompt_id: str, workflow: Workflow, bars: 
             _show(node_id, state, workflow, bars)
     elif event.get("type") == "progress":
         _show(str(data.get("node")), data, workflow, bars)
-    return event.get("type") in ("execution_success", "execution_error", "execution_interrupted") \
-        or (event.get("type") == "executing" and data.get("node") is None)
+    return event.get("type") in ("execution_success", "execution_error", "execution_interrupted") or (
+        event.get("type") == "executing" and data.get("node") is None
+    )
 
 
 def _show(node_id: str, state: Mapping[str, Any], workflow: Workflow, bars: Bars) -> None:
@@ -279,13 +297,18 @@ def _show(node_id: str, state: Mapping[str, Any], workflow: Workflow, bars: Bars
         return
     node = workflow.get(node_id)
     bars.update(node_id, node.title if node else node_id, int(state["value"]), int(state["max"]))
+    if state.get("state") == "finished":
+        bars.close(node_id)
 
 
 def _raise_failure(status: Mapping[str, Any], workflow: Workflow) -> None:
     if status.get("status_str") != "error":
         return
     for kind, data in status.get("messages", ()):
-        node = workflow.get(str(data.get("node_id"))) or f"node {data.get('node_id')} {data.get('node_type', '')}"
+        node = (
+            workflow.get(str(data.get("node_id")))
+            or f"node {data.get('node_id')} {data.get('node_type', '')}"
+        )
         if kind == "execution_interrupted":
             raise WorkflowError(f"The run was interrupted on the server at {node}.")
         if kind == "execution_error":

@@ -7,14 +7,18 @@ primitives and notes. Subgraphs and group nodes are refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import WorkflowError
 from .specs import NodeSpec
-from .workflow import Link, Node, Workflow, is_ui_format, parse_api, read_json, require_known
+from .validation import require_known
+from .workflow import Link, Node, Workflow, is_ui_format, parse_api, read_json
+
+logger = logging.getLogger(__name__)
 
 MUTED, BYPASSED = 2, 4
 NOTES = frozenset({"Note", "MarkdownNote"})
@@ -52,7 +56,7 @@ def class_types(data: Mapping[str, Any]) -> set[str]:
 
 
 def convert(data: Mapping[str, Any], specs: Mapping[str, NodeSpec], hint: str) -> Workflow:
-    """Converts a UI-format file; raises WorkflowError naming nodes that are unknown (with `hint`) or inconsistent."""
+    """Converts a UI-format file; raises WorkflowError naming every unknown node, with `hint`."""
     _refuse_subgraphs(data)
     graph = _Graph(data)
     problems: list[str] = []
@@ -75,7 +79,10 @@ def convert(data: Mapping[str, Any], specs: Mapping[str, NodeSpec], hint: str) -
 
 def _is_real(node: Mapping[str, Any]) -> bool:
     """Whether the node itself reaches the API format."""
-    return node.get("type") not in NOTES | {REROUTE, PRIMITIVE} and node.get("mode", 0) not in (MUTED, BYPASSED)
+    return node.get("type") not in NOTES | {REROUTE, PRIMITIVE} and node.get("mode", 0) not in (
+        MUTED,
+        BYPASSED,
+    )
 
 
 def _title(node: Mapping[str, Any]) -> str:
@@ -83,10 +90,12 @@ def _title(node: Mapping[str, Any]) -> str:
 
 
 def _refuse_subgraphs(data: Mapping[str, Any]) -> None:
-    subgraphs = {graph.get("id"): graph.get("name") for graph in (data.get("definitions") or {}).get("subgraphs", ())}
+    subgraphs = {
+        graph.get("id"): graph.get("name") for graph in (data.get("definitions") or {}).get("subgraphs", ())
+    }
     problems = [
-        f"Node {node.get('id')} is the subgraph {subgraphs.get(node.get('type'), node.get('type'))!r}, which cannot be "
-        "converted: unpack it in ComfyUI, or save the workflow with Export (API)."
+        f"Node {node.get('id')} is the subgraph {subgraphs.get(node.get('type'), node.get('type'))!r}, which "
+        "cannot be converted: unpack it in ComfyUI, or save the workflow with Export (API)."
         for node in data["nodes"]
         if node.get("type") in subgraphs or str(node.get("type")).startswith(("workflow>", "workflow/"))
     ]
@@ -102,7 +111,9 @@ class _Graph:
             self.nodes = {str(node["id"]): node for node in data["nodes"]}
             self.wires = dict(Wire.parse(entry) for entry in data.get("links") or ())
         except (KeyError, TypeError, ValueError) as error:
-            raise WorkflowError(f"The UI-format workflow is damaged: a node or link lacks {error}.") from error
+            raise WorkflowError(
+                f"The UI-format workflow is damaged: a node or link lacks {error}."
+            ) from error
 
     def origin(self, wire_number: Any) -> Link | _Value | None:
         """What a wire brings in the end; None when it comes from nothing that runs."""
@@ -126,9 +137,9 @@ class _Graph:
 
     @staticmethod
     def _passed_through(node: Mapping[str, Any], wire: Wire) -> Any:
-        """The input that stands for an output of a bypassed node: of the same type, at the same place if possible."""
+        """The input that a bypassed node passes on: of the same type, in the same place if possible."""
         slots = list(node.get("inputs") or ())
-        preferred = slots[wire.output:wire.output + 1] + slots
+        preferred = slots[wire.output : wire.output + 1] + slots
         return next((slot.get("link") for slot in preferred if _same_type(slot.get("type"), wire.type)), None)
 
 
@@ -160,28 +171,39 @@ def _widget_values(node: Mapping[str, Any], spec: NodeSpec) -> dict[str, Any]:
         return {item.name: stored[item.name] for item in widgets if item.name in stored}
     remaining = list(stored)
     values = {}
-    for item in widgets:
+    for position, item in enumerate(widgets, start=1):
         if remaining:
             values[item.name] = remaining.pop(0)
         elif "default" in item.options:
             values[item.name] = item.options["default"]
         elif item.choices:
             values[item.name] = item.choices[0]
-        if item.has_control and remaining and remaining[0] in CONTROLS:
+        if item.has_control and _is_control(remaining, len(widgets) - position):
             remaining.pop(0)
     # The upload button of LoadImage keeps a value of its own at the end.
     if remaining and not any(item.upload for item in widgets):
-        raise WorkflowError(
-            f"Node {node['id']} {spec.class_type} keeps {len(stored)} widget values, but the class has only "
-            f"{len(widgets)} widgets: open the workflow in a matching ComfyUI and save it again, or use Export (API).")
+        logger.warning(
+            "Node %s %s keeps %d widget values more than the class has widgets; the last ones are ignored.",
+            node["id"],
+            spec.class_type,
+            len(remaining),
+        )
     return values
 
 
-def load_workflow(path: Path, find_specs: Callable[[set[str]], Mapping[str, NodeSpec]],
-                  hint: str) -> tuple[Workflow, Mapping[str, NodeSpec]]:
+def _is_control(remaining: Sequence[Any], widgets_left: int) -> bool:
+    """Whether the next value belongs to "control after generate"; very old files keep true or false."""
+    if not remaining:
+        return False
+    return remaining[0] in CONTROLS or (isinstance(remaining[0], bool) and len(remaining) > widgets_left)
+
+
+def load_workflow(
+    path: Path, find_specs: Callable[[set[str]], Mapping[str, NodeSpec]], hint: str
+) -> tuple[Workflow, Mapping[str, NodeSpec]]:
     """Reads a workflow of either format, and what `find_specs` knows about its classes.
 
-    Raises WorkflowError when the file is damaged or a class is unknown; `hint` says what to do about the latter.
+    Raises WorkflowError when the file is damaged or a class is unknown; `hint` says what to do then.
     """
     data = read_json(path)
     if is_ui_format(data):

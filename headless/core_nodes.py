@@ -1,7 +1,7 @@
 """The few core nodes of ComfyUI that the examples use, with ComfyUI's ids, inputs and behaviour.
 
-They only exist outside ComfyUI. CLIP, VAE and CLIP_VISION are whatever a loader of this pack returns: the methods
-called here are the ones that ComfyUI's own nodes call.
+They only exist outside ComfyUI. CLIP, VAE and CLIP_VISION are whatever a loader of this pack returns: the
+methods called here are the ones that ComfyUI's own nodes call.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ class LoadImage:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"image": (folders.current().input_files(media.IMAGE_EXTENSIONS), {"image_upload": True})}}
+        return {
+            "required": {
+                "image": (folders.current().input_files(media.IMAGE_EXTENSIONS), {"image_upload": True})
+            }
+        }
 
     @classmethod
     def VALIDATE_INPUTS(cls, image: str | None) -> bool | str:
@@ -52,7 +56,9 @@ class CLIPTextEncode:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"text": ("STRING", {"multiline": True, "dynamicPrompts": True}), "clip": ("CLIP",)}}
+        return {
+            "required": {"text": ("STRING", {"multiline": True, "dynamicPrompts": True}), "clip": ("CLIP",)}
+        }
 
     def encode(self, text: str, clip: Any) -> tuple[list]:
         return (clip.encode_from_tokens_scheduled(clip.tokenize(text)),)
@@ -122,22 +128,36 @@ class VAEDecodeTiled:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {
-            "samples": ("LATENT",),
-            "vae": ("VAE",),
-            "tile_size": ("INT", {"default": 512, "min": 64, "max": 4096, "step": 32}),
-            "overlap": ("INT", {"default": 64, "min": 0, "max": 4096, "step": 32}),
-            "temporal_size": ("INT", {"default": 64, "min": 8, "max": 4096, "step": 4}),
-            "temporal_overlap": ("INT", {"default": 8, "min": 4, "max": 4096, "step": 4}),
-        }}
+        return {
+            "required": {
+                "samples": ("LATENT",),
+                "vae": ("VAE",),
+                "tile_size": ("INT", {"default": 512, "min": 64, "max": 4096, "step": 32}),
+                "overlap": ("INT", {"default": 64, "min": 0, "max": 4096, "step": 32}),
+                "temporal_size": ("INT", {"default": 64, "min": 8, "max": 4096, "step": 4}),
+                "temporal_overlap": ("INT", {"default": 8, "min": 4, "max": 4096, "step": 4}),
+            }
+        }
 
-    def decode(self, samples: dict[str, torch.Tensor], vae: Any, tile_size: int, overlap: int = 64,
-               temporal_size: int = 64, temporal_overlap: int = 8) -> tuple[torch.Tensor]:
+    def decode(
+        self,
+        samples: dict[str, torch.Tensor],
+        vae: Any,
+        tile_size: int,
+        overlap: int = 64,
+        temporal_size: int = 64,
+        temporal_overlap: int = 8,
+    ) -> tuple[torch.Tensor]:
         pixels = vae.spacial_compression_decode()
         side = tile_size // pixels
         times = self._times(vae.temporal_compression_decode(), temporal_size, temporal_overlap)
-        images = vae.decode_tiled(samples["samples"], tile_x=side, tile_y=side,
-                                  overlap=min(overlap, tile_size // 4) // pixels, **times)
+        images = vae.decode_tiled(
+            samples["samples"],
+            tile_x=side,
+            tile_y=side,
+            overlap=min(overlap, tile_size // 4) // pixels,
+            **times,
+        )
         return (_one_batch(images),)
 
     @staticmethod
@@ -160,7 +180,9 @@ class CLIPVisionEncode:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"clip_vision": ("CLIP_VISION",), "image": ("IMAGE",), "crop": (["center", "none"],)}}
+        return {
+            "required": {"clip_vision": ("CLIP_VISION",), "image": ("IMAGE",), "crop": (["center", "none"],)}
+        }
 
     def encode(self, clip_vision: Any, image: torch.Tensor, crop: str) -> tuple[Any]:
         return (clip_vision.encode_image(image, crop=crop == "center"),)
@@ -175,14 +197,18 @@ class EmptyHunyuanLatentVideo:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {
-            "width": ("INT", {"default": 848, "min": 16, "max": MAX_SIDE, "step": 16}),
-            "height": ("INT", {"default": 480, "min": 16, "max": MAX_SIDE, "step": 16}),
-            "length": ("INT", {"default": 25, "min": 1, "max": MAX_SIDE, "step": 4}),
-            "batch_size": ("INT", {"default": 1, "min": 1, "max": 4096}),
-        }}
+        return {
+            "required": {
+                "width": ("INT", {"default": 848, "min": 16, "max": MAX_SIDE, "step": 16}),
+                "height": ("INT", {"default": 480, "min": 16, "max": MAX_SIDE, "step": 16}),
+                "length": ("INT", {"default": 25, "min": 1, "max": MAX_SIDE, "step": 4}),
+                "batch_size": ("INT", {"default": 1, "min": 1, "max": 4096}),
+            }
+        }
 
-    def generate(self, width: int, height: int, length: int, batch_size: int = 1) -> tuple[dict[str, torch.Tensor]]:
+    def generate(
+        self, width: int, height: int, length: int, batch_size: int = 1
+    ) -> tuple[dict[str, torch.Tensor]]:
         return ({"samples": torch.zeros(batch_size, 16, (length - 1) // 4 + 1, height // 8, width // 8)},)
 
 
@@ -196,13 +222,18 @@ class CreateVideo:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
-            "required": {"images": ("IMAGE",), "fps": ("FLOAT", {"default": 30.0, "min": 1.0, "max": 120.0, "step": 1.0})},
+            "required": {
+                "images": ("IMAGE",),
+                "fps": ("FLOAT", {"default": 30.0, "min": 1.0, "max": 120.0, "step": 1.0}),
+            },
             "optional": {"audio": ("AUDIO",)},
         }
 
     def create(self, images: torch.Tensor, fps: float, audio: Any = None) -> tuple[media.Video]:
         if audio is not None:
-            raise ValueError("sound cannot be added outside ComfyUI; remove the link to audio or use --server")
+            raise ValueError(
+                "sound cannot be added outside ComfyUI; remove the link to audio or use --server"
+            )
         return (media.Video(images, Fraction(fps)),)
 
 
@@ -232,11 +263,14 @@ class SaveVideo:
             "hidden": {"prompt": "PROMPT"},
         }
 
-    def save(self, video: Any, filename_prefix: str, format: str, codec: str,
-             prompt: dict[str, Any] | None = None) -> dict[str, Any]:
+    def save(
+        self, video: Any, filename_prefix: str, format: str, codec: str, prompt: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         parts = video.get_components()
         with folders.current().new_file(filename_prefix, ".mp4", video.get_dimensions()) as file:
-            media.write_video(file.unfinished, parts.images, parts.frame_rate, {"prompt": prompt} if prompt else None)
+            media.write_video(
+                file.unfinished, parts.images, parts.frame_rate, {"prompt": prompt} if prompt else None
+            )
         return {"ui": {"images": [_saved(file.path)], "animated": (True,)}}
 
 
@@ -256,8 +290,9 @@ class SaveImage:
             "hidden": {"prompt": "PROMPT"},
         }
 
-    def save_images(self, images: torch.Tensor, filename_prefix: str = "ComfyUI",
-                    prompt: dict[str, Any] | None = None) -> dict[str, Any]:
+    def save_images(
+        self, images: torch.Tensor, filename_prefix: str = "ComfyUI", prompt: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         size = (images.shape[2], images.shape[1])
         saved = []
         for number, image in enumerate(images):
@@ -308,6 +343,19 @@ def _as_text(value: Any) -> str:
 
 NODE_CLASS_MAPPINGS: dict[str, type] = {
     node.__name__: node
-    for node in (LoadImage, CLIPTextEncode, ConditioningZeroOut, VAEEncode, VAEDecode, VAEDecodeTiled, CLIPVisionEncode,
-                 EmptyHunyuanLatentVideo, CreateVideo, SaveVideo, SaveImage, PreviewImage, PreviewAny)
+    for node in (
+        LoadImage,
+        CLIPTextEncode,
+        ConditioningZeroOut,
+        VAEEncode,
+        VAEDecode,
+        VAEDecodeTiled,
+        CLIPVisionEncode,
+        EmptyHunyuanLatentVideo,
+        CreateVideo,
+        SaveVideo,
+        SaveImage,
+        PreviewImage,
+        PreviewAny,
+    )
 }

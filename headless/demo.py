@@ -34,7 +34,9 @@ def draw_sheet(record: Record) -> Path:
     for number, video in enumerate(record.videos):
         frames, _ = read_video(record.out / video["path"])
         trace = traces[number] if number < len(traces) else {}
-        rows.append(Row(Path(video["path"]).stem.strip("_") if len(record.videos) > 1 else "", frames, borders(trace)))
+        rows.append(
+            Row(Path(video["path"]).stem.strip("_") if len(record.videos) > 1 else "", frames, borders(trace))
+        )
     return save_sheet(record.out / SHEET, rows)
 
 

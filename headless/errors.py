@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class WorkflowError(Exception):
-    """Something in the workflow, its inputs or its run is wrong; `problems` holds one sentence for each finding."""
+    """The workflow, its inputs or its run is wrong; `problems` holds one sentence for each finding."""
 
     def __init__(self, problems: str | Iterable[str]) -> None:
         self.problems = (problems,) if isinstance(problems, str) else tuple(problems)

@@ -13,7 +13,8 @@ import torch
 from ..samplers.progress import Interrupted, progress_reporting
 from .errors import WorkflowError
 from .specs import NodeSpec, specs_of
-from .workflow import Link, Node, Workflow, capital, execution_order, output_nodes, require_known, to_api, validate
+from .validation import execution_order, output_nodes, require_known, validate
+from .workflow import Link, Node, Workflow, capital, to_api
 
 HINT = "queue the workflow to a running ComfyUI with --server URL, or use the nodes of this pack"
 
@@ -27,7 +28,9 @@ class Observer:
     def progress(self, node: Node, step: int, total: int, info: Mapping[str, Any]) -> None:
         """The node has done `step` of `total` steps; raising samplers.progress.Interrupted stops the run."""
 
-    def finished(self, node: Node, outputs: Mapping[str, Any], shown: Mapping[str, Any], seconds: float) -> None:
+    def finished(
+        self, node: Node, outputs: Mapping[str, Any], shown: Mapping[str, Any], seconds: float
+    ) -> None:
         """The node has run: its outputs by type (the last of each) and what it tells the user interface."""
 
 
@@ -52,7 +55,7 @@ def prepare(workflow: Workflow, node_classes: Mapping[str, type]) -> Plan:
 def execute(plan: Plan, node_classes: Mapping[str, type], observers: Sequence[Observer] = ()) -> None:
     """Runs the plan; raises WorkflowError naming the node that failed, and lets Interrupted pass.
 
-    A result is dropped as soon as the last node that takes it has run. Nodes run under inference_mode, as in ComfyUI.
+    A result is dropped when the last node that takes it has run. As in ComfyUI, nodes run under inference_mode.
     """
     waiting = Counter(link.node for node in plan.order for _, link in node.links())
     results: dict[str, tuple] = {}
@@ -70,22 +73,28 @@ def execute(plan: Plan, node_classes: Mapping[str, type], observers: Sequence[Ob
         for finished in {node.id, *(link.node for _, link in node.links())}:
             if waiting[finished] <= 0:
                 results.pop(finished, None)
-        by_type = dict(zip(map(str, node_class.RETURN_TYPES), outputs))
+        by_type = dict(zip(map(str, node_class.RETURN_TYPES), outputs, strict=True))
         for observer in observers:
             observer.finished(node, by_type, shown, time.perf_counter() - began)
 
 
-def _arguments(node: Node, node_class: type, results: Mapping[str, tuple], prompt: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(
+    node: Node, node_class: type, results: Mapping[str, tuple], prompt: Mapping[str, Any]
+) -> dict[str, Any]:
     declared = node_class.INPUT_TYPES()
     names = {**declared.get("required", {}), **declared.get("optional", {})}
-    arguments = {name: results[value.node][value.output] if isinstance(value, Link) else value
-                 for name, value in node.inputs.items() if name in names}
+    arguments = {
+        name: results[value.node][value.output] if isinstance(value, Link) else value
+        for name, value in node.inputs.items()
+        if name in names
+    }
     hidden = {"PROMPT": prompt, "UNIQUE_ID": node.id}
     return {**arguments, **{name: hidden.get(kind) for name, kind in declared.get("hidden", {}).items()}}
 
 
-def _run(node: Node, node_class: type, arguments: Mapping[str, Any],
-         observers: Sequence[Observer]) -> tuple[tuple, Mapping[str, Any]]:
+def _run(
+    node: Node, node_class: type, arguments: Mapping[str, Any], observers: Sequence[Observer]
+) -> tuple[tuple, Mapping[str, Any]]:
     def tell(step: int, total: int, info: Mapping[str, Any]) -> None:
         for observer in observers:
             observer.progress(node, step, total, info)
@@ -95,7 +104,9 @@ def _run(node: Node, node_class: type, arguments: Mapping[str, Any],
             returned = getattr(node_class(), node_class.FUNCTION)(**arguments)
     except Interrupted:
         raise
-    except Exception as error:  # whatever a node raises is reported with the node's name, the cause stays attached
+    except (
+        Exception
+    ) as error:  # whatever a node raises is reported with the node's name, the cause stays attached
         raise WorkflowError(f"{capital(node)} failed: {describe(error).rstrip('.')}.") from error
     return _outputs(node, node_class, returned)
 
@@ -107,7 +118,9 @@ def _outputs(node: Node, node_class: type, returned: Any) -> tuple[tuple, Mappin
     outputs = tuple(returned) if isinstance(returned, tuple | list) else None
     if outputs is None or len(outputs) != len(node_class.RETURN_TYPES):
         got = type(returned).__name__ if outputs is None else f"{len(outputs)} results"
-        raise WorkflowError(f"{capital(node)} returned {got}, expected {len(node_class.RETURN_TYPES)} results.")
+        raise WorkflowError(
+            f"{capital(node)} returned {got}, expected {len(node_class.RETURN_TYPES)} results."
+        )
     return outputs, shown
 
 

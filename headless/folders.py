@@ -34,31 +34,40 @@ class Folders:
         """Names of the files with one of these extensions directly in the input folder, sorted."""
         if not self.input.is_dir():
             return []
-        return sorted(entry.name for entry in self.input.iterdir()
-                      if entry.is_file() and entry.suffix.lower() in extensions)
+        return sorted(
+            entry.name
+            for entry in self.input.iterdir()
+            if entry.is_file() and entry.suffix.lower() in extensions
+        )
 
     def input_file(self, name: str) -> Path:
         """The existing file `name` of the input folder; raises ValueError when it is elsewhere or missing."""
         place = _ANNOTATION.search(name)
         if place and place[1] != "input":
-            raise ValueError(f"the file {name!r} is marked as {place[1]}, only files of the input folder can be read")
+            raise ValueError(
+                f"the file {name!r} is marked as {place[1]}, only files of the input folder can be read"
+            )
         plain = _ANNOTATION.sub("", name)
         path = (self.input / plain).resolve()
         if not path.is_relative_to(self.input.resolve()):
             raise ValueError(f"the file {plain!r} is outside the input folder {self.input}, copy it there")
         if not path.is_file():
-            there = ", ".join(sorted(item.name for item in self.input.iterdir())) if self.input.is_dir() else ""
-            raise ValueError(f"the input folder {self.input} has no file {plain!r}, it "
-                             + (f"holds {there}" if there else "is empty or missing"))
+            there = (
+                ", ".join(sorted(item.name for item in self.input.iterdir())) if self.input.is_dir() else ""
+            )
+            raise ValueError(
+                f"the input folder {self.input} has no file {plain!r}, it "
+                + (f"holds {there}" if there else "is empty or missing")
+            )
         return path
 
     @contextmanager
     def new_file(self, prefix: str, extension: str, size: tuple[int, int] = (0, 0)) -> Iterator[NewFile]:
         """The next `prefix_00001_.extension`, which appears under that name when the block ends.
 
-        The counter is one above the highest in the folder, as in ComfyUI, and no file is ever overwritten; when the
-        block fails nothing stays behind. `size` (width, height) fills %width% and %height% in the prefix. Raises
-        ValueError when the prefix leads out of the output folder.
+        The counter is one above the highest in the folder, as in ComfyUI, and nothing is overwritten; if the
+        block fails nothing stays behind. `size` (width, height) fills %width% and %height% in the prefix.
+        Raises ValueError when the prefix leads out of the output folder.
         """
         path = self._reserve(_expand(prefix, size), extension)
         # Hidden until it is whole: whoever stops the program must not find half a video.
@@ -73,9 +82,15 @@ class Folders:
 
     def _reserve(self, prefix: str, extension: str) -> Path:
         stem = (self.output / prefix).resolve()
-        if not prefix.strip() or prefix.endswith(("/", os.sep)) or not stem.is_relative_to(self.output.resolve()) \
-                or stem == self.output.resolve():
-            raise ValueError(f"the filename_prefix {prefix!r} does not name a file inside the output folder {self.output}")
+        if (
+            not prefix.strip()
+            or prefix.endswith(("/", os.sep))
+            or not stem.is_relative_to(self.output.resolve())
+            or stem == self.output.resolve()
+        ):
+            raise ValueError(
+                f"the filename_prefix {prefix!r} does not name a file inside the output folder {self.output}"
+            )
         stem.parent.mkdir(parents=True, exist_ok=True)
         counter = 1 + max((_counter(entry.name, stem.name) for entry in stem.parent.iterdir()), default=0)
         while True:
@@ -95,9 +110,16 @@ def _counter(name: str, stem: str) -> int:
 
 def _expand(prefix: str, size: tuple[int, int]) -> str:
     now = time.localtime()
-    values = {"width": size[0], "height": size[1], "year": now.tm_year, "month": f"{now.tm_mon:02}",
-              "day": f"{now.tm_mday:02}", "hour": f"{now.tm_hour:02}", "minute": f"{now.tm_min:02}",
-              "second": f"{now.tm_sec:02}"}
+    values = {
+        "width": size[0],
+        "height": size[1],
+        "year": now.tm_year,
+        "month": f"{now.tm_mon:02}",
+        "day": f"{now.tm_mday:02}",
+        "hour": f"{now.tm_hour:02}",
+        "minute": f"{now.tm_min:02}",
+        "second": f"{now.tm_sec:02}",
+    }
     for name, value in values.items():
         prefix = prefix.replace(f"%{name}%", str(value))
     return prefix

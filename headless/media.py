@@ -54,8 +54,8 @@ class VideoInfo:
 def load_image(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Reads a picture, or all same-sized frames of an animated one.
 
-    Returns the image [N,H,W,3] and the mask [N,H,W], 1 where the picture is transparent; zeros [1,64,64] without an
-    alpha channel. Raises ValueError when the file is no picture.
+    Returns the image [N,H,W,3] and the mask [N,H,W], 1 where the picture is transparent; zeros [N,64,64]
+    without an alpha channel. Raises ValueError when the file is no picture.
     """
     images, masks = [], []
     try:
@@ -102,17 +102,20 @@ def to_bytes(image: torch.Tensor) -> np.ndarray:
     return image.detach().float().mul(255).round().clamp(0, 255).to(device="cpu", dtype=torch.uint8).numpy()
 
 
-def write_video(path: Path, images: torch.Tensor, fps: float | Fraction,
-                metadata: Mapping[str, Any] | None = None) -> None:
+def write_video(
+    path: Path, images: torch.Tensor, fps: float | Fraction, metadata: Mapping[str, Any] | None = None
+) -> None:
     """Writes `images` [T,H,W,3] as H.264 in yuv420p, with `metadata` as JSON texts.
 
-    yuv420p keeps colour for every second pixel: an odd width or height is made even by repeating the last column or
-    row, and a warning says so. Raises ValueError when `images` is not a video.
+    yuv420p keeps colour for every second pixel: an odd width or height is made even by repeating the last
+    column or row, and a warning says so. Raises ValueError when `images` is not a video.
     """
     if images.ndim != 4 or images.shape[-1] < 3 or images.shape[0] == 0:
-        raise ValueError(f"a video needs images of the shape [frames, height, width, 3], got {list(images.shape)}")
+        raise ValueError(
+            f"a video needs images of the shape [frames, height, width, 3], got {list(images.shape)}"
+        )
     frames = _even(images[..., :3])
-    # h264's time base cannot hold arbitrary fractions; a thousandth of a frame a second is enough for any of them.
+    # h264's time base cannot hold arbitrary fractions; a thousandth of a frame a second is fine enough.
     rate = Fraction(round(Fraction(fps) * 1000), 1000)
     with av.open(str(path), mode="w", options={"movflags": "use_metadata_tags"}) as container:
         for key, value in (metadata or {}).items():
@@ -129,7 +132,9 @@ def _even(images: torch.Tensor) -> torch.Tensor:
     height, width = images.shape[1:3]
     if height % 2 == 0 and width % 2 == 0:
         return images
-    logger.warning("The video is %dx%d; H.264 needs even numbers, its last column or row is repeated.", width, height)
+    logger.warning(
+        "The video is %dx%d; H.264 needs even numbers, its last column or row is repeated.", width, height
+    )
     rows = torch.arange(height + height % 2).clamp(max=height - 1)
     columns = torch.arange(width + width % 2).clamp(max=width - 1)
     return images[:, rows][:, :, columns]
@@ -140,7 +145,9 @@ def read_video(path: Path) -> tuple[torch.Tensor, float]:
     try:
         with av.open(str(path)) as container:
             stream = _video_stream(container, path)
-            frames = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)]
+            frames = [
+                torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)
+            ]
             fps = float(stream.average_rate or 0)
     except av.FFmpegError as error:
         raise ValueError(f"the file {path.name} cannot be read as a video: {error.strerror}") from error

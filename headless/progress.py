@@ -12,33 +12,37 @@ from .workflow import Node
 
 
 class Bars(Observer):
-    """Opens a bar at a node's first step and closes it when the node is done."""
+    """Opens a bar at a node's first step and closes it for good when the node is done."""
 
     def __init__(self) -> None:
-        self._bars: dict[str, tqdm] = {}
+        self._open: dict[str, tqdm] = {}
+        self._closed: set[str] = set()
 
-    def update(self, key: str, label: str, step: int, total: int, info: Mapping[str, Any] | None = None) -> None:
+    def update(
+        self, key: str, label: str, step: int, total: int, info: Mapping[str, Any] | None = None
+    ) -> None:
         """Moves the bar `key` to `step` of `total`; numbers and words of `info` appear behind it."""
-        bar = self._bars.get(key)
-        if bar is None:
-            bar = self._bars[key] = tqdm(total=total, desc=label, unit="step", dynamic_ncols=True)
+        if key in self._closed:
+            return
+        if key not in self._open:
+            self._open[key] = tqdm(total=total, desc=label, unit="step", dynamic_ncols=True)
+        bar = self._open[key]
         bar.total = total
         facts = {name: value for name, value in (info or {}).items() if isinstance(value, str | int | float)}
         bar.set_postfix(facts, refresh=False)
         bar.update(step - bar.n)
-        # tqdm skips drawings that come too fast, but the last one must show the end.
-        if step >= total:
-            bar.refresh()
 
     def close(self, key: str | None = None) -> None:
         """Closes one bar, or all that are open."""
-        for name in list(self._bars) if key is None else [key]:
-            bar = self._bars.pop(name, None)
-            if bar is not None:
-                bar.close()
+        for name in list(self._open) if key is None else [key]:
+            self._closed.add(name)
+            if name in self._open:
+                self._open.pop(name).close()
 
     def progress(self, node: Node, step: int, total: int, info: Mapping[str, Any]) -> None:
         self.update(node.id, node.title, step, total, info)
 
-    def finished(self, node: Node, outputs: Mapping[str, Any], shown: Mapping[str, Any], seconds: float) -> None:
+    def finished(
+        self, node: Node, outputs: Mapping[str, Any], shown: Mapping[str, Any], seconds: float
+    ) -> None:
         self.close(node.id)

@@ -37,8 +37,15 @@ class Record(Observer):
         name = path.resolve().relative_to(self.out.resolve()).as_posix()
         if path.suffix.lower() in VIDEO_EXTENSIONS:
             info = probe_video(path)
-            self.videos.append({"path": name, "frames": info.frames, "fps": info.fps,
-                                "size": [info.width, info.height], "node": node.id})
+            self.videos.append(
+                {
+                    "path": name,
+                    "frames": info.frames,
+                    "fps": info.fps,
+                    "size": [info.width, info.height],
+                    "node": node.id,
+                }
+            )
         else:
             self.images.append({"path": name, "node": node.id})
 
@@ -46,8 +53,12 @@ class Record(Observer):
         """Notes a text that a node shows."""
         self.texts.append({"text": text, "node": node.id})
 
-    def finished(self, node: Node, outputs: Mapping[str, Any], shown: Mapping[str, Any], seconds: float) -> None:
-        self.nodes.append({"node": node.id, "class": node.class_type, "title": node.title, "seconds": round(seconds, 3)})
+    def finished(
+        self, node: Node, outputs: Mapping[str, Any], shown: Mapping[str, Any], seconds: float
+    ) -> None:
+        self.nodes.append(
+            {"node": node.id, "class": node.class_type, "title": node.title, "seconds": round(seconds, 3)}
+        )
         if TRACE_TYPE in outputs:
             self.traces.append({"node": node.id, "trace": outputs[TRACE_TYPE]})
         for file in shown.get("images", ()):
@@ -75,7 +86,7 @@ class Record(Observer):
         }
 
     def _switches(self) -> list[dict[str, Any]]:
-        """The prompt changes of the video, as long as it is clear which trace made it; metrics are left to evaluators."""
+        """The prompt changes where it is clear which trace made the video; evaluators add metrics."""
         if len(self.videos) != 1 or len(self.traces) != 1:
             return []
         return switches(self.traces[0]["trace"], self.videos[0]["fps"])
@@ -85,9 +96,16 @@ def switches(trace: Mapping[str, Any], fps: float) -> list[dict[str, Any]]:
     """The prompt changes between the sections of a sampler's trace, in the order of the video."""
     sections = in_video_order(trace)
     return [
-        {"frame": new["frames"][0], "seconds": new["frames"][0] / fps, "old": old["prompt"], "new": new["prompt"],
-         "change": new["change"], "metrics": {}}
-        for old, new in zip(sections, sections[1:]) if old["prompt"] != new["prompt"]
+        {
+            "frame": new["frames"][0],
+            "seconds": new["frames"][0] / fps,
+            "old": old["prompt"],
+            "new": new["prompt"],
+            "change": new["change"],
+            "metrics": {},
+        }
+        for old, new in zip(sections, sections[1:], strict=False)
+        if old["prompt"] != new["prompt"]
     ]
 
 
@@ -101,7 +119,9 @@ def write_report(folder: Path, report: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
     unfinished = folder / f".{FILE_NAME}.part"
-    unfinished.write_text(json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    unfinished.write_text(
+        json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )
     os.replace(unfinished, path)
     return path
 

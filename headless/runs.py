@@ -59,7 +59,9 @@ def run_here(job: Job, record: Record, bars: Bars) -> dict[str, Any]:
 def run_there(job: Job, url: str, record: Record, bars: Bars) -> dict[str, Any]:
     """Runs the job on the ComfyUI at `url` and fetches its files; raises WorkflowError."""
     server = client.Server(url)
-    workflow, specs = load_workflow(job.workflow, server.specs, f"the ComfyUI at {server.url} does not have it either")
+    workflow, specs = load_workflow(
+        job.workflow, server.specs, f"the ComfyUI at {server.url} does not have it either"
+    )
     apply_settings(workflow, job.settings, specs)
     client.upload_inputs(workflow, specs, server, job.folders)
     client.run_on_server(workflow, server, job.folders, record, bars)

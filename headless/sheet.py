@@ -33,7 +33,9 @@ def contact_sheet(rows: Sequence[Row], columns: int = FRAMES, min_cell: int = 96
     Small frames are enlarged by whole factors to at least `min_cell` pixels in height.
     """
     strips = [_strip(row, columns, min_cell) for row in rows]
-    sheet = Image.new("RGB", (max(strip.width for strip in strips), sum(strip.height for strip in strips)), BACKGROUND)
+    sheet = Image.new(
+        "RGB", (max(strip.width for strip in strips), sum(strip.height for strip in strips)), BACKGROUND
+    )
     top = 0
     for strip in strips:
         sheet.paste(strip, (0, top))
@@ -57,7 +59,9 @@ def _strip(row: Row, columns: int, min_cell: int) -> Image.Image:
     previous = 0
     for position, number in enumerate(numbers):
         left, section = position * (width + GAP), bisect_right(row.borders, number)
-        picture = Image.fromarray(to_bytes(row.frames[number])).resize((width, height), Image.Resampling.NEAREST)
+        picture = Image.fromarray(to_bytes(row.frames[number])).resize(
+            (width, height), Image.Resampling.NEAREST
+        )
         strip.paste(picture, (left, LABEL_HEIGHT))
         draw.text((left + 2, LABEL_HEIGHT + height + 3), str(number), TEXT, font)
         if section != previous:

@@ -1,7 +1,7 @@
 """What is known about a node class: its inputs in widget order and its outputs.
 
-The same description is read from a class in this process and from the `/object_info` of a running ComfyUI, so that
-conversion and validation need not know which of the two will run the workflow.
+The same description is read from a class in this process and from the `/object_info` of a running ComfyUI, so
+that conversion and validation need not know which of the two will run the workflow.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ class InputSpec:
 
     @classmethod
     def from_declaration(cls, name: str, declaration: Any, required: bool) -> InputSpec:
-        """Reads one entry of INPUT_TYPES: (type,), (type, options), (choices,) or ("COMBO", {"options": choices})."""
+        """Reads (type,), (type, options), (choices,) or ("COMBO", {"options": choices}) of INPUT_TYPES."""
         kind, *rest = declaration if isinstance(declaration, list | tuple) else (declaration,)
         options = rest[0] if rest and isinstance(rest[0], Mapping) else {}
-        choices = kind if isinstance(kind, list | tuple) else options.get("options") if kind == "COMBO" else None
+        choices = (
+            kind if isinstance(kind, list | tuple) else options.get("options") if kind == "COMBO" else None
+        )
         if choices is not None:
             return cls(name, "COMBO", required, options, tuple(choices))
         return cls(name, str(kind), required, options)
@@ -48,13 +50,13 @@ class InputSpec:
 
     @property
     def has_control(self) -> bool:
-        """Whether the editor adds a "control after generate" widget, whose value follows in UI-format files."""
+        """Whether the editor adds a "control after generate" widget, whose value follows in its files."""
         declared = self.options.get("control_after_generate")
         return self.is_widget and bool(self.name in SEED_NAMES if declared is None else declared)
 
     @property
     def upload(self) -> bool:
-        """Whether the value names a file of the input folder, with an upload button beside it in the editor."""
+        """Whether the value names an input file, with an upload button beside it in the editor."""
         return any(self.options.get(option) for option in UPLOAD_OPTIONS)
 
 
@@ -70,16 +72,24 @@ class NodeSpec:
     @classmethod
     def from_class(cls, class_type: str, node_class: type) -> NodeSpec:
         """Reads INPUT_TYPES, RETURN_TYPES and OUTPUT_NODE of a class in this process."""
-        return cls._read(class_type, node_class.INPUT_TYPES(), node_class.RETURN_TYPES,
-                         getattr(node_class, "OUTPUT_NODE", False))
+        return cls._read(
+            class_type,
+            node_class.INPUT_TYPES(),
+            node_class.RETURN_TYPES,
+            getattr(node_class, "OUTPUT_NODE", False),
+        )
 
     @classmethod
     def from_server(cls, class_type: str, info: Mapping[str, Any]) -> NodeSpec:
         """Reads one entry of ComfyUI's `/object_info`."""
-        return cls._read(class_type, info.get("input", {}), info.get("output") or (), info.get("output_node", False))
+        return cls._read(
+            class_type, info.get("input", {}), info.get("output") or (), info.get("output_node", False)
+        )
 
     @classmethod
-    def _read(cls, class_type: str, declared: Mapping[str, Any], outputs: Iterable[Any], is_output: bool) -> NodeSpec:
+    def _read(
+        cls, class_type: str, declared: Mapping[str, Any], outputs: Iterable[Any], is_output: bool
+    ) -> NodeSpec:
         inputs = {
             name: InputSpec.from_declaration(name, declaration, category == "required")
             for category in ("required", "optional")
@@ -90,7 +100,9 @@ class NodeSpec:
 
 def specs_of(node_classes: Mapping[str, type], wanted: Iterable[str]) -> dict[str, NodeSpec]:
     """Specs of those `wanted` class types that exist in `node_classes`."""
-    return {name: NodeSpec.from_class(name, node_classes[name]) for name in set(wanted) if name in node_classes}
+    return {
+        name: NodeSpec.from_class(name, node_classes[name]) for name in set(wanted) if name in node_classes
+    }
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""How a run outside ComfyUI hears about its progress and stops; inside ComfyUI the host's own means are used."""
+"""How a run outside ComfyUI hears about its progress and stops; inside, the host's own means are used."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def progress_reporting(callback: ProgressCallback | None) -> Iterator[None]:
 def report(step: int, total: int, info: Mapping[str, Any] | None = None) -> None:
     """Tells the callback that `step` of `total` steps are done.
 
-    Steps are counted over the whole run, from 1 to total. `info` holds small facts to show beside them, such as
-    section (from 1) and sections. Whatever the callback raises, Interrupted among them, passes through.
+    Steps are counted over the whole run, from 1 to total. `info` holds more about the step: its numbers
+    and words may be shown. Whatever the callback raises, Interrupted among them, passes through.
     """
     callback = _callback.get()
     if callback is not None:

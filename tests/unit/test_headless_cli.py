@@ -16,10 +16,12 @@ from framepack_transitions.headless.report import Record, switches, write_report
 from framepack_transitions.headless.workflow import Node
 from framepack_transitions.samplers.progress import Interrupted, report
 
-TRACE = {"sections": [
-    {"index": 0, "frames": [5, 9], "prompt": "night", "change": 0.8},
-    {"index": 1, "frames": [1, 5], "prompt": "day", "change": 0.0},
-]}
+TRACE = {
+    "sections": [
+        {"index": 0, "frames": [5, 9], "prompt": "night", "change": 0.8},
+        {"index": 1, "frames": [1, 5], "prompt": "day", "change": 0.0},
+    ]
+}
 
 
 class Paint:
@@ -30,7 +32,9 @@ class Paint:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"image": ("IMAGE",), "steps": ("INT", {"default": 2, "min": 1}), "seed": ("INT", {})}}
+        return {
+            "required": {"image": ("IMAGE",), "steps": ("INT", {"default": 2, "min": 1}), "seed": ("INT", {})}
+        }
 
     def paint(self, image: torch.Tensor, steps: int, seed: int) -> tuple[torch.Tensor, dict[str, Any]]:
         for step in range(steps):
@@ -51,10 +55,16 @@ def graph() -> dict[str, Any]:
         "3": ("SaveImage", {"images": ["1", 0], "filename_prefix": "first"}, "First"),
         "4": ("Paint", {"image": ["1", 0], "steps": 2, "seed": 5}, "Sampler"),
         "5": ("CreateVideo", {"images": ["4", 0], "fps": 30}, "Video"),
-        "6": ("SaveVideo", {"video": ["5", 0], "filename_prefix": "clip", "format": "auto", "codec": "auto"}, "Save"),
+        "6": (
+            "SaveVideo",
+            {"video": ["5", 0], "filename_prefix": "clip", "format": "auto", "codec": "auto"},
+            "Save",
+        ),
     }
-    return {key: {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
-            for key, (kind, inputs, title) in nodes.items()}
+    return {
+        key: {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+        for key, (kind, inputs, title) in nodes.items()
+    }
 
 
 @pytest.fixture
@@ -75,39 +85,64 @@ def test_a_run_writes_its_files_and_a_report(workflow: Path, capsys: pytest.Capt
     written = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert written["schema"] == "framepack-transitions/1"
     assert (written["kind"], written["workflow"]) == ("run", "flow.json")
-    assert written["videos"] == [{"path": "clip_00001_.mp4", "frames": 9, "fps": 30.0, "size": [16, 16], "node": "6"}]
+    assert written["videos"] == [
+        {"path": "clip_00001_.mp4", "frames": 9, "fps": 30.0, "size": [16, 16], "node": "6"}
+    ]
     assert written["images"] == [{"path": "first_00001_.png", "node": "3"}]
     assert written["texts"] == [{"text": "hello", "node": "2"}]
     assert written["traces"] == [{"node": "4", "trace": TRACE}]
     assert written["switches"] == [
-        {"frame": 5, "seconds": 5 / 30, "old": "day", "new": "night", "change": 0.8, "metrics": {}}]
+        {"frame": 5, "seconds": 5 / 30, "old": "day", "new": "night", "change": 0.8, "metrics": {}}
+    ]
     assert {entry["node"] for entry in written["nodes"]} == set("123456")
     assert {path.name for path in out.iterdir()} == {"clip_00001_.mp4", "first_00001_.png", "report.json"}
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
-        "hello", "output/clip_00001_.mp4: 9 frames, 16x16, 30 fps", "output/first_00001_.png", "output/report.json"]
+        "hello",
+        "output/clip_00001_.mp4: 9 frames, 16x16, 30 fps",
+        "output/first_00001_.png",
+        "output/report.json",
+    ]
     assert "Sampler" in captured.err and "2/2" in captured.err
 
 
 def test_settings_and_folders(workflow: Path, tmp_path: Path) -> None:
     (tmp_path / "input").rename(tmp_path / "pictures")
-    arguments = ["--input", "pictures", "--out", "else/where", "--set", "Save.filename_prefix=night/clip", "--set", "4.steps=1"]
+    arguments = [
+        "--input",
+        "pictures",
+        "--out",
+        "else/where",
+        "--set",
+        "Save.filename_prefix=night/clip",
+        "--set",
+        "4.steps=1",
+    ]
     assert main(["run", str(workflow), *arguments]) == 0
     assert (tmp_path / "else" / "where" / "night" / "clip_00001_.mp4").is_file()
     assert not (tmp_path / "output").exists()
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), [
-    (["--set", "Nobody.steps=1"], "--set names the node 'Nobody', which the workflow does not have"),
-    (["--set", "Sampler.step=1"], "--set names the input 'step', which node 4 Paint \"Sampler\" does not have: "
-                                  "did you mean steps."),
-    (["--set", "Sampler.steps=0"], "Node 4 Paint \"Sampler\": input steps takes at least 1, got 0."),
-    (["--set", "Start.image=../flow.json"], "the file '../flow.json' is outside the input folder"),
-    (["--set", "Save.filename_prefix=../clip"], "the filename_prefix '../clip' does not name a file inside"),
-    (["--set", "Sampler.seed=15"], "Node 4 Paint \"Sampler\" failed: this seed is cursed."),
-])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--set", "Nobody.steps=1"], "--set names the node 'Nobody', which the workflow does not have"),
+        (
+            ["--set", "Sampler.step=1"],
+            "--set names the input 'step', which node 4 Paint \"Sampler\" does not have: did you mean steps.",
+        ),
+        (["--set", "Sampler.steps=0"], 'Node 4 Paint "Sampler": input steps takes at least 1, got 0.'),
+        (["--set", "Start.image=../flow.json"], "the file '../flow.json' is outside the input folder"),
+        (
+            ["--set", "Save.filename_prefix=../clip"],
+            "the filename_prefix '../clip' does not name a file inside",
+        ),
+        (["--set", "Sampler.seed=15"], 'Node 4 Paint "Sampler" failed: this seed is cursed.'),
+    ],
+)
 def test_what_is_wrong_is_one_sentence_and_code_1(
-        workflow: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    workflow: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", str(workflow), *arguments]) == 1
     errors = capsys.readouterr().err
     assert sentence in errors
@@ -120,12 +155,16 @@ def test_verbose_shows_where(workflow: Path, caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize("seed", [13, 14])
-def test_an_interrupt_says_what_was_written(workflow: Path, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_says_what_was_written(
+    workflow: Path, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", str(workflow), "--set", f"4.seed={seed}"]) == 130
     assert "Interrupted. Written so far: output/first_00001_.png." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["dance"], ["run", "x.json", "--set", "nonsense"], ["demo", "--seed", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["run"], ["dance"], ["run", "x.json", "--set", "nonsense"], ["demo", "--seed", "x"]]
+)
 def test_wrong_usage_is_code_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -151,7 +190,8 @@ def test_a_report_survives_numbers_that_json_does_not_have(tmp_path: Path) -> No
     record.finished(node, {"FRAMEPACK_TRACE": {"value": float("nan"), "where": Path("x")}}, {}, 0.5)
     path = write_report(tmp_path, record.report("run"))
     assert json.loads(path.read_text(encoding="utf-8"))["traces"] == [
-        {"node": "1", "trace": {"value": None, "where": "x"}}]
+        {"node": "1", "trace": {"value": None, "where": "x"}}
+    ]
 
 
 def test_the_example_with_the_embedded_model_runs(tmp_path: Path) -> None:
@@ -159,12 +199,19 @@ def test_the_example_with_the_embedded_model_runs(tmp_path: Path) -> None:
     arguments = [word for setting in settings for word in ("--set", setting)]
     assert main(["run", str(demo.WORKFLOW), "--out", str(tmp_path), *arguments]) == 0
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert written["videos"][0] == {"path": "tiny_f1_00001_.mp4", "frames": 25, "fps": 30.0, "size": [64, 64], "node": "10"}
+    assert written["videos"][0] == {
+        "path": "tiny_f1_00001_.mp4",
+        "frames": 25,
+        "fps": 30.0,
+        "size": [64, 64],
+        "node": "10",
+    }
     assert len(written["traces"][0]["trace"]["sections"]) == 2
 
 
 def test_the_demo_draws_a_contact_sheet(
-        workflow: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    workflow: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(demo, "WORKFLOW", workflow)
     assert main(["demo", "--out", "shown", "--seed", "7"]) == 0
     shown = workflow.parent / "shown"

@@ -21,12 +21,23 @@ pytest.importorskip("websockets", reason="server runs need the package websocket
 from framepack_transitions.headless import client, media
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.errors import WorkflowError
+from framepack_transitions.headless.progress import Bars
+from framepack_transitions.headless.workflow import parse_api
 
 OBJECT_INFO = {
-    "LoadImage": {"input": {"required": {"image": [["there.png"], {"image_upload": True}]}}, "output": ["IMAGE", "MASK"]},
-    "Work": {"input": {"required": {"image": ["IMAGE"], "steps": ["INT", {"default": 4}]}}, "output": ["VIDEO"]},
-    "SaveVideo": {"input": {"required": {"video": ["VIDEO"], "filename_prefix": ["STRING", {}]}}, "output": [],
-                  "output_node": True},
+    "LoadImage": {
+        "input": {"required": {"image": [["there.png"], {"image_upload": True}]}},
+        "output": ["IMAGE", "MASK"],
+    },
+    "Work": {
+        "input": {"required": {"image": ["IMAGE"], "steps": ["INT", {"default": 4}]}},
+        "output": ["VIDEO"],
+    },
+    "SaveVideo": {
+        "input": {"required": {"video": ["VIDEO"], "filename_prefix": ["STRING", {}]}},
+        "output": [],
+        "output_node": True,
+    },
 }
 WORKFLOW = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "start.png"}},
@@ -51,8 +62,16 @@ class FakeComfy:
         self.file = {"filename": "clip_00009_.mp4", "subfolder": "", "type": "output"}
         self.events: list[Any] = [
             {"type": "status", "data": {}},
-            {"type": "progress_state", "data": {"prompt_id": PROMPT, "nodes": {
-                "1": {"value": 1, "max": 1, "state": "finished"}, "2": {"value": 2, "max": 4, "state": "running"}}}},
+            {
+                "type": "progress_state",
+                "data": {
+                    "prompt_id": PROMPT,
+                    "nodes": {
+                        "1": {"value": 1, "max": 1, "state": "finished"},
+                        "2": {"value": 2, "max": 4, "state": "running"},
+                    },
+                },
+            },
             b"\x00\x00\x00\x01 a preview",
             {"type": "progress", "data": {"prompt_id": PROMPT, "node": "2", "value": 4, "max": 4}},
             {"type": "executing", "data": {"prompt_id": PROMPT, "node": None}},
@@ -90,7 +109,9 @@ class Handler(BaseHTTPRequestHandler):
         elif url.path.startswith("/history/"):
             self._answer(self.comfy.history())
         elif url.path == "/view":
-            self.comfy.viewed.append({key: values[0] for key, values in parse_qs(url.query, keep_blank_values=True).items()})
+            self.comfy.viewed.append(
+                {key: values[0] for key, values in parse_qs(url.query, keep_blank_values=True).items()}
+            )
             self._answer(self.comfy.video)
         else:
             self._answer({}, 404)
@@ -123,7 +144,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(101)
         self.send_header("Upgrade", "websocket")
         self.send_header("Connection", "Upgrade")
-        self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
+        self.send_header(
+            "Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+        )
         self.end_headers()
         self.comfy.start.wait(10)
         for position, event in enumerate(self.comfy.events):
@@ -169,7 +192,9 @@ def run(comfy: FakeComfy, workflow: Path, *more: str) -> int:
     return main(["run", str(workflow), "--server", comfy.url, "--out", str(workflow.parent / "out"), *more])
 
 
-def test_inputs_go_up_and_outputs_come_down(comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inputs_go_up_and_outputs_come_down(
+    comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(comfy, workflow, "--set", "Worker.steps=9") == 0
     assert b"the picture" in comfy.uploads[0] and b'filename="start.png"' in comfy.uploads[0]
     prompt = comfy.queued[0]["prompt"]
@@ -180,14 +205,17 @@ def test_inputs_go_up_and_outputs_come_down(comfy: FakeComfy, workflow: Path, ca
     assert (out / "clip_00001_.mp4").read_bytes() == comfy.video
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["kind"] == "run" and report["server"] == comfy.url
-    assert report["videos"] == [{"path": "clip_00001_.mp4", "frames": 5, "fps": 30.0, "size": [32, 16], "node": "3"}]
+    assert report["videos"] == [
+        {"path": "clip_00001_.mp4", "frames": 5, "fps": 30.0, "size": [32, 16], "node": "3"}
+    ]
     captured = capsys.readouterr()
     assert "done well" in captured.out and "clip_00001_.mp4" in captured.out
     assert "Worker" in captured.err and "4/4" in captured.err
 
 
 def test_a_lost_progress_connection_costs_only_the_bars(
-        comfy: FakeComfy, workflow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comfy: FakeComfy, workflow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(client, "POLL_SECONDS", 0.05)
     comfy.events = comfy.events[:1]
     assert run(comfy, workflow) == 0
@@ -201,57 +229,83 @@ def test_a_file_that_only_the_server_has_is_left_to_it(comfy: FakeComfy, workflo
 
 @pytest.mark.parametrize("name", ["nowhere.png", "../mine.json"])
 def test_files_are_only_uploaded_from_the_input_folder(
-        comfy: FakeComfy, workflow: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    comfy: FakeComfy, workflow: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(comfy, workflow, "--set", f"1.image={name}") == 1
     assert not comfy.uploads and not comfy.queued
     assert f"'{name}'" in capsys.readouterr().err
 
 
-def test_refused_nodes_are_named(comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_nodes_are_named(
+    comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     comfy.refusal = {
         "error": {"message": "Prompt outputs failed validation", "details": ""},
-        "node_errors": {"2": {"class_type": "Work", "errors": [
-            {"message": "Value 9 bigger than max of 8", "details": "steps"}]}},
+        "node_errors": {
+            "2": {
+                "class_type": "Work",
+                "errors": [{"message": "Value 9 bigger than max of 8", "details": "steps"}],
+            }
+        },
     }
     assert run(comfy, workflow) == 1
-    assert 'The server refuses node 2 Work "Worker": Value 9 bigger than max of 8: steps.' in capsys.readouterr().err
+    assert (
+        'The server refuses node 2 Work "Worker": Value 9 bigger than max of 8: steps.'
+        in capsys.readouterr().err
+    )
 
 
-def test_a_refusal_as_a_whole_is_said(comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_as_a_whole_is_said(
+    comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     comfy.refusal = {"error": {"message": "Prompt has no outputs", "details": ""}, "node_errors": []}
     assert run(comfy, workflow) == 1
     assert "The server refuses the workflow: Prompt has no outputs." in capsys.readouterr().err
 
 
 def test_a_failed_node_is_named(comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    comfy.status = {"status_str": "error", "completed": False, "messages": [
-        ["execution_start", {}],
-        ["execution_error", {"node_id": "2", "node_type": "Work", "exception_message": "out of\nmemory"}]]}
+    comfy.status = {
+        "status_str": "error",
+        "completed": False,
+        "messages": [
+            ["execution_start", {}],
+            ["execution_error", {"node_id": "2", "node_type": "Work", "exception_message": "out of\nmemory"}],
+        ],
+    }
     assert run(comfy, workflow) == 1
     assert 'On the server, node 2 Work "Worker" failed: out of memory.' in capsys.readouterr().err
     assert not (workflow.parent / "out").exists()
 
 
-def test_unknown_nodes_are_named(comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    workflow.write_text(json.dumps({**WORKFLOW, "7": {"class_type": "Mystery", "inputs": {}}}), encoding="utf-8")
+def test_unknown_nodes_are_named(
+    comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflow.write_text(
+        json.dumps({**WORKFLOW, "7": {"class_type": "Mystery", "inputs": {}}}), encoding="utf-8"
+    )
     assert run(comfy, workflow) == 1
     assert "Node 7 Mystery: this class is not known here" in capsys.readouterr().err
 
 
-def test_a_forgotten_run_is_noticed(comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_forgotten_run_is_noticed(
+    comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     comfy.lost = True
     assert run(comfy, workflow) == 1
     assert "no longer knows the queued workflow" in capsys.readouterr().err
 
 
 def test_names_from_the_server_cannot_leave_the_output_folder(
-        comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     comfy.file = {"filename": "x.mp4", "subfolder": "../..", "type": "output"}
     assert run(comfy, workflow) == 1
     assert "cannot be written here" in capsys.readouterr().err
 
 
-def test_an_interrupt_reaches_the_server(comfy: FakeComfy, workflow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_reaches_the_server(
+    comfy: FakeComfy, workflow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(*arguments: Any) -> bool:
         raise KeyboardInterrupt
 
@@ -274,3 +328,22 @@ def test_only_web_addresses_are_servers(url: str) -> None:
 def test_the_address_of_the_events_follows_that_of_the_server() -> None:
     assert client.Server("https://host/comfy/").events_url.startswith("wss://host/comfy/ws?clientId=")
     assert client.Server("localhost:8188").events_url.startswith("ws://localhost:8188/ws?clientId=")
+
+
+def test_the_bar_of_a_finished_node_stays_closed(capsys: pytest.CaptureFixture[str]) -> None:
+    bars = Bars()
+    event = {
+        "type": "progress_state",
+        "data": {
+            "prompt_id": PROMPT,
+            "nodes": {
+                "2": {"value": 4, "max": 4, "state": "finished"},
+                "5": {"value": 0, "max": 9, "state": "pending"},
+            },
+        },
+    }
+    assert not client._handle(event, PROMPT, parse_api(WORKFLOW), bars)
+    assert "Worker: 100%" in capsys.readouterr().err
+    client._handle(event, PROMPT, parse_api(WORKFLOW), bars)
+    client._handle(event, "another run", parse_api(WORKFLOW), bars)
+    assert capsys.readouterr().err == ""

@@ -13,35 +13,68 @@ from framepack_transitions.headless.specs import NodeSpec
 from framepack_transitions.headless.workflow import to_api
 
 
-def spec(name: str, outputs: tuple[str, ...], required: dict[str, Any], optional: dict[str, Any] | None = None) -> NodeSpec:
-    return NodeSpec.from_server(name, {"input": {"required": required, "optional": optional or {}}, "output": list(outputs)})
+def spec(
+    name: str, outputs: tuple[str, ...], required: dict[str, Any], optional: dict[str, Any] | None = None
+) -> NodeSpec:
+    return NodeSpec.from_server(
+        name, {"input": {"required": required, "optional": optional or {}}, "output": list(outputs)}
+    )
 
 
-SPECS = {item.class_type: item for item in (
-    spec("Loader", ("MODEL", "CLIP"), {"name": [["a.safetensors", "b.safetensors"]]}),
-    spec("Encode", ("CONDITIONING",), {"text": ["STRING", {"multiline": True}], "clip": ["CLIP"]}),
-    spec("Picture", ("IMAGE",), {"image": [["x.png"], {"image_upload": True}]}),
-    spec("Technique", ("MODEL",), {"model": ["MODEL"], "strength": ["FLOAT", {"default": 1.0}]}),
-    spec("Sampler", ("LATENT", "TRACE"), {
-        "model": ["MODEL"], "positive": ["CONDITIONING"], "steps": ["INT", {"default": 20}],
-        "seed": ["INT", {"default": 0}], "solver": ["COMBO", {"options": ["euler", "unipc"]}],
-    }, {"image": ["IMAGE"], "denoise": ["FLOAT", {"default": 1.0}], "tail": ["INT", {"forceInput": True}]}),
-    spec("Save", (), {"samples": ["LATENT"], "prefix": ["STRING", {}]}),
-)}
+SPECS = {
+    item.class_type: item
+    for item in (
+        spec("Loader", ("MODEL", "CLIP"), {"name": [["a.safetensors", "b.safetensors"]]}),
+        spec("Encode", ("CONDITIONING",), {"text": ["STRING", {"multiline": True}], "clip": ["CLIP"]}),
+        spec("Picture", ("IMAGE",), {"image": [["x.png"], {"image_upload": True}]}),
+        spec("Technique", ("MODEL",), {"model": ["MODEL"], "strength": ["FLOAT", {"default": 1.0}]}),
+        spec(
+            "Sampler",
+            ("LATENT", "TRACE"),
+            {
+                "model": ["MODEL"],
+                "positive": ["CONDITIONING"],
+                "steps": ["INT", {"default": 20}],
+                "seed": ["INT", {"default": 0}],
+                "solver": ["COMBO", {"options": ["euler", "unipc"]}],
+            },
+            {
+                "image": ["IMAGE"],
+                "denoise": ["FLOAT", {"default": 1.0}],
+                "tail": ["INT", {"forceInput": True}],
+            },
+        ),
+        spec("Save", (), {"samples": ["LATENT"], "prefix": ["STRING", {}]}),
+    )
+}
 
 
-def node(number: int, kind: str, inputs: list[dict[str, Any]] | None = None, values: Any = None,
-         mode: int = 0, **more: Any) -> dict[str, Any]:
-    return {"id": number, "type": kind, "pos": [0, 0], "mode": mode, "order": 0, "inputs": inputs or [],
-            "widgets_values": [] if values is None else values, **more}
+def node(
+    number: int,
+    kind: str,
+    inputs: list[dict[str, Any]] | None = None,
+    values: Any = None,
+    mode: int = 0,
+    **more: Any,
+) -> dict[str, Any]:
+    return {
+        "id": number,
+        "type": kind,
+        "pos": [0, 0],
+        "mode": mode,
+        "order": 0,
+        "inputs": inputs or [],
+        "widgets_values": [] if values is None else values,
+        **more,
+    }
 
 
 def slot(name: str, kind: str, link: int | None, widget: bool = False) -> dict[str, Any]:
     return {"name": name, "type": kind, "link": link, **({"widget": {"name": name}} if widget else {})}
 
 
-# loader -> (reroute) -> technique -> sampler; the sampler's steps come from a primitive, its denoise is an input slot
-# that nothing is connected to.
+# loader -> (reroute) -> technique -> sampler; the sampler's steps come from a primitive, its denoise is an
+# input slot that nothing is connected to.
 GRAPH: dict[str, Any] = {
     "version": 0.4,
     "last_node_id": 10,
@@ -51,18 +84,32 @@ GRAPH: dict[str, Any] = {
         node(3, "Reroute", [slot("", "*", 11)], outputs=[{"name": "", "type": "MODEL", "links": [12]}]),
         node(4, "Technique", [slot("model", "MODEL", 12)], [0.5]),
         node(5, "PrimitiveNode", values=[8, "fixed"]),
-        node(6, "Sampler", [
-            slot("model", "MODEL", 13), slot("positive", "CONDITIONING", 14), slot("image", "IMAGE", 17),
-            slot("steps", "INT", 15, widget=True), slot("denoise", "FLOAT", None, widget=True),
-        ], [20, 123, "randomize", "unipc", 0.75]),
+        node(
+            6,
+            "Sampler",
+            [
+                slot("model", "MODEL", 13),
+                slot("positive", "CONDITIONING", 14),
+                slot("image", "IMAGE", 17),
+                slot("steps", "INT", 15, widget=True),
+                slot("denoise", "FLOAT", None, widget=True),
+            ],
+            [20, 123, "randomize", "unipc", 0.75],
+        ),
         node(7, "Save", [slot("samples", "LATENT", 16)], ["out"]),
         node(8, "Note", values=["remember the milk"]),
         node(9, "MarkdownNote", values=["# so much"]),
         node(10, "Picture", values=["x.png", "image"]),
     ],
     "links": [
-        [10, 1, 1, 2, 0, "CLIP"], [11, 1, 0, 3, 0, "MODEL"], [12, 3, 0, 4, 0, "MODEL"], [13, 4, 0, 6, 0, "MODEL"],
-        [14, 2, 0, 6, 1, "CONDITIONING"], [15, 5, 0, 6, 3, "INT"], [16, 6, 0, 7, 0, "LATENT"], [17, 10, 0, 6, 2, "IMAGE"],
+        [10, 1, 1, 2, 0, "CLIP"],
+        [11, 1, 0, 3, 0, "MODEL"],
+        [12, 3, 0, 4, 0, "MODEL"],
+        [13, 4, 0, 6, 0, "MODEL"],
+        [14, 2, 0, 6, 1, "CONDITIONING"],
+        [15, 5, 0, 6, 3, "INT"],
+        [16, 6, 0, 7, 0, "LATENT"],
+        [17, 10, 0, 6, 2, "IMAGE"],
     ],
 }
 
@@ -84,8 +131,15 @@ def test_a_whole_graph() -> None:
         "1": {"name": "b.safetensors"},
         "2": {"text": "a cat", "clip": ["1", 1]},
         "4": {"model": ["1", 0], "strength": 0.5},
-        "6": {"model": ["4", 0], "positive": ["2", 0], "steps": 8, "seed": 123, "solver": "unipc",
-              "image": ["10", 0], "denoise": 0.75},
+        "6": {
+            "model": ["4", 0],
+            "positive": ["2", 0],
+            "steps": 8,
+            "seed": 123,
+            "solver": "unipc",
+            "image": ["10", 0],
+            "denoise": 0.75,
+        },
         "7": {"samples": ["6", 0], "prefix": "out"},
         "10": {"image": "x.png"},
     }
@@ -136,17 +190,32 @@ def test_widget_values_by_name_are_read() -> None:
 def test_links_as_objects_are_read() -> None:
     data = graph()
     data["links"] = [
-        {"id": number, "origin_id": source, "origin_slot": output, "target_id": target, "target_slot": place, "type": kind}
+        {
+            "id": number,
+            "origin_id": source,
+            "origin_slot": output,
+            "target_id": target,
+            "target_slot": place,
+            "type": kind,
+        }
         for number, source, output, target, place, kind in data["links"]
     ]
     assert converted(data) == converted(graph())
 
 
-def test_too_many_widget_values_are_refused() -> None:
+def test_a_seed_with_the_switch_of_very_old_files_is_read() -> None:
     data = graph()
-    data["nodes"][3]["widgets_values"] = [0.5, "what is this"]
-    with pytest.raises(WorkflowError, match="Node 4 Technique keeps 2 widget values, but the class has only 1 widgets"):
-        convert(data, SPECS, "")
+    data["nodes"][5]["widgets_values"] = [20, 123, True, "unipc", 0.75]
+    assert converted(data) == converted(graph())
+
+
+def test_values_of_widgets_that_only_the_editor_knows_are_ignored_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = graph()
+    data["nodes"][3]["widgets_values"] = [0.5, "a preview"]
+    assert converted(data) == converted(graph())
+    assert "Node 4 Technique keeps 1 widget values more" in caplog.text
 
 
 def test_every_unknown_class_is_named() -> None:

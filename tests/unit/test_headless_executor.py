@@ -34,10 +34,13 @@ class Source:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {
-            "value": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 10.0}),
-            "mode": (["plain", "twice"],),
-        }, "hidden": {"unique_id": "UNIQUE_ID"}}
+        return {
+            "required": {
+                "value": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 10.0}),
+                "mode": (["plain", "twice"],),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
 
     def make(self, value: float, mode: str, unique_id: str) -> tuple[Box, int]:
         RAN.append(("source", unique_id, value))
@@ -50,7 +53,10 @@ class Add:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"a": ("BOX",), "b": ("BOX",)}, "optional": {"times": ("INT", {"min": 1}), "even": ("INT",)}}
+        return {
+            "required": {"a": ("BOX",), "b": ("BOX",)},
+            "optional": {"times": ("INT", {"min": 1}), "even": ("INT",)},
+        }
 
     @classmethod
     def VALIDATE_INPUTS(cls, even: int | None = None) -> bool | str:
@@ -110,12 +116,14 @@ def problems(graph: dict[str, Any]) -> tuple[str, ...]:
 
 
 def test_a_shared_node_runs_once_and_unneeded_nodes_never() -> None:
-    run({
-        "9": node("Show", source=["3", 0]),
-        "3": node("Add", a=["1", 0], b=["1", 0], times=3),
-        "1": node("Source", value=2, mode="twice"),
-        "2": node("Source", value=5, mode="plain"),
-    })
+    run(
+        {
+            "9": node("Show", source=["3", 0]),
+            "3": node("Add", a=["1", 0], b=["1", 0], times=3),
+            "1": node("Source", value=2, mode="twice"),
+            "2": node("Source", value=5, mode="plain"),
+        }
+    )
     assert RAN == [("source", "1", 2.0), ("add",), ("show", 24.0)]
 
 
@@ -137,12 +145,15 @@ def test_a_result_is_dropped_after_its_last_use() -> None:
             gc.collect()
             alive.append(sum(box() is not None for box in boxes))
 
-    run({
-        "1": node("Source", value=1, mode="plain"),
-        "2": node("Add", a=["1", 0], b=["1", 0]),
-        "3": node("Add", a=["2", 0], b=["2", 0]),
-        "4": node("Show", source=["3", 0]),
-    }, Watch())
+    run(
+        {
+            "1": node("Source", value=1, mode="plain"),
+            "2": node("Add", a=["1", 0], b=["1", 0]),
+            "3": node("Add", a=["2", 0], b=["2", 0]),
+            "4": node("Show", source=["3", 0]),
+        },
+        Watch(),
+    )
     assert alive == [0, 1, 1, 1]
 
 
@@ -157,8 +168,12 @@ def test_observers_hear_steps_outputs_and_texts() -> None:
             heard.append((node.id, sorted(outputs), dict(shown)))
 
     run({"1": node("Steps", "My sampler", steps=2, fail=False), "2": node("Show", source=["1", 0])}, Listen())
-    assert heard == [("My sampler", 1, 2, {"section": 1}), ("My sampler", 2, 2, {"section": 1}),
-                     ("1", ["BOX"], {}), ("2", [], {"text": ("2",)})]
+    assert heard == [
+        ("My sampler", 1, 2, {"section": 1}),
+        ("My sampler", 2, 2, {"section": 1}),
+        ("1", ["BOX"], {}),
+        ("2", [], {"text": ("2",)}),
+    ]
 
 
 def test_an_observer_can_interrupt() -> None:
@@ -175,15 +190,20 @@ def test_a_failing_node_is_named_with_its_cause_in_one_line() -> None:
     with pytest.raises(WorkflowError) as caught:
         run({"4": node("Steps", "My sampler", steps=1, fail=True), "5": node("Show", source=["4", 0])})
     assert caught.value.problems == (
-        'Node 4 Steps "My sampler" failed: latents are [1, 4], expected [1, 16].',)
+        'Node 4 Steps "My sampler" failed: latents are [1, 4], expected [1, 16].',
+    )
     assert isinstance(caught.value.__cause__, ValueError)
 
 
 def test_a_circle_is_named() -> None:
-    found = problems({
-        "1": node("Add", a=["2", 0], b=["3", 0]), "2": node("Add", a=["3", 0], b=["1", 0]),
-        "3": node("Source", value=1, mode="plain"), "4": node("Show", source=["1", 0]),
-    })
+    found = problems(
+        {
+            "1": node("Add", a=["2", 0], b=["3", 0]),
+            "2": node("Add", a=["3", 0], b=["1", 0]),
+            "3": node("Source", value=1, mode="plain"),
+            "4": node("Show", source=["1", 0]),
+        }
+    )
     assert found == ("The nodes 1 <- 2 <- 1 form a circle, so that none of them can start.",)
 
 
@@ -194,37 +214,74 @@ def test_a_long_chain_needs_no_recursion() -> None:
     assert RAN[-1] == ("show", 3001.0)
 
 
-@pytest.mark.parametrize(("graph", "expected"), [
-    ({"1": node("Source", value=1, mode="plain")}, "no node that saves or shows"),
-    ({"1": node("KSampler", "Mine"), "2": node("Show", source=["1", 0])},
-     'Node 1 KSampler "Mine": this class is not known here; queue'),
-    ({"1": node("Show", source=["7", 0])}, "Node 1 Show: input source comes from node 7, which does not exist."),
-    ({"1": node("Show")}, "the required input source (*) is missing"),
-    ({"1": node("Source", value=11, mode="plain"), "2": node("Show", source=["1", 0])},
-     "Node 1 Source: input value takes at least 0.0 and at most 10.0, got 11.0."),
-    ({"1": node("Source", value=float("nan"), mode="plain"), "2": node("Show", source=["1", 0])},
-     "input value takes at least 0.0 and at most 10.0, got nan"),
-    ({"1": node("Source", value="much", mode="plain"), "2": node("Show", source=["1", 0])},
-     "input value takes FLOAT, got 'much'"),
-    ({"1": node("Source", value=1, mode="thrice"), "2": node("Show", source=["1", 0])},
-     "input mode takes one of plain, twice, got 'thrice'"),
-    ({"1": node("Source", value=1, mode="plain", valeu=2), "2": node("Show", source=["1", 0])},
-     "there is no input 'valeu', did you mean value"),
-    ({"1": node("Source", value=1, mode="plain"), "2": node("Add", a=["1", 1], b=["1", 0]),
-      "3": node("Show", source=["2", 0])},
-     "Node 2 Add: input a takes BOX, but output 1 of node 1 Source is INT."),
-    ({"1": node("Source", value=1, mode="plain"), "2": node("Show", source=["1", 5])},
-     "takes output 5 of node 1 Source, which has 2 outputs"),
-    ({"1": node("Add", a=3, b=3), "3": node("Show", source=["1", 0])},
-     "input a takes BOX from another node, got the constant 3"),
-    ({"1": node("Source", value=1, mode="plain"), "2": node("Add", a=["1", 0], b=["1", 0], even=3),
-      "3": node("Show", source=["2", 0])}, "Node 2 Add: even must be even, got 3."),
-    ({"1": node("Steps", steps=1, fail="no"), "2": node("Show", source=["1", 0])},
-     "input fail takes true or false, got 'no'"),
-])
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        ({"1": node("Source", value=1, mode="plain")}, "no node that saves or shows"),
+        (
+            {"1": node("KSampler", "Mine"), "2": node("Show", source=["1", 0])},
+            'Node 1 KSampler "Mine": this class is not known here; queue',
+        ),
+        (
+            {"1": node("Show", source=["7", 0])},
+            "Node 1 Show: input source comes from node 7, which does not exist.",
+        ),
+        ({"1": node("Show")}, "the required input source (*) is missing"),
+        (
+            {"1": node("Source", value=11, mode="plain"), "2": node("Show", source=["1", 0])},
+            "Node 1 Source: input value takes at least 0.0 and at most 10.0, got 11.0.",
+        ),
+        (
+            {"1": node("Source", value=float("nan"), mode="plain"), "2": node("Show", source=["1", 0])},
+            "input value takes at least 0.0 and at most 10.0, got nan",
+        ),
+        (
+            {"1": node("Source", value="much", mode="plain"), "2": node("Show", source=["1", 0])},
+            "input value takes FLOAT, got 'much'",
+        ),
+        (
+            {"1": node("Source", value=1, mode="thrice"), "2": node("Show", source=["1", 0])},
+            "input mode takes one of plain, twice, got 'thrice'",
+        ),
+        (
+            {"1": node("Source", value=1, mode="plain", valeu=2), "2": node("Show", source=["1", 0])},
+            "there is no input 'valeu', did you mean value",
+        ),
+        (
+            {
+                "1": node("Source", value=1, mode="plain"),
+                "2": node("Add", a=["1", 1], b=["1", 0]),
+                "3": node("Show", source=["2", 0]),
+            },
+            "Node 2 Add: input a takes BOX, but output 1 of node 1 Source is INT.",
+        ),
+        (
+            {"1": node("Source", value=1, mode="plain"), "2": node("Show", source=["1", 5])},
+            "takes output 5 of node 1 Source, which has 2 outputs",
+        ),
+        (
+            {"1": node("Add", a=3, b=3), "3": node("Show", source=["1", 0])},
+            "input a takes BOX from another node, got the constant 3",
+        ),
+        (
+            {
+                "1": node("Source", value=1, mode="plain"),
+                "2": node("Add", a=["1", 0], b=["1", 0], even=3),
+                "3": node("Show", source=["2", 0]),
+            },
+            "Node 2 Add: even must be even, got 3.",
+        ),
+        (
+            {"1": node("Steps", steps=1, fail="no"), "2": node("Show", source=["1", 0])},
+            "input fail takes true or false, got 'no'",
+        ),
+    ],
+)
 def test_what_is_wrong_is_said_before_anything_runs(graph: dict[str, Any], expected: str) -> None:
     assert expected in "\n".join(problems(graph))
 
 
 def test_all_findings_are_reported_at_once() -> None:
-    assert len(problems({"1": node("Source", value=11, mode="thrice"), "2": node("Show", source=["1", 0])})) == 2
+    assert (
+        len(problems({"1": node("Source", value=11, mode="thrice"), "2": node("Show", source=["1", 0])})) == 2
+    )

@@ -1,4 +1,4 @@
-"""Files come from the input folder only, go into the output folder only, and are never overwritten or half written."""
+"""Files come from the input folder, go into the output folder, and are never overwritten or half written."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from framepack_transitions.headless.folders import Folders
 def moving_square(frames: int = 10, height: int = 32, width: int = 48) -> torch.Tensor:
     video = torch.full((frames, height, width, 3), 0.2)
     for number in range(frames):
-        video[number, 8:24, 2 * number:2 * number + 16, 0] = 0.9
+        video[number, 8:24, 2 * number : 2 * number + 16, 0] = 0.9
     return video
 
 
@@ -111,8 +111,15 @@ def test_the_save_nodes_name_their_files_as_comfyui_does(tmp_path: Path) -> None
         pictures = core_nodes.SaveImage().save_images(images, "frame_%batch_num%")
         previews = core_nodes.PreviewImage().save_images(images)
     assert saved["ui"]["images"] == [{"filename": "clip_00001_.mp4", "subfolder": "video", "type": "output"}]
-    assert [entry["filename"] for entry in pictures["ui"]["images"]] == ["frame_0_00001_.png", "frame_1_00001_.png"]
-    assert previews["ui"]["images"][1] == {"filename": "ComfyUI_00002_.png", "subfolder": "previews", "type": "temp"}
+    assert [entry["filename"] for entry in pictures["ui"]["images"]] == [
+        "frame_0_00001_.png",
+        "frame_1_00001_.png",
+    ]
+    assert previews["ui"]["images"][1] == {
+        "filename": "ComfyUI_00002_.png",
+        "subfolder": "previews",
+        "type": "temp",
+    }
     for entry in (*saved["ui"]["images"], *pictures["ui"]["images"], *previews["ui"]["images"]):
         assert (tmp_path / "out" / entry["subfolder"] / entry["filename"]).stat().st_size > 0
 
@@ -125,7 +132,7 @@ def test_sound_is_refused() -> None:
 def test_zeroed_conditioning_leaves_the_original_alone() -> None:
     extras = {"pooled_output": torch.ones(1, 2), "attention_mask": torch.ones(1, 3)}
     original = [[torch.ones(1, 3, 4), extras]]
-    ((zeroed, zeroed_extras),), = core_nodes.ConditioningZeroOut().zero_out(original)
+    (((zeroed, zeroed_extras),),) = core_nodes.ConditioningZeroOut().zero_out(original)
     assert not zeroed.any() and not zeroed_extras["pooled_output"].any()
     assert zeroed_extras["attention_mask"].all()
     assert original[0][0].all() and extras["pooled_output"].all()
@@ -144,14 +151,23 @@ def test_tiles_are_given_to_the_vae_in_latent_units() -> None:
             return torch.zeros(2, 5, 16, 16, 3)
 
     vae = Vae()
-    (images,) = core_nodes.VAEDecodeTiled().decode({"samples": torch.zeros(2, 16, 2, 2, 2)}, vae, 256, 128, 32, 8)
+    (images,) = core_nodes.VAEDecodeTiled().decode(
+        {"samples": torch.zeros(2, 16, 2, 2, 2)}, vae, 256, 128, 32, 8
+    )
     assert vae.tiles == {"tile_x": 32, "tile_y": 32, "overlap": 8, "tile_t": 8, "overlap_t": 2}
     assert images.shape == (10, 16, 16, 3)
 
 
-@pytest.mark.parametrize(("value", "text"), [
-    ("a", "a"), (None, "None"), (0.5, "0.5"), ({"a": [1]}, '{"a": [1]}'), (Path("x"), "x"),
-])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "a"),
+        (None, "None"),
+        (0.5, "0.5"),
+        ({"a": [1]}, '{"a": [1]}'),
+        (Path("x"), "x"),
+    ],
+)
 def test_any_value_is_shown_as_text(value: object, text: str) -> None:
     assert core_nodes.PreviewAny().main(value) == {"ui": {"text": (text,)}}
 

@@ -21,13 +21,24 @@ from framepack_transitions.headless.workflow import (
 )
 
 API = {
-    "1": {"class_type": "Text", "inputs": {"text": "a", "size": 2, "kind": "8"}, "_meta": {"title": "My text"}},
+    "1": {
+        "class_type": "Text",
+        "inputs": {"text": "a", "size": 2, "kind": "8"},
+        "_meta": {"title": "My text"},
+    },
     "2": {"class_type": "Text", "inputs": {"text": ["1", 0], "list": {"__value__": [1, 2]}}},
 }
-SPECS = {"Text": NodeSpec("Text", {
-    "text": InputSpec("text", "STRING", True), "size": InputSpec("size", "INT", True),
-    "kind": InputSpec("kind", "COMBO", True, choices=("8", "16")), "list": InputSpec("list", "*", False),
-})}
+SPECS = {
+    "Text": NodeSpec(
+        "Text",
+        {
+            "text": InputSpec("text", "STRING", True),
+            "size": InputSpec("size", "INT", True),
+            "kind": InputSpec("kind", "COMBO", True, choices=("8", "16")),
+            "list": InputSpec("list", "*", False),
+        },
+    )
+}
 
 
 def changed(*settings: str) -> dict[str, dict[str, Any]]:
@@ -42,7 +53,9 @@ def test_links_and_lists_are_told_apart_and_survive_a_round_trip() -> None:
     assert str(workflow["1"]) == 'node 1 Text "My text"'
     assert str(workflow["2"]) == "node 2 Text"
     again = to_api(workflow)
-    assert {key: value["inputs"] for key, value in again.items()} == {key: value["inputs"] for key, value in API.items()}
+    assert {key: value["inputs"] for key, value in again.items()} == {
+        key: value["inputs"] for key, value in API.items()
+    }
 
 
 def test_a_saved_request_body_is_a_workflow_too() -> None:
@@ -54,16 +67,21 @@ def test_the_formats_are_told_apart() -> None:
     assert not is_ui_format(API)
 
 
-@pytest.mark.parametrize(("data", "expected"), [
-    ({}, "no nodes"),
-    ({"1": {"inputs": {}}, "2": 3}, "Entry '1' of the workflow is not a node"),
-])
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({}, "no nodes"),
+        ({"1": {"inputs": {}}, "2": 3}, "Entry '1' of the workflow is not a node"),
+    ],
+)
 def test_what_is_no_workflow_is_refused(data: dict[str, Any], expected: str) -> None:
     with pytest.raises(WorkflowError, match=expected):
         parse_api(data)
 
 
-@pytest.mark.parametrize(("content", "expected"), [("{", "is not JSON"), ("[1]", "holds a JSON list"), (None, "cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "expected"), [("{", "is not JSON"), ("[1]", "holds a JSON list"), (None, "cannot be read")]
+)
 def test_unreadable_files_are_named(tmp_path: Path, content: str | None, expected: str) -> None:
     path = tmp_path / "broken.json"
     if content is not None:
@@ -72,11 +90,14 @@ def test_unreadable_files_are_named(tmp_path: Path, content: str | None, expecte
         read_json(path)
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("5.seed=42", Setting("5", "seed", "42")),
-    ("v1.5 model.text=a.b=c", Setting("v1.5 model", "text", "a.b=c")),
-    ("5.text=", Setting("5", "text", "")),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5.seed=42", Setting("5", "seed", "42")),
+        ("v1.5 model.text=a.b=c", Setting("v1.5 model", "text", "a.b=c")),
+        ("5.text=", Setting("5", "text", "")),
+    ],
+)
 def test_settings_are_read(text: str, expected: Setting) -> None:
     assert Setting.parse(text) == expected
 
@@ -87,22 +108,31 @@ def test_malformed_settings_are_refused(text: str) -> None:
         Setting.parse(text)
 
 
-@pytest.mark.parametrize(("setting", "value"), [
-    ("1.size=7", 7),
-    ("My text.size=7", 7),
-    ("1.size=high", "high"),
-    ("1.size=true", True),
-    ("2.list=[3, 4]", [3, 4]),
-    ("1.size=" + json.dumps(["2", 0]), Link("2", 0)),
-])
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("1.size=7", 7),
+        ("My text.size=7", 7),
+        ("1.size=high", "high"),
+        ("1.size=true", True),
+        ("2.list=[3, 4]", [3, 4]),
+        ("1.size=" + json.dumps(["2", 0]), Link("2", 0)),
+    ],
+)
 def test_values_are_json_where_possible(setting: str, value: Any) -> None:
     inputs = changed(setting)
     assert value in [candidate for node in inputs.values() for candidate in node.values()]
 
 
-@pytest.mark.parametrize(("setting", "value"), [
-    ("1.text=true", "true"), ("1.text=5", "5"), ('1.text="quoted"', "quoted"), ('1.text=a "b"', 'a "b"'),
-])
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("1.text=true", "true"),
+        ("1.text=5", "5"),
+        ('1.text="quoted"', "quoted"),
+        ('1.text=a "b"', 'a "b"'),
+    ],
+)
 def test_text_stays_text(setting: str, value: str) -> None:
     assert changed(setting)["1"]["text"] == value
 
@@ -123,5 +153,6 @@ def test_unknown_nodes_and_inputs_are_named_with_what_exists() -> None:
     assert caught.value.problems == (
         "--set names the node '9', which the workflow does not have: there is 1 (My text), 2 (Text).",
         "--set names the input 'sizes', which node 1 Text \"My text\" does not have: did you mean size.",
-        "--set names the input 'zzz', which node 1 Text \"My text\" does not have: there is kind, list, size, text.",
+        "--set names the input 'zzz', which node 1 Text \"My text\" does not have: "
+        "there is kind, list, size, text.",
     )
