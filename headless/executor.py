@@ -55,7 +55,7 @@ def prepare(workflow: Workflow, node_classes: Mapping[str, type]) -> Plan:
 def execute(plan: Plan, node_classes: Mapping[str, type], observers: Sequence[Observer] = ()) -> None:
     """Runs the plan; raises WorkflowError naming the node that failed, and lets Interrupted pass.
 
-    A result is dropped when the last node that takes it has run. As in ComfyUI, nodes run under inference_mode.
+    A result is dropped after its last use. As in ComfyUI, nodes run under inference_mode.
     """
     waiting = Counter(link.node for node in plan.order for _, link in node.links())
     results: dict[str, tuple] = {}
