@@ -165,7 +165,7 @@ def test_every_folder_of_code_is_a_package_that_gets_installed() -> None:
     assert not [folder for folder in folders if not (ROOT / folder / "__init__.py").is_file()]
     names = {".".join(["framepack_transitions", *folder.parts]) for folder in folders}
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert set(settings["tool"]["setuptools"]["packages"]) == names
+    assert set(settings["tool"]["setuptools"]["packages"]) == names, "list the folder in pyproject.toml"
 
 
 # Nodes
