@@ -15,6 +15,7 @@ from .attention import AttentionFunction, Segments, sdpa_attention
 from .blocks import DoubleBlock, Modulation, SingleBlock, modulate
 from .config import FramePackConfig
 from .embedders import ContextEmbedder, ImageProjection, PatchEmbedder, TextEmbedder, TimeTextEmbedder
+from .gate import under_policy
 from .operations import Layers
 from .packing import Tier, check_tier, concatenate_places, embed, embed_places
 from .patches import call_double, call_single, run_patched
@@ -218,7 +219,8 @@ class FramePackDiT(nn.Module):
     ) -> Tensor:
         """All blocks over the joint sequence -> tokens of the noisy window [B, L_noisy, D]."""
         patches = transformer_options.get("patches_replace", {}).get("dit", {})
-        told = {"segments": segments, "attention": self.attention}
+        attention = under_policy(self.attention, transformer_options.get("framepack_attention"))
+        told = {"segments": segments, "attention": attention}
         shared = {"vec": vec, "pe": pe, "attention_mask": mask, "transformer_options": transformer_options}
 
         for index, block in enumerate(self.transformer_blocks):

@@ -30,7 +30,7 @@ def shift_sigma(t: Tensor, shift: float) -> Tensor:
 
 def unshift_sigma(sigma: float, shift: float) -> float:
     """Progress t of a sigma: the inverse of `shift_sigma`."""
-    return sigma / (shift - (shift - 1) * sigma)
+    return sigma / (sigma + shift * (1 - sigma))
 
 
 def flow_sigmas(steps: int, shift: float) -> Tensor:

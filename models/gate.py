@@ -1,0 +1,202 @@
+"""Attention in which the packed past weighs less: per-segment biases, a cap on its share, scaled keys.
+
+A bias that is constant on a group of keys equals merging the groups' separate attentions by their log-sum-exps:
+o = sum_g e^(b_g + L_g) o_g / sum_g e^(b_g + L_g). So nothing needs an additive mask, which some back ends ignore,
+and the share of the past is known for every row and head, which is what a cap needs.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from .attention import AttentionFunction, Segments
+from .config import FramePackConfig
+
+PAST = ("4x", "2x", "start", "last")
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionPolicy:
+    """How one step attends. Values that change from step to step are 0-d tensors, so that compiled blocks are kept.
+
+    `bias` adds to the logits of a segment's keys; segments in `dropped` are not attended at all; `cap` bounds the share
+    of attention that `capped` segments get. These hold for query rows of the segments in `rows`. `key_scale`
+    multiplies all keys for all rows. `blocks` and `scaled_blocks` hold ("double" | "single", index), None means every block.
+    """
+
+    bias: Mapping[str, Tensor] = field(default_factory=dict)
+    dropped: frozenset[str] = frozenset()
+    cap: Tensor | None = None
+    capped: frozenset[str] = frozenset(PAST)
+    rows: frozenset[str] = frozenset({"noisy"})
+    blocks: frozenset[tuple[str, int]] | None = None
+    key_scale: Tensor | None = None
+    scaled_blocks: frozenset[tuple[str, int]] | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """The policy as plain data: biases by segment, dropped segments, cap, key scale."""
+        return {"bias": {name: float(value) for name, value in self.bias.items()}, "dropped": sorted(self.dropped),
+                "cap": None if self.cap is None else float(self.cap),
+                "key_scale": None if self.key_scale is None else float(self.key_scale), "rows": sorted(self.rows)}
+
+    def gates(self, block: tuple[str, int]) -> bool:
+        """Whether keys are weighed in this block."""
+        acts = bool(self.bias) or bool(self.dropped) or self.cap is not None
+        return acts and (self.blocks is None or block in self.blocks)
+
+    def scales(self, block: tuple[str, int]) -> bool:
+        """Whether keys are scaled in this block."""
+        return self.key_scale is not None and (self.scaled_blocks is None or block in self.scaled_blocks)
+
+
+def under_policy(attention: AttentionFunction, policy: AttentionPolicy | None) -> AttentionFunction:
+    """`attention` as a policy wants it; without a policy it is the same function, untouched."""
+    return attention if policy is None else partial(_attend, attention, policy)
+
+
+def _attend(attention: AttentionFunction, policy: AttentionPolicy, q: Tensor, k: Tensor, v: Tensor, *,
+            mask: Tensor | None, segments: Segments, rows: slice | None, block: tuple[str, int],
+            transformer_options: Mapping[str, Any]) -> Tensor:
+    """An AttentionFunction under a policy: gated query rows are merged from groups of keys, the others are left alone."""
+    plain = partial(attention, mask=mask, segments=segments, block=block, transformer_options=transformer_options)
+    if policy.scales(block):
+        k = k * policy.key_scale.to(k)
+    if not policy.gates(block):
+        return plain(q, k, v, rows=rows)
+    first = 0 if rows is None else rows.start
+    outputs = []
+    for gated, start, stop in _row_runs(segments, policy.rows, first, q.shape[2]):
+        part = q[:, :, start:stop]
+        outputs.append(merged_attention(part, k, v, mask, segments, policy) if gated
+                       else plain(part, k, v, rows=slice(first + start, first + stop)))
+    return torch.cat(outputs, dim=1)
+
+
+def merged_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, segments: Segments,
+                     policy: AttentionPolicy) -> Tensor:
+    """All rows of q under the policy's biases and cap -> [B, Lq, H * D]."""
+    groups = _groups(segments, policy)
+    parts = [_attend_with_lse(q, *_take(k, v, mask, group.slices)) for group in groups]
+    weights = torch.stack([lse if group.bias is None else lse + group.bias for group, (_, lse) in zip(groups, parts)])
+    if policy.cap is not None:
+        weights = _cap_share(weights, [group.capped for group in groups], policy.cap)
+    shares = torch.softmax(weights, dim=0).to(v.dtype)
+    merged = sum(share.unsqueeze(-1) * output for share, (output, _) in zip(shares, parts))
+    return rearrange(merged, "b h l d -> b l (h d)")
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Neighbouring segments that share a bias and a place inside or outside the cap."""
+
+    slices: tuple[slice, ...]
+    bias: Tensor | None
+    capped: bool
+
+
+def _groups(segments: Segments, policy: AttentionPolicy) -> list[_Group]:
+    """The keys in as few groups as the policy tells apart."""
+    members: dict[tuple[int, bool], list[slice]] = {}
+    biases: dict[tuple[int, bool], Tensor | None] = {}
+    for name, place in segments.items():
+        if name in policy.dropped:
+            continue
+        bias = policy.bias.get(name)
+        key = (id(bias), policy.cap is not None and name in policy.capped)
+        members.setdefault(key, []).append(place)
+        biases[key] = bias
+    return [_Group(_joined(slices), biases[key], key[1]) for key, slices in members.items()]
+
+
+def _joined(slices: Sequence[slice]) -> tuple[slice, ...]:
+    joined: list[slice] = []
+    for place in slices:
+        if joined and joined[-1].stop == place.start:
+            joined[-1] = slice(joined[-1].start, place.stop)
+        else:
+            joined.append(place)
+    return tuple(joined)
+
+
+def _take(k: Tensor, v: Tensor, mask: Tensor | None, slices: tuple[slice, ...]) -> tuple[Tensor, Tensor, Tensor | None]:
+    if len(slices) == 1:
+        place = slices[0]
+        return k[:, :, place], v[:, :, place], None if mask is None else mask[..., place]
+    keys = torch.cat([k[:, :, place] for place in slices], dim=2)
+    values = torch.cat([v[:, :, place] for place in slices], dim=2)
+    return keys, values, None if mask is None else torch.cat([mask[..., place] for place in slices], dim=-1)
+
+
+def _cap_share(weights: Tensor, capped: Sequence[bool], cap: Tensor) -> Tensor:
+    """Lower the capped groups' log weights [G, B, H, L] so far that their common share is at most `cap`."""
+    if all(capped) or not any(capped):
+        return weights
+    inside = torch.tensor(capped, device=weights.device).view(-1, 1, 1, 1)
+    past = torch.logsumexp(weights.masked_fill(~inside, -inf), dim=0)
+    rest = torch.logsumexp(weights.masked_fill(inside, -inf), dim=0)
+    excess = (past - rest - torch.logit(cap.to(weights))).clamp(min=0)
+    return torch.where(inside, weights - excess, weights)
+
+
+def _attend_with_lse(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Attention output [B, H, Lq, D] and log-sum-exp of its logits [B, H, Lq] in float32."""
+    if mask is None and q.is_cuda and q.dtype in (torch.float16, torch.bfloat16):
+        output, lse = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[:2]
+        return output, lse
+    if q.device.type == "cpu" and not torch.is_grad_enabled():
+        bias = None if mask is None else torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, -inf)
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=bias)
+    logits = (q.float() @ k.float().transpose(-1, -2)) * q.shape[-1] ** -0.5
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -inf)
+    return F.softmax(logits, dim=-1).to(v.dtype) @ v, torch.logsumexp(logits, dim=-1)
+
+
+def _row_runs(segments: Segments, gated: frozenset[str], offset: int, length: int) -> list[tuple[bool, int, int]]:
+    """Runs of query rows (gated or not, first, last + 1) within the `length` rows that start at token `offset`."""
+    runs: list[tuple[bool, int, int]] = []
+    for name, place in segments.items():
+        start, stop = max(place.start - offset, 0), min(place.stop - offset, length)
+        if start >= stop:
+            continue
+        if runs and runs[-1][0] == (name in gated):
+            runs[-1] = (runs[-1][0], runs[-1][1], stop)
+        else:
+            runs.append((name in gated, start, stop))
+    return runs
+
+
+def block_set(text: str) -> frozenset[tuple[str, int]] | None:
+    """Blocks named like "double:0-3,7; single:0-39"; an empty text means all (None). Raises ValueError for other words."""
+    if not text.strip():
+        return None
+    chosen = set()
+    for part in text.split(";"):
+        kind, _, ranges = (word.strip() for word in part.partition(":"))
+        if kind not in ("double", "single"):
+            raise ValueError(f"blocks is {text!r}; write for example 'double:0-3; single:0-7,12' or leave it empty for all.")
+        for piece in (piece.strip() for piece in ranges.split(",")):
+            numbers = re.fullmatch(r"(\d+)(?:-(\d+))?", piece)
+            if not numbers:
+                raise ValueError(f"blocks has {piece!r}, which is no number or range such as 3 or 0-7.")
+            first, last = numbers[1], numbers[2] or numbers[1]
+            chosen |= {(kind, index) for index in range(int(first), int(last) + 1)}
+    return frozenset(chosen)
+
+
+def check_blocks(blocks: frozenset[tuple[str, int]] | None, config: FramePackConfig) -> None:
+    """Raises ValueError when blocks are named that the model does not have."""
+    counts = {"double": config.num_layers, "single": config.num_single_layers}
+    beyond = sorted((kind, index) for kind, index in blocks or () if index >= counts[kind])
+    if beyond:
+        raise ValueError(f"blocks names {beyond[0][0]} block {beyond[0][1]}, but this model has {counts['double']} double "
+                         f"and {counts['single']} single blocks, counted from 0.")

@@ -1,0 +1,146 @@
+"""The gate against attention with an additive mask, which is what it must equal without needing one."""
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+import torch
+
+from framepack_transitions.models.attention import Segments, sdpa_attention
+from framepack_transitions.models.gate import PAST, AttentionPolicy, block_set, check_blocks, under_policy
+from framepack_transitions.models.config import FramePackConfig
+
+SEGMENTS = Segments.of({"4x": 3, "2x": 2, "start": 4, "last": 4, "noisy": 8, "image": 5, "text": 6})
+BLOCK = ("single", 1)
+
+
+@pytest.fixture
+def qkv():
+    torch.manual_seed(0)
+    return [torch.randn(2, 3, SEGMENTS.length, 8) for _ in range(3)]
+
+
+def attend(policy, qkv, rows=None, mask=None, block=BLOCK):
+    q, k, v = qkv
+    if rows is not None:
+        q = q[:, :, rows]
+    with torch.inference_mode():
+        return under_policy(sdpa_attention, policy)(
+            q, k, v, mask=mask, segments=SEGMENTS, rows=rows, block=block, transformer_options={})
+
+
+def biased(qkv, biases: dict[str, float], rows=("noisy",), mask=None):
+    """Reference: one softmax over float64 logits with the bias added for the gated rows."""
+    q, k, v = (part.double() for part in qkv)
+    logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    for name, bias in biases.items():
+        for row in rows:
+            logits[:, :, SEGMENTS.slice(row), SEGMENTS.slice(name)] += bias
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -inf)
+    return (logits.softmax(-1) @ v).transpose(1, 2).flatten(2), logits.softmax(-1)
+
+
+def close(result, expected):
+    assert torch.allclose(result.double(), expected, atol=1e-5)
+
+
+def test_without_a_policy_it_is_the_very_same_function():
+    assert under_policy(sdpa_attention, None) is sdpa_attention
+
+
+def test_merging_equals_an_additive_mask(qkv):
+    shared = torch.tensor(-2.0)
+    policy = AttentionPolicy(bias={"start": shared, "last": shared, "4x": torch.tensor(-0.5)})
+    close(attend(policy, qkv), biased(qkv, {"start": -2, "last": -2, "4x": -0.5})[0])
+
+
+def test_a_mask_over_padding_is_kept(qkv):
+    mask = torch.ones(2, 1, 1, SEGMENTS.length, dtype=torch.bool)
+    mask[1, ..., -3:] = False
+    policy = AttentionPolicy(bias={"last": torch.tensor(-1.0)})
+    close(attend(policy, qkv, mask=mask), biased(qkv, {"last": -1}, mask=mask)[0])
+
+
+def test_rows_that_are_not_gated_keep_their_output(qkv):
+    policy = AttentionPolicy(bias={name: torch.tensor(-3.0) for name in PAST})
+    plain, gated = attend(None, qkv), attend(policy, qkv)
+    noisy = SEGMENTS.slice("noisy")
+    for name, place in SEGMENTS.items():
+        assert torch.allclose(plain[:, place], gated[:, place], atol=1e-6) == (name != "noisy")
+    assert (plain[:, noisy] - gated[:, noisy]).abs().max() > 0.01
+
+
+def test_text_and_image_rows_can_be_gated_too(qkv):
+    rows = ("noisy", "text", "image")
+    policy = AttentionPolicy(bias={"start": torch.tensor(-2.0)}, rows=frozenset(rows))
+    close(attend(policy, qkv), biased(qkv, {"start": -2}, rows=rows)[0])
+
+
+def test_dropping_equals_an_infinite_bias_and_is_the_limit_of_large_ones(qkv):
+    dropped = attend(AttentionPolicy(dropped=frozenset(PAST)), qkv)
+    close(dropped, biased(qkv, {name: -inf for name in PAST})[0])
+    close(attend(AttentionPolicy(bias={name: torch.tensor(-60.0) for name in PAST}), qkv), dropped.double())
+
+
+@pytest.mark.parametrize("cap", [0.3, 0.1, 0.01])
+def test_a_cap_bounds_the_share_of_every_row_and_head_and_leaves_smaller_shares_alone(qkv, cap):
+    _, shares = biased(qkv, {})
+    past = torch.cat([torch.arange(SEGMENTS.length)[SEGMENTS.slice(name)] for name in PAST])
+    noisy = SEGMENTS.slice("noisy")
+    mass = shares[:, :, noisy][..., past].sum(-1, keepdim=True)
+    weight = shares[:, :, noisy].clone()
+    weight[..., past] *= (mass.clamp(max=cap) / mass)
+    rest = torch.tensor([i for i in range(SEGMENTS.length) if i not in past.tolist()])
+    weight[..., rest] *= (1 - mass.clamp(max=cap)) / (1 - mass)
+    expected = (weight @ qkv[2].double()).transpose(1, 2).flatten(2)
+    close(attend(AttentionPolicy(cap=torch.tensor(cap)), qkv)[:, noisy], expected)
+
+
+def test_a_cap_of_one_changes_nothing_but_rounding(qkv):
+    assert torch.allclose(attend(AttentionPolicy(cap=torch.tensor(1.0)), qkv), attend(None, qkv), atol=1e-5)
+
+
+def test_a_restricted_range_of_query_rows_gets_the_same_result(qkv):
+    policy = AttentionPolicy(bias={"start": torch.tensor(-2.0)})
+    rows = SEGMENTS.slice("noisy")
+    assert torch.allclose(attend(policy, qkv, rows=rows), attend(policy, qkv)[:, rows], atol=1e-6)
+
+
+def test_scaled_keys_equal_a_lower_temperature(qkv):
+    q, k, v = qkv
+    close(attend(AttentionPolicy(key_scale=torch.tensor(1.35)), qkv), biased([q * 1.35, k, v], {})[0])
+
+
+def test_blocks_outside_the_list_are_left_alone(qkv):
+    policy = AttentionPolicy(bias={"start": torch.tensor(-2.0)}, blocks=block_set("single:0,2-3"),
+                             key_scale=torch.tensor(2.0), scaled_blocks=block_set("double:1"))
+    assert torch.equal(attend(policy, qkv, block=("single", 1)), attend(None, qkv))
+    assert not torch.equal(attend(policy, qkv, block=("single", 2)), attend(None, qkv))
+    assert not torch.equal(attend(policy, qkv, block=("double", 1)), attend(None, qkv))
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_both_ways_to_the_log_sum_exp_agree(qkv, grad):
+    policy = AttentionPolicy(bias={"start": torch.tensor(-2.0)}, cap=torch.tensor(0.2))
+    with torch.set_grad_enabled(grad):
+        q, k, v = qkv
+        result = under_policy(sdpa_attention, policy)(
+            q, k, v, mask=None, segments=SEGMENTS, rows=None, block=BLOCK, transformer_options={})
+    assert torch.allclose(result, attend(policy, qkv), atol=1e-5)
+
+
+def test_block_lists_are_read():
+    assert block_set("  ") is None
+    assert block_set("double:0-1; single:3,5") == {("double", 0), ("double", 1), ("single", 3), ("single", 5)}
+
+
+@pytest.mark.parametrize("text", ["triple:1", "single", "single:a", "single:1-", "single:-1", "0-3"])
+def test_words_that_are_no_block_list_are_refused(text):
+    with pytest.raises(ValueError, match="blocks"):
+        block_set(text)
+
+
+def test_blocks_that_the_model_lacks_are_refused():
+    with pytest.raises(ValueError, match="single block 40, but this model has 20 double and 40 single"):
+        check_blocks(block_set("single:39-40"), FramePackConfig())
