@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 
-from ..samplers.conditioning import TextConditioning, latent_samples, text_conditioning, vision_tokens
+from ..samplers.conditioning import Prompt, TextConditioning, latent_samples, text_conditioning, vision_tokens
 from ..samplers.drivers import Driver, driver_for
 from ..samplers.guidance import Guidance
 from ..samplers.plan import LAYOUTS, MAX_WINDOW, plan_sections, section_count, sections_for_latents
 from ..samplers.sample import SampleInputs, SampleSettings, sample_sections
 from ..samplers.solvers import SOLVERS
-from ..samplers.timeline import Prompt, assign_prompts
+from ..samplers.timeline import assign_prompts
 from .types import ROOT, TIMELINE, TRACE
 
 

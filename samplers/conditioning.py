@@ -26,6 +26,16 @@ class TextConditioning:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A prompt that holds from `start` seconds on, its conditioning checked; `change` as in a timeline's entry."""
+
+    start: float
+    text: str
+    conditioning: TextConditioning
+    change: float = 1.0
+
+
 def text_conditioning(conditioning: Any, name: str, config: FramePackConfig, batch: int) -> TextConditioning:
     """Read a ComfyUI CONDITIONING; crop the text to its real length and repeat it to the batch."""
     if not conditioning:

@@ -9,7 +9,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .timeline import Prompt
+    from .conditioning import Prompt
 
 LAYOUTS = ("f1", "original")
 FPS = 30.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Sequence
 
-from .conditioning import TextConditioning
+from .conditioning import Prompt
 from .plan import FPS, Section
 
 
@@ -33,16 +33,6 @@ class Timeline:
             raise ValueError(f"timeline entries start at {starts} s; each must start later than the one before it.")
         if any(start < 0 for start in starts):
             raise ValueError(f"timeline entries start at {starts} s; no entry can start before 0.")
-
-
-@dataclass(frozen=True, eq=False)
-class Prompt:
-    """A timeline entry whose conditioning has been checked and cropped for the model."""
-
-    start: float
-    text: str
-    conditioning: TextConditioning
-    change: float = 1.0
 
 
 def assign_prompts(sections: Sequence[Section], prompts: Sequence[Prompt], fps: float = FPS) -> list[Section]:
