@@ -6,21 +6,25 @@ from typing import Callable, Protocol, Sequence
 
 from torch import Tensor
 
+from ..models.gate import AttentionPolicy
 from .conditioning import TextConditioning
-from .guidance import Guidance, combine_cfg, rescale_guidance
+from .guidance import Guidance, combine_cfg, project_negative, rescale_guidance
 from .history import Context
 from .plan import Section
+from .sigmas import unshift_sigma
+from .techniques.base import Step, Technique, attention_at, guidance_at
 
 CombineCFG = Callable[[Tensor, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """One evaluation of the model: the name of a text, the packed past it sees, the distilled guidance."""
+    """One evaluation of the model: the name of a text, the packed past it sees, the distilled guidance, how it attends."""
 
     text: str
     context: Context
     distilled: float
+    attention: AttentionPolicy | None = None
 
 
 class Evaluate(Protocol):
@@ -29,24 +33,44 @@ class Evaluate(Protocol):
 
 
 class SectionDenoiser:
-    """Predicts x0 for one section; `texts` are the conditionings that its branches name."""
+    """Predicts x0 for one section; `texts` are the conditionings that its branches name.
 
-    def __init__(self, section: Section, context: Context, texts: dict[str, TextConditioning],
-                 guidance: Guidance) -> None:
+    `shift` turns sigmas into progress t, by which techniques place their windows.
+    """
+
+    def __init__(self, section: Section, context: Context, texts: dict[str, TextConditioning], guidance: Guidance,
+                 shift: float = 1.0, techniques: Sequence[Technique] = ()) -> None:
         self.section = section
         self.context = context
         self.texts = texts
-        self.guidance = guidance
         self.evaluations = 0
+        self._guidance = guidance
+        self._shift = shift
+        self._techniques = techniques
+
+    def step(self, sigma: float) -> Step:
+        return Step(sigma, unshift_sigma(sigma, self._shift))
+
+    def guidance(self, step: Step) -> Guidance:
+        """The sampler's scales as the techniques leave them."""
+        return guidance_at(self._techniques, self.section, step, self._guidance)
+
+    def attention(self, step: Step) -> AttentionPolicy | None:
+        """How the techniques want a step to attend; None leaves the model's attention untouched."""
+        return attention_at(self._techniques, self.section, step)
 
     def __call__(self, x: Tensor, sigma: Tensor, evaluate: Evaluate, combine: CombineCFG = combine_cfg) -> Tensor:
         """x0 for x [B, 16, T, H, W] at sigma [B]. `combine` lets the host apply its own guidance functions."""
-        guidance = self.guidance
+        step = self.step(float(sigma[0]))
+        guidance, attention = self.guidance(step), self.attention(step)
         names = ["positive", "negative"] if guidance.needs_negative else ["positive"]
-        predictions = evaluate([Branch(name, self.context, guidance.distilled) for name in names], x, sigma)
-        self.evaluations += len(names)
+        branches = [Branch(name, self.context, guidance.distilled, attention) for name in names]
+        predictions = evaluate(branches, x, sigma)
+        self.evaluations += len(branches)
         positive, negative = predictions[0], predictions[-1]
-        guided = combine(positive, negative, guidance.cfg)
         if not guidance.needs_negative:
-            return guided
+            return combine(positive, negative, 1.0)
+        if guidance.zero_star:
+            negative = project_negative(negative, positive, x)
+        guided = combine(positive, negative, guidance.cfg)
         return rescale_guidance(guided, positive, x, sigma, guidance.rescale)

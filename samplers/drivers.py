@@ -15,6 +15,7 @@ from .denoise import Branch, SectionDenoiser
 from .history import Context
 from .progress import report
 from .solvers import SOLVERS
+from .techniques.base import Technique, techniques_of
 
 OnStep = Callable[[int, Tensor], None]
 
@@ -42,6 +43,7 @@ class Driver(Protocol):
 
     config: FramePackConfig
     device: torch.device
+    techniques: tuple[Technique, ...]
 
     def to_model(self, latents: Tensor) -> Tensor:
         """VAE latents to the model's scale."""
@@ -73,6 +75,7 @@ class PlainDriver:
         self._dit = model.model.diffusion_model
         self.config = self._dit.config
         self.device = model.load_device
+        self.techniques = techniques_of(model.model_options)
 
     def to_model(self, latents: Tensor) -> Tensor:
         return self._model.model.process_latent_in(latents)
@@ -102,7 +105,7 @@ class PlainDriver:
         text = inputs.texts[branch.text]
         return self._dit(
             x.to(self._model.compute_dtype), sigma.float() * 1000, text.states, attention_mask=text.mask, y=text.pooled,
-            transformer_options=inputs.options, **context_arguments(branch, x.shape[0], x.device),
+            transformer_options={**inputs.options, "framepack_attention": branch.attention}, **context_arguments(branch, x.shape[0], x.device),
         ).to(x.dtype)
 
 

@@ -14,11 +14,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Guidance:
-    """Scales of one step. `rescale` in [0, 1] pulls the spread of the guided velocity back to the conditional one's."""
+    """Scales of one step.
+
+    `rescale` in [0, 1] pulls the spread of the guided velocity back to the conditional one's; `zero_star` projects the
+    negative prediction on the positive one first (CFG-Zero*).
+    """
 
     distilled: float = 10.0
     cfg: float = 1.0
     rescale: float = 0.0
+    zero_star: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("distilled_guidance", self.distilled), ("cfg", self.cfg), ("guidance_rescale", self.rescale)):
@@ -35,6 +40,14 @@ class Guidance:
 def combine_cfg(positive: Tensor, negative: Tensor, scale: float) -> Tensor:
     """Classifier-free guidance on predictions of any linear kind (x0 or velocity)."""
     return negative + (positive - negative) * scale
+
+
+def project_negative(negative: Tensor, positive: Tensor, x: Tensor) -> Tensor:
+    """CFG-Zero*: the negative velocity times <v_positive, v_negative> / |v_negative|^2, as x0 (arXiv 2503.18886)."""
+    axes = tuple(range(1, x.ndim))
+    velocity, reference = x - negative, x - positive
+    squared = (velocity * velocity).sum(dim=axes, keepdim=True)
+    return x - velocity * ((velocity * reference).sum(dim=axes, keepdim=True) / squared.clamp(min=1e-12))
 
 
 def rescale_guidance(guided: Tensor, positive: Tensor, x: Tensor, sigma: Tensor, amount: float) -> Tensor:

@@ -20,6 +20,7 @@ from .denoise import Branch, SectionDenoiser
 from .drivers import SectionTask, context_arguments
 from .guidance import combine_cfg
 from .solvers import SOLVERS
+from .techniques.base import techniques_of
 
 
 class HostDriver:
@@ -34,6 +35,7 @@ class HostDriver:
         self._base = base
         self.config = base.diffusion_model.config
         self.device = model.load_device
+        self.techniques = techniques_of(model.model_options)
 
     def to_model(self, latents: Tensor) -> Tensor:
         return self._base.process_latent_in(latents)
@@ -74,6 +76,9 @@ class FramePackGuider(comfy.samplers.CFGGuider):
 
     def _evaluate(self, model_options: dict[str, Any], branches: Sequence[Branch], x: Tensor, sigma: Tensor) -> list[Tensor]:
         conds = [[self._with_context(cond, branch, x) for cond in self.conds[branch.text]] for branch in branches]
+        if branches[0].attention is not None:
+            options = {**model_options["transformer_options"], "framepack_attention": branches[0].attention}
+            model_options = {**model_options, "transformer_options": options}
         return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, sigma, model_options)
 
     def _with_context(self, cond: dict[str, Any], branch: Branch, x: Tensor) -> dict[str, Any]:

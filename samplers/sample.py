@@ -15,7 +15,8 @@ from .drivers import Driver, SectionTask
 from .guidance import Guidance
 from .history import make_history
 from .plan import Section
-from .sigmas import check_sigmas, flow_sigmas, flux_shift, unshift_sigma
+from .sigmas import check_sigmas, flow_sigmas, flux_shift
+from .techniques.base import Technique
 
 TRACE_SCHEMA = "framepack-transitions/trace/1"
 
@@ -75,20 +76,20 @@ def sample_sections(driver: Driver, sections: Sequence[Section], inputs: SampleI
     history = make_history(settings.layout, inputs.start, keeps_start=inputs.has_start, end=inputs.end)
     steps = len(schedule) - 1
     progress = driver.progress(steps * len(sections))
-    trace = _trace(settings, sections, shift)
+    trace = _trace(settings, sections, shift, driver.techniques)
 
     for section in sections:
         began = time.perf_counter()
         noise = torch.randn(shape, generator=generator, dtype=torch.float32)
         context = history.context(section, blend_image_embeds(section, len(sections), inputs)).to(driver.device)
         texts = {"positive": section.prompt.conditioning, "negative": inputs.negative}
-        denoiser = SectionDenoiser(section, context, texts, settings.guidance)
+        denoiser = SectionDenoiser(section, context, texts, settings.guidance, shift, driver.techniques)
         done = section.index * steps  # adaptive samplers of the host take more steps than the schedule has
         latents = driver.run(SectionTask(
             denoiser, noise, _initial_of(section, inputs, noise), schedule, solver, settings.seed + section.index,
             lambda step, x0, done=done: progress(done + min(step + 1, steps), x0), settings.upstream_rounding))
         history.append(latents)
-        trace["sections"].append(_record(section, denoiser, schedule, shift, time.perf_counter() - began))
+        trace["sections"].append(_record(section, denoiser, schedule, time.perf_counter() - began))
     return history.video(), trace
 
 
@@ -110,14 +111,14 @@ def _initial_of(section: Section, inputs: SampleInputs, noise: Tensor) -> Tensor
     return inputs.initial[:, :, frames]
 
 
-def _trace(settings: SampleSettings, sections: Sequence[Section], shift: float) -> dict[str, Any]:
+def _trace(settings: SampleSettings, sections: Sequence[Section], shift: float, techniques: Sequence[Technique]) -> dict[str, Any]:
     return {"schema": TRACE_SCHEMA, "settings": {**asdict(settings), "shift": shift}, "sections": [],
+            "techniques": [{"name": type(technique).__name__, **asdict(technique)} for technique in techniques],
             "latent_frames": max(section.latents[1] for section in sections)}
 
 
-def _record(section: Section, denoiser: SectionDenoiser, schedule: Tensor, shift: float, seconds: float) -> dict[str, Any]:
-    sigmas = schedule.tolist()
-    guidance = asdict(denoiser.guidance)
+def _record(section: Section, denoiser: SectionDenoiser, schedule: Tensor, seconds: float) -> dict[str, Any]:
+    steps = [denoiser.step(sigma) for sigma in schedule.tolist()]
     return {
         "index": section.index,
         "latents": list(section.latents),
@@ -126,9 +127,10 @@ def _record(section: Section, denoiser: SectionDenoiser, schedule: Tensor, shift
         "prompt": section.prompt.text,
         "change": section.change,
         "since_switch": section.since_switch,
-        "sigmas": sigmas,
-        "t": [unshift_sigma(sigma, shift) for sigma in sigmas],
-        "guidance": [guidance for _ in sigmas[:-1]],
+        "sigmas": [step.sigma for step in steps],
+        "t": [step.t for step in steps],
+        "guidance": [asdict(denoiser.guidance(step)) for step in steps[:-1]],
+        "attention": [None if policy is None else policy.describe() for policy in map(denoiser.attention, steps[:-1])],
         "evaluations": denoiser.evaluations,
         "seconds": seconds,
     }

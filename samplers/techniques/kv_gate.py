@@ -1,0 +1,78 @@
+"""Semantic KV gate: the packed past gets less attention while a change takes hold."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from ...models.gate import AttentionPolicy, block_set
+from ..plan import Section
+from .base import Step, Technique, check_range, check_window, in_window
+
+MODES = ("bias", "cap", "drop")
+
+
+@dataclass(frozen=True)
+class SemanticKVGate(Technique):
+    """Weighs the past's keys down for the window's query rows, inside a window of progress.
+
+    - bias: logits of a segment's keys minus gamma times the segment's weight (the founding form softmax(QK/sqrt(d) - gamma M)
+      with M the segments); gamma 0 is off.
+    - cap: the past's share of attention is bounded, row by row and head by head; cap 1 is off.
+    - drop: the past is not attended at all (gamma to infinity).
+
+    Text and image rows go on reading the past and relay it, unless `gate_text_rows` is set; rows of the past itself are
+    never gated, which would corrupt the anchors. Weights of 0 leave a segment alone. A change below `threshold` is
+    ignored (the founding documents use 0.3).
+    """
+
+    mode: str = "bias"
+    gamma: float = 2.0
+    cap: float = 0.1
+    start: float = 1.0
+    last: float = 1.0
+    history_2x: float = 1.0
+    history_4x: float = 1.0
+    image: float = 0.0
+    gate_text_rows: bool = False
+    threshold: float = 0.0
+    t_start: float = 1.0
+    t_end: float = 0.54
+    blocks: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mode not in MODES:
+            raise ValueError(f"mode is {self.mode!r}; choose one of {', '.join(MODES)}.")
+        check_range("gamma", self.gamma, 0, 100)
+        check_range("cap", self.cap, 0, 1)
+        check_range("threshold", self.threshold, 0, 1)
+        for name, weight in self._weights().items():
+            check_range(f"weight of {name}", weight, 0, 10)
+        check_window(self.t_start, self.t_end)
+        block_set(self.blocks)
+
+    def attention(self, section: Section, step: Step, policy: AttentionPolicy) -> AttentionPolicy:
+        amount = self.amount(section)
+        segments = frozenset(name for name, weight in self._weights().items() if weight > 0)
+        if amount == 0 or amount < self.threshold or not segments or not in_window(step, self.t_start, self.t_end):
+            return policy
+        rows = frozenset({"noisy", "text", "image"} if self.gate_text_rows else {"noisy"})
+        gated = replace(policy, rows=rows, blocks=block_set(self.blocks))
+        if self.mode == "drop":
+            return replace(gated, dropped=policy.dropped | segments)
+        if self.mode == "cap":
+            cap = self.cap ** amount if self.cap > 0 else 0.0
+            if cap == 0:
+                return replace(gated, dropped=policy.dropped | segments)
+            return policy if cap == 1 else replace(gated, cap=torch.tensor(cap), capped=segments)
+        return policy if self.gamma == 0 else replace(gated, bias={**policy.bias, **self._biases(amount)})
+
+    def _weights(self) -> dict[str, float]:
+        """How much each segment is gated."""
+        return {"4x": self.history_4x, "2x": self.history_2x, "start": self.start, "last": self.last, "image": self.image}
+
+    def _biases(self, amount: float) -> dict[str, torch.Tensor]:
+        """One tensor for each distinct weight, so that segments with the same bias attend as one group."""
+        by_weight = {weight: torch.tensor(-self.gamma * weight * amount) for weight in set(self._weights().values())}
+        return {name: by_weight[weight] for name, weight in self._weights().items() if weight > 0}
