@@ -1,0 +1,196 @@
+"""Techniques: their formulas, where they act, and that off is off."""
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from framepack_transitions.models.config import FramePackConfig
+from framepack_transitions.models.dit import FramePackDiT
+from framepack_transitions.models.plain import PlainModel
+from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
+from framepack_transitions.nodes.sampling import FramePackSampler
+from framepack_transitions.samplers.guidance import Guidance
+from framepack_transitions.samplers.plan import plan_sections
+from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.samplers.techniques.attention_scaling import PUBLISHED_BLOCKS, AttentionScaling
+from framepack_transitions.samplers.techniques.base import Step, attention_at, guidance_at, techniques_of
+from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
+from framepack_transitions.samplers.timeline import Timeline, TimelineEntry
+from framepack_transitions.models.gate import block_set, check_blocks
+
+SECTION = plan_sections("f1", 1, 9)[0]
+SWITCHED = replace(SECTION, change=1.0, since_switch=0)
+OFF = {
+    "FramePackAdaptiveCFG": {"target": "both", "shape": "high_early", "base": 0.0, "beta": 0.0},
+    "FramePackSemanticKVGate": {"mode": "bias", "gamma": 0.0},
+    "FramePackAttentionScaling": {"scale": 1.0},
+}
+
+
+def defaults(node) -> dict:
+    """The widget defaults of a technique node."""
+    required = node.INPUT_TYPES()["required"]
+    return {name: spec[1]["default"] for name, spec in required.items() if name != "model"}
+
+
+def scale(technique, sigma, guidance=Guidance(), section=SWITCHED):
+    return guidance_at([technique], section, Step(sigma, sigma), guidance)
+
+
+class TestAdaptiveCFG:
+    founding = dict(target="distilled", shape="low_early", base=10.0, minimum=1.0, beta=0.7, t_end=0.0)
+
+    @pytest.mark.parametrize(("sigma", "expected"), [(1, 3.7), (0.5, 6.85), (0, 10)])
+    def test_founding_example(self, sigma, expected):
+        assert scale(AdaptiveCFG(**self.founding), sigma).distilled == pytest.approx(expected)
+
+    def test_second_founding_form_gives_three_at_the_same_point(self):
+        assert scale(AdaptiveCFG(**{**self.founding, "shape": "low_early_t"}), 1).distilled == pytest.approx(3.0)
+
+    def test_high_early_mirrors_the_founding_form(self):
+        mirrored = AdaptiveCFG(**{**self.founding, "shape": "high_early"})
+        assert scale(mirrored, 1).distilled == pytest.approx(10)
+        assert scale(mirrored, 0).distilled == pytest.approx(3.7)
+
+    def test_interval_raises_real_guidance_inside_its_window_only(self):
+        technique = AdaptiveCFG(base=5.0, t_start=1.0, t_end=0.54)
+        assert scale(technique, 0.8).cfg == 5 and scale(technique, 0.8).distilled == 10
+        assert scale(technique, 0.5) == Guidance()
+
+    def test_half_a_change_moves_half_way(self):
+        half = replace(SWITCHED, change=0.5)
+        assert scale(AdaptiveCFG(base=5.0), 0.8, section=half).cfg == pytest.approx(3.0)
+
+    @pytest.mark.parametrize(("values", "words"), [
+        ({"beta": 2.0}, "beta is 2"), ({"base": -1.0}, "base is -1"), ({"t_start": 0.3, "t_end": 0.6}, "the window runs"),
+        ({"base": float("nan")}, "base is nan"), ({"target": "x"}, "target is 'x'"), ({"sections": 0}, "sections is 0"),
+        ({"apply_to": "none"}, "apply_to is 'none'")])
+    def test_bad_values_are_refused(self, values, words):
+        with pytest.raises(ValueError, match=words):
+            AdaptiveCFG(**values)
+
+
+class TestSemanticKVGate:
+    def policy(self, section=SWITCHED, t=0.9, **values):
+        return attention_at([SemanticKVGate(**values)], section, Step(t, t))
+
+    def test_a_bias_scales_with_weight_and_change(self):
+        policy = self.policy(replace(SWITCHED, change=0.5), gamma=4.0, last=0.5, history_2x=0.0)
+        assert {name: float(bias) for name, bias in policy.bias.items()} == {"4x": -2.0, "start": -2.0, "last": -1.0}
+        assert policy.bias["4x"] is policy.bias["start"], "equal biases share a tensor, so that they attend as one group"
+
+    def test_a_cap_is_relaxed_by_a_small_change(self):
+        assert float(self.policy(mode="cap", cap=0.1).cap) == pytest.approx(0.1)
+        assert float(self.policy(replace(SWITCHED, change=0.5), mode="cap", cap=0.1).cap) == pytest.approx(0.1 ** 0.5)
+
+    def test_dropping_and_a_cap_of_zero_leave_the_past_out(self):
+        assert self.policy(mode="drop").dropped == self.policy(mode="cap", cap=0.0).dropped == {"4x", "2x", "start", "last"}
+
+    @pytest.mark.parametrize("values", [{"gamma": 0.0}, {"mode": "cap", "cap": 1.0}, {"t_end": 0.95},
+                                        {"threshold": 0.5, "section": replace(SWITCHED, change=0.3)},
+                                        {"section": SECTION}, {"section": replace(SWITCHED, since_switch=1)}])
+    def test_off_is_no_policy_at_all(self, values):
+        assert self.policy(**values) is None
+
+    def test_more_sections_hold_it_longer(self):
+        assert self.policy(replace(SWITCHED, since_switch=1), sections=2) is not None
+
+    @pytest.mark.parametrize("values", [{"gamma": -1.0}, {"cap": 1.5}, {"mode": "?"}, {"start": -0.1}, {"blocks": "x"}, {"threshold": 2.0}])
+    def test_bad_values_are_refused(self, values):
+        with pytest.raises(ValueError):
+            SemanticKVGate(**values)
+
+
+def test_published_blocks_exist_in_the_13b_model():
+    for blocks in PUBLISHED_BLOCKS.values():
+        check_blocks(block_set(blocks), FramePackConfig())
+
+
+def test_gate_and_scaling_combine():
+    policy = attention_at([SemanticKVGate(), AttentionScaling()], SWITCHED, Step(0.9, 0.9))
+    assert policy.bias and float(policy.key_scale) == pytest.approx(1.35)
+
+
+class TestInTheSampler:
+    @pytest.fixture
+    def run(self, upstream):
+        inputs = upstream.load("sampler/f1_cfg").inputs
+        model = PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5)
+        positive = [[inputs["context"], {"pooled_output": inputs["y"]}]]
+        negative = [[inputs["negative_context"], {"pooled_output": inputs["negative_y"]}]]
+        new = [[inputs["context"].flip(1), {"pooled_output": -inputs["y"]}]]
+        switch = Timeline((TimelineEntry(0.4, "new", new),))
+
+        def run(*techniques, timeline=switch):
+            chained = model
+            for name, values in techniques:
+                chained, = NODE_CLASS_MAPPINGS[name]().apply(chained, **{**defaults(NODE_CLASS_MAPPINGS[name]), **values})
+            with torch.inference_mode():
+                latent, trace = FramePackSampler().sample(
+                    model=chained, positive=positive, negative=negative, start_latent={"samples": inputs["start_latent"]},
+                    layout="f1", seconds=0.8, latent_frames=0, window=3, steps=3, distilled_guidance=10.0, cfg=1.0,
+                    guidance_rescale=0.0, shift=0.0, solver="unipc_bh1", denoise=1.0, upstream_rounding=False, seed=5,
+                    clip_vision_output=SimpleNamespace(last_hidden_state=inputs["image_embeds"]), timeline=timeline)
+            return latent["samples"], trace
+
+        return run
+
+    @pytest.mark.parametrize("name", OFF)
+    def test_off_is_bit_identical_to_the_plain_sampler(self, run, name):
+        assert torch.equal(run((name, {**OFF[name], "apply_to": "all"}))[0], run()[0])
+
+    def test_all_of_them_off_are_bit_identical_to_the_plain_sampler(self, run):
+        assert torch.equal(run(*((name, {**off, "apply_to": "all"}) for name, off in OFF.items()))[0], run()[0])
+
+    def test_without_a_switch_transition_techniques_do_nothing(self, run):
+        techniques = [(name, {}) for name in OFF]
+        assert torch.equal(run(*techniques, timeline=None)[0], run(timeline=None)[0])
+
+    @pytest.mark.parametrize("name", OFF)
+    def test_on_changes_the_section_of_the_switch_and_leaves_earlier_ones_alone(self, run, name):
+        treated, trace = run((name, {}))
+        plain, _ = run()
+        assert torch.equal(treated[:, :, :4], plain[:, :, :4])
+        assert (treated[:, :, 4:] - plain[:, :, 4:]).abs().max() > 1e-3
+        assert trace["techniques"][0]["name"] == name.removeprefix("FramePack")
+
+    def test_the_order_of_independent_techniques_does_not_matter(self, run):
+        pair = [("FramePackAdaptiveCFG", {}), ("FramePackSemanticKVGate", {})]
+        assert torch.equal(run(*pair)[0], run(*reversed(pair))[0])
+
+    def test_the_trace_shows_guidance_gate_and_evaluations(self, run):
+        _, trace = run(("FramePackAdaptiveCFG", {}), ("FramePackSemanticKVGate", {}))
+        before, after = trace["sections"]
+        assert [step["cfg"] for step in before["guidance"]] == [1, 1, 1] and before["attention"] == [None] * 3
+        assert after["guidance"][0]["cfg"] == 5 and after["attention"][0]["bias"]["start"] == -2
+        assert before["evaluations"] == 3 and after["evaluations"] == 5
+
+    def test_blocks_that_the_model_lacks_are_refused_at_the_node(self, run):
+        with pytest.raises(ValueError, match="single block 7"):
+            run(("FramePackSemanticKVGate", {"blocks": "single:7"}))
+
+    def test_technique_nodes_leave_the_model_they_were_given_alone(self, upstream):
+        model = PlainModel(FramePackDiT(FramePackConfig(**upstream.CONFIG)), 1.0)
+        node = NODE_CLASS_MAPPINGS["FramePackSemanticKVGate"]
+        changed, = node().apply(model, **defaults(node))
+        assert len(techniques_of(changed.model_options)) == 1 and techniques_of(model.model_options) == ()
+
+
+numbers = st.floats(-2, 12) | st.just(float("nan"))
+
+
+@settings(max_examples=300)
+@given(target=st.sampled_from(["distilled", "real", "both"]), shape=st.sampled_from(["interval", "high_early", "low_early", "low_early_t"]),
+       base=numbers, minimum=numbers, beta=numbers, t_start=numbers, t_end=numbers, sigma=st.floats(0, 1), change=st.floats(0, 1))
+def test_any_setting_is_either_refused_or_gives_usable_scales(target, shape, base, minimum, beta, t_start, t_end, sigma, change):
+    try:
+        technique = AdaptiveCFG(target=target, shape=shape, base=base, minimum=minimum, beta=beta, t_start=t_start, t_end=t_end)
+    except ValueError:
+        return
+    guidance = scale(technique, sigma, section=replace(SWITCHED, change=change))
+    assert guidance.cfg >= 0 and guidance.distilled >= 0
