@@ -34,7 +34,7 @@ MAY_IMPORT = {
 HOST_MODULES = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths",
                 "latent_preview", "node_helpers", "nodes", "server"}
 # These touch the host at their top: they are themselves imported only inside functions, or by one another.
-HOST_FILES = {"models/host.py", "samplers/host.py"}
+HOST_FILES = {"models/host.py", "samplers/drivers/host.py"}
 NETWORK_MODULES = {"aiohttp", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib", "socket",
                    "urllib.request", "urllib3", "websocket", "websockets"}
 NETWORK_FILES = {"headless/client.py"}

@@ -15,12 +15,12 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from ..models.host import FramePackBaseModel, context_conds
-from .denoise import Branch, SectionDenoiser
-from .drivers import SectionTask, context_arguments
-from .guidance import combine_cfg
-from .solvers import SOLVERS
-from .techniques.base import techniques_of
+from ...models.host import FramePackBaseModel, context_conds
+from ..denoise import Branch, SectionDenoiser
+from ..guidance import combine_cfg
+from ..solvers import SOLVERS
+from ..techniques.base import techniques_of
+from .base import SectionTask, context_arguments
 
 
 class HostDriver:
@@ -107,7 +107,10 @@ def host_sampler(solver: Any) -> Any:
 
 
 def _cond_options(text: Any, task: SectionTask) -> dict[str, Any]:
-    """What BaseModel.extra_conds reads: pooled text, mask, and the packed context as the DiT's arguments."""
-    branch = Branch("", task.denoiser.context, task.denoiser.guidance.distilled)
+    """What BaseModel.extra_conds reads: pooled text, mask, and the packed context as the DiT's arguments.
+
+    Every step replaces the context and the guidance by its own; here they let the host count the memory.
+    """
+    branch = Branch("", task.denoiser.context, 0.0)
     options = {"pooled_output": text.pooled, "framepack_context": context_arguments(branch, 1, torch.device("cpu"))}
     return options if text.mask is None else {**options, "attention_mask": text.mask}
