@@ -77,11 +77,11 @@ class Scene:
         _check("motion", self.motion, MOTIONS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clip:
     """Frames uint8 [T,64,64,3] and their truth: scenes by first frame, positions [T,2] in px, presence [T].
 
-    A position (x, y) is the centre of the subject's box, nan without one; `switch_frame` is None without event.
+    A position (x, y) is the centre of the subject's box, nan without one; `switch_frame` is None for none.
     """
 
     frames: Array
@@ -107,7 +107,7 @@ class Clip:
     def section_prompts(
         self, window_frames: int = 36, offset: int = 1, rng: np.random.Generator | None = None
     ) -> list[str]:
-        """One prompt for each whole section of `window_frames` frames from `offset` on, of its first frame."""
+        """One prompt (see `prompt_of`) for each whole section of `window_frames` frames from `offset` on."""
         starts = range(offset, len(self.frames) - window_frames + 1, window_frames)
         return [prompt_of(self.scene_at(start), rng) for start in starts]
 
@@ -277,15 +277,14 @@ class Mover:
 
     @classmethod
     def start(cls, rng: np.random.Generator, scene: Scene) -> Mover:
-        """Place a scene's subject so that a slow one has most of the way before it."""
+        """Place a scene's subject so that it has most of its way before it."""
         half = (scene.subject.pixels if scene.subject else 0) / 2 + MARGIN
         mover = cls(half, SIZE - half, rng.uniform(half, SIZE - half, 2), np.zeros(2), np.zeros(2))
         mover.aim(rng, scene.motion)
         mover.velocity = mover.wanted.copy()
-        if scene.motion in DIRECTIONS:
-            axis = int(np.argmax(np.abs(mover.wanted)))
-            gone = rng.uniform(0, 0.25) * (mover.high - mover.low)
-            mover.position[axis] = mover.low + gone if mover.wanted[axis] > 0 else mover.high - gone
+        gone = rng.uniform(0, 0.25) * (mover.high - mover.low)
+        ahead = np.where(mover.wanted > 0, mover.low + gone, mover.high - gone)
+        mover.position = np.where(mover.wanted == 0, mover.position, ahead)
         return mover
 
     def aim(self, rng: np.random.Generator, motion: str) -> None:
