@@ -76,7 +76,8 @@ def contents(workflow: Workflow) -> dict[str, tuple[str, str, dict[str, Any]]]:
 
 
 def test_there_are_examples() -> None:
-    assert {path.stem for path in UI_FILES} >= {"tiny_f1", "tiny_original", "framepack_f1", "framepack_original"}
+    names = {path.stem for path in UI_FILES}
+    assert names >= {"tiny_f1", "tiny_original", "framepack_f1", "framepack_original"}
     assert TINY_FILES
 
 
