@@ -22,6 +22,8 @@ from .attention import AttentionFunction, Segments
 from .config import FramePackConfig
 
 PAST = ("4x", "2x", "start", "last")
+HALF = (torch.float16, torch.bfloat16)
+LOGITS_BYTES = 2 ** 29
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,13 +150,22 @@ def _cap_share(weights: Tensor, capped: Sequence[bool], cap: Tensor) -> Tensor:
 
 
 def _attend_with_lse(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Attention output [B, H, Lq, D] and log-sum-exp of its logits [B, H, Lq] in float32."""
-    if mask is None and q.is_cuda and q.dtype in (torch.float16, torch.bfloat16):
-        output, lse = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[:2]
-        return output, lse
+    """Attention output [B, H, Lq, D] and log-sum-exp of its logits [B, H, Lq] in float32.
+
+    Fused kernels return both where they exist (CUDA from compute capability 8 on in half precision, the CPU without
+    gradients); elsewhere the logits are formed for as many rows at a time as fit LOGITS_BYTES.
+    """
+    if q.is_cuda and mask is None and q.dtype in HALF and torch.cuda.get_device_capability(q.device) >= (8, 0):
+        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[:2]
     if q.device.type == "cpu" and not torch.is_grad_enabled():
         bias = None if mask is None else torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, -inf)
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=bias)
+    rows = max(1, LOGITS_BYTES // (4 * q.shape[0] * q.shape[1] * k.shape[2]))
+    parts = [_attend_by_logits(part, k, v, mask) for part in q.split(rows, dim=2)]
+    return torch.cat([output for output, _ in parts], dim=2), torch.cat([lse for _, lse in parts], dim=2)
+
+
+def _attend_by_logits(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     logits = (q.float() @ k.float().transpose(-1, -2)) * q.shape[-1] ** -0.5
     if mask is not None:
         logits = logits.masked_fill(~mask, -inf)

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..models.gate import block_set, check_blocks
 from ..samplers.techniques.adaptive_cfg import SHAPES, TARGETS, AdaptiveCFG
 from ..samplers.techniques.attention_scaling import AttentionScaling
 from ..samplers.techniques.base import APPLY_TO, Technique, with_technique
@@ -26,7 +25,7 @@ class _TechniqueNode:
             "model": ("MODEL", {"tooltip": "A FramePack model, with or without other techniques."}),
             **cls.widgets(),
             "apply_to": (list(APPLY_TO), {"default": "transition", "tooltip": "transition acts after prompt switches of a timeline only; all acts in every section."}),
-            "sections": ("INT", {"default": 1, "min": 1, "max": 100, "tooltip": "How many sections after a switch the technique acts; more holds the change longer and loosens the motion."}),
+            "sections": ("INT", {"default": 1, "min": 1, "max": 100, "tooltip": "How many sections after a switch the technique acts; more holds against the old scene longer."}),
         }}
 
     @classmethod
@@ -34,9 +33,7 @@ class _TechniqueNode:
         raise NotImplementedError
 
     def apply(self, model: Any, **values: Any) -> tuple[Any]:
-        technique = self.TECHNIQUE(**values)
-        check_blocks(block_set(getattr(technique, "blocks", "")), model.model.diffusion_model.config)
-        return (with_technique(model, technique),)
+        return (with_technique(model, self.TECHNIQUE(**values)),)
 
 
 def _window(t_end: float) -> dict[str, Any]:
@@ -51,8 +48,8 @@ _BLOCKS = ("STRING", {"default": "", "tooltip": "Transformer blocks it acts in, 
 
 
 class FramePackAdaptiveCFG(_TechniqueNode):
-    DESCRIPTION = ("Changes guidance over the steps of a section. Real guidance early, while the picture is composed, makes a "
-                   "new prompt win over the packed memory at little cost in motion.")
+    DESCRIPTION = ("Changes guidance over the steps of a section. Real guidance early, while the picture is composed, is meant to "
+                   "let a new prompt win over the packed memory.")
     TECHNIQUE = AdaptiveCFG
 
     @classmethod
@@ -61,10 +58,10 @@ class FramePackAdaptiveCFG(_TechniqueNode):
             "target": (list(TARGETS), {"default": "real", "tooltip": "real raises classifier-free guidance (twice the time inside the window); distilled changes the scale built into the model at no cost; both does both."}),
             "shape": (list(SHAPES), {"default": "interval", "tooltip": "interval: base inside the window. high_early: strong first, falling. low_early: weak first, rising (the founding formula). low_early_t: the same over progress."}),
             "base": ("FLOAT", {"default": 5.0, "min": 0.0, "max": 100.0, "step": 0.1, "tooltip": "The scale at its strongest; 0 means the sampler's own."}),
-            "minimum": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 100.0, "step": 0.1, "tooltip": "The scale at its weakest, for the shapes that rise or fall."}),
+            "minimum": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 100.0, "step": 0.1, "tooltip": "The scale at its weakest, for high_early and low_early."}),
             "beta": ("FLOAT", {"default": 0.7, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": "How far the rising and falling shapes move from base towards minimum; 0 stays at base."}),
             **_window(0.54),
-            "cfg_zero": ("BOOLEAN", {"default": False, "tooltip": "Project the negative prediction on the positive one first (CFG-Zero*); gentler colours at high real guidance."}),
+            "cfg_zero": ("BOOLEAN", {"default": False, "tooltip": "Project the negative prediction on the positive one first (CFG-Zero*), against overshoot at high real guidance."}),
             "rescale": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": "Pull the contrast back to normal while real guidance is high; 0 is off."}),
         }
 
@@ -81,11 +78,11 @@ class FramePackSemanticKVGate(_TechniqueNode):
             "mode": (list(MODES), {"default": "bias", "tooltip": "bias lowers the past's logits by gamma; cap bounds its share of attention; drop leaves it out."}),
             "gamma": ("FLOAT", {"default": 2.0, "min": 0.0, "max": 100.0, "step": 0.1, "tooltip": "Strength of mode bias; higher forgets more, 0 is off."}),
             "cap": ("FLOAT", {"default": 0.1, "min": 0.0, "max": 1.0, "step": 0.01, "tooltip": "Mode cap: the largest share of attention that the past may get; lower forgets more, 1 is off."}),
-            "start": ("FLOAT", {**weight, "tooltip": "How much the start frame is gated; 0 spares it."}),
-            "last": ("FLOAT", {**weight, "tooltip": "How much the last frame is gated; 0 spares it and keeps motion continuous."}),
-            "history_2x": ("FLOAT", {**weight, "tooltip": "How much the recent compressed history is gated; 0 spares it."}),
-            "history_4x": ("FLOAT", {**weight, "tooltip": "How much the older compressed history is gated; 0 spares it."}),
-            "image": ("FLOAT", {**weight, "default": 0.0, "tooltip": "How much the start image's vision tokens are gated; 0 spares them."}),
+            "start": ("FLOAT", {**weight, "tooltip": "How much of gamma the start frame gets; 0 spares it in every mode."}),
+            "last": ("FLOAT", {**weight, "tooltip": "How much of gamma the last frame gets; 0 spares it in every mode, so that motion goes on from it."}),
+            "history_2x": ("FLOAT", {**weight, "tooltip": "How much of gamma the recent compressed history gets; 0 spares it in every mode."}),
+            "history_4x": ("FLOAT", {**weight, "tooltip": "How much of gamma the older compressed history gets; 0 spares it in every mode."}),
+            "image": ("FLOAT", {**weight, "default": 0.0, "tooltip": "How much of gamma the start image's vision tokens get; 0 spares them in every mode."}),
             "gate_text_rows": ("BOOLEAN", {"default": False, "tooltip": "Also gate what text and image tokens read, which otherwise relay the past to the picture."}),
             "threshold": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": "Ignore switches whose change is below this."}),
             **_window(0.54),
@@ -94,8 +91,8 @@ class FramePackSemanticKVGate(_TechniqueNode):
 
 
 class FramePackAttentionScaling(_TechniqueNode):
-    DESCRIPTION = ("Sharpens attention early by scaling its keys, the published AlignVid baseline for following a prompt's "
-                   "changes.")
+    DESCRIPTION = ("Sharpens attention early by scaling its keys, as the published AlignVid does to follow a prompt's changes; the "
+                   "help page lists its blocks.")
     TECHNIQUE = AttentionScaling
 
     @classmethod

@@ -38,5 +38,7 @@ class AttentionScaling(Technique):
         scale = 1 + self.amount(section) * (self.scale - 1)
         if scale == 1 or not in_window(step, self.t_start, self.t_end):
             return policy
+        if policy.key_scale is not None:
+            raise ValueError("two attention scalings act on the same section; keep one of them.")
         return replace(policy, key_scale=torch.tensor(scale),
                        scaled_blocks=block_set(self.blocks))

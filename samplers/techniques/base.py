@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any
 
-from ...models.gate import AttentionPolicy
+from ...models.config import FramePackConfig
+from ...models.gate import AttentionPolicy, block_set, check_blocks
 from ..guidance import Guidance
 from ..plan import Section
 
@@ -66,7 +67,12 @@ def techniques_of(model_options: dict[str, Any]) -> tuple[Technique, ...]:
 
 
 def with_technique(model: Any, technique: Technique) -> Any:
-    """A clone of a MODEL with one technique more."""
+    """A clone of a MODEL with one technique more. Raises ValueError for another model, or blocks that it does not have."""
+    config = getattr(getattr(model.model, "diffusion_model", None), "config", None)
+    if not isinstance(config, FramePackConfig):
+        raise ValueError(f"model is a {type(model.model).__name__}, not a FramePack model; load the file with FramePack "
+                         "Model Loader, and wire technique nodes after it.")
+    check_blocks(block_set(getattr(technique, "blocks", "")), config)
     clone = model.clone()
     options = clone.model_options["transformer_options"]
     options[OPTION] = [*options.get(OPTION, ()), technique]

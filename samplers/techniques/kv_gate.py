@@ -57,22 +57,36 @@ class SemanticKVGate(Technique):
         segments = frozenset(name for name, weight in self._weights().items() if weight > 0)
         if amount == 0 or amount < self.threshold or not segments or not in_window(step, self.t_start, self.t_end):
             return policy
-        rows = frozenset({"noisy", "text", "image"} if self.gate_text_rows else {"noisy"})
-        gated = replace(policy, rows=rows, blocks=block_set(self.blocks))
-        if self.mode == "drop":
+        gated = self._placed(policy)
+        if self.mode == "drop" or (self.mode == "cap" and self.cap == 0):
             return replace(gated, dropped=policy.dropped | segments)
-        if self.mode == "cap":
-            cap = self.cap ** amount if self.cap > 0 else 0.0
-            if cap == 0:
-                return replace(gated, dropped=policy.dropped | segments)
-            return policy if cap == 1 else replace(gated, cap=torch.tensor(cap), capped=segments)
-        return policy if self.gamma == 0 else replace(gated, bias={**policy.bias, **self._biases(amount)})
+        if self.mode == "bias":
+            return policy if self.gamma == 0 else replace(gated, bias=self._biases(policy, amount))
+        if self.cap == 1:
+            return policy
+        if policy.cap is not None:
+            raise ValueError("two KV gates of mode cap act on the same section; keep one of them.")
+        return replace(gated, cap=torch.tensor(self.cap ** amount), capped=segments)
+
+    def _placed(self, policy: AttentionPolicy) -> AttentionPolicy:
+        """The policy with this gate's rows and blocks, which all gates of a section share."""
+        rows = frozenset({"noisy", "text", "image"} if self.gate_text_rows else {"noisy"})
+        blocks = block_set(self.blocks)
+        gates = policy.bias or policy.dropped or policy.cap is not None
+        if gates and (rows, blocks) != (policy.rows, policy.blocks):
+            raise ValueError("two KV gates act on the same section with different blocks or gate_text_rows; give both the "
+                             "same.")
+        return replace(policy, rows=rows, blocks=blocks)
 
     def _weights(self) -> dict[str, float]:
         """How much each segment is gated."""
         return {"4x": self.history_4x, "2x": self.history_2x, "start": self.start, "last": self.last, "image": self.image}
 
-    def _biases(self, amount: float) -> dict[str, torch.Tensor]:
-        """One tensor for each distinct weight, so that segments with the same bias attend as one group."""
-        by_weight = {weight: torch.tensor(-self.gamma * weight * amount) for weight in set(self._weights().values())}
-        return {name: by_weight[weight] for name, weight in self._weights().items() if weight > 0}
+    def _biases(self, policy: AttentionPolicy, amount: float) -> dict[str, torch.Tensor]:
+        """Biases on top of the policy's; equal ones share a tensor, so that their segments attend as one group."""
+        totals = {name: float(bias) for name, bias in policy.bias.items()}
+        for name, weight in self._weights().items():
+            if weight > 0:
+                totals[name] = totals.get(name, 0.0) - self.gamma * weight * amount
+        shared = {total: torch.tensor(total) for total in totals.values()}
+        return {name: shared[total] for name, total in totals.items()}

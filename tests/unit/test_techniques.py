@@ -106,6 +106,24 @@ class TestSemanticKVGate:
             SemanticKVGate(**values)
 
 
+def test_gates_add_up_and_conflicts_are_said():
+    step = Step(0.9, 0.9)
+    both = attention_at([SemanticKVGate(gamma=2.0, last=0.0), SemanticKVGate(gamma=1.0)], SWITCHED, step)
+    assert {name: float(bias) for name, bias in both.bias.items()} == {"4x": -3, "2x": -3, "start": -3, "last": -1}
+    with pytest.raises(ValueError, match="two KV gates of mode cap"):
+        attention_at([SemanticKVGate(mode="cap"), SemanticKVGate(mode="cap")], SWITCHED, step)
+    with pytest.raises(ValueError, match="different blocks or gate_text_rows"):
+        attention_at([SemanticKVGate(), SemanticKVGate(gate_text_rows=True)], SWITCHED, step)
+    with pytest.raises(ValueError, match="two attention scalings"):
+        attention_at([AttentionScaling(), AttentionScaling()], SWITCHED, step)
+
+
+def test_technique_nodes_refuse_another_model_in_one_sentence():
+    node = NODE_CLASS_MAPPINGS["FramePackAdaptiveCFG"]
+    with pytest.raises(ValueError, match="model is a SimpleNamespace, not a FramePack model"):
+        node().apply(SimpleNamespace(model=SimpleNamespace()), **defaults(node))
+
+
 def test_published_blocks_exist_in_the_13b_model():
     for blocks in PUBLISHED_BLOCKS.values():
         check_blocks(block_set(blocks), FramePackConfig())
