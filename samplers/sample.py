@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from math import isfinite
-from typing import Any, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from .conditioning import TextConditioning
 from .denoise import SectionDenoiser
 from .drivers import Driver, SectionTask
 from .guidance import Guidance
-from .history import make_history
+from .history import History, make_history
 from .plan import Section
 from .sigmas import check_sigmas, flow_sigmas, flux_shift
 from .techniques.base import Technique
@@ -23,7 +25,10 @@ TRACE_SCHEMA = "framepack-transitions/trace/1"
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """Scalars of a run. `shift` 0 is upstream's automatic one; `denoise` is the strength for an initial latent."""
+    """Scalars of a run. `shift` 0 is upstream's automatic one; `denoise` is the strength for an initial latent.
+
+    `seeds`, one for every video of the batch, stand in for `seed`: then a video's noise does not depend on the others.
+    """
 
     layout: str = "f1"
     window: int = 9
@@ -33,6 +38,7 @@ class SampleSettings:
     seed: int = 0
     guidance: Guidance = Guidance()
     upstream_rounding: bool = False
+    seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -48,6 +54,7 @@ class SampleInputs:
     """Tensors of a run, checked. Latents [B, 16, T, H, W] float32 in the model's scale, vision tokens [B, N, D].
 
     `has_start` is False when `start` is only zeros (text to video). `initial` is aligned with the video's latents.
+    `past` holds what the sections before those to be sampled have left, without the start frame, in the video's order.
     """
 
     start: Tensor
@@ -57,14 +64,16 @@ class SampleInputs:
     end: Tensor | None = None
     end_image_embeds: Tensor | None = None
     initial: Tensor | None = None
+    past: Tensor | None = None
 
 
 def sample_sections(driver: Driver, sections: Sequence[Section], inputs: SampleInputs, settings: SampleSettings, *,
                     solver: Any = "unipc_bh1", sigmas: Tensor | None = None) -> tuple[Tensor, dict[str, Any]]:
     """Denoise every section; return the video's latents [B, 16, T, H, W] in the model's scale, and the trace.
 
-    `sections` carry their prompts (timeline.assign_prompts). `solver` is a name in SOLVERS or a SAMPLER of the host;
-    `sigmas` replaces the schedule of steps and shift. The trace is plain data (see README).
+    `sections` carry their prompts (timeline.assign_prompts). They may be the later part of a plan: then `inputs.past`
+    holds what the earlier part left, and the result is the one of a run of the whole plan. `solver` is a name in SOLVERS
+    or a SAMPLER of the host; `sigmas` replaces the schedule of steps and shift. The trace is plain data (see README).
     """
     height, width = inputs.start.shape[-2:]
     shape = (inputs.start.shape[0], driver.config.in_channels, settings.window, height, width)
@@ -72,25 +81,52 @@ def sample_sections(driver: Driver, sections: Sequence[Section], inputs: SampleI
     schedule = check_sigmas(sigmas) if sigmas is not None else flow_sigmas(settings.steps, shift)
     if inputs.initial is not None:
         schedule = schedule * settings.denoise
-    generator = torch.Generator("cpu").manual_seed(settings.seed)
-    history = make_history(settings.layout, inputs.start, keeps_start=inputs.has_start, end=inputs.end)
+    noises = islice(section_noises(shape, settings), sections[0].index, None)
+    history = _history(sections[0], inputs, settings)
+    count = sections[-1].index + 1
     steps = len(schedule) - 1
     progress = driver.progress(steps * len(sections))
-    trace = _trace(settings, sections, shift, driver.techniques)
+    trace = _trace(settings, shift, driver.techniques)
 
-    for section in sections:
+    for position, (section, noise) in enumerate(zip(sections, noises)):
         began = time.perf_counter()
-        noise = torch.randn(shape, generator=generator, dtype=torch.float32)
-        context = history.context(section, blend_image_embeds(section, len(sections), inputs)).to(driver.device)
+        context = history.context(section, blend_image_embeds(section, count, inputs)).to(driver.device)
         texts = {"positive": section.prompt.conditioning, "negative": inputs.negative}
         denoiser = SectionDenoiser(section, context, texts, settings.guidance, shift, driver.techniques)
-        done = section.index * steps  # adaptive samplers of the host take more steps than the schedule has
+        done = position * steps  # adaptive samplers of the host take more steps than the schedule has
         latents = driver.run(SectionTask(
             denoiser, noise, _initial_of(section, inputs, noise), schedule, solver, settings.seed + section.index,
             lambda step, x0, done=done: progress(done + min(step + 1, steps), x0), settings.upstream_rounding))
         history.append(latents)
         trace["sections"].append(_record(section, denoiser, schedule, time.perf_counter() - began))
-    return history.video(), trace
+    video = history.video()
+    return video, {**trace, "latent_frames": video.shape[2]}
+
+
+def section_noises(shape: tuple[int, ...], settings: SampleSettings) -> Iterator[Tensor]:
+    """Noise float32 of `shape` for section after section, drawn on the CPU; see SampleSettings for `seeds`.
+
+    Raises ValueError when the seeds are not as many as the videos.
+    """
+    seeds = settings.seeds or (settings.seed,)
+    if settings.seeds and len(seeds) != shape[0]:
+        raise ValueError(f"{len(seeds)} seeds were given for a batch of {shape[0]} videos; give one for each, or none.")
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    part = (shape[0] // len(seeds), *shape[1:])
+    while True:
+        yield torch.cat([torch.randn(part, generator=generator, dtype=torch.float32) for generator in generators])
+
+
+def _history(first: Section, inputs: SampleInputs, settings: SampleSettings) -> History:
+    """The history that the first section to be sampled meets."""
+    history = make_history(settings.layout, inputs.start, keeps_start=inputs.has_start, end=inputs.end)
+    given, expected = 0 if inputs.past is None else inputs.past.shape[2], first.index * settings.window
+    if given != expected:
+        raise ValueError(f"the past holds {given} latent frames, but section {first.index} follows after {expected}; give "
+                         "the latents of all sections before it, without the start frame.")
+    if inputs.past is not None:
+        history.append(inputs.past)
+    return history
 
 
 def blend_image_embeds(section: Section, count: int, inputs: SampleInputs) -> Tensor | None:
@@ -111,10 +147,10 @@ def _initial_of(section: Section, inputs: SampleInputs, noise: Tensor) -> Tensor
     return inputs.initial[:, :, frames]
 
 
-def _trace(settings: SampleSettings, sections: Sequence[Section], shift: float, techniques: Sequence[Technique]) -> dict[str, Any]:
-    return {"schema": TRACE_SCHEMA, "settings": {**asdict(settings), "shift": shift}, "sections": [],
-            "techniques": [{"name": type(technique).__name__, **asdict(technique)} for technique in techniques],
-            "latent_frames": max(section.latents[1] for section in sections)}
+def _trace(settings: SampleSettings, shift: float, techniques: Sequence[Technique]) -> dict[str, Any]:
+    return {"schema": TRACE_SCHEMA, "sections": [],
+            "settings": {**asdict(settings), "shift": shift, "seeds": list(settings.seeds)},
+            "techniques": [{"name": type(technique).__name__, **asdict(technique)} for technique in techniques]}
 
 
 def _record(section: Section, denoiser: SectionDenoiser, schedule: Tensor, seconds: float) -> dict[str, Any]:

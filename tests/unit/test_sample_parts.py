@@ -1,0 +1,84 @@
+"""The loop in parts: a run that goes on from what another left, and videos with noise of their own."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from framepack_transitions.models.config import FramePackConfig
+from framepack_transitions.models.dit import FramePackDiT
+from framepack_transitions.models.plain import PlainModel
+from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
+from framepack_transitions.samplers.drivers import PlainDriver
+from framepack_transitions.samplers.plan import plan_sections
+from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
+
+WINDOW = 3
+
+
+def normal(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def inputs(batch: int = 1) -> SampleInputs:
+    text = TextConditioning(normal(batch, 5, 24, seed=1), normal(batch, 20, seed=2))
+    return SampleInputs(normal(batch, 16, 1, 8, 8, seed=3), True, text, normal(batch, 4, 12, seed=4),
+                        end_image_embeds=normal(batch, 4, 12, seed=5))
+
+
+def plan(layout: str, count: int, text: TextConditioning) -> list:
+    return [replace(section, prompt=Prompt(0.0, "", text)) for section in plan_sections(layout, count, WINDOW)]
+
+
+@pytest.fixture(scope="module")
+def driver(upstream) -> PlainDriver:
+    return PlainDriver(PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5))
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.inference_mode():
+        yield
+
+
+def sample(driver, sections, given, **settings):
+    return sample_sections(driver, sections, given, SampleSettings(**{"window": WINDOW, "steps": 2, "seed": 7, **settings}))
+
+
+@pytest.mark.parametrize("layout", ["f1", "original"])
+def test_a_run_that_continues_gives_what_the_whole_run_gives(driver, layout):
+    given = inputs()
+    sections = plan(layout, 3, given.negative)
+    whole, trace = sample(driver, sections, given, layout=layout)
+    early = [section.latents for section in sections[:1]]
+    past = torch.cat([whole[:, :, first:last] for first, last in early], dim=2)
+    rest, rest_trace = sample(driver, sections[1:], replace(given, past=past), layout=layout)
+    assert torch.equal(rest, whole)
+    assert [s["index"] for s in rest_trace["sections"]] == [1, 2]
+    assert rest_trace["latent_frames"] == trace["latent_frames"] == 1 + 3 * WINDOW
+
+
+@pytest.mark.parametrize("latent_frames", [None, WINDOW - 1, 2 * WINDOW])
+def test_a_past_of_another_length_is_refused(driver, latent_frames):
+    given = inputs()
+    past = None if latent_frames is None else normal(1, 16, latent_frames, 8, 8, seed=6)
+    with pytest.raises(ValueError, match=f"the past holds {latent_frames or 0} latent frames, but section 1"):
+        sample(driver, plan("f1", 2, given.negative)[1:], replace(given, past=past))
+
+
+def test_with_seeds_of_their_own_videos_do_not_depend_on_the_batch(driver):
+    both = inputs(batch=2)
+    video, _ = sample(driver, plan("f1", 2, both.negative), both, seeds=(7, 8))
+    for row, seed in enumerate((7, 8)):
+        text = TextConditioning(both.negative.states[row:row + 1], both.negative.pooled[row:row + 1])
+        alone = SampleInputs(both.start[row:row + 1], True, text, both.image_embeds[row:row + 1],
+                             end_image_embeds=both.end_image_embeds[row:row + 1])
+        expected, _ = sample(driver, plan("f1", 2, text), alone, seed=seed)
+        assert torch.allclose(video[row:row + 1], expected, atol=1e-4)
+
+
+def test_seeds_that_are_not_as_many_as_the_videos_are_refused(driver):
+    given = inputs(batch=2)
+    with pytest.raises(ValueError, match="1 seeds were given for a batch of 2"):
+        sample(driver, plan("f1", 1, given.negative), given, seeds=(7,))
