@@ -102,15 +102,20 @@ def load_tiny(
     )
 
 
-def save_tiny(bundle: TinyBundle, weights: Path = WEIGHTS, dtype: torch.dtype = torch.float16) -> None:
-    """Write the weight files that `load_tiny` reads."""
+def save_tiny(
+    bundle: TinyBundle,
+    weights: Path = WEIGHTS,
+    dtype: torch.dtype = torch.float16,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write the weight files that `load_tiny` reads; `metadata` says in each how they were made."""
     weights.mkdir(parents=True, exist_ok=True)
     for part, module in bundle.modules().items():
         file, module = weights / f"{part}.safetensors", copy.deepcopy(module).to("cpu", dtype)
         if part == "dit":
-            save_dit(module, file)
+            save_dit(module, file, metadata)
         else:
-            save_file(module.state_dict(), file)
+            save_file(module.state_dict(), file, {**(metadata or {}), "format": "pt"})
 
 
 def fill(module: nn.Module, file: Path) -> None:

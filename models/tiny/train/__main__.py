@@ -1,0 +1,46 @@
+"""Make the embedded model: `python -m framepack_transitions.models.tiny.train --stage all --seed 0`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from .recipe import PRESETS
+from .run import STAGES, Run, run_stages
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog="python -m framepack_transitions.models.tiny.train", description=__doc__)
+    p.add_argument("--stage", choices=(*STAGES, "all"), default="all",
+                   help="one stage, or all in order; finished stages are skipped, a broken-off one goes on")
+    p.add_argument("--preset", choices=PRESETS, default=None, help="sizes of the run (default: by the device)")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--steps", type=int, default=None, help="steps of the transformer")
+    p.add_argument("--minutes", type=float, default=float("inf"), help="end the transformer's training after these")
+    p.add_argument("--device", default="cpu")
+    p.add_argument("--out", type=Path, default=Path("build/tiny"), help="folder of the run, with its checkpoints")
+    p.add_argument("--weights", type=Path, default=None, help="where to write the weights (default: OUT/weights)")
+    return p
+
+
+def main() -> None:
+    """Run the stages that the command line asks for."""
+    options = parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    device = torch.device(options.device)
+    recipe = PRESETS[options.preset or ("cpu" if device.type == "cpu" else "gpu")]
+    recipe = replace(recipe, seed=options.seed, steps=options.steps or recipe.steps)
+    if device.type == "cpu":
+        # Replicas are threads of their own: they do not wait for each other inside every operation.
+        torch.set_num_threads(1)
+    run = Run(recipe, options.out, device, options.minutes)
+    run_stages(run, STAGES if options.stage == "all" else (options.stage,), options.weights)
+
+
+if __name__ == "__main__":
+    main()

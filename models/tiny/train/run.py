@@ -1,0 +1,176 @@
+"""The stages of a run, in order; each leaves a file in the run's folder and is skipped when it is there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..bundle import TinyBundle, fixed_seed, save_tiny
+from ..codec import TinyCodec
+from ..wrappers import TinyClip, TinyVAE, TinyVision
+from . import state
+from .batches import Batches
+from .clips import ClipLatents, load_latents, make_latents, save_latents
+from .codec import draw_frames, psnr, train_codec
+from .clip import save_clip, train_clip, write_config
+from .evaluate import evaluate
+from .recipe import Recipe
+from .transformer import Trio, train_transformer
+
+logger = logging.getLogger(__name__)
+
+CLIP_FILES = ("tiny-clip.json", "clip.safetensors")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: its recipe, folder and device; `minutes` bounds the transformer's training, whatever its steps."""
+
+    recipe: Recipe
+    folder: Path
+    device: torch.device
+    minutes: float = float("inf")
+    progress: bool = True
+    evaluate_minutes: float = 10.0
+    evaluate_episodes: int = 16
+
+    def log(self, **facts: Any) -> None:
+        """Add a line to the run's log."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": round(time.time(), 1), **facts}) + "\n")
+
+
+def train_stage_codec(run: Run) -> None:
+    """Draw frames and train the codec on them."""
+    file = run.folder / "codec.safetensors"
+    if file.is_file():
+        return
+    recipe = run.recipe
+    frames = draw_frames(recipe.codec_clips, recipe.seed)
+    with fixed_seed(recipe.seed):
+        codec = TinyCodec()
+    train_codec(codec, frames, recipe.codec_steps, recipe.codec_rate, recipe.seed, run.device, run.log,
+                progress=run.progress)
+    run.log(stage="codec", psnr=round(psnr(codec, frames[:100], run.device), 2))
+    state.save(file, codec.state_dict(), {})
+
+
+def load_codec(run: Run) -> TinyCodec:
+    """The run's trained codec."""
+    codec = TinyCodec()
+    codec.load_state_dict(state.load(run.folder / "codec.safetensors")[0])
+    return codec.to(run.device).eval().requires_grad_(False)
+
+
+def train_stage_latents(run: Run) -> None:
+    """Draw the clips and encode them."""
+    file = run.folder / "latents.safetensors"
+    if not file.is_file():
+        recipe = run.recipe
+        save_latents(make_latents(load_codec(run), recipe.clips, recipe.mix.window_5, recipe.seed, run.device,
+                                  run.progress), file)
+
+
+def run_latents(run: Run) -> ClipLatents:
+    """The run's clips."""
+    return load_latents(run.folder / "latents.safetensors")
+
+
+def bundle_of(run: Run, trio: Trio) -> TinyBundle:
+    """The embedded model as the pack loads it, of the run's codec and a Trio's weights."""
+    trio = trio.eval().requires_grad_(False)
+    return TinyBundle(trio.dit, TinyClip(trio.text), TinyVAE(load_codec(run)), TinyVision(trio.vision), True)
+
+
+class Judge:
+    """Evaluates the average now and then during training, and logs what it finds."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.last = time.monotonic()
+
+    def __call__(self, trio: Trio, step: int) -> None:
+        if time.monotonic() - self.last < 60 * self.run.evaluate_minutes:
+            return
+        report = evaluate(bundle_of(self.run, trio), self.run.evaluate_episodes, remedy=False)
+        self.run.log(stage="evaluate", step=step, **report)
+        self.last = time.monotonic()
+
+
+def train_stage_dit(run: Run) -> None:
+    """Train transformer, text encoder and vision tower."""
+    file = run.folder / "trio.safetensors"
+    if file.is_file():
+        return
+    recipe = run.recipe
+    batches = Batches(run_latents(run), recipe.mix, recipe.batch, recipe.seed)
+    trio = train_transformer(recipe, batches, run.folder, run.device, run.log, run.minutes, run.progress, Judge(run))
+    state.save(file, trio.state_dict(), {})
+
+
+def load_trio(run: Run, file: str = "trio.safetensors") -> Trio:
+    """The run's trained average, or that of its last checkpoint."""
+    trio = Trio(run.recipe, run.device)
+    tensors, _ = state.load(run.folder / file)
+    trio.load_state_dict(state.under("average", tensors) or tensors)
+    return trio
+
+
+def train_stage_clip(run: Run) -> None:
+    """Train the CLIP of the evaluators."""
+    file = run.folder / "clip.safetensors"
+    if file.is_file():
+        return
+    recipe = run.recipe
+    model = train_clip(load_codec(run), run.folder, recipe.clip_steps, recipe.seed, run.device, run.log, run.progress)
+    save_clip(model, file, {})
+
+
+def metadata_of(run: Run) -> dict[str, str]:
+    """How the weights were made, for their files."""
+    lines = (run.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    steps = [entry["step"] for entry in map(json.loads, lines) if entry["stage"] == "dit"]
+    return {
+        "made_by": "python -m framepack_transitions.models.tiny.train",
+        "device": run.device.type,
+        "steps_done": str(max(steps, default=0)),
+        "recipe": json.dumps(asdict(run.recipe)),
+        "guidance": "distilled from v_u + (1 + g/20) (v_c - v_u), g from 1 to 20, fed as g * 1000",
+    }
+
+
+def export(run: Run, weights: Path) -> None:
+    """Write the weights that the pack ships."""
+    metadata = metadata_of(run)
+    save_tiny(bundle_of(run, load_trio(run)), weights, metadata=metadata)
+    model_files = [run.folder / name for name in CLIP_FILES]
+    if all(file.is_file() for file in model_files):
+        save_file(load_file(model_files[1]), weights / CLIP_FILES[1], {"format": "pt", **metadata})
+        write_config(weights)
+
+
+def run_stages(run: Run, stages: Sequence[str], weights: Path | None = None) -> None:
+    """Run stages in order; `weights` is where the export goes, by default a folder of the run."""
+    for stage in stages:
+        logger.info("stage %s", stage)
+        if stage == "export":
+            export(run, weights or run.folder / "weights")
+        elif stage == "evaluate":
+            report = evaluate(bundle_of(run, load_trio(run)), 2 * run.evaluate_episodes)
+            run.log(stage="evaluate", step=-1, **report)
+        else:
+            TRAINING[stage](run)
+
+
+TRAINING = {"codec": train_stage_codec, "latents": train_stage_latents, "dit": train_stage_dit,
+            "clip": train_stage_clip}
+STAGES = (*TRAINING, "evaluate", "export")

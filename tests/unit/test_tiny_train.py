@@ -1,0 +1,240 @@
+"""Training of the embedded model: its examples, its optimizer, and that a run can break off and go on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from framepack_transitions.models.config import FramePackConfig
+from framepack_transitions.models.tiny import world
+from framepack_transitions.models.tiny.bundle import load_tiny
+from framepack_transitions.models.tiny.codec import TinyCodec
+from framepack_transitions.models.tiny.config import TEXT, VISION
+from framepack_transitions.models.tiny.train import clips as clip_data
+from framepack_transitions.models.tiny.train.batches import Batches, Choice, counted, pack
+from framepack_transitions.models.tiny.train.clips import ClipLatents, ClipSpec, Texts
+from framepack_transitions.models.tiny.train.codec import fit_preview, settle
+from framepack_transitions.models.tiny.train.optim import orthogonalize
+from framepack_transitions.models.tiny.train.recipe import CPU, Mix, teacher_weight
+from framepack_transitions.models.tiny.train.run import Run, run_stages
+from framepack_transitions.models.tiny.train.transformer import Trainer, plain_attention
+from framepack_transitions.samplers.history import F1History
+from framepack_transitions.samplers.plan import plan_sections
+
+CPU_DEVICE = torch.device("cpu")
+SMALL_DIT = FramePackConfig(
+    num_attention_heads=2, attention_head_dim=16, rope_axes_dim=(4, 6, 6), num_layers=1, num_single_layers=1,
+    num_refiner_layers=1, text_embed_dim=TEXT.width, pooled_projection_dim=TEXT.pooled,
+    image_proj_dim=VISION.width,
+)
+SMALL = replace(CPU, dit=SMALL_DIT, clips=6, codec_clips=6, codec_steps=2, clip_steps=1, steps=3, batch=2, warm_up=1)
+
+
+def numbered(count: int, seed: int = 0) -> ClipLatents:
+    """Clips whose latents say which frame they are: frame i holds i + 1."""
+    specs = clip_data.specs(count, 0.25, seed)
+    frames = torch.arange(1, 38, dtype=torch.float16).view(1, 1, 37, 1, 1)
+    texts = Texts(("an empty sea by day",), ("an empty sea at night",))
+    images = torch.zeros(count, 64, 64, 3, dtype=torch.uint8)
+    return ClipLatents(specs, frames.expand(count, 16, 37, 8, 8), images, [[texts] * 6 for _ in specs])
+
+
+def frames_in(x: torch.Tensor) -> list[int]:
+    """Which numbered frames a tensor [1,16,T,8,8] or [16,T,8,8] holds; 0 is none."""
+    return [int(value) for value in x.reshape(-1, *x.shape[-4:])[0, 0, :, 0, 0]]
+
+
+@pytest.fixture(scope="module")
+def batches() -> Batches:
+    return Batches(numbered(200), replace(Mix(), history_noise=0.0), 4, 0)
+
+
+# Examples
+
+
+def test_clips_follow_from_the_seed_and_keep_clear_of_evaluations() -> None:
+    assert clip_data.specs(50, 0.25, 3) == clip_data.specs(50, 0.25, 3)
+    assert clip_data.specs(50, 0.25, 3) != clip_data.specs(50, 0.25, 4)
+    assert all(spec.seed < 10**8 for spec in clip_data.specs(50, 0.25, 3))
+
+
+def test_the_event_falls_on_the_first_frame_of_a_section() -> None:
+    for spec in clip_data.specs(100, 0.25, 0):
+        section = plan_sections("f1", clip_data.SECTIONS[spec.window], spec.window)[spec.switch]
+        assert spec.switch_frame in (None, section.frames[0])
+        assert spec.frames == plan_sections("f1", clip_data.SECTIONS[spec.window], spec.window)[-1].frames[1]
+
+
+def test_the_mix_is_what_the_recipe_says(batches: Batches) -> None:
+    found, mix = counted(batches, 4000), batches.mix
+    assert found["real"] / 4000 == pytest.approx(mix.real, abs=0.02)
+    assert found["caption_noise"] / 4000 == pytest.approx(mix.caption_noise, abs=0.02)
+    assert found["after"] / 4000 == pytest.approx(mix.after, abs=0.02)
+
+
+def test_every_kind_of_example_is_what_its_name_says(batches: Batches) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(500):
+        choice = batches.choose(rng, 9)
+        spec = batches.data.specs[choice.clip]
+        changes_here = spec.event != "none" and choice.section == spec.switch
+        assert changes_here == (choice.kind == "real")
+        if choice.kind == "after":
+            assert choice.section > spec.switch
+        text = batches.text_of(choice, rng)
+        assert text in (("", "an empty sea at night") if choice.kind == "caption_noise" else ("", "an empty sea by day"))
+
+
+@pytest.mark.parametrize(("window", "section"), [(9, 0), (9, 1), (9, 3), (5, 2), (5, 5)])
+def test_an_example_shows_what_the_sampler_would_show(batches: Batches, window: int, section: int) -> None:
+    clip = batches.by_window[window][0]
+    target, past, start = batches.latents_of(Choice(clip, section, "normal"), window, False)
+    plan = plan_sections("f1", section + 1, window)
+    history = F1History(start[None])
+    for earlier in plan[:-1]:
+        first, last = earlier.latents
+        history.append(batches.data.latents[clip, :, first:last].float()[None])
+    context, expected = pack(start, past, window, section, False), history.context(plan[-1])
+    assert context.indices == expected.indices
+    for name in ("clean", "clean_2x", "clean_4x"):
+        assert torch.equal(getattr(context, name), getattr(expected, name))
+    assert frames_in(target) == [index + 1 for index in range(*plan[-1].latents)]
+
+
+def test_text_to_video_sees_neither_image_nor_past(batches: Batches) -> None:
+    only_text = Batches(batches.data, replace(batches.mix, text_to_video=1.0), 4, 0)
+    batch = only_text.of_step(3)
+    assert batch.images is None
+    clip = batches.by_window[9][0]
+    _, past, start = batches.latents_of(Choice(clip, 2, "normal", begin=2), 9, True)
+    context = pack(start, past, 9, 2, True)
+    assert not any(frames_in(tier) != [0] * tier.shape[2] for tier in (context.clean, context.clean_2x, context.clean_4x))
+
+
+def test_a_step_has_the_same_batch_every_time(batches: Batches) -> None:
+    a, b, other = batches.of_step(5), batches.of_step(5), batches.of_step(6)
+    assert torch.equal(a.tokens, b.tokens) and torch.equal(a.target, b.target)
+    assert not (a.target.shape == other.target.shape and torch.equal(a.context.clean_2x, other.context.clean_2x)
+                and torch.equal(a.tokens, other.tokens))
+
+
+def test_history_noise_spares_the_start_frame() -> None:
+    noisy = Batches(numbered(50), replace(Mix(), history_noise=1.0, text_to_video=0.0), 8, 0)
+    batch = noisy.of_step(1)
+    starts = batch.context.clean[:, :, 0]
+    assert torch.equal(starts, torch.ones_like(starts))
+    history = torch.cat([batch.context.clean_2x, batch.context.clean_4x], dim=2)
+    assert (history != history.round()).any()
+
+
+def test_an_altered_scene_is_another_one() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        scene = world.random_scene(rng)
+        assert clip_data.altered(scene, rng) != scene
+
+
+def test_texts_are_those_of_the_scene_at_the_beginning_of_a_section() -> None:
+    spec = ClipSpec(11, 9, "night", 2)
+    clip = spec.draw()
+    texts = clip_data.texts_of(spec, clip)
+    assert len(texts) == 4
+    night = [clip.scene_at(1 + 36 * section).night for section in range(4)]
+    assert night[0] == night[1] != night[2] == night[3]
+    dark = [any(word in texts[section].own[0] for word in ("night", "dark")) for section in range(4)]
+    assert dark == night
+
+
+# Optimizer, codec, attention
+
+
+def test_orthogonalized_matrices_have_singular_values_near_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((2, 24, 40), (3, 40, 24)):
+        values = torch.linalg.svdvals(orthogonalize(torch.randn(shape, generator=generator)))
+        assert values.min() > 0.5 and values.max() < 1.4
+
+
+def test_settling_changes_the_latents_scale_and_not_the_codec() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(2)
+        codec = TinyCodec().eval().requires_grad_(False)
+    frames = torch.stack([torch.from_numpy(clip_data.short_clip(seed)) for seed in range(6)])
+    video = clip_data.to_input(frames)
+    before = codec.decode(codec.encode(video))
+    settle(codec, frames, CPU_DEVICE)
+    latents = codec.encode(video) * codec.latent_scale
+    torch.testing.assert_close(latents.std((0, 2, 3, 4)), torch.ones(16), atol=1e-3, rtol=0)
+    torch.testing.assert_close(codec.decode(codec.encode(video)), before, atol=1e-4, rtol=0)
+
+
+def test_the_preview_is_fitted_to_the_colours_of_blocks() -> None:
+    codec = TinyCodec()
+    frames = torch.stack([torch.from_numpy(clip_data.short_clip(seed)) for seed in range(6)])
+    colours = torch.nn.functional.avg_pool3d(clip_data.to_input(frames)[:, :, 1:], (4, 8, 8))
+    latents = torch.zeros(6, 16, 3, 8, 8)
+    latents[:, 4:7, 1:] = colours
+    fit_preview(codec, latents, frames)
+    torch.testing.assert_close(codec.rgb_factors[4:7], torch.eye(3), atol=1e-3, rtol=0)
+
+
+def test_the_attention_of_training_is_attention() -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 2, 2, 7, 8, generator=generator)
+    mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])[:, None, None]
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    torch.testing.assert_close(plain_attention(q, k, v, mask=mask), expected.transpose(1, 2).flatten(2))
+
+
+def test_a_distilled_scale_of_ten_stands_for_one_and_a_half() -> None:
+    assert teacher_weight(10.0) == 1.5 and teacher_weight(0.0) == 1.0
+
+
+# Runs
+
+
+def test_a_run_that_broke_off_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
+    def trainer() -> Trainer:
+        return Trainer(SMALL, Batches(numbered(30), Mix(), 2, 0), CPU_DEVICE)
+
+    whole, first, second = trainer(), trainer(), trainer()
+    for step in range(4):
+        if step == 2:
+            whole.begin_distillation()
+        whole.train_step(1e-3)
+    for _ in range(2):
+        first.train_step(1e-3)
+    first.begin_distillation()
+    first.train_step(1e-3)
+    first.save(tmp_path / "checkpoint.safetensors", {"seconds": 5.0})
+    assert second.load(tmp_path / "checkpoint.safetensors")["seconds"] == 5.0
+    second.train_step(1e-3)
+    assert second.step == whole.step == 4
+    for name in ("model", "average"):
+        for a, b in zip(getattr(whole, name).parameters(), getattr(second, name).parameters()):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_training_teaches(tmp_path: Path) -> None:
+    trainer = Trainer(replace(SMALL, batch=8), Batches(numbered(30), Mix(), 8, 0), CPU_DEVICE)
+    losses = [trainer.train_step(3e-3)["loss"] for _ in range(12)]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+def test_one_command_makes_weights_that_load(tmp_path: Path) -> None:
+    pytest.importorskip("open_clip")
+    run = Run(SMALL, tmp_path / "run", CPU_DEVICE, progress=False)
+    stages = ("codec", "latents", "dit", "clip", "export")
+    run_stages(run, stages, tmp_path / "weights")
+    bundle = load_tiny(weights=tmp_path / "weights")
+    assert bundle.trained and bundle.config == SMALL_DIT
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {"codec", "clip"} <= {entry["stage"] for entry in log}
+    made = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "run").iterdir()}
+    run_stages(run, stages[:-1])
+    assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "run").iterdir()} == made
