@@ -1,0 +1,266 @@
+"""Prompt timelines as text: every notation people use, what is said of wrong ones, the way back to text."""
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from framepack_transitions.samplers.prompts import (
+    SYNTAXES,
+    PromptSpan,
+    PromptSyntaxError,
+    detect_syntax,
+    format_spans,
+    parse,
+)
+
+
+def starts_and_texts(text: str, syntax: str = "auto", sections: int | None = 4) -> list[tuple[float, str]]:
+    return [(span.start, span.text) for span in parse(text, syntax, sections=sections)]
+
+
+BRACKETS = [
+    ("[1s: a]", [(0, "a")]),  # the first prompt also holds before its start
+    ("[0s: a][3s: b]", [(0, "a"), (3, "b")]),
+    ("[0s: a] [3s-5s: b]", [(0, "a"), (3, "b")]),  # the gap after 5 s keeps b
+    ("[0s-1s: a] [3s: b]", [(0, "a"), (3, "b")]),
+    ("[0s: a], [2s: b].", [(0, "a"), (2, "b")]),
+    ("a man [1.25s: b]", [(0, "a man"), (1.25, "b")]),
+    ("[1.5s: b] a man", [(0, "a man"), (1.5, "b")]),
+    ("a [1s: b] man", [(0, "a man"), (1, "b")]),
+    ("[3s: c] [1s: b] a", [(0, "a"), (1, "b"), (3, "c")]),  # any order
+    ("  [ 0 s :  a  ]\n\n[ 3.50 S - 5 s : b ]  ", [(0, "a"), (3.5, "b")]),
+    ("[0s: a][3-5s: b][.5s: c]", [(0, "a"), (0.5, "c"), (3, "b")]),
+    ("[0s: a][3s-: b][5s-6: c]", [(0, "a"), (3, "b"), (5, "c")]),
+    ("a [3s: a] [5s: b]", [(0, "a"), (5, "b")]),  # identical neighbours merge
+    ("a [3s: b] [5s: a]", [(0, "a"), (3, "b"), (5, "a")]),
+    ("[0s-5s: a][3s-8s: b]", [(0, "a"), (5, "b")]),  # the earlier one keeps its time
+    ("[0s-5s: a][3s: b]", [(0, "a"), (5, "b")]),
+    ("x [3s: a: b; c | d]", [(0, "x"), (3, "a: b; c | d")]),
+    ("x [3s: a\nman\n]", [(0, "x"), (3, "a\nman")]),
+    ("x [3s: a (red:1.2) cat [soft] ]", [(0, "x"), (3, "a (red:1.2) cat [soft]")]),
+    ("[red] x [3s: b]", [(0, "[red] x"), (3, "b")]),
+    ("[1girl] [2] [3 cats] [3s: b]", [(0, "[1girl] [2] [3 cats]"), (3, "b")]),
+    (r"x [3s: a \] b]", [(0, "x"), (3, "a ] b")]),
+    (r"x \[2s: y\] [3s: b]", [(0, "x [2s: y]"), (3, "b")]),
+    (r"x [3s: \(a\) \\ b\\]", [(0, "x"), (3, "\\(a\\) \\\\ b\\")]),
+    ("x [3s: 男が消える 🎬👋🏽]", [(0, "x"), (3, "男が消える 🎬👋🏽")]),
+    ("x [600s: a]", [(0, "x"), (600, "a")]),
+]
+
+SECTIONS = [  # four sections of 1.2 s
+    ("0:a;;;2-3:b", [(0, "a"), (2.4, "b")]),
+    ("0:a;;;2-3:b;;;-1:c", [(0, "a"), (2.4, "b"), (3.6, "c")]),
+    (" 0 : a ;;; 1 - 2 : b ;;; 3 : c ", [(0, "a"), (1.2, "b"), (3.6, "c")]),
+    ("0:a;;;1:b", [(0, "a"), (1.2, "b"), (2.4, "a")]),  # sections without a prompt get that of section 0
+    ("a;;;2-3:b", [(0, "a"), (2.4, "b")]),
+    ("a: b;;;2-3:c", [(0, "a: b"), (2.4, "c")]),
+    ("1:a;;;3:b", [(0, "a"), (3.6, "b")]),
+    ("-1:a;;;-4--2:b", [(0, "b"), (3.6, "a")]),
+    ("-1:a;;;-3:b", [(0, "b"), (3.6, "a")]),
+    ("3:x;;;0:a;;;-1:b", [(0, "a"), (3.6, "b")]),  # negative ones win
+    ("0-3:a;;;2--1:b", [(0, "a"), (2.4, "b")]),
+    ("0:a;;;2-99:b", [(0, "a"), (2.4, "b")]),
+    ("0:a;;;-2-9:b", [(0, "a"), (2.4, "b")]),
+    ("0:a;;;7:b", [(0, "a"), (8.4, "b")]),  # beyond the end: kept, so that a report can say so
+    ("0:a;;;2-3:b 16:9 🎬", [(0, "a"), (2.4, "b 16:9 🎬")]),
+]
+
+EVENLY = [
+    ("a | b | c | d", [(0, "a"), (1.2, "b"), (2.4, "c"), (3.6, "d")]),
+    ("a|b", [(0, "a"), (2.4, "b")]),
+    ("a | a | b", [(0, "a"), (3.2, "b")]),
+    ("a\nman | b", [(0, "a\nman"), (2.4, "b")]),
+    ("a\nb", [(0, "a"), (2.4, "b")]),
+    ("\n\na\r\n\n  b  \n", [(0, "a"), (2.4, "b")]),
+    ("just one prompt: a [red] cat, 16:9", [(0, "just one prompt: a [red] cat, 16:9")]),
+    ("雪 | 雨", [(0, "雪"), (2.4, "雨")]),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BRACKETS + SECTIONS + EVENLY)
+def test_every_notation_is_recognised_and_read(text, expected):
+    assert starts_and_texts(text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), BRACKETS)
+def test_brackets_need_no_length_of_the_video(text, expected):
+    assert starts_and_texts(text, "brackets", sections=None) == expected
+
+
+@pytest.mark.parametrize(("text", "syntax", "expected"), [
+    ("a [3s: b]", "lines", [(0, "a [3s: b]")]),
+    ("a | b\nc", "lines", [(0, "a | b"), (2.4, "c")]),
+    ("a\nb", "bars", [(0, "a\nb")]),
+    ("0:a", "sections", [(0, "a")]),
+    ("a | b", "brackets", [(0, "a | b")]),
+])
+def test_a_chosen_syntax_beats_what_the_text_looks_like(text, syntax, expected):
+    assert starts_and_texts(text, syntax) == expected
+
+
+@pytest.mark.parametrize(("text", "syntax"), [
+    ("a [3s: b | c]\n0:d", "brackets"), ("a | b;;;1:c", "sections"), ("a | b\nc", "bars"), ("a\nb", "lines"),
+    (r"a \[3s: b\]", "lines"), ("[3s: never closed", "brackets"), ("16:9", "lines")])
+def test_detection_goes_by_the_strongest_mark(text, syntax):
+    assert detect_syntax(text) == syntax
+
+
+@pytest.mark.parametrize(("text", "position", "words"), [
+    ("", 0, "empty"),
+    ("  \n ", 0, "empty"),
+    ("a [3s: b", 2, "never closed"),
+    ("a [3s: b [soft]", 2, "never closed"),
+    ("[1s: a [3s: b]]", 7, "inside another"),
+    ("[1s: a [3s: b]", 7, "inside another"),
+    ("[5s-3s: a]", 1, "earlier time first"),
+    ("[3s-3s: a]", 1, "earlier time first"),
+    ("[-1s: a]", 1, "sign"),
+    ("[3: a]", 1, "no time"),
+    ("[1.2.3s: a]", 1, "no time"),
+    ("[1,5s: a]", 1, "no time"),
+    ("[" + "9" * 400 + "s: a]", 1, "too large"),
+    ("[3s text]", 0, "no colon"),
+    ("[3s: ]", 4, "prompt is missing"),
+    ("[3s: => state]", 4, "prompt is missing"),
+    ("[3s: a =>]", 4, "state"),
+    ("[3s: a => b => c]", 4, "state"),
+    ("[3s~2: a]", 3, "'~2' is no option"),
+    ("[3s cut: a]", 4, "'cut' is no option"),
+    ("a [0s: b]", 0, "two prompts start at 0 s"),
+    ("[1s: a][1s: b]", 7, "two prompts start at 1 s"),
+    ("[0s-9s: a][3s-5s: b]", 10, "inside an earlier one"),
+    ("[0s: a] ;;; 2: b", 8, "mixed"),
+    ("[3s sham: a]", 0, "none"),
+    ("a [3s sham: b]", 2, "word for word"),
+    ("a [3s: a => b]", 2, "state text differs"),
+    ("0:a;;;b", 6, "names no section"),
+    ("0:a;;;", 6, "names no section"),
+    ("0:a;;;1:", 6, "prompt is missing"),
+    ("0:a;;;3-2:b", 6, "backwards"),
+    ("0:a;;;-1--3:b", 6, "backwards"),
+    ("0:a;;;-5:b", 6, "before the first"),
+    ("0:a;;;99999999999:b", 6, "smaller index"),
+    ("a || b", 3, "prompt is missing"),
+    ("a |", 3, "prompt is missing"),
+    ("|", 0, "prompt is missing"),
+])
+def test_an_error_names_the_place_and_a_remedy(text, position, words):
+    with pytest.raises(PromptSyntaxError, match=words) as caught:
+        parse(text, sections=4)
+    assert caught.value.position == position
+    assert caught.value.args[0].endswith(".")
+
+
+def test_an_error_counts_lines_and_columns_from_one():
+    with pytest.raises(PromptSyntaxError, match="line 2, column 3:"):
+        parse("a man\n  [3s: b")
+
+
+@pytest.mark.parametrize("text", ["a | b", "a\nb", "0:a;;;1:b"])
+def test_syntaxes_that_divide_the_video_ask_for_its_length(text):
+    with pytest.raises(PromptSyntaxError, match="needs the length"):
+        parse(text)
+
+
+def test_an_unknown_syntax_is_named():
+    with pytest.raises(ValueError, match="'yaml'; choose one of auto, brackets"):
+        parse("a", "yaml")
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("a => b", PromptSpan(0, "a", "b")),
+    ("[0s: a => b]", PromptSpan(0, "a", "b")),
+    ("0:a => b;;;0:c => d", PromptSpan(0, "c", "d")),
+    (r"[0s: a \=> b]", PromptSpan(0, "a => b")),
+    ("[0s!: a]", PromptSpan(0, "a", forced=True)),
+])
+def test_options_and_state_texts_stay_with_the_prompt(text, expected):
+    assert parse(text, sections=4) == [expected]
+
+
+@pytest.mark.parametrize(("entry", "span"), [
+    ("[3s!: b => c]", PromptSpan(3, "b", "c", forced=True)),
+    ("[3s ! : a]", PromptSpan(3, "a", forced=True)),
+    ("[3s-5s!: a]", PromptSpan(3, "a", forced=True)),
+    ("[3s sham: a]", PromptSpan(3, "a", sham=True)),
+    ("[3s! sham: a]", PromptSpan(3, "a", forced=True, sham=True)),
+])
+def test_forced_and_sham_entries_stay_switches(entry, span):
+    assert parse(f"a {entry}")[1:] == [span]
+
+
+def test_a_repeated_prompt_may_repeat_its_state_text():
+    assert parse("a => b [3s: a => b] [4s: a]") == [PromptSpan(0, "a", "b")]
+
+
+def test_a_thousand_entries_are_read():
+    text = " ".join(f"[{i / 10}s: prompt {i}]" for i in range(1000))
+    spans = parse(text)
+    assert [(span.start, span.text) for span in spans] == [(i / 10, f"prompt {i}") for i in range(1000)]
+    assert parse(format_spans(spans)) == spans
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", [p * 5_000 for p in ("\\", "[", "[1s:", "[1s: a]", "a;;;", "a|", "b\n")])
+def test_long_nonsense_is_read_in_no_time(text):
+    try:
+        parse(text, sections=4)
+    except PromptSyntaxError:
+        pass
+
+
+@pytest.mark.parametrize(("text", "_"), BRACKETS + SECTIONS + EVENLY)
+def test_text_to_spans_to_text_keeps_the_spans(text, _):
+    spans = parse(text, sections=4)
+    assert parse(format_spans(spans)) == spans
+
+
+def test_the_canonical_text_is_plain_to_read():
+    spans = parse("a man => a man [3.5s!: [x] gone => an empty room] [5s sham: [x] gone]")
+    assert format_spans(spans).splitlines() == [
+        "[0s: a man => a man]", r"[3.5s!: \[x\] gone => an empty room]", r"[5s sham: \[x\] gone]"]
+
+
+words = st.text().map(str.strip).filter(bool)
+states = st.text().map(str.strip)
+
+
+@st.composite
+def spans_of_a_video(draw) -> list[PromptSpan]:
+    seconds = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False)
+    starts = [0.0, *sorted(draw(st.sets(seconds, max_size=5)))]
+    spans: list[PromptSpan] = []
+    for start in starts:
+        span = PromptSpan(start, draw(words), draw(states), forced=draw(st.booleans()))
+        if spans and draw(st.booleans()):
+            span = PromptSpan(start, spans[-1].text, span.state, span.forced, sham=True)
+        if spans and span.text == spans[-1].text and not span.sham and not span.forced:
+            continue
+        spans.append(span)
+    return spans
+
+
+@settings(max_examples=150, deadline=None)
+@given(spans_of_a_video())
+def test_any_spans_survive_the_way_through_text(spans):
+    assert parse(format_spans(spans)) == spans
+
+
+fragments = st.sampled_from(["[", "]", "[3s:", "[1s-", "2s:", "!", " sham", "~2", ";;;", "|", "\n", "=>",
+                             "\\", "-1:", "0:", "2-3:", ":", "s", ".", "9", "a", " ", "é", "🎬", "\u2028", "٣"])
+texts = st.one_of(st.text(), st.lists(fragments, max_size=25).map("".join))
+
+
+@settings(max_examples=400, deadline=None)
+@given(texts, st.sampled_from(SYNTAXES), st.one_of(st.none(), st.integers(1, 12)))
+def test_no_text_raises_anything_but_the_parsers_own_error(text, syntax, sections):
+    try:
+        spans = parse(text, syntax, sections=sections)
+    except PromptSyntaxError as error:
+        assert 0 <= error.position <= len(text)
+        return
+    starts = [span.start for span in spans]
+    assert starts[0] == 0 and all(a < b for a, b in zip(starts, starts[1:]))
+    assert all(span.text == span.text.strip() != "" for span in spans)
+    assert parse(format_spans(spans)) == spans
