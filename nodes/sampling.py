@@ -87,13 +87,13 @@ def _inputs(driver: Driver, negative: Any, start_latent: Any, vision: Any, end_l
     if not has_start:
         start = start[:, :, :1]
     batch = start.shape[0]
-    end = None if end_latent is None else _one_frame(latent_samples(end_latent, "end_latent", channels, start), "end_latent")
+    end = None if end_latent is None else one_image(latent_samples(end_latent, "end_latent", channels, start), "end_latent")
     initial = None if initial_latent is None else latent_samples(initial_latent, "initial_latent", channels, start)
     if initial is not None and settings.denoise == 1:
         raise ValueError("initial_latent is connected but denoise is 1, which ignores it; lower denoise (for example 0.6) "
                          "or disconnect it.")
     return SampleInputs(
-        start=driver.to_model(_one_frame(start, "start_latent")),
+        start=driver.to_model(one_image(start, "start_latent")),
         has_start=has_start,
         negative=text_conditioning(negative, "negative", driver.config, batch),
         image_embeds=vision_tokens(vision, "clip_vision_output", driver.config, batch),
@@ -103,7 +103,8 @@ def _inputs(driver: Driver, negative: Any, start_latent: Any, vision: Any, end_l
     )
 
 
-def _one_frame(samples: torch.Tensor, name: str) -> torch.Tensor:
+def one_image(samples: torch.Tensor, name: str) -> torch.Tensor:
+    """The samples as they are; raises ValueError unless they hold a single latent frame."""
     if samples.shape[2] != 1:
         raise ValueError(f"{name} holds {samples.shape[2]} latent frames, expected one image; encode a single image "
                          "(a video to start from goes into initial_latent).")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from math import isfinite
 from typing import Any
@@ -18,9 +18,7 @@ from .guidance import Guidance
 from .history import History, make_history
 from .plan import Section
 from .sigmas import check_sigmas, flow_sigmas, flux_shift
-from .techniques.base import Technique
-
-TRACE_SCHEMA = "framepack-transitions/trace/1"
+from .trace import new_trace, section_record
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,8 @@ def sample_sections(driver: Driver, sections: Sequence[Section], inputs: SampleI
     holds what the earlier part left, and the result is the one of a run of the whole plan. `solver` is a name in SOLVERS
     or a SAMPLER of the host; `sigmas` replaces the schedule of steps and shift. The trace is plain data (see README).
     """
-    height, width = inputs.start.shape[-2:]
-    shape = (inputs.start.shape[0], driver.config.in_channels, settings.window, height, width)
-    shift = settings.shift or flux_shift(settings.window * height * width // 4)
-    schedule = check_sigmas(sigmas) if sigmas is not None else flow_sigmas(settings.steps, shift)
+    shape = (inputs.start.shape[0], driver.config.in_channels, settings.window, *inputs.start.shape[-2:])
+    schedule, shift = run_schedule(shape, settings, sigmas)
     if inputs.initial is not None:
         schedule = schedule * settings.denoise
     noises = islice(section_noises(shape, settings), sections[0].index, None)
@@ -86,7 +82,7 @@ def sample_sections(driver: Driver, sections: Sequence[Section], inputs: SampleI
     count = sections[-1].index + 1
     steps = len(schedule) - 1
     progress = driver.progress(steps * len(sections))
-    trace = _trace(settings, shift, driver.techniques)
+    trace = new_trace(settings, shift, driver.techniques)
 
     for position, (section, noise) in enumerate(zip(sections, noises)):
         began = time.perf_counter()
@@ -98,9 +94,16 @@ def sample_sections(driver: Driver, sections: Sequence[Section], inputs: SampleI
             denoiser, noise, _initial_of(section, inputs, noise), schedule, solver, settings.seed + section.index,
             lambda step, x0, done=done: progress(done + min(step + 1, steps), x0), settings.upstream_rounding))
         history.append(latents)
-        trace["sections"].append(_record(section, denoiser, schedule, time.perf_counter() - began))
+        trace["sections"].append(section_record(section, denoiser, schedule, time.perf_counter() - began))
     video = history.video()
     return video, {**trace, "latent_frames": video.shape[2]}
+
+
+def run_schedule(shape: tuple[int, ...], settings: SampleSettings, sigmas: Tensor | None) -> tuple[Tensor, float]:
+    """The schedule of every section, and the shift by which progress t is told; `sigmas` replaces steps and shift."""
+    frames, height, width = shape[-3:]
+    shift = settings.shift or flux_shift(frames * height * width // 4)
+    return (flow_sigmas(settings.steps, shift) if sigmas is None else check_sigmas(sigmas)), shift
 
 
 def section_noises(shape: tuple[int, ...], settings: SampleSettings) -> Iterator[Tensor]:
@@ -145,28 +148,3 @@ def _initial_of(section: Section, inputs: SampleInputs, noise: Tensor) -> Tensor
         return torch.zeros_like(noise)
     frames = torch.arange(*section.latents).clamp(max=inputs.initial.shape[2] - 1)
     return inputs.initial[:, :, frames]
-
-
-def _trace(settings: SampleSettings, shift: float, techniques: Sequence[Technique]) -> dict[str, Any]:
-    return {"schema": TRACE_SCHEMA, "sections": [],
-            "settings": {**asdict(settings), "shift": shift, "seeds": list(settings.seeds)},
-            "techniques": [{"name": type(technique).__name__, **asdict(technique)} for technique in techniques]}
-
-
-def _record(section: Section, denoiser: SectionDenoiser, schedule: Tensor, seconds: float) -> dict[str, Any]:
-    steps = [denoiser.step(sigma) for sigma in schedule.tolist()]
-    return {
-        "index": section.index,
-        "latents": list(section.latents),
-        "frames": list(section.frames),
-        "indices": {name: list(values) for name, values in asdict(denoiser.context.indices).items()},
-        "prompt": section.prompt.text,
-        "change": section.change,
-        "since_switch": section.since_switch,
-        "sigmas": [step.sigma for step in steps],
-        "t": [step.t for step in steps],
-        "guidance": [asdict(denoiser.guidance(step)) for step in steps[:-1]],
-        "attention": [None if policy is None else policy.describe() for policy in map(denoiser.attention, steps[:-1])],
-        "evaluations": denoiser.evaluations,
-        "seconds": seconds,
-    }

@@ -1,0 +1,41 @@
+"""The record of a run: plain data that goes to JSON, for evaluators and plots."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from .denoise import SectionDenoiser
+from .plan import Section
+from .techniques.base import Technique
+
+TRACE_SCHEMA = "framepack-transitions/trace/1"
+
+
+def new_trace(settings: Any, shift: float, techniques: Sequence[Technique]) -> dict[str, Any]:
+    """A trace without sections; `settings` is the dataclass of the run's scalars."""
+    return {"schema": TRACE_SCHEMA, "sections": [],
+            "settings": {**asdict(settings), "shift": shift, "seeds": list(settings.seeds)},
+            "techniques": [{"name": type(technique).__name__, **asdict(technique)} for technique in techniques]}
+
+
+def section_record(section: Section, denoiser: SectionDenoiser, schedule: Tensor, seconds: float) -> dict[str, Any]:
+    """What happened in a section: frames, indices, prompt, and sigma, t, guidance and attention of every step."""
+    steps = [denoiser.step(sigma) for sigma in schedule.tolist()]
+    return {
+        "index": section.index,
+        "latents": list(section.latents),
+        "frames": list(section.frames),
+        "indices": {name: list(values) for name, values in asdict(denoiser.context.indices).items()},
+        "prompt": section.prompt.text,
+        "change": section.change,
+        "since_switch": section.since_switch,
+        "sigmas": [step.sigma for step in steps],
+        "t": [step.t for step in steps],
+        "guidance": [asdict(denoiser.guidance(step)) for step in steps[:-1]],
+        "attention": [None if policy is None else policy.describe() for policy in map(denoiser.attention, steps[:-1])],
+        "evaluations": denoiser.evaluations,
+        "seconds": seconds,
+    }
