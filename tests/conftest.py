@@ -36,6 +36,12 @@ def dit_cases() -> ModuleType:
     return _helper("dit_cases")
 
 
+@pytest.fixture(scope="session")
+def lora_cases() -> ModuleType:
+    """LoRA files in all name styles: lora_cases.ORIGINAL_STYLES["kohya"].write(factors, alpha)."""
+    return _helper("lora_cases")
+
+
 @pytest.fixture(autouse=True)
 def outside_comfyui(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hides a ComfyUI that host tests have loaded into this process from all other tests."""

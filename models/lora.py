@@ -1,0 +1,288 @@
+"""LoRA, LoHa and LoKr files of every name style, as changes to the transformer's own weights."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import CheckpointError, open_file
+from .lora_names import Shapes, Source, Target, source_table, split_prefix
+
+Tensors = Mapping[str, Tensor]
+Blocks = frozenset[tuple[str, int]] | None
+
+# How trainers end their keys, and what the tensor is.
+ADAPTER = r"(?:\.\w+)?"
+ENDINGS = tuple((re.compile(rf"(?P<module>.+?)(?:{pattern})"), part) for pattern, part in (
+    (rf"\.(?:lora_down|lora_A){ADAPTER}\.weight|\.lora_A|[._]lora(?:_linear_layer)?\.down\.weight", "down"),
+    (rf"\.(?:lora_up|lora_B){ADAPTER}\.weight|\.lora_B|[._]lora(?:_linear_layer)?\.up\.weight", "up"),
+    (rf"\.(?:lora_up|lora_B){ADAPTER}\.bias", "up_bias"),
+    *((rf"\.{part}", part) for part in (
+        "alpha", "dora_scale", "diff", "diff_b", "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b",
+        "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")),
+))  # fmt: skip
+HOST_NAMES = {"down": "lora_down.weight", "up": "lora_up.weight"}
+
+# Parts whose rows are those of the weight or bias. LoKr has none: a row of its product is no row of a factor.
+BY_ROWS = {"up", "hada_w1_a", "hada_w2_a", "diff", "diff_b", "dora_scale"}
+
+
+class LoraError(ValueError):
+    """A LoRA that cannot be applied; the message names the file, what is wrong and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What a module of a file does to a module of the transformer, in parts such as up, down and alpha."""
+
+    module: str
+    parts: Tensors
+
+    def host_tensors(self) -> dict[str, Tensor]:
+        """The parts under the keys that ComfyUI's own LoRA reader knows."""
+        return {f"{self.module}.{HOST_NAMES.get(part, part)}": value for part, value in self.parts.items()}
+
+    def differences(self, shapes: Shapes) -> dict[str, Tensor]:
+        """What is added to each parameter at strength 1, float32; raises LoraError for a DoRA, which only scales."""
+        if "dora_scale" in self.parts:
+            raise LoraError(f"{self.module} is changed by a DoRA, which needs ComfyUI; run with --server.")
+        weight, bias = f"{self.module}.weight", f"{self.module}.bias"
+        changed = {weight: dense(self.parts).reshape(shapes[weight])} if kind_of(self.parts) else {}
+        return {**changed, bias: self.parts["diff_b"].float()} if "diff_b" in self.parts else changed
+
+
+@dataclass(frozen=True, eq=False)
+class Lora:
+    """A file seen from one transformer: the changes, and what of it was matched or not and why."""
+
+    changes: list[Change]
+    styles: Counter[str]
+    unmatched: dict[str, str]
+    outside: int
+
+    @property
+    def matched(self) -> int:
+        """How many keys stand for something that the transformer has."""
+        return sum(self.styles.values())
+
+    @property
+    def keys(self) -> int:
+        return self.matched + len(self.unmatched)
+
+    def describe(self) -> str:
+        """Matched keys by name style, and the first of the unmatched with the reason."""
+        lines = [f"{self.matched} of {self.keys} keys matched, {len(self.changes)} modules changed"]
+        lines += [f"  {count} keys: {style}" for style, count in self.styles.most_common()]
+        if self.outside:
+            lines.append(f"{self.outside} modules lie outside the chosen blocks and are left out")
+        if self.unmatched:
+            lines.append(f"{len(self.unmatched)} keys unmatched:")
+            lines += [f"  {key}: {reason}" for key, reason in list(self.unmatched.items())[:10]]
+            lines += ["  ..."] * (len(self.unmatched) > 10)
+        return "\n".join(lines)
+
+
+def rounds(changes: Iterable[Change]) -> list[dict[str, Change]]:
+    """The changes by module; a module that a file changes twice appears again in the next round."""
+    found: list[dict[str, Change]] = []
+    for change in changes:
+        free = next((changed for changed in found if change.module not in changed), None)
+        if free is None:
+            found.append(free := {})
+        free[change.module] = change
+    return found
+
+
+def parameter_shapes(transformer: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter by name."""
+    return {name: tuple(parameter.shape) for name, parameter in transformer.named_parameters()}
+
+
+def read_lora(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """All tensors of a safetensors file; raises LoraError for any other file."""
+    path = Path(path)
+    if path.suffix.lower() != ".safetensors":
+        raise LoraError(f"{path.name} is no .safetensors file; other kinds can hold code and are not read.")
+    try:
+        with open_file(path) as file:
+            return {key: file.get_tensor(key) for key in file.keys()}
+    except CheckpointError as error:
+        raise LoraError(str(error)) from error
+
+
+def convert(tensors: Tensors, shapes: Shapes, blocks: Blocks = None, *, name: str = "the LoRA") -> Lora:
+    """The tensors of a file as changes to a transformer with parameters of these shapes.
+
+    With `blocks` only changes inside these blocks are kept. Raises LoraError, with `name` for the file, where
+    nothing is left to apply.
+    """
+    table = source_table(shapes)
+    changes: list[Change] = []
+    styles: Counter[str] = Counter()
+    outside = 0
+    modules, unmatched = by_module(tensors)
+    for module, keys in modules.items():
+        prefix, plain = split_prefix(module)
+        source, parts = table.get(plain), {part: tensors[key] for part, key in keys.items()}
+        reason = mismatch(parts, source, shapes)
+        if reason is not None:
+            unmatched.update(dict.fromkeys(keys.values(), reason))
+            continue
+        chosen = [target for target in source.targets if blocks is None or target.block in blocks]
+        styles[f"{prefix or 'no prefix'}, {source.family} names"] += len(keys)
+        outside += len(source.targets) - len(chosen)
+        changes += changes_of(parts, source, chosen)
+    lora = Lora(changes, styles, unmatched, outside)
+    refuse_nothing(lora, name)
+    return lora
+
+
+def refuse_nothing(lora: Lora, name: str) -> None:
+    """Raises LoraError where a file changes nothing."""
+    if not lora.matched:
+        first = "; ".join(f"{key} ({reason})" for key, reason in list(lora.unmatched.items())[:3]) or "none"
+        raise LoraError(
+            f"{name}: none of its {lora.keys} keys fits this model, so it is a LoRA for another one, or none; "
+            f"the first keys are {first}."
+        )
+    if not lora.changes:
+        raise LoraError(f"{name}: all {lora.outside} modules that it changes lie outside blocks: widen it.")
+
+
+def by_module(keys: Iterable[str]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Module of the file -> part -> key, and the keys that end in nothing known with the reason."""
+    modules: dict[str, dict[str, str]] = {}
+    unknown: dict[str, str] = {}
+    for key in keys:
+        found = ((end.fullmatch(key), part) for end, part in ENDINGS)
+        match, part = next(((match, part) for match, part in found if match), (None, ""))
+        if match is None:
+            unknown[key] = "no part of a LoRA, LoHa or LoKr that is known here"
+        else:
+            modules.setdefault(match["module"], {})[part] = key
+    return modules, unknown
+
+
+def mismatch(parts: Tensors, source: Source | None, shapes: Shapes) -> str | None:
+    """Why the parts of a module cannot be applied, or None where they can."""
+    if source is None:
+        return "the model has no such module"
+    kind, rows = kind_of(parts), source.shape[0]
+    if kind is None and "diff_b" not in parts:
+        return "its other parts are missing"
+    if kind is not None:
+        size = size_of(parts)
+        expected = (rows, prod(source.shape[1:]))
+        if size != expected:
+            found = "parts that do not fit each other" if size is None else f"a change of {list(size)}"
+            return f"{found}, but the weight is {list(expected)}"
+    biased = [parts[part] for part in ("diff_b", "up_bias") if part in parts]
+    if any(tuple(bias.shape) != (rows,) for bias in biased):
+        return f"a change of the bias that is not [{rows}]"
+    if biased and any(f"{target.module}.bias" not in shapes for target in source.targets):
+        return "a change of the bias, but the model has none here"
+    if "dora_scale" in parts and not source.is_whole:
+        if kind == "lokr" or parts["dora_scale"].shape[0] != rows:
+            return "a DoRA that cannot be split over several modules"
+    return None
+
+
+def changes_of(parts: Tensors, source: Source, chosen: Iterable[Target]) -> list[Change]:
+    """The parts of one module of a file, split over those of its targets that are chosen."""
+    parts = dict(parts)
+    if "up_bias" in parts:
+        parts["diff_b"] = parts.pop("up_bias") * scale_of(parts)
+    # Of a convolution's Kronecker factors the host would take the product along the wrong axes.
+    is_matrix = all(value.ndim <= 2 for value in parts.values())
+    if kind_of(parts) == "lokr" and not (source.is_whole and is_matrix):
+        parts = made_dense(parts)
+    if "diff" in parts:
+        parts["diff"] = parts["diff"].reshape(source.shape)
+    return [Change(target.module, split(parts, source, target)) for target in chosen]
+
+
+def split(parts: Tensors, source: Source, target: Target) -> dict[str, Tensor]:
+    """What of the parts concerns one target: its rows, and all of what has no rows."""
+    rowed = {part for part in BY_ROWS & parts.keys() if parts[part].shape[0] == source.shape[0]}
+    return {part: take_rows(value, target.rows) if part in rowed else value for part, value in parts.items()}
+
+
+def take_rows(value: Tensor, rows: tuple[slice, ...]) -> Tensor:
+    return value[rows[0]] if len(rows) == 1 else torch.cat([value[part] for part in rows])
+
+
+def made_dense(parts: Tensors) -> dict[str, Tensor]:
+    """The same change with the weight's difference written out, in the precision of the file."""
+    stored = next(value.dtype for part, value in parts.items() if part.startswith("lokr_"))
+    others = {part: value for part, value in parts.items() if part == "diff_b"}
+    return {"diff": dense(parts).to(stored if stored.itemsize > 1 else torch.bfloat16), **others}
+
+
+# The mathematics: parts to a difference [rows, columns]
+
+
+def kind_of(parts: Iterable[str]) -> str | None:
+    """lora, loha, lokr or diff, where all that it needs is there."""
+    parts = set(parts)
+    return next((kind for kind, (needs, _) in KINDS.items() if any(need <= parts for need in needs)), None)
+
+
+def dense(parts: Tensors) -> Tensor:
+    """The difference of the weight in float32 [rows, columns], at strength 1."""
+    return KINDS[kind_of(parts)][1]({part: value.float() for part, value in parts.items()}) * scale_of(parts)
+
+
+def size_of(parts: Tensors) -> tuple[int, ...] | None:
+    """The shape of that difference without computing it; None where the parts do not fit each other."""
+    sketch = {part: torch.empty(value.shape, device="meta") for part, value in parts.items()}
+    try:
+        return tuple(KINDS[kind_of(parts)][1](sketch).shape)
+    except RuntimeError:
+        return None
+
+
+def scale_of(parts: Tensors) -> float:
+    """alpha / rank; 1 where there is no alpha, or nothing of lower rank for it to scale."""
+    ranked = [parts[part] for part in ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b") if part in parts]
+    return float(parts["alpha"].item()) / ranked[0].shape[0] if "alpha" in parts and ranked else 1.0
+
+
+def lora_product(parts: Tensors) -> Tensor:
+    return parts["up"].flatten(1) @ parts["down"].flatten(1)
+
+
+def loha_product(parts: Tensors) -> Tensor:
+    """FedPara (arXiv 2108.06098): two low-rank products, multiplied element by element."""
+    first, second = (parts[f"{name}_a"] @ parts[f"{name}_b"].flatten(1) for name in ("hada_w1", "hada_w2"))
+    return first * second
+
+
+def lokr_product(parts: Tensors) -> Tensor:
+    """LyCORIS (arXiv 2309.14859): the Kronecker product of two matrices, each whole or a low-rank product."""
+    left, right = (
+        parts[name] if name in parts else parts[f"{name}_a"] @ parts[f"{name}_b"].flatten(1)
+        for name in ("lokr_w1", "lokr_w2")
+    )
+    return torch.kron(left, right.flatten(1))
+
+
+def whole_difference(parts: Tensors) -> Tensor:
+    return parts["diff"].reshape(parts["diff"].shape[0], -1)
+
+
+# A kind: the sets of parts of which one must be there, and its product.
+KINDS: dict[str, tuple[list[set[str]], Callable[[Tensors], Tensor]]] = {
+    "lora": ([{"down", "up"}], lora_product),
+    "loha": ([{"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}], loha_product),
+    "lokr": ([left | right for left in ({"lokr_w1"}, {"lokr_w1_a", "lokr_w1_b"})
+              for right in ({"lokr_w2"}, {"lokr_w2_a", "lokr_w2_b"})], lokr_product),
+    "diff": ([{"diff"}], whole_difference),
+}  # fmt: skip
