@@ -113,12 +113,13 @@ def one_image(samples: torch.Tensor, name: str) -> torch.Tensor:
 
 def _prompts(driver: Driver, positive: Any, timeline: Any, batch: int) -> list[Prompt]:
     """The positive prompt, followed by the timeline's entries where there are any; one that starts at 0 replaces it."""
-    def prompt(start: float, text: str, conditioning: Any, name: str, change: float) -> Prompt:
+    def prompt(start: float, text: str, conditioning: Any, name: str, change: float, state: str = "") -> Prompt:
         checked: TextConditioning = text_conditioning(conditioning, name, driver.config, batch)
-        return Prompt(start, text, checked, change)
+        return Prompt(start, text, checked, change, state)
 
     entries = [] if timeline is None else timeline.entries
-    prompts = [prompt(e.start, e.prompt, e.conditioning, f"timeline entry at {e.start:g} s", e.change) for e in entries]
+    prompts = [prompt(e.start, e.prompt, e.conditioning, f"timeline entry at {e.start:g} s", e.change, e.state)
+               for e in entries]
     if prompts and prompts[0].start == 0:
         return prompts
     return [prompt(0.0, "", positive, "positive", 0.0), *prompts]

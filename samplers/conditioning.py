@@ -28,12 +28,13 @@ class TextConditioning:
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A prompt that holds from `start` seconds on, its conditioning checked; `change` as in a timeline's entry."""
+    """A prompt that holds from `start` seconds on, its conditioning checked; the rest as in a timeline's entry."""
 
     start: float
     text: str
     conditioning: TextConditioning
     change: float = 1.0
+    state: str = ""
 
 
 def text_conditioning(conditioning: Any, name: str, config: FramePackConfig, batch: int) -> TextConditioning:

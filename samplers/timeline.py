@@ -12,13 +12,15 @@ from .plan import FPS, Section
 class TimelineEntry:
     """A prompt that holds from `start` seconds on. `conditioning` is a ComfyUI CONDITIONING.
 
-    `change` in [0, 1] says how much the scene is meant to change when this entry takes over.
+    `change` in [0, 1] says how much the scene is meant to change when this entry takes over; `state` describes what
+    can be seen afterwards, for evaluators ("" = the prompt says it).
     """
 
     start: float
     prompt: str
     conditioning: Any
     change: float = 1.0
+    state: str = ""
 
 
 @dataclass(frozen=True, eq=False)

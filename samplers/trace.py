@@ -30,6 +30,7 @@ def section_record(section: Section, denoiser: SectionDenoiser, schedule: Tensor
         "frames": list(section.frames),
         "indices": {name: list(values) for name, values in asdict(denoiser.context.indices).items()},
         "prompt": section.prompt.text,
+        "state": section.prompt.state,
         "change": section.change,
         "since_switch": section.since_switch,
         "sigmas": [step.sigma for step in steps],

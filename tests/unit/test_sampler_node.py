@@ -113,6 +113,11 @@ class TestTimelines:
         _, trace = sample(timeline=self.timeline(0.0))
         assert trace["sections"][0]["prompt"] == "at 0" and trace["sections"][0]["since_switch"] is None
 
+    def test_the_trace_keeps_what_can_be_seen_afterwards(self, sample):
+        entry = TimelineEntry(0.4, "the man disappears", conditioning(30), state="an empty room")
+        _, trace = sample(seconds=0.8, timeline=Timeline((entry,)))
+        assert [section["state"] for section in trace["sections"]] == ["", "an empty room"]
+
 
 def test_the_trace_is_plain_data(sample):
     _, trace = sample(seconds=0.8, clip_vision_output=vision())
