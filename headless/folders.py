@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..models.runtime import reading_from
+
 PREVIEWS = "previews"
 _ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]$")
 
@@ -130,10 +132,11 @@ _current: ContextVar[Folders | None] = ContextVar("framepack_folders", default=N
 
 @contextmanager
 def using(folders: Folders) -> Iterator[None]:
-    """Makes these the folders of the core nodes that run inside the block."""
+    """Makes these the folders of the nodes that run inside the block."""
     token = _current.set(folders)
     try:
-        yield
+        with reading_from(folders):
+            yield
     finally:
         _current.reset(token)
 

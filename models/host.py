@@ -10,6 +10,7 @@ from typing import Any, Callable
 
 import comfy.conds
 import comfy.latent_formats
+import comfy.lora
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from .attention import AttentionFunction, Segments, sdpa_attention
 from .dit import FramePackDiT
+from .lora import Change, rounds
 
 # Latent pixels that one element of a condition's [2:] (or [1:] for tokens) stands for; a token is a 2x2 patch.
 _AREA = {"clean_latents": 1.0, "clean_latents_2x": 1 / 8, "clean_latents_4x": 1 / 64}
@@ -100,6 +102,18 @@ def make_model(build: BuildDiT, *, parameters: int, stored_dtype: torch.dtype, d
     build = partial(build, attention=host_attention)
     model = FramePackBaseModel(config, build, device=offload_device).to(offload_device)
     return comfy.model_patcher.ModelPatcher(model, load_device=load_device, offload_device=offload_device)
+
+
+def add_lora(model: Any, changes: list[Change], strength: float) -> None:
+    """Registers the changes with a ModelPatcher, which puts them on when it loads the model and takes them off again."""
+    for changed in rounds(changes):
+        tensors = {key: value for change in changed.values() for key, value in change.host_tensors().items()}
+        keys = {module: f"diffusion_model.{module}.weight" for module in changed}
+        patches = comfy.lora.load_lora(tensors, keys, log_missing=False)
+        added = {key.rpartition(".")[0] for key in model.add_patches(patches, strength)}
+        lacking = [module for module in changed if f"diffusion_model.{module}" not in added]
+        if lacking:
+            raise RuntimeError(f"ComfyUI took no patch for {', '.join(lacking[:3])}; its LoRA interface has changed.")
 
 
 def copy_dit(source: FramePackDiT, *, dtype: torch.dtype, device: torch.device, operations: Any,
