@@ -131,6 +131,16 @@ def test_a_whole_file_for_the_published_model_matches_key_by_key(lora_cases: Mod
     assert set(changed) == {name for name, shape in shapes.items() if len(shape) > 1 and not name.startswith(new)}
 
 
+@pytest.mark.parametrize("style", ["musubi", "diffusers"])
+def test_so_does_one_that_names_every_matrix_of_the_published_model(lora_cases: ModuleType, style: str) -> None:
+    shapes = parameter_shapes(FramePackDiT(FramePackConfig(), device="meta"))
+    layers = {name.removesuffix(".weight"): shape for name, shape in shapes.items() if len(shape) > 1}
+    file = lora_cases.DIFFUSERS_STYLES[style].write(lora_cases.make_factors(layers, rank=16, device="meta"))
+    lora = convert(file, shapes)
+    assert lora.matched == len(file) and not lora.unmatched
+    assert [change.module for change in lora.changes] == list(layers)
+
+
 # Kinds
 
 
