@@ -248,7 +248,8 @@ def test_any_spans_survive_the_way_through_text(spans):
 
 
 fragments = st.sampled_from(["[", "]", "[3s:", "[1s-", "2s:", "!", " sham", "~2", ";;;", "|", "\n", "=>",
-                             "\\", "-1:", "0:", "2-3:", ":", "s", ".", "9", "a", " ", "é", "🎬", "\u2028", "٣"])
+                             "\\", "-1:", "0:", "2-3:",
+                             ":", "s", ".", "9", "a", " ", "é", "🎬", "\u2028", "٣"])
 texts = st.one_of(st.text(), st.lists(fragments, max_size=25).map("".join))
 
 
