@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -88,6 +89,32 @@ def test_wrong_values_end_in_one_sentence(server, workflow, inputs, words):
     entry = server.wait(server.queue(workflow))
     errors = [message[1] for message in entry["status"]["messages"] if message[0] == "execution_error"]
     assert words in errors[0]["exception_message"]
+
+
+def with_timeline(workflow: dict, text: str) -> dict:
+    """The workflow with a prompt timeline, whose report and trace are shown."""
+    sampler = next(number for number, value in workflow.items() if value["class_type"] == "FramePackSampler")
+    loader = workflow[sampler]["inputs"]["model"][0]
+    workflow[sampler]["inputs"].update(seconds=2.4, steps=2, positive=["901", 1], timeline=["901", 0])
+    workflow["901"] = {"class_type": "FramePackPromptTimeline", "inputs": {
+        "clip": [loader, 1], "text": text, "syntax": "auto", "seconds": 2.4, "window": 9}}
+    workflow["902"] = {"class_type": "PreviewAny", "inputs": {"source": ["901", 2]}}
+    workflow["903"] = {"class_type": "PreviewAny", "inputs": {"source": [sampler, 1]}}
+    return workflow
+
+
+def test_a_prompt_timeline_runs_and_reports(server, workflow):
+    entry = server.wait(server.queue(with_timeline(workflow, "a red circle [1s: a blue sky]")))
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    assert "section 1 (f1 generates 1" in entry["outputs"]["902"]["text"][0]
+    trace = json.loads(entry["outputs"]["903"]["text"][0])
+    assert [section["prompt"] for section in trace["sections"]] == ["a red circle", "a blue sky"]
+
+
+def test_a_wrong_prompt_timeline_is_refused_when_it_is_queued(server, workflow):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.queue(with_timeline(workflow, "a red circle [1s: a blue sky"))
+    assert "line 1, column 14: this [ is never closed" in refused.value.read().decode()
 
 
 def resident_bytes(server) -> int:
