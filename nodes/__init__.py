@@ -1,9 +1,9 @@
 """ComfyUI nodes: they parse, call samplers and models, and return."""
 from __future__ import annotations
 
-from . import loaders, lora, sampling, techniques, timeline
+from . import loaders, lora, one_frame, sampling, techniques, timeline
 
-_MODULES = (loaders, lora, timeline, sampling, techniques)
+_MODULES = (loaders, lora, timeline, sampling, one_frame, techniques)
 
 NODE_CLASS_MAPPINGS = {name: node for module in _MODULES for name, node in module.NODE_CLASS_MAPPINGS.items()}
 NODE_DISPLAY_NAME_MAPPINGS = {name: title for module in _MODULES
