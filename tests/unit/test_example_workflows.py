@@ -48,8 +48,8 @@ HOST_ONLY: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
         ("IMAGE",),
     ),
 }
-# Small enough for a test, whatever the file says.
-QUICK = {"steps": 2, "latent_frames": 1}
+# Each sampler, and what makes it quick enough for a test, whatever the file says.
+QUICK = {"FramePackSampler": {"steps": 2, "latent_frames": 1}, "FramePackOneFrameSampler": {"steps": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,7 @@ def contents(workflow: Workflow) -> dict[str, tuple[str, str, dict[str, Any]]]:
 def test_there_are_examples() -> None:
     names = {path.stem for path in UI_FILES}
     assert names >= {"tiny_f1", "tiny_original", "framepack_f1", "framepack_original"}
+    assert names >= {"tiny_one_frame", "framepack_one_frame"}
     assert TINY_FILES
 
 
@@ -111,8 +112,9 @@ def test_the_graph_is_tidy(path: Path) -> None:
 
 
 @named(UI_FILES)
-def test_a_second_run_gives_the_same_video(path: Path) -> None:
-    samplers = [node for node in read_json(path)["nodes"] if node["type"] == "FramePackSampler"]
+def test_a_second_run_gives_the_same_result(path: Path) -> None:
+    samplers = [node for node in read_json(path)["nodes"] if node["type"] in QUICK]
+    assert samplers
     assert all("fixed" in node["widgets_values"] for node in samplers)
 
 
@@ -148,13 +150,20 @@ def test_every_image_comes_with_the_pack(path: Path) -> None:
 
 @named(TINY_FILES)
 def test_tiny_workflows_run_to_their_end(path: Path, tmp_path: Path) -> None:
-    samplers = [node for node in load(path).values() if node.class_type == "FramePackSampler"]
-    settings = [Setting(node.id, name, str(value)) for node in samplers for name, value in QUICK.items()]
+    samplers = [node for node in load(path).values() if node.class_type in QUICK]
+    settings = [
+        Setting(node.id, name, str(value))
+        for node in samplers
+        for name, value in QUICK[node.class_type].items()
+    ]
     record = Record(tmp_path)
     run_here(Job(path, Folders(FOLDER / "input", tmp_path), settings), record, Bars())
     assert record.videos or record.images
     one_section = {4 * node.inputs["window"] + 1 for node in samplers}
     assert {probe_video(tmp_path / video["path"]).frames for video in record.videos} <= one_section
+    for saved in record.images:
+        with Image.open(tmp_path / saved["path"]) as image:
+            assert image.size == (64, 64)
 
 
 def _rectangle(numbers: list[float]) -> tuple[float, float, float, float]:
