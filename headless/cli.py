@@ -12,6 +12,7 @@ from typing import Any
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..samplers.progress import Interrupted
+from .bench import BENCHES, run_transition
 from .demo import run_demo
 from .errors import WorkflowError
 from .executor import describe
@@ -104,6 +105,26 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--server", metavar="URL", help="queue to this running ComfyUI and fetch what it makes")
     run.set_defaults(command=_run, kind="run")
+
+    bench = commands.add_parser(
+        "bench",
+        parents=[common],
+        help="measure the techniques with the embedded model",
+        description="Measures with the embedded model. transition: does a change of the prompt happen, how fast, "
+        "how cleanly and at what cost, with and without each technique. Run again, it goes on where it stopped.",
+    )
+    bench.add_argument("bench", choices=BENCHES, help="what to measure")
+    bench.add_argument(
+        "--seeds",
+        type=int,
+        default=8,
+        metavar="N",
+        help="episodes of each case; 32 and more are enough to quote (%(default)s)",
+    )
+    bench.add_argument(
+        "--out", type=Path, default=Path("bench_output"), metavar="DIR", help="where files go (%(default)s)"
+    )
+    bench.set_defaults(command=_bench, kind="bench")
     return root
 
 
@@ -116,6 +137,10 @@ def _setting(text: str) -> Setting:
 
 def _demo(options: argparse.Namespace, record: Record, bars: Bars) -> dict[str, Any]:
     return run_demo(options.out, options.seed, record, bars)
+
+
+def _bench(options: argparse.Namespace, record: Record, bars: Bars) -> dict[str, Any]:
+    return run_transition(options.out, options.seeds, record, bars)
 
 
 def _run(options: argparse.Namespace, record: Record, bars: Bars) -> dict[str, Any]:
@@ -134,8 +159,9 @@ def _finish(options: argparse.Namespace, record: Record, facts: dict[str, Any]) 
         )
     for image in record.images:
         print(record.out / image["path"])
-    if "contact_sheet" in facts:
-        print(record.out / facts["contact_sheet"])
+    for name in ("table", "plot", "contact_sheet"):
+        if name in facts:
+            print(record.out / facts[name])
     print(write_report(options.out, record.report(options.kind, **facts)))
     return OK
 

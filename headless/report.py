@@ -22,7 +22,10 @@ TRACE_TYPE = "FRAMEPACK_TRACE"
 
 @dataclass
 class Record(Observer):
-    """Collects the files, texts, traces and times of one run; `out` is the folder that the files are in."""
+    """Collects the files, texts, traces and times of one run; `out` is the folder that the files are in.
+
+    `kept` are files that grow while the run goes on and let it be continued.
+    """
 
     out: Path
     videos: list[dict[str, Any]] = field(default_factory=list)
@@ -30,6 +33,7 @@ class Record(Observer):
     texts: list[dict[str, Any]] = field(default_factory=list)
     traces: list[dict[str, Any]] = field(default_factory=list)
     nodes: list[dict[str, Any]] = field(default_factory=list)
+    kept: list[Path] = field(default_factory=list)
     _began: float = field(default_factory=time.perf_counter)
 
     def add_file(self, node: Node, path: Path) -> None:
@@ -68,7 +72,8 @@ class Record(Observer):
 
     def files(self) -> list[Path]:
         """Everything that was written, videos first."""
-        return [self.out / entry["path"] for entry in (*self.videos, *self.images)]
+        written = [self.out / entry["path"] for entry in (*self.videos, *self.images)]
+        return written + [path for path in self.kept if path.is_file()]
 
     def report(self, kind: str, **facts: Any) -> dict[str, Any]:
         """The report as plain data; `facts` are added at the top level."""

@@ -1,0 +1,44 @@
+"""What TransitionBench compares: the plain sampler, every technique, their combinations and the published baseline."""
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..models.tiny.config import DIT
+from ..samplers.techniques.adaptive_cfg import AdaptiveCFG
+from ..samplers.techniques.attention_scaling import AttentionScaling
+from ..samplers.techniques.base import Technique
+from ..samplers.techniques.kv_gate import SemanticKVGate
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table: a name, and the techniques between loader and sampler in wired order."""
+
+    name: str
+    techniques: tuple[Technique, ...] = ()
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The techniques with all their settings, as plain data."""
+        return [{"name": type(technique).__name__, **asdict(technique)} for technique in self.techniques]
+
+    @property
+    def acts_without_a_switch(self) -> bool:
+        """Whether a video without a switch can differ from the plain one."""
+        return any(technique.apply_to != "transition" for technique in self.techniques)
+
+
+EARLY_CFG = AdaptiveCFG(target="real", shape="interval", base=5.0, t_end=0.54)
+GATE = SemanticKVGate(mode="bias", gamma=2.0, t_end=0.54)
+
+PLAIN = Arm("plain")
+ARMS = (
+    PLAIN,
+    Arm("adaptive_cfg", (EARLY_CFG,)),
+    Arm("kv_gate", (GATE,)),
+    Arm("adaptive_cfg+kv_gate", (EARLY_CFG, GATE)),
+    Arm("kv_gate cap 0.1", (SemanticKVGate(mode="cap", cap=0.1, t_end=0.54),)),
+    Arm("kv_gate drop", (SemanticKVGate(mode="drop", t_end=0.54),)),
+    # AlignVid as published, but in all single blocks: its list of blocks was chosen for the 13B model.
+    Arm("attention_scaling", (AttentionScaling(scale=1.35, t_end=0.56, blocks=f"single:0-{DIT.num_single_layers - 1}"),)),
+)

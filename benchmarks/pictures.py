@@ -1,0 +1,152 @@
+"""The table, the plot and the contact sheet of TransitionBench."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from . import statistics
+from .episodes import SWITCHES, Episode, make_episode
+from .summary import POOLED, latencies
+from .transition import STRIP_WORDS, STRIPS, Result
+
+TABLE, PLOT, SHEET = "table.md", "plot.png", "contact_sheet.png"
+LABEL_WIDTH, TITLE_HEIGHT, GAP, COLUMNS = 132, 52, 10, 2
+BACKGROUND, TEXT, SWITCH = (24, 24, 28), (230, 230, 230), (255, 170, 0)
+
+Row = Mapping[str, Any]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as two Markdown tables: techniques over all switches, and their success case by case."""
+    by_key = {(row["technique"], row["case"]): row for row in rows}
+    arms, cases = list(dict.fromkeys(row["technique"] for row in rows)), [c for c in dict.fromkeys(row["case"] for row in rows) if c != POOLED]
+    overview = [_cells(arm, by_key, cases) for arm in arms]
+    numbers = [f"{case} ({by_key[arms[0], case]['n']})" for case in cases]
+    by_case = [{"success": arm, **{title: _percent(by_key[arm, case]["success"]) for title, case in zip(numbers, cases)}} for arm in arms]
+    return _markdown(overview) + "\n" + _markdown(by_case)
+
+
+def _cells(arm: str, by_key: Mapping[tuple[str, str], Row], cases: Sequence[str]) -> dict[str, str]:
+    row = by_key[arm, POOLED]
+    others = {f"{case} success": _percent(by_key[arm, case]["success"]) for case in ("control", "sham") if case in cases}
+    jumps = {f"{case} jump px": _number(by_key[arm, case]["continuity"]) for case in ("control", "sham") if case in cases}
+    return {
+        "technique": arm,
+        "n": str(row["n"]),
+        "success": _with_interval(row, "success"),
+        "gain over plain": _with_interval(row, "gain"),
+        "lasting": _percent(row["lasting"]),
+        "TL frames": _number(row["tl_frames"]),
+        "reached": _percent(row["reached"]),
+        "remaining": _percent(row["remaining"]),
+        "jump px": _number(row["continuity"]),
+        "artefacts": _percent(row["artefacts"]),
+        **others,
+        **jumps,
+        "evaluations": _number(row["evaluations"]),
+        "seconds": _number(row["seconds"]),
+    }
+
+
+def _with_interval(row: Row, name: str) -> str:
+    if row[name] is None:
+        return "-"
+    return f"{_percent(row[name])} [{', '.join(map(_percent, row[f'{name}_ci']))}]"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _markdown(lines: Sequence[Mapping[str, str]]) -> str:
+    """A table, padded so that it can be read as plain text too."""
+    names = list(lines[0])
+    widths = {name: max(len(name), *(len(line[name]) for line in lines)) for name in names}
+    cells = [{name: name for name in names}, {name: "-" * widths[name] for name in names}, *lines]
+    return "".join("| " + " | ".join(cell[name].ljust(widths[name]) for name in names) + " |\n" for cell in cells)
+
+
+def save_plot(path: Path, rows: Sequence[Row], results: Sequence[Result], section: int, title: str) -> Path:
+    """Draw success with its intervals, how latency runs, and what success costs in continuity."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(15, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    success, waiting, cost = figure.subplots(1, 3)
+    pooled = [row for row in rows if row["case"] == POOLED]
+    colours = {row["technique"]: f"C{number % 10}" for number, row in enumerate(pooled)}
+    _plot_success(success, pooled, colours)
+    for arm, colour in colours.items():
+        _plot_latency(waiting, [r for r in results if r.valid and r.arm == arm and r.case in SWITCHES], section, arm, colour)
+    waiting.set(title="how long until the new scene is there", xlabel="frames after the switch", ylabel="share that waits", ylim=(0, 1.02))
+    shams = {row["technique"]: row for row in rows if row["case"] == "sham"}
+    for row in pooled:
+        sham = shams.get(row["technique"], {})
+        if row["success"] is not None and sham.get("continuity") is not None:
+            cost.scatter(sham["continuity"], row["success"], color=colours[row["technique"]])
+            cost.annotate(row["technique"], (sham["continuity"], row["success"]), (4, 4), textcoords="offset points", fontsize=8)
+    cost.set(title="success against continuity", xlabel="jump at a switch that changes nothing, px", ylabel="success", ylim=(-0.02, 1.05))
+    figure.suptitle(title)
+    figure.savefig(path, dpi=100)
+    return path
+
+
+def _plot_success(axes: Any, pooled: Sequence[Row], colours: Mapping[str, str]) -> None:
+    shown = [row for row in reversed(pooled) if row["success"] is not None]
+    for place, row in enumerate(shown):
+        low, high = row["success_ci"]
+        axes.barh(place, row["success"], color=colours[row["technique"]])
+        axes.plot([low, high], [place, place], color="black", linewidth=2)
+        axes.plot([row["lasting"]], [place], "|", color="white", markersize=16, markeredgewidth=3)
+    axes.set_yticks(range(len(shown)), [row["technique"] for row in shown])
+    axes.set(title="success over all switches (line: 95 % interval; white: at the end)", xlim=(0, 1))
+
+
+def _plot_latency(axes: Any, results: Sequence[Result], section: int, arm: str, colour: str) -> None:
+    if results:
+        times, survival = statistics.kaplan_meier(*latencies(results, section))
+        axes.step([0, *times, section], [1, *survival, survival[-1] if len(survival) else 1], where="post", label=arm, color=colour)
+        axes.legend(fontsize=8)
+
+
+def save_sheet(path: Path, results: Sequence[Result], folder: Path) -> Path:
+    """Draw one episode of every case under every arm, from the strips that the run has left in `folder`."""
+    strips: dict[tuple[str, int], dict[str, Image.Image]] = {}
+    for result in results:
+        file = folder / STRIPS / f"{result.key}.png"
+        if file.is_file():
+            with Image.open(file) as strip:
+                strips.setdefault((result.case, result.seed), {})[result.arm] = strip.convert("RGB")
+    blocks = [_block(make_episode(*which), by_arm) for which, by_arm in strips.items()]
+    width, height = (max(getattr(block, side) for block in blocks) + GAP for side in ("width", "height"))
+    rows = -(-len(blocks) // COLUMNS)
+    sheet = Image.new("RGB", (min(COLUMNS, len(blocks)) * width + GAP, rows * height + GAP), BACKGROUND)
+    for number, block in enumerate(blocks):
+        sheet.paste(block, (GAP + number % COLUMNS * width, GAP + number // COLUMNS * height))
+    sheet.save(path)
+    return path
+
+
+def _block(episode: Episode, by_arm: Mapping[str, Image.Image]) -> Image.Image:
+    """The strips of one episode, one below the other; a line marks the switch behind the first frame."""
+    width, height = next(iter(by_arm.values())).size
+    block = Image.new("RGB", (LABEL_WIDTH + width, TITLE_HEIGHT + len(by_arm) * height), BACKGROUND)
+    draw, font = ImageDraw.Draw(block), ImageFont.load_default()
+    draw.text((0, 2), f"{episode.case}: {episode.prompts[0]}", SWITCH, font)
+    draw.text((0, 18), f"    then: {episode.prompts[1]}", SWITCH, font)
+    for number, word in enumerate(STRIP_WORDS):
+        draw.text((LABEL_WIDTH + 4 + number * height, 36), word, TEXT, font)
+    for number, (arm, strip) in enumerate(by_arm.items()):
+        top = TITLE_HEIGHT + number * height
+        draw.text((0, top + height // 2 - 6), arm, TEXT, font)
+        block.paste(strip, (LABEL_WIDTH, top))
+    draw.line((LABEL_WIDTH + height, TITLE_HEIGHT, LABEL_WIDTH + height, block.height), SWITCH, 2)
+    return block

@@ -1,0 +1,146 @@
+"""Samples episodes with the embedded model: the part before the switch once, and what follows for every arm."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.plain import PlainModel
+from ..models.tiny.bundle import TinyBundle
+from ..samplers.conditioning import Prompt, TextConditioning
+from ..samplers.drivers import PlainDriver
+from ..samplers.guidance import Guidance
+from ..samplers.plan import FPS, Section, plan_sections
+from ..samplers.sample import SampleInputs, SampleSettings, sample_sections
+from ..samplers.techniques.base import with_technique
+from ..samplers.timeline import assign_prompts
+from .arms import PLAIN, Arm
+from .episodes import Episode
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How episodes are sampled: `before` sections, then a switch, then `after` sections, the first of them treated."""
+
+    window: int = 9
+    steps: int = 12
+    solver: str = "unipc_bh1"
+    distilled_guidance: float = 10.0
+    before: int = 2
+    after: int = 4
+
+    @property
+    def section_frames(self) -> int:
+        """Frames of a section."""
+        return 4 * self.window
+
+    @property
+    def switch_frame(self) -> int:
+        """The first frame after the switch."""
+        return 1 + self.before * self.section_frames
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    """Videos of a batch after the switch: frames float [B,T,64,64,3], model calls and seconds for each of them."""
+
+    frames: np.ndarray
+    evaluations: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """A batch of episodes of one case up to the switch: what the sampler needs to go on, and the frames so far."""
+
+    sections: list[Section]
+    inputs: SampleInputs
+    sampling: SampleSettings
+    frames: np.ndarray
+
+
+class Studio:
+    """The embedded model with the settings of a benchmark."""
+
+    def __init__(self, bundle: TinyBundle, settings: Settings) -> None:
+        self.bundle = bundle
+        self.settings = settings
+        self._model = PlainModel(bundle.dit, bundle.latent_scale)
+
+    def fingerprint(self) -> str:
+        """A digest of weights and settings: results of another one cannot be mixed with these."""
+        digest = hashlib.sha256(repr(sorted(asdict(self.settings).items())).encode())
+        for name, module in self.bundle.modules().items():
+            for key, value in module.state_dict().items():
+                digest.update(f"{name}.{key}".encode())
+                digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
+        return digest.hexdigest()
+
+    @torch.inference_mode()
+    def prepare(self, episodes: Sequence[Episode]) -> Scenario:
+        """Sample a batch of episodes of one case up to the switch, without techniques."""
+        settings = self.settings
+        images = torch.from_numpy(np.stack([episode.image for episode in episodes])).float() / 255
+        driver = self._driver(PLAIN)
+        inputs = SampleInputs(
+            start=driver.to_model(self.bundle.vae.encode(images[:, None])),
+            has_start=True,
+            negative=self._texts([""] * len(episodes)),
+            image_embeds=self.bundle.clip_vision.encode_image(images, crop=False).last_hidden_state,
+        )
+        sampling = SampleSettings(window=settings.window, steps=settings.steps, guidance=Guidance(settings.distilled_guidance),
+                                  seeds=tuple(episode.noise_seed for episode in episodes))
+        sections = self._sections(episodes)
+        latents, _ = sample_sections(driver, sections[: settings.before], inputs, sampling, solver=settings.solver)
+        frames = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
+        return Scenario(sections[settings.before :], replace(inputs, past=latents[:, :, 1:]), sampling, frames)
+
+    @torch.inference_mode()
+    def go_on(self, scenario: Scenario, arm: Arm) -> Take:
+        """Sample what follows the switch with the techniques of an arm."""
+        driver = self._driver(arm)
+        latents, trace = sample_sections(driver, scenario.sections, scenario.inputs, scenario.sampling,
+                                         solver=self.settings.solver)
+        sections, batch = trace["sections"], latents.shape[0]
+        return Take(self._decode_end(driver.to_vae(latents)), sum(section["evaluations"] for section in sections),
+                    sum(section["seconds"] for section in sections) / batch)
+
+    def _driver(self, arm: Arm) -> PlainDriver:
+        model = self._model
+        for technique in arm.techniques:
+            model = with_technique(model, technique)
+        return PlainDriver(model)
+
+    def _sections(self, episodes: Sequence[Episode]) -> list[Section]:
+        """All sections with their prompts; one case makes one timeline, whatever its episodes say."""
+        settings = self.settings
+        old, new = (self._texts([episode.prompts[part] for episode in episodes]) for part in (0, 1))
+        prompts = [Prompt(0.0, "old", old, change=0.0)]
+        if episodes[0].switches:
+            prompts.append(Prompt(settings.switch_frame / FPS, "new", new))
+        return assign_prompts(plan_sections("f1", settings.before + settings.after, settings.window), prompts)
+
+    def _texts(self, texts: Sequence[str]) -> TextConditioning:
+        """Texts as one batch; shorter ones are padded and masked."""
+        encoded = [self.bundle.clip.encode_from_tokens(self.bundle.clip.tokenize(text), return_dict=True) for text in texts]
+        longest = max(item["cond"].shape[1] for item in encoded)
+        states = torch.cat([_padded(item["cond"], longest) for item in encoded])
+        mask = torch.cat([_padded(item["attention_mask"], longest) for item in encoded]).bool()
+        return TextConditioning(states, torch.cat([item["pooled_output"] for item in encoded]), None if mask.all() else mask)
+
+    def _decode_end(self, latents: Tensor) -> np.ndarray:
+        """Frames of the sections after the switch, as they are in the decoded whole."""
+        vae, new = self.bundle.vae, self.settings.after * self.settings.window
+        decoded = vae.decode(latents[:, :, -(new + vae.codec.past_latents) :])
+        return decoded[:, -4 * new :].numpy()
+
+
+def _padded(tensor: Tensor, length: int) -> Tensor:
+    """[1,L,...] with zeros behind, up to `length`."""
+    padding: list[Any] = [0, 0] * (tensor.ndim - 2) + [0, length - tensor.shape[1]]
+    return torch.nn.functional.pad(tensor, padding)

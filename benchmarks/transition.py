@@ -1,0 +1,264 @@
+"""TransitionBench: does a prompt switch happen, how fast, how cleanly, at what cost, with and without each technique."""
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..models.tiny.bundle import load_tiny
+from ..models.tiny.detector import Detection, detect
+from . import judge
+from .arms import ARMS, PLAIN, Arm
+from .episodes import CASES, Episode, make_episode
+from .studio import Scenario, Settings, Studio, Take
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # of what is measured and how: results of another version are not mixed with these
+CHUNK = 4  # episodes sampled as one batch, which is also what an interrupted run loses for each worker
+EPISODES = "episodes.jsonl"
+STRIPS = "strips"  # folder of the pictures that the contact sheet is made of
+STRIP_WORDS = ("before", "first", "a third", "section", "end")
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is to be measured; results lie in `folder`. `arms` begin with the plain one."""
+
+    folder: Path
+    seeds: int
+    settings: Settings = Settings()
+    arms: Sequence[Arm] = ARMS
+    cases: Sequence[str] = CASES
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"seeds is {self.seeds}; give at least 1 (8 for a quick look, 32 or more to quote).")
+
+    def chunks(self) -> Iterator[range]:
+        """The seeds, in groups that are sampled as one batch."""
+        return (range(first, min(first + CHUNK, self.seeds)) for first in range(0, self.seeds, CHUNK))
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the results: an episode under one arm. `valid`: the scene before the switch was the right one."""
+
+    key: str
+    case: str
+    seed: int
+    arm: str
+    valid: bool
+    measures: judge.Measures
+    evaluations: int
+    seconds: float
+
+    def to_line(self) -> str:
+        """The result as a line of JSON."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Result:
+        """The inverse of `to_line`; raises ValueError, KeyError or TypeError for other text."""
+        facts = json.loads(line)
+        measures = facts.pop("measures")
+        return cls(measures=judge.Measures(**{**measures, "held": tuple(measures["held"])}), **facts)
+
+
+@dataclass
+class Ledger:
+    """The results on disk, by key: one line each, appended as they come."""
+
+    path: Path
+    results: dict[str, Result] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path) -> Ledger:
+        """Read what an earlier run has left; a line that was cut off is measured again."""
+        ledger = cls(folder / EPISODES)
+        if ledger.path.is_file():
+            for number, line in enumerate(ledger.path.read_text(encoding="utf-8").splitlines(), 1):
+                try:
+                    result = Result.from_line(line)
+                except (ValueError, KeyError, TypeError) as error:
+                    logger.warning("%s, line %d cannot be read (%s) and is measured again.", ledger.path, number, error)
+                else:
+                    ledger.results[result.key] = result
+        return ledger
+
+    def add(self, results: Sequence[Result]) -> None:
+        """Keep results of one batch."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(result.to_line() for result in results)
+        cut_off = self.path.is_file() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n" * bool(cut_off) + text)
+        self.results.update((result.key, result) for result in results)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Names results by everything that they depend on; `fingerprint` is the studio's."""
+
+    fingerprint: str
+
+    def of(self, case: str, seed: int, arm: Arm) -> str:
+        """The key of an episode under an arm."""
+        facts = json.dumps([VERSION, self.fingerprint, case, seed, arm.name, arm.describe()], sort_keys=True)
+        return hashlib.sha256(facts.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some episodes of one case, to be measured under some arms; `strips` is the folder for pictures of one of them."""
+
+    settings: Settings
+    keys: Keys
+    case: str
+    seeds: range
+    arms: tuple[Arm, ...]
+    strips: Path | None
+
+
+def run(bench: Bench, studio: Studio, workers: int = 1, progress: Progress = lambda done, total, what: None) -> list[Result]:
+    """Measure what is not measured yet; return all results in a fixed order. Can be interrupted and run again.
+
+    More `workers` than one are processes that load the embedded model themselves; every one computes with one thread,
+    so that the results do not depend on their number.
+    """
+    keys, ledger = Keys(studio.fingerprint()), Ledger.open(bench.folder)
+    tasks = [_rest_of(task, ledger) for task in _tasks(bench, keys)]
+    total = len(tasks) * len(bench.arms)
+    done = total - sum(len(task.arms) for task in tasks)
+    progress(done, total, "")
+    for task, results in _measured([task for task in tasks if task.arms], studio, workers):
+        ledger.add(results)
+        done += len(task.arms)
+        progress(done, total, task.case)
+    return [ledger.results[keys.of(case, seed, arm)]
+            for arm in bench.arms for case in bench.cases for seed in range(bench.seeds)]
+
+
+def _tasks(bench: Bench, keys: Keys) -> list[Task]:
+    """Everything that a benchmark asks for."""
+    return [Task(bench.settings, keys, case, seeds, tuple(bench.arms), bench.folder / STRIPS if 0 in seeds else None)
+            for seeds in bench.chunks() for case in bench.cases]
+
+
+def _rest_of(task: Task, ledger: Ledger) -> Task:
+    """The task without the arms whose results are all there."""
+    missing = (arm for arm in task.arms
+               if not all(task.keys.of(task.case, seed, arm) in ledger.results for seed in task.seeds))
+    return replace(task, arms=tuple(missing))
+
+
+def _measured(tasks: Sequence[Task], studio: Studio, workers: int) -> Iterator[tuple[Task, list[Result]]]:
+    """The results of every task, as they come."""
+    if min(workers, len(tasks)) <= 1:
+        with _one_thread():
+            yield from ((task, measure(task, studio)) for task in tasks)
+        return
+    with get_context("spawn").Pool(min(workers, len(tasks)), _start_worker) as pool:
+        yield from pool.imap_unordered(_measure_in_worker, tasks)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _start_worker() -> None:
+    """An interrupt is for the parent, which ends its workers; what is to be said, it says."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+
+
+def _measure_in_worker(task: Task) -> tuple[Task, list[Result]]:
+    return task, measure(task, _studio_of_worker(task.settings))
+
+
+@cache
+def _studio_of_worker(settings: Settings) -> Studio:
+    return Studio(load_tiny(), settings)
+
+
+def measure(task: Task, studio: Studio) -> list[Result]:
+    """Sample and judge a task's episodes; their common past is sampled once."""
+    shoot = Shoot(studio, [make_episode(task.case, seed) for seed in task.seeds])
+    return [result for arm in task.arms for result in shoot.measure(arm, task.keys, task.strips)]
+
+
+class Shoot:
+    """Some episodes of one case up to their switch, and what the detector saw of that."""
+
+    def __init__(self, studio: Studio, episodes: Sequence[Episode]) -> None:
+        self._studio, self._episodes = studio, episodes
+        self._scenario: Scenario = studio.prepare(episodes)
+        self._past = [detect(frames[-2 * judge.HALF_SECOND :]) for frames in self._scenario.frames]
+        self._valid = [judge.is_valid(past, episode) for past, episode in zip(self._past, episodes)]
+        self._plain: Take | None = None
+
+    def measure(self, arm: Arm, keys: Keys, strips: Path | None) -> list[Result]:
+        """Sample and judge all episodes under an arm; draw the first valid one where `strips` is a folder."""
+        take = self._take(arm)
+        shown = self._valid.index(True) if True in self._valid else 0
+        results = []
+        for number, (episode, past) in enumerate(zip(self._episodes, self._past)):
+            key, frames = keys.of(episode.case, episode.seed, arm), take.frames[number]
+            measures = self._judge(episode, past, frames)
+            results.append(Result(key, episode.case, episode.seed, arm.name, self._valid[number], measures,
+                                  take.evaluations, round(take.seconds, 4)))
+            if strips is not None and number == shown:
+                save_strip(strips / f"{key}.png", self._strip(self._scenario.frames[number], frames))
+        return results
+
+    def _take(self, arm: Arm) -> Take:
+        """What an arm makes of the episodes. Without a switch most arms do what the plain sampler does, bit by bit."""
+        if self._episodes[0].switches or arm.acts_without_a_switch:
+            return self._studio.go_on(self._scenario, arm)
+        if self._plain is None:
+            self._plain = self._studio.go_on(self._scenario, PLAIN)
+        return self._plain
+
+    def _strip(self, past: np.ndarray, new: np.ndarray) -> list[np.ndarray]:
+        """The frames of STRIP_WORDS: before the switch, in and at the end of the first new section, and in the end."""
+        section = self._studio.settings.section_frames
+        return [past[-1], new[0], new[section // 3], new[section - 1], new[-1]]
+
+    def _judge(self, episode: Episode, past: Detection, frames: np.ndarray) -> judge.Measures:
+        section = self._studio.settings.section_frames
+        new = frames[: section + judge.HALF_SECOND]
+        seen = detect(new)
+        ends = [detect(frames[end - section // 3 : end]) for end in range(2 * section, len(frames) + 1, section)]
+        return judge.judge(episode, past, seen, judge.artefacts(new[:section], seen), ends, section)
+
+
+def save_strip(path: Path, frames: Sequence[np.ndarray]) -> None:
+    """Write frames [H,W,3] in 0..1 side by side."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.round(np.concatenate(frames, axis=1) * 255).astype(np.uint8)).save(path)
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,132 @@
+"""The judge of TransitionBench on videos whose truth is known."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from framepack_transitions.benchmarks import judge
+from framepack_transitions.benchmarks.episodes import CASES, SWITCHES, Episode, make_episode
+from framepack_transitions.models.tiny.detector import detect
+from framepack_transitions.models.tiny.world import Mover, Scene, draw, render
+
+SECTION, PAST = 36, 30
+
+
+def path(scene, seed: int, frames: int) -> np.ndarray:
+    """Places of a scene's subject, [T,2]; nan where there is none."""
+    if scene.subject is None:
+        return np.full((frames, 2), np.nan)
+    return Mover.start(np.random.default_rng(seed), scene).travel(frames)
+
+
+def video(episode: Episode, delay: int | None = 0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """What comes before the switch and after it (two sections), the new scene `delay` frames late or (None) never."""
+    before, after, length = episode.before, episode.after, PAST + 2 * SECTION
+    first = length if delay is None else PAST + delay
+    old = path(before, seed, length)
+    new = old if before.subject and after.subject and episode.case != "motion" else path(after, seed + 1, length)
+    places = np.concatenate([old[:first], new[first:]])
+    scenes = [(0, before)] if delay is None else [(0, before), (first, after)]
+    frames = draw(scenes, places).astype(np.float32) / 255
+    return frames[:PAST], frames[PAST:]
+
+
+def judged(episode: Episode, past: np.ndarray, new: np.ndarray) -> judge.Measures:
+    first = new[: SECTION + judge.HALF_SECOND]
+    seen = detect(first)
+    ends = [detect(new[2 * SECTION - SECTION // 3 : 2 * SECTION])]
+    return judge.judge(episode, detect(past), seen, judge.artefacts(first[:SECTION], seen), ends, SECTION)
+
+
+@pytest.mark.parametrize("case", SWITCHES)
+def test_a_clean_switch_succeeds_at_once(case):
+    episode = make_episode(case, 1)
+    past, new = video(episode)
+    measures = judged(episode, past, new)
+    assert judge.is_valid(detect(past), episode)
+    assert measures.success and measures.held == (True, True)
+    assert measures.latency <= 1 and measures.remaining == 0 and measures.artefacts == 0
+
+
+@pytest.mark.parametrize("case", SWITCHES)
+def test_a_switch_that_is_ignored_fails_and_keeps_the_old(case):
+    episode = make_episode(case, 2)
+    measures = judged(episode, *video(episode, delay=None))
+    assert not measures.success and measures.held == (False, False)
+    assert measures.latency is None and measures.remaining == 1 and measures.artefacts == 0
+
+
+@pytest.mark.parametrize("delay", [5, 20, 35])
+def test_latency_is_the_delay_of_a_late_switch(delay):
+    episode = make_episode("background", 0)
+    measures = judged(episode, *video(episode, delay))
+    assert measures.latency == delay
+    assert measures.success == (delay < 30)
+
+
+def test_a_switch_after_the_first_section_has_no_latency_but_is_there_in_the_end():
+    measures = judged(make_episode("colour", 0), *video(make_episode("colour", 0), 40))
+    assert measures.latency is None and measures.held == (False, True)
+
+
+@pytest.mark.parametrize("case", ["control", "sham"])
+def test_without_a_change_success_is_to_keep_the_scene(case):
+    episode = make_episode(case, 3)
+    measures = judged(episode, *video(episode))
+    assert measures.success and measures.latency is None and measures.remaining is None
+    assert measures.jump < 1.5
+
+
+def test_a_subject_that_jumps_is_measured_in_px():
+    episode = make_episode("sham", 4)
+    episode = replace(episode, before=replace(episode.before, motion="still"), after=replace(episode.after, motion="still"))
+    places = np.concatenate([np.full((PAST, 2), 20.0), np.full((2 * SECTION, 2), [32.0, 25.0])])
+    frames = draw([(0, episode.before)], places).astype(np.float32) / 255
+    measures = judged(episode, frames[:PAST], frames[PAST:])
+    assert measures.jump == pytest.approx(13, abs=0.5)
+    assert measures.jump_before < 0.5 and measures.jump_after < 0.5
+
+
+@pytest.mark.parametrize("what", ["noise", "black", "double exposure"])
+def test_what_is_no_scene_of_the_world_is_an_artefact_and_no_success(what):
+    episode = make_episode("disappear", 6)
+    past, new = video(episode)
+    shape = new.shape
+    wrong = {"noise": np.random.default_rng(0).random(shape), "black": np.zeros(shape),
+             "double exposure": 0.5 * new + 0.5 * render(Scene("city", True)) / 255}[what].astype(np.float32)
+    measures = judged(episode, past, wrong)
+    assert measures.artefacts > 0.9 and not measures.success
+
+
+def test_a_video_that_was_wrong_before_the_switch_is_not_valid():
+    past, new = video(make_episode("background", 0))
+    assert not judge.is_valid(detect(new[:PAST]), make_episode("background", 0))
+
+
+class TestEpisodes:
+    @pytest.mark.parametrize("case", CASES)
+    def test_the_same_number_gives_the_same_episode(self, case):
+        one, two, other = make_episode(case, 6), make_episode(case, 6), make_episode(case, 7)
+        assert (one.image == two.image).all() and one.prompts == two.prompts and one.noise_seed == two.noise_seed
+        assert one.noise_seed != other.noise_seed
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_every_case_changes_what_it_says(self, seed):
+        made = {case: make_episode(case, seed) for case in CASES}
+        assert made["disappear"].before.subject and not made["disappear"].after.subject
+        assert made["appear"].after.subject and not made["appear"].before.subject
+        assert made["motion"].after.motion in ("sideways", "vertical")
+        assert replace(made["motion"].after, motion="still") == replace(made["motion"].before, motion="still")
+        places = [(scene.background, scene.night) for scene in (made["background"].before, made["background"].after)]
+        assert places[0] != places[1] and made["background"].before.subject == made["background"].after.subject
+        assert made["cut"].before.background != made["cut"].after.background
+        for case in ("control", "sham"):
+            assert made[case].before == made[case].after and made[case].before.subject
+        assert made["control"].prompts[0] == made["control"].prompts[1]
+        assert made["sham"].prompts[0] != made["sham"].prompts[1]
+
+    def test_an_unknown_case_is_refused(self):
+        with pytest.raises(ValueError, match="has no case 'dance'"):
+            make_episode("dance", 0)

@@ -1,0 +1,190 @@
+"""TransitionBench end to end with random weights: it repeats itself, goes on where it stopped, and writes its files."""
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from framepack_transitions.benchmarks import pictures, summary, transition
+from framepack_transitions.benchmarks.arms import ARMS, PLAIN, Arm
+from framepack_transitions.benchmarks.episodes import CASES, make_episode
+from framepack_transitions.benchmarks.judge import Measures
+from framepack_transitions.benchmarks.studio import Settings, Studio
+from framepack_transitions.benchmarks.transition import Bench, Ledger, Result
+from framepack_transitions.headless import bench as command
+from framepack_transitions.headless.cli import main
+from framepack_transitions.models.tiny.bundle import TinyBundle, load_tiny
+from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
+
+SMALL = Settings(window=3, steps=2, after=3)
+TWO = (ARMS[0], ARMS[3])
+
+
+@pytest.fixture(scope="module")
+def bundle() -> TinyBundle:
+    return load_tiny(weights=Path("nowhere"))
+
+
+@pytest.fixture(scope="module")
+def studio(bundle) -> Studio:
+    return Studio(bundle, SMALL)
+
+
+def small(folder: Path, seeds: int = 1, **changes) -> Bench:
+    return Bench(folder, seeds, **{"settings": SMALL, "arms": TWO, "cases": ("colour", "control"), **changes})
+
+
+def timeless(results: list[Result]) -> list[Result]:
+    return [replace(result, seconds=0) for result in results]
+
+
+class TestRuns:
+    def test_a_run_repeats_itself(self, tmp_path, studio):
+        one, two = (transition.run(small(tmp_path / name), studio) for name in ("one", "two"))
+        assert timeless(one) == timeless(two)
+        assert [(r.arm, r.case, r.seed) for r in one] == [(arm.name, case, 0) for arm in TWO for case in ("colour", "control")]
+
+    def test_workers_find_what_one_process_finds(self, tmp_path, studio, bundle):
+        if bundle.trained or load_tiny().trained:
+            pytest.skip("workers load the shipped weights")
+        alone = transition.run(small(tmp_path / "one"), studio)
+        assert timeless(transition.run(small(tmp_path / "two"), studio, workers=2)) == timeless(alone)
+
+    def test_more_seeds_go_on_from_what_is_there(self, tmp_path, studio, monkeypatch):
+        first = transition.run(small(tmp_path), studio)
+        asked = []
+        monkeypatch.setattr(transition, "CHUNK", 1)
+        monkeypatch.setattr(transition, "make_episode", lambda case, seed: asked.append((case, seed)) or make_episode(case, seed))
+        more = transition.run(small(tmp_path, seeds=2), studio)
+        assert asked == [("colour", 1), ("control", 1)]
+        assert [result for result in more if result.seed == 0] == first
+
+    def test_a_line_that_was_cut_off_is_measured_again(self, tmp_path, studio, caplog):
+        whole = transition.run(small(tmp_path), studio)
+        file = tmp_path / transition.EPISODES
+        file.write_text(file.read_text()[:-40])
+        with caplog.at_level(logging.WARNING):
+            assert timeless(transition.run(small(tmp_path), studio)) == timeless(whole)
+        assert "line 4 cannot be read" in caplog.text
+        assert len(Ledger.open(tmp_path).results) == 4
+
+    def test_other_settings_and_other_techniques_are_measured_anew(self, tmp_path, studio, bundle):
+        transition.run(small(tmp_path), studio)
+        stronger = (PLAIN, Arm(TWO[1].name, (AdaptiveCFG(base=9.0),)))
+        transition.run(small(tmp_path, arms=stronger), studio)
+        assert len(Ledger.open(tmp_path).results) == 4 + 2
+        other = replace(SMALL, steps=1)
+        transition.run(small(tmp_path, settings=other), Studio(bundle, other))
+        assert len(Ledger.open(tmp_path).results) == 4 + 2 + 4
+
+    def test_an_interrupt_keeps_what_is_done(self, tmp_path, studio):
+        def stop(done: int, total: int, what: str) -> None:
+            if done == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            transition.run(small(tmp_path), studio, progress=stop)
+        assert {result.case for result in Ledger.open(tmp_path).results.values()} == {"colour"}
+
+    def test_no_seeds_are_refused(self, tmp_path):
+        with pytest.raises(ValueError, match="give at least 1"):
+            Bench(tmp_path, 0)
+
+
+class TestStudio:
+    def test_techniques_act_after_the_switch_alone(self, studio):
+        scenario = studio.prepare([make_episode("colour", 0)])
+        plain, treated = (studio.go_on(scenario, arm) for arm in TWO)
+        assert plain.frames.shape == treated.frames.shape == (1, 3 * 12, 64, 64, 3)
+        assert not np.array_equal(plain.frames, treated.frames)
+        assert plain.evaluations == 3 * SMALL.steps < treated.evaluations
+
+    def test_without_a_switch_they_change_nothing(self, studio):
+        scenario = studio.prepare([make_episode("control", 0)])
+        plain, treated = (studio.go_on(scenario, arm) for arm in TWO)
+        assert np.array_equal(plain.frames, treated.frames)
+
+    def test_the_end_is_decoded_as_in_the_whole(self, studio, bundle):
+        latents = torch.randn(1, 16, 1 + 5 * 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        whole = bundle.vae.decode(latents)[:, -36:].numpy()
+        assert np.allclose(studio._decode_end(latents), whole, atol=1e-5)
+
+    def test_an_episode_hardly_depends_on_its_batch(self, studio):
+        episodes = [make_episode("colour", seed) for seed in range(2)]
+        both = studio.go_on(studio.prepare(episodes), TWO[1]).frames
+        alone = studio.go_on(studio.prepare(episodes[1:]), TWO[1]).frames
+        assert np.allclose(both[1], alone[0], atol=1e-3)
+
+
+def result(arm: str, case: str, seed: int, success: bool, latency: int | None = None, valid: bool = True) -> Result:
+    measures = Measures(success, (success, False), latency, 0.0 if success else 1.0, 2.0, 1.0, 1.0, 0.25)
+    return Result(f"{arm}{case}{seed}", case, seed, arm, valid, measures, 12, 0.5)
+
+
+class TestRows:
+    results = [
+        *(result("plain", "colour", seed, seed == 0, 4 if seed == 0 else None) for seed in range(4)),
+        *(result("gate", "colour", seed, True, 0) for seed in range(4)),
+        *(result(arm, "colour", 9, True, 0, valid=False) for arm in ("plain", "gate")),
+        *(result(arm, "sham", seed, True) for arm in ("plain", "gate") for seed in range(2)),
+    ]
+    rows = {(row["technique"], row["case"]): row for row in summary.rows(results, 36)}
+
+    def test_only_valid_episodes_count(self):
+        assert self.rows["plain", "colour"]["n"] == self.rows["gate", "colour"]["n"] == 4
+
+    def test_a_row_says_what_its_episodes_say(self):
+        row = self.rows["plain", "colour"]
+        assert (row["success"], row["reached"], row["remaining"], row["artefacts"]) == (0.25, 0.25, 0.75, 0.25)
+        assert row["tl_frames"] == pytest.approx((4 + 3 * 36) / 4)
+        assert (row["lasting"], row["relapse"], row["evaluations"], row["seconds"]) == (0, 1, 12, 0.5)
+
+    def test_gains_are_paired_by_episode(self):
+        row = self.rows["gate", "colour"]
+        assert row["gain"] == 0.75 and row["gain_ci"][0] < 0.75 <= row["gain_ci"][1]
+        assert self.rows["plain", "colour"]["gain_ci"] == [0, 0]
+
+    def test_all_switches_are_pooled_without_controls_and_shams(self):
+        assert self.rows["gate", "all"]["n"] == 4
+        assert self.rows["gate", "sham"]["tl_frames"] is None
+
+    def test_the_table_names_every_technique_and_case(self):
+        text = pictures.table(summary.rows(self.results, 36))
+        assert "gate" in text and "colour (4)" in text and "0.75 [" in text
+
+    def test_without_valid_episodes_rows_are_empty(self):
+        row = summary.rows([result("plain", "cut", 0, True, 0, valid=False)], 36)[0]
+        assert row["n"] == 0 and row["success"] is None and row["success_ci"] is None
+
+
+def test_the_command_writes_a_report_a_table_a_plot_and_a_sheet(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command.transition, "Bench", lambda out, seeds: small(out, seeds))
+    monkeypatch.setattr(command.transition, "cores", lambda: 1)
+    assert main(["bench", "transition", "--seeds", "1", "--out", str(tmp_path)]) == 0
+    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert (written["kind"], written["bench"], written["seeds"], written["quotable"]) == ("bench", "transition", 1, False)
+    wanted = {"technique", "case", "n", "success", "success_ci", "tl_frames", "remaining", "continuity", "evaluations", "seconds"}
+    assert all(wanted <= set(row) for row in written["rows"])
+    assert {row["case"] for row in written["rows"]} == {"all", "colour", "control"}
+    assert written["rows"][0]["technique"] in (tmp_path / "table.md").read_text(encoding="utf-8")
+    for name in ("plot.png", "contact_sheet.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width > 100
+    assert "not enough to quote" in capsys.readouterr().out
+
+
+def test_wrong_numbers_of_seeds_are_one_sentence(tmp_path, capsys):
+    assert main(["bench", "transition", "--seeds", "0", "--out", str(tmp_path)]) == 1
+    assert "Seeds is 0; give at least 1" in capsys.readouterr().err
+
+
+def test_every_arm_has_a_name_of_its_own_and_the_first_is_plain():
+    names = [arm.name for arm in ARMS]
+    assert len(set(names)) == len(names) and names[0] == "plain" and not ARMS[0].techniques
+    assert set(CASES) >= {"disappear", "appear", "colour", "background", "cut", "motion", "control", "sham"}
