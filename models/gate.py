@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import Any
@@ -30,12 +30,12 @@ LOGITS_BYTES = 2 ** 29
 class AttentionPolicy:
     """How one step attends. Values that change from step to step are 0-d tensors, so that compiled blocks are kept.
 
-    `bias` adds to the logits of a segment's keys; segments in `dropped` are not attended at all; `cap` bounds the share
-    of attention that `capped` segments get. These hold for query rows of the segments in `rows`. `key_scale`
+    `biases` adds to the logits of the keys of some segments, each segment named once; segments in `dropped` are not
+    attended at all; `cap` bounds the share of attention that `capped` segments get. These hold for query rows of the segments in `rows`. `key_scale`
     multiplies all keys for all rows. `blocks` and `scaled_blocks` hold ("double" | "single", index), None means every block.
     """
 
-    bias: Mapping[str, Tensor] = field(default_factory=dict)
+    biases: tuple[tuple[frozenset[str], Tensor], ...] = ()
     dropped: frozenset[str] = frozenset()
     cap: Tensor | None = None
     capped: frozenset[str] = frozenset(PAST)
@@ -46,13 +46,14 @@ class AttentionPolicy:
 
     def describe(self) -> dict[str, Any]:
         """The policy as plain data: biases by segment, dropped segments, cap, key scale."""
-        return {"bias": {name: float(value) for name, value in self.bias.items()}, "dropped": sorted(self.dropped),
+        bias = {name: float(value) for names, value in self.biases for name in sorted(names)}
+        return {"bias": bias, "dropped": sorted(self.dropped),
                 "cap": None if self.cap is None else float(self.cap),
                 "key_scale": None if self.key_scale is None else float(self.key_scale), "rows": sorted(self.rows)}
 
     def gates(self, block: tuple[str, int]) -> bool:
         """Whether keys are weighed in this block."""
-        acts = bool(self.bias) or bool(self.dropped) or self.cap is not None
+        acts = bool(self.biases) or bool(self.dropped) or self.cap is not None
         return acts and (self.blocks is None or block in self.blocks)
 
     def scales(self, block: tuple[str, int]) -> bool:
@@ -71,7 +72,7 @@ def _attend(attention: AttentionFunction, policy: AttentionPolicy, q: Tensor, k:
     """An AttentionFunction under a policy: gated query rows are merged from groups of keys, the others are left alone."""
     plain = partial(attention, mask=mask, segments=segments, block=block, transformer_options=transformer_options)
     if policy.scales(block):
-        k = k * policy.key_scale.to(k)
+        k = k * policy.key_scale.to(k.dtype)
     if not policy.gates(block):
         return plain(q, k, v, rows=rows)
     first = 0 if rows is None else rows.start
@@ -88,17 +89,17 @@ def merged_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, segme
     """All rows of q under the policy's biases and cap -> [B, Lq, H * D]."""
     groups = _groups(segments, policy)
     parts = [_attend_with_lse(q, *_take(k, v, mask, group.slices)) for group in groups]
-    weights = torch.stack([lse if group.bias is None else lse + group.bias for group, (_, lse) in zip(groups, parts)])
+    weights = [lse if group.bias is None else lse + group.bias for group, (_, lse) in zip(groups, parts)]
     if policy.cap is not None:
         weights = _cap_share(weights, [group.capped for group in groups], policy.cap)
-    shares = torch.softmax(weights, dim=0).to(v.dtype)
+    shares = torch.softmax(torch.stack(weights), dim=0).to(v.dtype)
     merged = sum(share.unsqueeze(-1) * output for share, (output, _) in zip(shares, parts))
     return rearrange(merged, "b h l d -> b l (h d)")
 
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Neighbouring segments that share a bias and a place inside or outside the cap."""
+    """Segments that share a bias and a place inside or outside the cap."""
 
     slices: tuple[slice, ...]
     bias: Tensor | None
@@ -107,16 +108,14 @@ class _Group:
 
 def _groups(segments: Segments, policy: AttentionPolicy) -> list[_Group]:
     """The keys in as few groups as the policy tells apart."""
-    members: dict[tuple[int, bool], list[slice]] = {}
-    biases: dict[tuple[int, bool], Tensor | None] = {}
+    bias_of = {name: number for number, (names, _) in enumerate(policy.biases) for name in names}
+    members: dict[tuple[int | None, bool], list[slice]] = {}
     for name, place in segments.items():
-        if name in policy.dropped:
-            continue
-        bias = policy.bias.get(name)
-        key = (id(bias), policy.cap is not None and name in policy.capped)
-        members.setdefault(key, []).append(place)
-        biases[key] = bias
-    return [_Group(_joined(slices), biases[key], key[1]) for key, slices in members.items()]
+        if name not in policy.dropped:
+            capped = policy.cap is not None and name in policy.capped
+            members.setdefault((bias_of.get(name), capped), []).append(place)
+    return [_Group(_joined(slices), None if number is None else policy.biases[number][1], capped)
+            for (number, capped), slices in members.items()]
 
 
 def _joined(slices: Sequence[slice]) -> tuple[slice, ...]:
@@ -138,15 +137,14 @@ def _take(k: Tensor, v: Tensor, mask: Tensor | None, slices: tuple[slice, ...]) 
     return keys, values, None if mask is None else torch.cat([mask[..., place] for place in slices], dim=-1)
 
 
-def _cap_share(weights: Tensor, capped: Sequence[bool], cap: Tensor) -> Tensor:
-    """Lower the capped groups' log weights [G, B, H, L] so far that their common share is at most `cap`."""
+def _cap_share(weights: list[Tensor], capped: Sequence[bool], cap: Tensor) -> list[Tensor]:
+    """Lower the capped groups' log weights [B, H, L] so far that their common share is at most `cap`."""
     if all(capped) or not any(capped):
         return weights
-    inside = torch.tensor(capped, device=weights.device).view(-1, 1, 1, 1)
-    past = torch.logsumexp(weights.masked_fill(~inside, -inf), dim=0)
-    rest = torch.logsumexp(weights.masked_fill(inside, -inf), dim=0)
-    excess = (past - rest - torch.logit(cap.to(weights))).clamp(min=0)
-    return torch.where(inside, weights - excess, weights)
+    past = torch.logsumexp(torch.stack([w for w, inside in zip(weights, capped) if inside]), dim=0)
+    rest = torch.logsumexp(torch.stack([w for w, inside in zip(weights, capped) if not inside]), dim=0)
+    excess = (past - rest - torch.logit(cap)).clamp(min=0)
+    return [w - excess if inside else w for w, inside in zip(weights, capped)]
 
 
 def _attend_with_lse(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -61,7 +61,7 @@ class SemanticKVGate(Technique):
         if self.mode == "drop" or (self.mode == "cap" and self.cap == 0):
             return replace(gated, dropped=policy.dropped | segments)
         if self.mode == "bias":
-            return policy if self.gamma == 0 else replace(gated, bias=self._biases(policy, amount))
+            return policy if self.gamma == 0 else replace(gated, biases=self._biases(policy, amount))
         if self.cap == 1:
             return policy
         if policy.cap is not None:
@@ -72,7 +72,7 @@ class SemanticKVGate(Technique):
         """The policy with this gate's rows and blocks, which all gates of a section share."""
         rows = frozenset({"noisy", "text", "image"} if self.gate_text_rows else {"noisy"})
         blocks = block_set(self.blocks)
-        gates = policy.bias or policy.dropped or policy.cap is not None
+        gates = policy.biases or policy.dropped or policy.cap is not None
         if gates and (rows, blocks) != (policy.rows, policy.blocks):
             raise ValueError("two KV gates act on the same section with different blocks or gate_text_rows; give both the "
                              "same.")
@@ -82,11 +82,11 @@ class SemanticKVGate(Technique):
         """How much each segment is gated."""
         return {"4x": self.history_4x, "2x": self.history_2x, "start": self.start, "last": self.last, "image": self.image}
 
-    def _biases(self, policy: AttentionPolicy, amount: float) -> dict[str, torch.Tensor]:
-        """Biases on top of the policy's; equal ones share a tensor, so that their segments attend as one group."""
-        totals = {name: float(bias) for name, bias in policy.bias.items()}
+    def _biases(self, policy: AttentionPolicy, amount: float) -> tuple[tuple[frozenset[str], torch.Tensor], ...]:
+        """Biases on top of the policy's; segments with equal ones stay together, so that they attend as one group."""
+        totals = policy.describe()["bias"]
         for name, weight in self._weights().items():
             if weight > 0:
                 totals[name] = totals.get(name, 0.0) - self.gamma * weight * amount
-        shared = {total: torch.tensor(total) for total in totals.values()}
-        return {name: shared[total] for name, total in totals.items()}
+        return tuple((frozenset(name for name in totals if totals[name] == total), torch.tensor(total))
+                     for total in dict.fromkeys(totals.values()))

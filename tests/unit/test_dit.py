@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from framepack_transitions.models.attention import SEGMENT_NAMES, Segments, sdpa_attention
 from framepack_transitions.models.packing import pad_to_multiple
+from framepack_transitions.models.gate import AttentionPolicy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -241,8 +242,12 @@ def test_forward_never_waits_for_the_device(dit_cases: ModuleType) -> None:
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
     with NoHostSync(), pytest.raises(AssertionError, match="waits"):
         mask.sum().item()
-    with NoHostSync():
-        dit(**inputs, attention_mask=mask)
+    policy = AttentionPolicy(
+        biases=((frozenset({"start"}), torch.tensor(-1.0)),), cap=torch.tensor(0.2), key_scale=torch.tensor(1.2)
+    )
+    for options in ({}, {"framepack_attention": policy}):
+        with NoHostSync():
+            dit(**inputs, attention_mask=mask, transformer_options=options)
 
 
 def test_forward_needs_no_values_at_all(dit_cases: ModuleType) -> None:

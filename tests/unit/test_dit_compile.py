@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from framepack_transitions.models.attention import Segments, sdpa_attention
+from framepack_transitions.models.gate import AttentionPolicy
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
@@ -60,6 +61,30 @@ def test_the_whole_forward_compiles_as_one_graph(dit_cases: ModuleType) -> None:
     compiled = torch.compile(dit, fullgraph=True, backend=counter)
     for step in range(3):
         inputs, options = dit_cases.make_inputs(height=9), step_options(step)
+        torch.testing.assert_close(
+            compiled(**inputs, transformer_options=options), dit(**inputs, transformer_options=options)
+        )
+    assert counter.frame_count == 1
+
+
+def policies(step: int) -> dict[str, AttentionPolicy]:
+    """The techniques' own ways to attend, with the values of one step."""
+    value = torch.tensor(0.2 + 0.05 * step)
+    return {
+        "bias": AttentionPolicy(biases=((frozenset({"start", "last"}), -value), (frozenset({"4x"}), -2 * value))),
+        "cap": AttentionPolicy(cap=value),
+        "drop": AttentionPolicy(dropped=frozenset({"4x", "2x"})),
+        "key_scale": AttentionPolicy(key_scale=1 + value),
+    }
+
+
+@pytest.mark.parametrize("kind", policies(0))
+def test_a_policy_compiles_once_for_all_steps(kind: str, dit_cases: ModuleType) -> None:
+    dit, counter = dit_cases.make_dit(), CompileCounter()
+    compiled = torch.compile(dit, fullgraph=True, backend=counter)
+    inputs = dit_cases.make_inputs()
+    for step in range(10):
+        options = {"framepack_attention": policies(step)[kind]}
         torch.testing.assert_close(
             compiled(**inputs, transformer_options=options), dit(**inputs, transformer_options=options)
         )

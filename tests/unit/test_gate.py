@@ -42,6 +42,11 @@ def biased(qkv, biases: dict[str, float], rows=("noisy",), mask=None):
     return (logits.softmax(-1) @ v).transpose(1, 2).flatten(2), logits.softmax(-1)
 
 
+def biases(**values: float) -> tuple:
+    return tuple((frozenset(name.lstrip("_") for name in values if values[name] == value), torch.tensor(value))
+                 for value in dict.fromkeys(values.values()))
+
+
 def close(result, expected):
     assert torch.allclose(result.double(), expected, atol=1e-5)
 
@@ -51,20 +56,20 @@ def test_without_a_policy_it_is_the_very_same_function():
 
 
 def test_merging_equals_an_additive_mask(qkv):
-    shared = torch.tensor(-2.0)
-    policy = AttentionPolicy(bias={"start": shared, "last": shared, "4x": torch.tensor(-0.5)})
+    policy = AttentionPolicy(biases=biases(start=-2.0, last=-2.0, _4x=-0.5))
+    assert len(policy.biases) == 2
     close(attend(policy, qkv), biased(qkv, {"start": -2, "last": -2, "4x": -0.5})[0])
 
 
 def test_a_mask_over_padding_is_kept(qkv):
     mask = torch.ones(2, 1, 1, SEGMENTS.length, dtype=torch.bool)
     mask[1, ..., -3:] = False
-    policy = AttentionPolicy(bias={"last": torch.tensor(-1.0)})
+    policy = AttentionPolicy(biases=biases(last=-1.0))
     close(attend(policy, qkv, mask=mask), biased(qkv, {"last": -1}, mask=mask)[0])
 
 
 def test_rows_that_are_not_gated_keep_their_output(qkv):
-    policy = AttentionPolicy(bias={name: torch.tensor(-3.0) for name in PAST})
+    policy = AttentionPolicy(biases=((frozenset(PAST), torch.tensor(-3.0)),))
     plain, gated = attend(None, qkv), attend(policy, qkv)
     noisy = SEGMENTS.slice("noisy")
     for name, place in SEGMENTS.items():
@@ -74,14 +79,14 @@ def test_rows_that_are_not_gated_keep_their_output(qkv):
 
 def test_text_and_image_rows_can_be_gated_too(qkv):
     rows = ("noisy", "text", "image")
-    policy = AttentionPolicy(bias={"start": torch.tensor(-2.0)}, rows=frozenset(rows))
+    policy = AttentionPolicy(biases=biases(start=-2.0), rows=frozenset(rows))
     close(attend(policy, qkv), biased(qkv, {"start": -2}, rows=rows)[0])
 
 
 def test_dropping_equals_an_infinite_bias_and_is_the_limit_of_large_ones(qkv):
     dropped = attend(AttentionPolicy(dropped=frozenset(PAST)), qkv)
     close(dropped, biased(qkv, {name: -inf for name in PAST})[0])
-    close(attend(AttentionPolicy(bias={name: torch.tensor(-60.0) for name in PAST}), qkv), dropped.double())
+    close(attend(AttentionPolicy(biases=((frozenset(PAST), torch.tensor(-60.0)),)), qkv), dropped.double())
 
 
 @pytest.mark.parametrize("cap", [0.3, 0.1, 0.01])
@@ -103,7 +108,7 @@ def test_a_cap_of_one_changes_nothing_but_rounding(qkv):
 
 
 def test_a_restricted_range_of_query_rows_gets_the_same_result(qkv):
-    policy = AttentionPolicy(bias={"start": torch.tensor(-2.0)})
+    policy = AttentionPolicy(biases=biases(start=-2.0))
     rows = SEGMENTS.slice("noisy")
     assert torch.allclose(attend(policy, qkv, rows=rows), attend(policy, qkv)[:, rows], atol=1e-6)
 
@@ -114,7 +119,7 @@ def test_scaled_keys_equal_a_lower_temperature(qkv):
 
 
 def test_blocks_outside_the_list_are_left_alone(qkv):
-    policy = AttentionPolicy(bias={"start": torch.tensor(-2.0)}, blocks=block_set("single:0,2-3"),
+    policy = AttentionPolicy(biases=biases(start=-2.0), blocks=block_set("single:0,2-3"),
                              key_scale=torch.tensor(2.0), scaled_blocks=block_set("double:1"))
     assert torch.equal(attend(policy, qkv, block=("single", 1)), attend(None, qkv))
     assert not torch.equal(attend(policy, qkv, block=("single", 2)), attend(None, qkv))
@@ -124,7 +129,7 @@ def test_blocks_outside_the_list_are_left_alone(qkv):
 @pytest.mark.parametrize("limit", [2 ** 29, 1000])
 def test_both_ways_to_the_log_sum_exp_agree(qkv, limit, monkeypatch):
     monkeypatch.setattr(gate, "LOGITS_BYTES", limit)
-    policy = AttentionPolicy(bias={"start": torch.tensor(-2.0)}, cap=torch.tensor(0.2))
+    policy = AttentionPolicy(biases=biases(start=-2.0), cap=torch.tensor(0.2))
     q, k, v = qkv
     with torch.enable_grad():  # with gradients, the CPU forms the logits
         result = under_policy(sdpa_attention, policy)(
