@@ -60,14 +60,16 @@ class FramePackBaseModel(comfy.model_base.HunyuanVideo):
             shapes["c_crossattn"] = list(kwargs["cross_attn"].shape)
         return shapes
 
-    def memory_required(self, input_shape: list[int], cond_shapes: dict[str, list[list[int]]] = {}) -> float:
+    def memory_required(self, input_shape: list[int], cond_shapes: dict[str, list[list[int]]] | None = None,
+                        **kwargs: Any) -> float:
         """The host's estimate for the window plus the packed context, counted in latent pixels."""
+        cond_shapes = cond_shapes or {}
         area = input_shape[0] * prod(input_shape[2:])
         for name, factor in _AREA.items():
             area += sum(factor * shape[0] * prod(shape[2:]) for shape in cond_shapes.get(name, []))
         for name, factor in _TOKEN_AREA.items():
             area += sum(factor * shape[0] * shape[1] for shape in cond_shapes.get(name, []))
-        return super().memory_required([1, input_shape[1], round(area)])
+        return super().memory_required([1, input_shape[1], round(area)], **kwargs)
 
 
 def context_conds(arguments: dict[str, Tensor]) -> dict[str, comfy.conds.CONDRegular]:
@@ -97,7 +99,7 @@ def make_model(build: BuildDiT, *, parameters: int, stored_dtype: torch.dtype, d
         model_params=parameters, supported_dtypes=supported, weight_dtype=stored_dtype)
     config = FramePackModelConfig({})
     config.latent_format = format()
-    config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, load_device, supported))
+    config.set_inference_dtype(dtype, _compute_dtype(dtype, load_device))
     config.optimizations["fp8"] = fast_fp8
     build = partial(build, attention=host_attention)
     model = FramePackBaseModel(config, build, device=offload_device).to(offload_device)
@@ -114,6 +116,13 @@ def add_lora(model: Any, changes: list[Change], strength: float) -> None:
         lacking = [module for module in changed if f"diffusion_model.{module}" not in added]
         if lacking:
             raise RuntimeError(f"ComfyUI took no patch for {', '.join(lacking[:3])}; its LoRA interface has changed.")
+
+
+def _compute_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype | None:
+    """What weights stored as `dtype` are cast to at use, None for as they are. float16 overflows in this model."""
+    if dtype == torch.float16:
+        return torch.bfloat16 if comfy.model_management.should_use_bf16(device) else torch.float32
+    return comfy.model_management.unet_manual_cast(dtype, device, FramePackModelConfig.supported_inference_dtypes)
 
 
 def copy_dit(source: FramePackDiT, *, dtype: torch.dtype, device: torch.device, operations: Any,

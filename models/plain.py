@@ -30,7 +30,8 @@ class PlainInner:
 class PlainModel:
     """A model with its options, under the names of ComfyUI's ModelPatcher; clones share weights.
 
-    `compute_dtype` is what inputs are cast to; by default that of the weights, or bfloat16 for fp8 weights.
+    `compute_dtype` is what inputs are cast to; by default that of the weights, or bfloat16 for fp8 and float16
+    weights (float16 overflows in this model).
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class PlainModel:
 
 
 def _compute_dtype(stored: torch.dtype) -> torch.dtype:
-    return torch.bfloat16 if stored.itemsize == 1 else stored
+    return stored if stored in (torch.bfloat16, torch.float32, torch.float64) else torch.bfloat16
 
 
 def _difference(key: str, patch: Any, weight: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class FramePackOneFrameSampler:
                 "start_mask": ("MASK", {"tooltip": "What of the start image is seen: white keeps, black drops."}),
                 **references,
                 "sampler": ("SAMPLER", {"tooltip": "Any sampler of ComfyUI instead of solver; CFG++ samplers are refused."}),
-                "sigmas": ("SIGMAS", {"tooltip": "A schedule from 1 to 0 instead of steps and shift."}),
+                "sigmas": ("SIGMAS", {"tooltip": "A schedule from 1 to 0 instead of steps and shift. Techniques still place their windows by shift."}),
             },
         }
 

@@ -36,7 +36,7 @@ class FramePackSampler:
                 "negative": ("CONDITIONING", {"tooltip": "What to avoid; only read when cfg is not 1."}),
                 "start_latent": ("LATENT", {"tooltip": "The start image through VAE Encode. An empty latent means text to video; its size is then the video's size."}),
                 "layout": (list(LAYOUTS), {"default": "f1", "tooltip": "f1 generates forward (FramePack F1 files); original generates backwards from the end (FramePackI2V files). It must match the model file."}),
-                "seconds": ("FLOAT", {"default": 5.0, "min": 0.1, "max": 600.0, "step": 0.1, "tooltip": "Length of the video at 30 frames per second, rounded to whole sections. More seconds mean more sections, not more memory."}),
+                "seconds": ("FLOAT", {"default": 5.0, "min": 0.1, "max": 600.0, "step": 0.1, "tooltip": "Length of the video at 30 frames per second, rounded to whole sections. More seconds mean more sections, not more GPU memory."}),
                 "latent_frames": ("INT", {"default": 0, "min": 0, "max": 6000, "tooltip": "Length in generated latent frames (4 video frames each), rounded up to whole sections; 0 uses seconds."}),
                 "window": ("INT", {"default": 9, "min": 1, "max": MAX_WINDOW, "tooltip": "Latent frames per section. FramePack was trained with 9; smaller windows react to prompts sooner but drift more."}),
                 "steps": ("INT", {"default": 25, "min": 1, "max": 1000, "tooltip": "Denoising steps per section. Fewer are faster and rougher."}),
@@ -45,7 +45,7 @@ class FramePackSampler:
                 "guidance_rescale": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": "Pulls the contrast back to normal when cfg is high; 0 is off."}),
                 "shift": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 100.0, "step": 0.1, "tooltip": "Higher spends more steps on composition, lower on detail; 0 is upstream's automatic value (7 at usual sizes)."}),
                 "solver": (list(SOLVERS), {"default": "unipc_bh1", "tooltip": "unipc_bh1 is upstream's; euler is the simplest. A connected SAMPLER replaces it."}),
-                "denoise": ("FLOAT", {"default": 1.0, "min": 0.01, "max": 1.0, "step": 0.01, "tooltip": "Strength against initial_latent: 1 ignores it, lower keeps more of it."}),
+                "denoise": ("FLOAT", {"default": 1.0, "min": 0.01, "max": 1.0, "step": 0.01, "tooltip": "Strength against initial_latent: lower keeps more of it. Must be 1 without one."}),
                 "upstream_rounding": ("BOOLEAN", {"default": False, "tooltip": "Round timestep and guidance to bfloat16 as upstream FramePack does, to reproduce its videos more closely."}),
                 "seed": ("INT", {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True, "tooltip": "The noise of all sections. The same seed and settings give the same video."}),
             },
@@ -53,9 +53,9 @@ class FramePackSampler:
                 "clip_vision_output": ("CLIP_VISION_OUTPUT", {"tooltip": "The start image through CLIP Vision Encode (SigLIP, crop none)."}),
                 "end_latent": ("LATENT", {"tooltip": "An image the video should end on, through VAE Encode. Only for layout original."}),
                 "end_clip_vision_output": ("CLIP_VISION_OUTPUT", {"tooltip": "The end image through CLIP Vision Encode; sections move from the start image's tokens to these."}),
-                "initial_latent": ("LATENT", {"tooltip": "A video to start from (video to video), aligned with the result; needs denoise below 1."}),
+                "initial_latent": ("LATENT", {"tooltip": "A video to start from (video to video), aligned with the result; needs denoise below 1, or sigmas that start below 1."}),
                 "sampler": ("SAMPLER", {"tooltip": "Any sampler of ComfyUI instead of solver; CFG++ samplers are refused."}),
-                "sigmas": ("SIGMAS", {"tooltip": "A schedule from 1 to 0 instead of steps and shift, used for every section."}),
+                "sigmas": ("SIGMAS", {"tooltip": "A schedule down to 0 for every section, instead of steps, shift and denoise. Techniques still place their windows by shift."}),
                 "timeline": (TIMELINE, {"tooltip": "Prompts over time; a switch lands on the nearest section border."}),
             },
         }
@@ -70,7 +70,7 @@ class FramePackSampler:
         count = sections_for_latents(latent_frames, window) if latent_frames else section_count(seconds, window)
         driver = driver_for(model)
         inputs = _inputs(driver, negative, start_latent, clip_vision_output, end_latent, end_clip_vision_output,
-                         initial_latent, settings)
+                         initial_latent)
         sections = plan_sections(layout, count, window, keeps_start=inputs.has_start)
         sections = assign_prompts(sections, _prompts(driver, positive, timeline, inputs.start.shape[0]))
         latents, trace = sample_sections(driver, sections, inputs, settings,
@@ -79,7 +79,7 @@ class FramePackSampler:
 
 
 def _inputs(driver: Driver, negative: Any, start_latent: Any, vision: Any, end_latent: Any, end_vision: Any,
-            initial_latent: Any, settings: SampleSettings) -> SampleInputs:
+            initial_latent: Any) -> SampleInputs:
     """Check every connected input and bring latents into the model's scale, each exactly once."""
     channels = driver.config.in_channels
     start = latent_samples(start_latent, "start_latent", channels)
@@ -89,9 +89,6 @@ def _inputs(driver: Driver, negative: Any, start_latent: Any, vision: Any, end_l
     batch = start.shape[0]
     end = None if end_latent is None else one_image(latent_samples(end_latent, "end_latent", channels, start), "end_latent")
     initial = None if initial_latent is None else latent_samples(initial_latent, "initial_latent", channels, start)
-    if initial is not None and settings.denoise == 1:
-        raise ValueError("initial_latent is connected but denoise is 1, which ignores it; lower denoise (for example 0.6) "
-                         "or disconnect it.")
     return SampleInputs(
         start=driver.to_model(one_image(start, "start_latent")),
         has_start=has_start,

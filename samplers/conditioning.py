@@ -13,6 +13,11 @@ from torch import Tensor
 from ..models.config import FramePackConfig
 
 
+# What other nodes can attach to a CONDITIONING that a section of video cannot honour, with the values that mean nothing.
+_REFUSED = {"area": (None,), "mask": (None,), "control": (None,), "concat_latent_image": (None,), "strength": (None, 1.0),
+            "start_percent": (None, 0.0), "end_percent": (None, 1.0), "gligen": (None,)}
+
+
 @dataclass(frozen=True, eq=False)
 class TextConditioning:
     """One prompt: token states [B, L, text_dim], pooled [B, pooled_dim], mask [B, L] or None when all tokens count.
@@ -45,6 +50,11 @@ def text_conditioning(conditioning: Any, name: str, config: FramePackConfig, bat
         raise ValueError(f"{name} holds {len(conditioning)} combined conditionings, FramePack reads one; "
                          "encode one prompt, or put several on a timeline.")
     states, options = conditioning[0][0], dict(conditioning[0][1])
+    for key, harmless in _REFUSED.items():
+        value = options.get(key)
+        if isinstance(value, Tensor) or value not in harmless:
+            raise ValueError(f"{name} carries {key}, which FramePack cannot follow; remove the node that set it (regions, "
+                             "step ranges and ControlNets do not apply to packed sections).")
     pooled, mask = options.pop("pooled_output", None), options.pop("attention_mask", None)
     if pooled is None:
         raise ValueError(f"{name} has no pooled_output; encode it with DualCLIPLoader (type hunyuan_video), "
@@ -54,6 +64,9 @@ def text_conditioning(conditioning: Any, name: str, config: FramePackConfig, bat
     expect_finite(states, name)
     expect_finite(pooled, f"{name} pooled_output")
     if mask is not None:
+        if mask.numel() != states.shape[0] * states.shape[1]:
+            raise ValueError(f"{name} has an attention mask of {tuple(mask.shape)} for text of {tuple(states.shape[:2])}; "
+                             "encode the prompt again with CLIPTextEncode.")
         states, mask = _crop(states, mask.reshape(mask.shape[0], -1).bool())
     return TextConditioning(_repeat(states, batch, name), _repeat(pooled, batch, name),
                             None if mask is None else _repeat(mask, batch, name), options)
@@ -78,7 +91,13 @@ def latent_samples(latent: Any, name: str, channels: int, like: Tensor | None = 
 
     `like` gives the batch and size that the samples must have (a batch of 1 is repeated).
     """
-    samples = latent["samples"].to(torch.float32)
+    samples = latent.get("samples") if isinstance(latent, dict) else None
+    if not isinstance(samples, Tensor) or samples.is_nested:
+        raise ValueError(f"{name} is a {type(latent).__name__} without one tensor of samples, not an image's LATENT; connect "
+                         "a VAE Encode node.")
+    if latent.get("noise_mask") is not None:
+        raise ValueError(f"{name} carries a noise mask, which FramePack cannot follow; remove Set Latent Noise Mask.")
+    samples = samples.to(torch.float32)
     if samples.ndim == 4:
         samples = samples.unsqueeze(2)
     if samples.ndim != 5 or samples.shape[1] != channels or 0 in samples.shape:

@@ -39,21 +39,21 @@ class F1History:
     def __init__(self, start: Tensor, *, keeps_start: bool = True) -> None:
         """`start` [B, 16, 1, H, W]; zeros, with `keeps_start` False, when there is no image."""
         self._start = start
-        self._latents = torch.cat([_empty(start), start], dim=2)
-        self._video_from = HISTORY if keeps_start else HISTORY + 1
+        self._recent = torch.cat([_empty(start), start], dim=2)[:, :, -HISTORY:]
+        self._parts = [start] if keeps_start else []
 
     def context(self, section: Section, image_embeds: Tensor | None = None) -> Context:
-        recent = self._latents[:, :, -HISTORY:]
-        clean_4x, clean_2x, last = recent.split([HISTORY_4X, HISTORY_2X, HISTORY_1X], dim=2)
+        clean_4x, clean_2x, last = self._recent.split([HISTORY_4X, HISTORY_2X, HISTORY_1X], dim=2)
         clean = torch.cat([self._start, last], dim=2)
         return Context(section.indices, clean, clean_2x, clean_4x, image_embeds)
 
     def append(self, latents: Tensor) -> None:
-        self._latents = torch.cat([self._latents, latents.to(self._latents)], dim=2)
+        self._parts.append(latents.to(self._start))
+        self._recent = torch.cat([self._recent, self._parts[-1]], dim=2)[:, :, -HISTORY:]
 
     def video(self) -> Tensor:
         """All real latents in the order of the video."""
-        return self._latents[:, :, self._video_from:]
+        return torch.cat(self._parts, dim=2)
 
 
 class OriginalHistory:
@@ -61,24 +61,26 @@ class OriginalHistory:
 
     def __init__(self, start: Tensor, *, keeps_start: bool = True, end: Tensor | None = None) -> None:
         """`end` [B, 16, 1, H, W] stands in for the frame after the window in the first generated section."""
-        self._start, self._end, self._keeps_start = start, end, keeps_start
-        self._latents = _empty(start)
+        self._start, self._end = start, end
+        self._recent = _empty(start)
+        self._front = [start] if keeps_start else []
+        self._parts: list[Tensor] = []
 
     def context(self, section: Section, image_embeds: Tensor | None = None) -> Context:
-        recent = self._latents[:, :, :HISTORY]
-        last, clean_2x, clean_4x = recent.split([HISTORY_1X, HISTORY_2X, HISTORY_4X], dim=2)
+        last, clean_2x, clean_4x = self._recent.split([HISTORY_1X, HISTORY_2X, HISTORY_4X], dim=2)
         if section.index == 0 and self._end is not None:
             last = self._end
         clean = torch.cat([self._start, last], dim=2)
         return Context(section.indices, clean, clean_2x, clean_4x, image_embeds)
 
     def append(self, latents: Tensor) -> None:
-        self._latents = torch.cat([latents.to(self._latents), self._latents], dim=2)
+        latents = latents.to(self._start)
+        self._parts.append(latents)
+        self._recent = torch.cat([latents, self._recent], dim=2)[:, :, :HISTORY]
 
     def video(self) -> Tensor:
         """All real latents in the order of the video, the start frame in front."""
-        real = self._latents[:, :, :-HISTORY]
-        return torch.cat([self._start, real], dim=2) if self._keeps_start else real
+        return torch.cat([*self._front, *reversed(self._parts)], dim=2)
 
 
 History = F1History | OriginalHistory

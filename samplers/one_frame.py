@@ -182,7 +182,7 @@ def sample_one_frame(driver: Driver, layouts: Sequence[OneFrameLayout], controls
     schedule, shift = run_schedule(shape, settings, sigmas)
     steps = len(schedule) - 1
     progress = driver.progress(steps * len(layouts))
-    trace = new_trace(settings, shift, driver.techniques)
+    trace = new_trace(settings, shift, driver.techniques, solver, steps)
     texts = {"positive": prompt.conditioning, "negative": inputs.negative}
     images = []
     for number, layout in enumerate(layouts):

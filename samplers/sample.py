@@ -74,15 +74,13 @@ def sample_sections(driver: Driver, sections: Sequence[Section], inputs: SampleI
     or a SAMPLER of the host; `sigmas` replaces the schedule of steps and shift. The trace is plain data (see README).
     """
     shape = (inputs.start.shape[0], driver.config.in_channels, settings.window, *inputs.start.shape[-2:])
-    schedule, shift = run_schedule(shape, settings, sigmas)
-    if inputs.initial is not None:
-        schedule = schedule * settings.denoise
+    schedule, shift = run_schedule(shape, settings, sigmas, has_initial=inputs.initial is not None)
     noises = islice(section_noises(shape, settings), sections[0].index, None)
     history = _history(sections[0], inputs, settings)
     count = sections[-1].index + 1
     steps = len(schedule) - 1
     progress = driver.progress(steps * len(sections))
-    trace = new_trace(settings, shift, driver.techniques)
+    trace = new_trace(settings, shift, driver.techniques, solver, steps)
 
     for position, (section, noise) in enumerate(zip(sections, noises)):
         began = time.perf_counter()
@@ -91,7 +89,7 @@ def sample_sections(driver: Driver, sections: Sequence[Section], inputs: SampleI
         denoiser = SectionDenoiser(section, context, texts, settings.guidance, shift, driver.techniques)
         done = position * steps  # adaptive samplers of the host take more steps than the schedule has
         latents = driver.run(SectionTask(
-            denoiser, noise, _initial_of(section, inputs, noise), schedule, solver, settings.seed + section.index,
+            denoiser, noise, _initial_of(section, inputs, noise), schedule, solver, (settings.seed + section.index) % 2**64,
             lambda step, x0, done=done: progress(done + min(step + 1, steps), x0), settings.upstream_rounding))
         history.append(latents)
         trace["sections"].append(section_record(section, denoiser, schedule, time.perf_counter() - began))
@@ -99,11 +97,30 @@ def sample_sections(driver: Driver, sections: Sequence[Section], inputs: SampleI
     return video, {**trace, "latent_frames": video.shape[2]}
 
 
-def run_schedule(shape: tuple[int, ...], settings: SampleSettings, sigmas: Tensor | None) -> tuple[Tensor, float]:
-    """The schedule of every section, and the shift by which progress t is told; `sigmas` replaces steps and shift."""
+def run_schedule(shape: tuple[int, ...], settings: SampleSettings, sigmas: Tensor | None, *,
+                 has_initial: bool = False) -> tuple[Tensor, float]:
+    """The schedule of every section, and the shift by which progress t is told.
+
+    `sigmas` replaces steps, shift and denoise: its first value is the strength. Raises ValueError when strength and
+    initial latent contradict each other.
+    """
     frames, height, width = shape[-3:]
     shift = settings.shift or flux_shift(frames * height * width // 4)
-    return (flow_sigmas(settings.steps, shift) if sigmas is None else check_sigmas(sigmas)), shift
+    if sigmas is None:
+        schedule = flow_sigmas(settings.steps, shift) * settings.denoise
+    elif settings.denoise == 1:
+        schedule = check_sigmas(sigmas)
+    else:
+        raise ValueError(f"denoise is {settings.denoise:g} beside a SIGMAS input, whose first value already is the strength; "
+                         "set denoise to 1 or disconnect sigmas.")
+    strength = float(schedule[0])
+    if has_initial and strength > 0.999:
+        raise ValueError("initial_latent is connected but the schedule starts from pure noise, which ignores it; lower "
+                         "denoise (for example to 0.6) or disconnect it.")
+    if not has_initial and strength < 0.999:
+        raise ValueError(f"the schedule starts at {strength:.3g} instead of 1 without an initial_latent to start from; connect "
+                         "one, or set denoise to 1 and give a schedule that starts at 1.")
+    return schedule, shift
 
 
 def section_noises(shape: tuple[int, ...], settings: SampleSettings) -> Iterator[Tensor]:

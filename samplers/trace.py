@@ -14,11 +14,21 @@ from .techniques.base import Technique
 TRACE_SCHEMA = "framepack-transitions/trace/1"
 
 
-def new_trace(settings: Any, shift: float, techniques: Sequence[Technique]) -> dict[str, Any]:
-    """A trace without sections; `settings` is the dataclass of the run's scalars."""
-    return {"schema": TRACE_SCHEMA, "sections": [],
-            "settings": {**asdict(settings), "shift": shift, "seeds": list(settings.seeds)},
+def new_trace(settings: Any, shift: float, techniques: Sequence[Technique], solver: Any, steps: int) -> dict[str, Any]:
+    """A trace without sections: the run's scalars with the shift, steps and solver that were really used, and techniques.
+
+    `solver` is a name of ours or a SAMPLER of the host, recorded by the name of its function.
+    """
+    used = {"shift": shift, "steps": steps, "solver": solver_name(solver), "seeds": list(settings.seeds)}
+    return {"schema": TRACE_SCHEMA, "sections": [], "settings": {**asdict(settings), **used},
             "techniques": [{"name": type(technique).__name__, **asdict(technique)} for technique in techniques]}
+
+
+def solver_name(solver: Any) -> str:
+    """The name of one of our solvers, or of the function in a SAMPLER of the host."""
+    if isinstance(solver, str):
+        return solver
+    return getattr(getattr(solver, "sampler_function", None), "__name__", type(solver).__name__)
 
 
 def section_record(section: Section, denoiser: SectionDenoiser, schedule: Tensor, seconds: float) -> dict[str, Any]:

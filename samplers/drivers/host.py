@@ -20,7 +20,12 @@ from ..denoise import Branch, SectionDenoiser
 from ..guidance import combine_cfg
 from ..solvers import SOLVERS
 from ..techniques.base import techniques_of
+from ..trace import solver_name
 from .base import SectionTask, context_arguments
+
+
+# Where other nodes hook into guidance, in model_options.
+GUIDANCE_FUNCTIONS = {"sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function"}
 
 
 class HostDriver:
@@ -79,7 +84,10 @@ class FramePackGuider(comfy.samplers.CFGGuider):
         if branches[0].attention is not None:
             options = {**model_options["transformer_options"], "framepack_attention": branches[0].attention}
             model_options = {**model_options, "transformer_options": options}
-        return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, sigma, model_options)
+        evaluate = model_options.get("sampler_calc_cond_batch_function")
+        if evaluate is None:
+            return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, sigma, model_options)
+        return evaluate({"conds": conds, "input": x, "sigma": sigma, "model": self.inner_model, "model_options": model_options})
 
     def _with_context(self, cond: dict[str, Any], branch: Branch, x: Tensor) -> dict[str, Any]:
         own = context_conds(context_arguments(branch, 1, x.device))
@@ -87,19 +95,23 @@ class FramePackGuider(comfy.samplers.CFGGuider):
 
     def _combine(self, x: Tensor, sigma: Tensor, model_options: dict[str, Any], positive: Tensor, negative: Tensor,
                  scale: float) -> Tensor:
-        """Guidance as the host does it where other nodes installed a function for it, ours where they did not."""
-        if not {"sampler_cfg_function", "sampler_post_cfg_function"} & model_options.keys():
+        """Guidance as the host does it where other nodes installed functions for it, ours where they did not."""
+        if not GUIDANCE_FUNCTIONS & model_options.keys():
             return combine_cfg(positive, negative, scale)
-        return comfy.samplers.cfg_function(
-            self.inner_model, positive, negative, scale, x, sigma, model_options=model_options,
-            cond=self.conds["positive"], uncond=self.conds["negative"])
+        conds = [self.conds["positive"], self.conds["negative"]]
+        predictions = [positive, negative]
+        for function in model_options.get("sampler_pre_cfg_function", []):
+            predictions = function({"conds": conds, "conds_out": predictions, "cond_scale": scale, "timestep": sigma, "input": x,
+                                    "sigma": sigma, "model": self.inner_model, "model_options": model_options})
+        return comfy.samplers.cfg_function(self.inner_model, *predictions, scale, x, sigma, model_options=model_options,
+                                           cond=conds[0], uncond=conds[1])
 
 
 def host_sampler(solver: Any) -> Any:
     """A SAMPLER for the guider: ours by name, or the host's as it is. CFG++ samplers are refused."""
     if isinstance(solver, str):
         return comfy.samplers.KSAMPLER(SOLVERS[solver])
-    name = getattr(getattr(solver, "sampler_function", None), "__name__", type(solver).__name__)
+    name = solver_name(solver)
     if name.endswith("_cfg_pp"):
         raise ValueError(f"{name.removeprefix('sample_')} is a CFG++ sampler; it needs an unconditional prediction at "
                          "every step, which guidance-distilled FramePack does not make: choose one without cfg_pp.")

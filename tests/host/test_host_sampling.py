@@ -104,14 +104,20 @@ def test_another_model_is_refused_in_one_sentence(comfy, sample):
         sample(other)
 
 
-def test_a_lora_with_diffusers_names_changes_the_output_and_comes_off_again(comfy, model, sample):
+def test_cores_lora_loader_changes_the_output_and_comes_off_again(comfy, model, sample, tmp_path, monkeypatch):
+    import folder_paths
+    from nodes import LoraLoaderModelOnly
+    from safetensors.torch import save_file
+
     before, _ = sample(model)
     lora = {}
     for target in ("transformer_blocks.0.attn.to_q", "single_transformer_blocks.1.proj_mlp"):
         rows, columns = model.model.diffusion_model.get_parameter(f"{target}.weight").shape
         lora[f"transformer.{target}.lora_A.weight"] = torch.randn(4, columns)
         lora[f"transformer.{target}.lora_B.weight"] = torch.randn(rows, 4)
-    patched, _ = comfy.sd.load_lora_for_models(model, None, lora, 0.2, 0.0)
+    save_file(lora, tmp_path / "tiny.safetensors")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(tmp_path)], {".safetensors"}))
+    patched, = LoraLoaderModelOnly().load_lora_model_only(model, "tiny.safetensors", 0.2)
     changed, _ = sample(patched)
     assert (changed - before).abs().max() > 1e-3
     again, _ = sample(model)
@@ -120,7 +126,7 @@ def test_a_lora_with_diffusers_names_changes_the_output_and_comes_off_again(comf
 
 def test_torch_compile_really_compiles(comfy, model, sample, monkeypatch):
     from comfy.ldm.modules.attention import attention_pytorch
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
+    from comfy_extras.nodes_torch_compile import TorchCompileModel
 
     from framepack_transitions.models import host
 
@@ -133,8 +139,8 @@ def test_torch_compile_really_compiles(comfy, model, sample, monkeypatch):
         return graph.forward
 
     before, _ = sample(model)
-    compiled = model.clone()
-    set_torch_compile_wrapper(compiled, backend=counting, fullgraph=True)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, fullgraph=True))
+    compiled, = TorchCompileModel.execute(model, counting).args
     after, _ = sample(compiled, seconds=0.8)
     assert len(graphs) == 1, "one graph for the whole model, compiled once for all steps and sections"
     assert torch.allclose(after[:, :, :1 + WINDOW], before, atol=1e-4)
@@ -164,6 +170,31 @@ def test_guidance_functions_of_other_nodes_are_called(model, sample):
     patched.set_model_sampler_post_cfg_function(post_cfg)
     latents, _ = sample(patched, cfg=2.0)
     assert len(seen) == 4 and latents[:, :, 1:].abs().max() == 0
+
+
+def test_predictions_can_be_changed_before_guidance_and_their_evaluation_replaced(comfy, model, sample):
+    calls = []
+
+    def pre_cfg(args):
+        calls.append("pre")
+        return [args["conds_out"][0] * 0, args["conds_out"][1] * 0]
+
+    def evaluate(args):
+        calls.append("evaluate")
+        return comfy.samplers.calc_cond_batch(args["model"], args["conds"], args["input"], args["sigma"], args["model_options"])
+
+    patched = model.clone()
+    patched.set_model_sampler_pre_cfg_function(pre_cfg)
+    patched.set_model_sampler_calc_cond_batch_function(evaluate)
+    latents, _ = sample(patched, cfg=2.0)
+    assert calls == ["evaluate", "pre"] * 4 and latents[:, :, 1:].abs().max() == 0
+
+
+def test_weights_stored_in_float16_are_not_computed_with_in_float16(comfy, dit):
+    from framepack_transitions.models.host import copy_dit, make_model
+
+    model = make_model(partial(copy_dit, dit), parameters=1, stored_dtype=torch.float32, dtype=torch.float16)
+    assert model.model.get_dtype() == torch.float16 and model.model.manual_cast_dtype in (torch.bfloat16, torch.float32)
 
 
 def test_progress_counts_over_all_sections_and_previews_come_with_it(comfy, model, sample, monkeypatch):

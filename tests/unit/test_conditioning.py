@@ -42,6 +42,11 @@ def test_text_is_repeated_over_the_batch_and_keeps_other_options():
     ([[torch.randn(1, 5, 4096), {}]], "no pooled_output"),
     (conditioning(width=768), "positive text is 768 wide, this model expects 4096"),
     (conditioning(pooled=1280), "pooled_output is 1280 wide"),
+    (conditioning(end_percent=0.5), "positive carries end_percent"),
+    (conditioning(area=("percentage", 1, 1, 0, 0)), "positive carries area"),
+    (conditioning(mask=torch.ones(1, 8, 8)), "positive carries mask"),
+    (conditioning(strength=0.5), "positive carries strength"),
+    (conditioning(attention_mask=torch.ones(1, 3)), r"attention mask of \(1, 3\) for text of \(1, 5\)"),
     ([[torch.full((1, 5, 4096), float("nan")), {"pooled_output": torch.randn(1, 768)}]], "NaN"),
 ])
 def test_conditionings_that_do_not_fit_are_refused(value, words):
@@ -75,6 +80,17 @@ def test_latents_of_an_image_become_one_frame():
 def test_latents_that_do_not_fit_are_refused(samples, words):
     with pytest.raises(ValueError, match=words):
         latent_samples({"samples": samples}, "start_latent", 16)
+
+
+@pytest.mark.parametrize("latent", [None, torch.zeros(1, 16, 8, 8), {}, {"samples": [torch.zeros(1, 16, 8, 8)]}])
+def test_what_is_no_latent_is_refused(latent):
+    with pytest.raises(ValueError, match="connect a VAE Encode node"):
+        latent_samples(latent, "start_latent", 16)
+
+
+def test_a_noise_mask_is_refused_rather_than_dropped():
+    with pytest.raises(ValueError, match="start_latent carries a noise mask"):
+        latent_samples({"samples": torch.zeros(1, 16, 8, 8), "noise_mask": torch.ones(1, 1, 8, 8)}, "start_latent", 16)
 
 
 def test_latents_of_another_size_than_the_start_are_refused():

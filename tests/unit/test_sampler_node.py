@@ -99,6 +99,13 @@ class TestVideos:
         assert trace["sections"][0]["sigmas"] == pytest.approx(sigmas.tolist())
 
 
+    def test_a_hosts_schedule_that_starts_low_is_the_strength_against_an_initial_video(self, sample):
+        initial, sigmas = latent(1, 16, 4, 8, 8, seed=5), torch.tensor([0.3, 0.1, 0.0])
+        video, trace = sample(initial_latent=initial, sigmas=sigmas)
+        assert (video - sample(sigmas=torch.tensor([1.0, 0.1, 0.0]))[0]).abs().max() > 0.1
+        assert trace["settings"]["steps"] == 2 and trace["settings"]["solver"] == "unipc_bh1"
+
+
 class TestTimelines:
     def timeline(self, *starts: float) -> Timeline:
         return Timeline(tuple(TimelineEntry(start, f"at {start:g}", conditioning(int(10 * start) + 20)) for start in starts))
@@ -155,7 +162,10 @@ def test_progress_is_reported_per_step_and_can_interrupt(sample):
     ({"start_latent": {"samples": torch.full((1, 16, 1, 8, 8), float("nan"))}}, "start_latent holds NaN"),
     ({"end_latent": latent(1, 16, 1, 8, 10), "layout": "original"}, "end_latent is 80x64 pixels but start_latent is 64x64"),
     ({"end_latent": latent(1, 16, 1, 8, 8)}, "choose layout original"),
-    ({"initial_latent": latent(1, 16, 4, 8, 8)}, "lower denoise"),
+    ({"initial_latent": latent(1, 16, 4, 8, 8)}, "initial_latent is connected but the schedule starts from pure noise"),
+    ({"denoise": 0.5}, "starts at 0.5 instead of 1 without an initial_latent"),
+    ({"sigmas": torch.tensor([0.5, 0.2, 0.0])}, "starts at 0.5 instead of 1 without an initial_latent"),
+    ({"initial_latent": latent(1, 16, 4, 8, 8), "denoise": 0.5, "sigmas": torch.tensor([0.5, 0.0])}, "beside a SIGMAS input"),
     ({"positive": [[torch.randn(1, 5, 24), {}]]}, "positive has no pooled_output"),
     ({"positive": [[torch.randn(1, 5, 30), {"pooled_output": torch.randn(1, 20)}]]}, "positive text is 30 wide, this model expects 24"),
     ({"clip_vision_output": vision(16)}, "clip_vision_output is 16 wide, this model expects 12"),
