@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     record, bars = Record(options.out), Bars()
     try:
+        _check_writable(options.out)
         with logging_redirect_tqdm():
             facts = options.command(options, record, bars)
         return _finish(options, record, facts)
@@ -126,6 +128,18 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.set_defaults(command=_bench, kind="bench")
     return root
+
+
+def _check_writable(folder: Path) -> None:
+    """Raises WorkflowError before anything is computed when nothing could be written to the output folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise WorkflowError(
+            f"Nothing can be written to the output folder {folder} ({error.strerror}): give another with --out."
+        ) from error
 
 
 def _setting(text: str) -> Setting:

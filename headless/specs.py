@@ -110,5 +110,5 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     names = sorted(str(item) for item in known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
-        return f"did you mean {' or '.join(close)}"
+        return f"the closest is {' or '.join(close)}"
     return f"there is {', '.join(names)}" if names else "there is none"

@@ -129,7 +129,7 @@ def test_settings_and_folders(workflow: Path, tmp_path: Path) -> None:
         (["--set", "Nobody.steps=1"], "--set names the node 'Nobody', which the workflow does not have"),
         (
             ["--set", "Sampler.step=1"],
-            "--set names the input 'step', which node 4 Paint \"Sampler\" does not have: did you mean steps.",
+            "--set names the input 'step', which node 4 Paint \"Sampler\" does not have: the closest is steps.",
         ),
         (["--set", "Sampler.steps=0"], 'Node 4 Paint "Sampler": input steps takes at least 1, got 0.'),
         (["--set", "Start.image=../flow.json"], "the file '../flow.json' is outside the input folder"),
@@ -220,3 +220,11 @@ def test_the_demo_draws_a_contact_sheet(
     written = json.loads((shown / "report.json").read_text(encoding="utf-8"))
     assert (written["kind"], written["contact_sheet"]) == ("demo", "contact_sheet.png")
     assert "shown/contact_sheet.png" in capsys.readouterr().out
+
+
+def test_an_output_folder_that_cannot_be_written_is_said_before_anything_runs(capsys, tmp_path):
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    assert main(["demo", "--out", str(occupied / "inside")]) == 1
+    error = capsys.readouterr().err
+    assert "Nothing can be written to the output folder" in error and error.count("\n") == 1

@@ -245,7 +245,7 @@ def test_a_long_chain_needs_no_recursion() -> None:
         ),
         (
             {"1": node("Source", value=1, mode="plain", valeu=2), "2": node("Show", source=["1", 0])},
-            "there is no input 'valeu', did you mean value",
+            "there is no input 'valeu', the closest is value",
         ),
         (
             {

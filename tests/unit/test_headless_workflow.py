@@ -152,7 +152,7 @@ def test_unknown_nodes_and_inputs_are_named_with_what_exists() -> None:
         changed("9.text=x", "1.sizes=3", "1.zzz=3")
     assert caught.value.problems == (
         "--set names the node '9', which the workflow does not have: there is 1 (My text), 2 (Text).",
-        "--set names the input 'sizes', which node 1 Text \"My text\" does not have: did you mean size.",
+        "--set names the input 'sizes', which node 1 Text \"My text\" does not have: the closest is size.",
         "--set names the input 'zzz', which node 1 Text \"My text\" does not have: "
         "there is kind, list, size, text.",
     )
