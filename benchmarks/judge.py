@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.tiny.detector import Detection, agrees, jump
+from ..models.tiny.detector import Detection, agrees, detect, jump
 from ..models.tiny.world import FAST, SIZE, Scene, Subject, render
 from .episodes import Episode
 
@@ -50,11 +50,19 @@ def is_valid(detection: Detection, episode: Episode) -> bool:
     return bool(holds(detection, episode.before, episode.judges_motion)[-HALF_SECOND:].mean() >= VALID_SHARE)
 
 
-def judge(episode: Episode, past: Detection, new: Detection, artefact: Array, ends: list[Detection], section: int) -> Measures:
-    """Measure an episode. `past` ends at the switch, `new` begins there: the first new section and half a second more.
+def judge(episode: Episode, past: Detection, frames: Array, section: int) -> Measures:
+    """Measure an episode: `past` ends at the switch, `frames` [T,64,64,3] in 0..1 are whole sections after it.
 
-    `section` is its length in frames, `artefact` bool for each of them; `ends` are the last thirds of later sections.
+    `section` is the length of each of them in frames.
     """
+    new = frames[: section + HALF_SECOND]
+    seen = detect(new)
+    ends = [detect(frames[end - section // 3 : end]) for end in range(2 * section, len(frames) + 1, section)]
+    return _measures(episode, past, seen, artefacts(new[:section], seen), ends, section)
+
+
+def _measures(episode: Episode, past: Detection, new: Detection, artefact: Array, ends: list[Detection], section: int) -> Measures:
+    """Measures from what was seen: in the first section and half a second more, and in the last thirds of later ones."""
     motion = episode.judges_motion
     state = holds(new, episode.after, motion)
     settled = slice(section - section // 3, section)

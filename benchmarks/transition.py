@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from ..models.tiny.bundle import load_tiny
-from ..models.tiny.detector import Detection, detect
+from ..models.tiny.detector import detect
 from . import judge
 from .arms import ARMS, PLAIN, Arm
 from .episodes import CASES, Episode, make_episode
@@ -225,7 +225,7 @@ class Shoot:
         results = []
         for number, (episode, past) in enumerate(zip(self._episodes, self._past)):
             key, frames = keys.of(episode.case, episode.seed, arm), take.frames[number]
-            measures = self._judge(episode, past, frames)
+            measures = judge.judge(episode, past, frames, self._studio.settings.section_frames)
             results.append(Result(key, episode.case, episode.seed, arm.name, self._valid[number], measures,
                                   take.evaluations, round(take.seconds, 4)))
             if strips is not None and number == shown:
@@ -244,13 +244,6 @@ class Shoot:
         """The frames of STRIP_WORDS: before the switch, in and at the end of the first new section, and in the end."""
         section = self._studio.settings.section_frames
         return [past[-1], new[0], new[section // 3], new[section - 1], new[-1]]
-
-    def _judge(self, episode: Episode, past: Detection, frames: np.ndarray) -> judge.Measures:
-        section = self._studio.settings.section_frames
-        new = frames[: section + judge.HALF_SECOND]
-        seen = detect(new)
-        ends = [detect(frames[end - section // 3 : end]) for end in range(2 * section, len(frames) + 1, section)]
-        return judge.judge(episode, past, seen, judge.artefacts(new[:section], seen), ends, section)
 
 
 def save_strip(path: Path, frames: Sequence[np.ndarray]) -> None:

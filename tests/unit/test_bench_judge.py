@@ -34,10 +34,7 @@ def video(episode: Episode, delay: int | None = 0, seed: int = 0) -> tuple[np.nd
 
 
 def judged(episode: Episode, past: np.ndarray, new: np.ndarray) -> judge.Measures:
-    first = new[: SECTION + judge.HALF_SECOND]
-    seen = detect(first)
-    ends = [detect(new[2 * SECTION - SECTION // 3 : 2 * SECTION])]
-    return judge.judge(episode, detect(past), seen, judge.artefacts(first[:SECTION], seen), ends, SECTION)
+    return judge.judge(episode, detect(past), new, SECTION)
 
 
 @pytest.mark.parametrize("case", SWITCHES)
