@@ -10,7 +10,8 @@ from ..models.tiny.world import FAST, Scene, make_clip, prompt_of
 
 SWITCHES = ("disappear", "appear", "colour", "background", "cut", "motion")
 CASES = (*SWITCHES, "control", "sham")
-LASTING_MOTIONS = ("still", *FAST)  # these go on for ever: a subject that moves right would have to turn back
+# These go on for ever: a subject that moves right would have to turn back. Half of the subjects stand still.
+LASTING_MOTIONS = ("still", "still", *FAST)
 FIRST_SEED = 2 * 10**9  # training and its own evaluation use smaller ones
 
 

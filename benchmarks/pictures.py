@@ -9,8 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from . import statistics
 from .episodes import SWITCHES, Episode, make_episode
+from .studio import Settings
 from .summary import POOLED, latencies
-from .transition import STRIP_WORDS, STRIPS, Result
+from .transition import STRIPS, Result, strip_frames
 
 TABLE, PLOT, SHEET = "table.md", "plot.png", "contact_sheet.png"
 LABEL_WIDTH, TITLE_HEIGHT, GAP, COLUMNS = 132, 52, 10, 2
@@ -94,6 +95,7 @@ def save_plot(path: Path, rows: Sequence[Row], results: Sequence[Result], sectio
             cost.scatter(sham["continuity"], row["success"], color=colours[row["technique"]])
             cost.annotate(row["technique"], (sham["continuity"], row["success"]), (4, 4), textcoords="offset points", fontsize=8)
     cost.set(title="success against continuity", xlabel="jump at a switch that changes nothing, px", ylabel="success", ylim=(-0.02, 1.05))
+    cost.margins(x=0.3)
     figure.suptitle(title)
     figure.savefig(path, dpi=100)
     return path
@@ -107,7 +109,7 @@ def _plot_success(axes: Any, pooled: Sequence[Row], colours: Mapping[str, str]) 
         axes.plot([low, high], [place, place], color="black", linewidth=2)
         axes.plot([row["lasting"]], [place], "|", color="white", markersize=16, markeredgewidth=3)
     axes.set_yticks(range(len(shown)), [row["technique"] for row in shown])
-    axes.set(title="success over all switches (line: 95 % interval; white: at the end)", xlim=(0, 1))
+    axes.set(title="success (black: 95 % interval, white: at the end)", xlim=(0, 1))
 
 
 def _plot_latency(axes: Any, results: Sequence[Result], section: int, arm: str, colour: str) -> None:
@@ -117,15 +119,16 @@ def _plot_latency(axes: Any, results: Sequence[Result], section: int, arm: str, 
         axes.legend(fontsize=8)
 
 
-def save_sheet(path: Path, results: Sequence[Result], folder: Path) -> Path:
+def save_sheet(path: Path, results: Sequence[Result], folder: Path, settings: Settings) -> Path:
     """Draw one episode of every case under every arm, from the strips that the run has left in `folder`."""
+    words = ["before", *(f"+{frame}" for frame in strip_frames(settings))]
     strips: dict[tuple[str, int], dict[str, Image.Image]] = {}
     for result in results:
         file = folder / STRIPS / f"{result.key}.png"
         if file.is_file():
             with Image.open(file) as strip:
                 strips.setdefault((result.case, result.seed), {})[result.arm] = strip.convert("RGB")
-    blocks = [_block(make_episode(*which), by_arm) for which, by_arm in strips.items()]
+    blocks = [_block(make_episode(*which), by_arm, words) for which, by_arm in strips.items()]
     width, height = (max(getattr(block, side) for block in blocks) + GAP for side in ("width", "height"))
     rows = -(-len(blocks) // COLUMNS)
     sheet = Image.new("RGB", (min(COLUMNS, len(blocks)) * width + GAP, rows * height + GAP), BACKGROUND)
@@ -135,14 +138,14 @@ def save_sheet(path: Path, results: Sequence[Result], folder: Path) -> Path:
     return path
 
 
-def _block(episode: Episode, by_arm: Mapping[str, Image.Image]) -> Image.Image:
+def _block(episode: Episode, by_arm: Mapping[str, Image.Image], words: Sequence[str]) -> Image.Image:
     """The strips of one episode, one below the other; a line marks the switch behind the first frame."""
     width, height = next(iter(by_arm.values())).size
     block = Image.new("RGB", (LABEL_WIDTH + width, TITLE_HEIGHT + len(by_arm) * height), BACKGROUND)
     draw, font = ImageDraw.Draw(block), ImageFont.load_default()
     draw.text((0, 2), f"{episode.case}: {episode.prompts[0]}", SWITCH, font)
     draw.text((0, 18), f"    then: {episode.prompts[1]}", SWITCH, font)
-    for number, word in enumerate(STRIP_WORDS):
+    for number, word in enumerate(words):
         draw.text((LABEL_WIDTH + 4 + number * height, 36), word, TEXT, font)
     for number, (arm, strip) in enumerate(by_arm.items()):
         top = TITLE_HEIGHT + number * height

@@ -30,7 +30,6 @@ VERSION = 1  # of what is measured and how: results of another version are not m
 CHUNK = 4  # episodes sampled as one batch, which is also what an interrupted run loses for each worker
 EPISODES = "episodes.jsonl"
 STRIPS = "strips"  # folder of the pictures that the contact sheet is made of
-STRIP_WORDS = ("before", "first", "a third", "section", "end")
 
 Progress = Callable[[int, int, str], None]
 
@@ -241,9 +240,14 @@ class Shoot:
         return self._plain
 
     def _strip(self, past: np.ndarray, new: np.ndarray) -> list[np.ndarray]:
-        """The frames of STRIP_WORDS: before the switch, in and at the end of the first new section, and in the end."""
-        section = self._studio.settings.section_frames
-        return [past[-1], new[0], new[section // 3], new[section - 1], new[-1]]
+        """The last frame before the switch and those of `strip_frames`."""
+        return [past[-1], *(new[frame - 1] for frame in strip_frames(self._studio.settings))]
+
+
+def strip_frames(settings: Settings) -> list[int]:
+    """Which frames after the switch a strip shows, counted from 1: in and at the end of the first new section, the last."""
+    section = settings.section_frames
+    return [1, section // 3, section, settings.after * section]
 
 
 def save_strip(path: Path, frames: Sequence[np.ndarray]) -> None:

@@ -37,9 +37,9 @@ def run_transition(out: Path, seeds: int, record: Record, bars: Bars) -> dict[st
     remarks = _remarks(seeds, bundle.trained)
     text = pictures.table(rows)
     (out / pictures.TABLE).write_text("\n".join([*remarks, "", text]), encoding="utf-8")
-    pictures.save_plot(out / pictures.PLOT, rows, results, section, " ".join(remarks))
-    pictures.save_sheet(out / pictures.SHEET, results, out)
-    print(text, *remarks, sep="\n")
+    pictures.save_plot(out / pictures.PLOT, rows, results, section, f"TransitionBench, {seeds} seeds a case")
+    pictures.save_sheet(out / pictures.SHEET, results, out, bench.settings)
+    print(text)
     return {
         "bench": "transition",
         "seeds": seeds,

@@ -64,13 +64,14 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         parents=[common],
-        help="make a small video with the embedded model",
-        description="Makes a small video with the embedded model, on any computer.",
+        help="show a prompt switch with and without techniques",
+        description="Makes a video with a prompt switch, plain and treated, with the embedded model on any "
+        "computer, and shows both side by side with their scores.",
     )
     demo.add_argument(
         "--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where files go (%(default)s)"
     )
-    demo.add_argument("--seed", type=int, metavar="N", help="another video of the same prompt")
+    demo.add_argument("--seed", type=int, metavar="N", help="other videos of the same prompts")
     demo.set_defaults(command=_demo, kind="demo")
 
     run = commands.add_parser(
@@ -173,9 +174,11 @@ def _finish(options: argparse.Namespace, record: Record, facts: dict[str, Any]) 
         )
     for image in record.images:
         print(record.out / image["path"])
-    for name in ("table", "plot", "contact_sheet"):
+    for name in ("comparison", "table", "plot", "contact_sheet"):
         if name in facts:
             print(record.out / facts[name])
+    for remark in facts.get("remarks", ()):
+        print(remark)
     print(write_report(options.out, record.report(options.kind, **facts)))
     return OK
 

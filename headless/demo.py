@@ -1,45 +1,130 @@
-"""The demonstration: the shipped example with the embedded model, its video and a contact sheet."""
+"""The demonstration: one prompt switch, sampled plain and with techniques, side by side and scored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ..benchmarks import judge
+from ..benchmarks.episodes import Episode
+from ..models.tiny.bundle import WEIGHTS
+from ..models.tiny.detector import detect
+from ..models.tiny.world import Scene, Subject
 from .folders import Folders
-from .media import read_video
+from .media import read_video, write_video
 from .progress import Bars
-from .report import Record, in_video_order
+from .report import Record, in_video_order, switches
 from .runs import EXAMPLES, PACK, Job, input_folder_for, run_here
 from .sheet import Row, save_sheet
+from .showcase import Panel, save_curves, side_by_side
 from .workflow import Setting
 
-WORKFLOW = PACK / EXAMPLES / "api" / "tiny_f1.json"
-SAMPLER = "Sampler"
-SHEET = "contact_sheet.png"
+WORKFLOW = PACK / EXAMPLES / "api" / "tiny_transition.json"
+SAMPLERS = {"Plain": "plain", "Treated": "adaptive CFG and KV gate"}
+SHEET, COMPARISON, PLOT = "contact_sheet.png", "comparison.mp4", "scores.png"
+
+# What the workflow's two prompts say.
+BEFORE = Scene("sky", False, Subject("circle", "red", "large"), "still")
+AFTER = Scene("city", True, BEFORE.subject, BEFORE.motion)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One of the two videos: its label, file, frames [T,H,W,3], rate and the trace of its sampler."""
+
+    label: str
+    path: str
+    frames: torch.Tensor
+    fps: float
+    trace: Mapping[str, Any]
+
+    @property
+    def switch(self) -> int:
+        """The first frame under the new prompt."""
+        return switches(self.trace, self.fps)[0]["frame"]
+
+    @property
+    def borders(self) -> list[int]:
+        """The first frame of every section but the first."""
+        return [section["frames"][0] for section in in_video_order(self.trace)][1:]
 
 
 def run_demo(out: Path, seed: int | None, record: Record, bars: Bars) -> dict[str, Any]:
-    """Runs the embedded workflow and draws its contact sheet; raises WorkflowError or Interrupted."""
-    settings = [] if seed is None else [Setting(SAMPLER, "seed", str(seed))]
+    """Runs the embedded workflow and shows what it made; raises WorkflowError or Interrupted."""
+    settings = [] if seed is None else [Setting(sampler, "seed", str(seed)) for sampler in SAMPLERS]
     facts = run_here(Job(WORKFLOW, Folders(input_folder_for(WORKFLOW), out), settings), record, bars)
-    sheet = draw_sheet(record)
-    return {**facts, "contact_sheet": sheet.name}
+    clips = _clips(record)
+    save_sheet(out / SHEET, [Row(clip.label, clip.frames, clip.borders, clip.switch) for clip in clips])
+    prompts = [section["prompt"] for section in in_video_order(clips[0].trace)]
+    panels = [Panel(clip.label, clip.frames) for clip in clips]
+    comparison = side_by_side(panels, clips[0].switch, prompts[0], prompts[-1])
+    write_video(out / COMPARISON, comparison, clips[0].fps)
+    scores = [_scores(clip) for clip in clips]
+    save_curves(out / PLOT, {clip.label: _seen(clip) for clip in clips}, clips[0].switch, clips[0].fps)
+    return {
+        **facts,
+        "comparison": COMPARISON,
+        "contact_sheet": SHEET,
+        "plot": PLOT,
+        "switches": [switches(clip.trace, clip.fps) for clip in clips],
+        "scores": scores,
+        "remarks": [*_sentences(clips[0], scores), *_warnings()],
+    }
 
 
-def draw_sheet(record: Record) -> Path:
-    """Draws the videos of the record, one strip each, in the order in which they were written."""
-    traces = [entry["trace"] for entry in record.traces]
-    rows = []
-    for number, video in enumerate(record.videos):
-        frames, _ = read_video(record.out / video["path"])
-        trace = traces[number] if number < len(traces) else {}
-        rows.append(
-            Row(Path(video["path"]).stem.strip("_") if len(record.videos) > 1 else "", frames, borders(trace))
+def _clips(record: Record) -> list[Clip]:
+    """The two videos with their traces, which the workflow makes in the same order."""
+    titles = {node["node"]: node["title"] for node in record.nodes}
+    clips = []
+    for video, entry in zip(record.videos, record.traces, strict=True):
+        frames, fps = read_video(record.out / video["path"])
+        clips.append(Clip(SAMPLERS[titles[entry["node"]]], video["path"], frames, fps, entry["trace"]))
+    return clips
+
+
+def _scores(clip: Clip) -> dict[str, Any]:
+    """What the analytic detector says of a video; see docs/BENCHMARKS.md for the measures."""
+    first, last = next(s["frames"] for s in clip.trace["sections"] if s["frames"][0] == clip.switch)
+    episode = Episode("background", 0, 0, clip.frames[0].numpy(), BEFORE, AFTER, ("", ""))
+    past = detect(clip.frames[max(first - 2 * judge.HALF_SECOND, 0) : first].numpy())
+    measures = judge.judge(episode, past, clip.frames[first:].numpy(), last - first)
+    evaluations = sum(section["evaluations"] for section in clip.trace["sections"])
+    return {
+        "video": clip.path,
+        "technique": clip.label,
+        "valid": judge.is_valid(past, episode),
+        **asdict(measures),
+        "evaluations": evaluations,
+    }
+
+
+def _seen(clip: Clip) -> tuple[Sequence[bool], Sequence[bool]]:
+    """In which frames the old scene is seen, and in which the new one."""
+    detection = detect(clip.frames.numpy())
+    return judge.holds(detection, BEFORE), judge.holds(detection, AFTER)
+
+
+def _sentences(clip: Clip, scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The scores in words."""
+    said = [f"The prompt switches at frame {clip.switch} ({clip.switch / clip.fps:.1f} s)."]
+    for score in scores:
+        when = "never in the first new section" if score["latency"] is None else f"after {score['latency']} frames"
+        jump = "" if score["jump"] is None else f", the subject jumps {score['jump']:.1f} px"
+        said.append(
+            f"{score['technique']}: new scene there {when}, {score['remaining']:.0%} of the old one remains{jump}, "
+            f"{score['evaluations']} model calls."
         )
-    return save_sheet(record.out / SHEET, rows)
+    if not all(score["valid"] for score in scores):
+        said.append("The scene was not right before the switch, so these scores mean little; try another --seed.")
+    return said
 
 
-def borders(trace: Mapping[str, Any]) -> list[int]:
-    """The first frame of every section but the first."""
-    return [section["frames"][0] for section in in_video_order(trace)][1:]
+def _warnings() -> list[str]:
+    """What must be known to read the scores."""
+    if not (WEIGHTS / "dit.safetensors").is_file():
+        return ["The embedded model's weights are random: the videos show noise, and the scores mean nothing."]
+    return ["One seed proves nothing: `bench transition` measures many."]

@@ -76,7 +76,7 @@ class Record(Observer):
         return written + [path for path in self.kept if path.is_file()]
 
     def report(self, kind: str, **facts: Any) -> dict[str, Any]:
-        """The report as plain data; `facts` are added at the top level."""
+        """The report as plain data; `facts` are added at the top level, `switches` among them where it is known better."""
         return {
             "schema": SCHEMA,
             "kind": kind,
@@ -85,7 +85,7 @@ class Record(Observer):
             "videos": self.videos,
             "images": self.images,
             "texts": self.texts,
-            "switches": self._switches(),
+            "switches": facts.get("switches", self._switches()),
             "traces": self.traces,
             "nodes": self.nodes,
         }

@@ -15,16 +15,17 @@ from .media import to_bytes
 FRAMES = 12
 LABEL_HEIGHT = 18
 GAP = 2
-BACKGROUND, TEXT, BORDER = (24, 24, 28), (230, 230, 230), (255, 170, 0)
+BACKGROUND, TEXT, BORDER, SWITCH = (24, 24, 28), (230, 230, 230), (90, 90, 100), (255, 170, 0)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One video: `frames` [T,H,W,3], and the frame at which each section after the first begins."""
+    """One video: `frames` [T,H,W,3], the frames at which sections after the first begin, and where the prompt switches."""
 
     name: str
     frames: torch.Tensor
     borders: Sequence[int] = ()
+    switch: int | None = None
 
 
 def contact_sheet(rows: Sequence[Row], columns: int = FRAMES, min_cell: int = 96) -> Image.Image:
@@ -56,7 +57,7 @@ def _strip(row: Row, columns: int, min_cell: int) -> Image.Image:
     height, width = (side * factor for side in row.frames.shape[1:3])
     strip = Image.new("RGB", (len(numbers) * (width + GAP), height + 2 * LABEL_HEIGHT), BACKGROUND)
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default()
-    previous = 0
+    previous, last = 0, -1
     for position, number in enumerate(numbers):
         left, section = position * (width + GAP), bisect_right(row.borders, number)
         picture = Image.fromarray(to_bytes(row.frames[number])).resize(
@@ -64,12 +65,14 @@ def _strip(row: Row, columns: int, min_cell: int) -> Image.Image:
         )
         strip.paste(picture, (left, LABEL_HEIGHT))
         draw.text((left + 2, LABEL_HEIGHT + height + 3), str(number), TEXT, font)
+        switches = row.switch is not None and last < row.switch <= number
+        colour = SWITCH if switches else BORDER
         if section != previous:
-            draw.line((left - GAP, 0, left - GAP, strip.height), BORDER, GAP)
+            draw.line((left - GAP, 0, left - GAP, strip.height), colour, GAP)
         if position == 0 or section != previous:
-            label = f"{row.name}  section {section + 1}" if position == 0 else f"section {section + 1}"
-            draw.text((left + 2, 3), label.strip(), TEXT, font)
-        previous = section
+            words = (row.name if position == 0 else "", f"section {section + 1}", "switch" if switches else "")
+            draw.text((left + 2, 3), "  ".join(filter(None, words)), SWITCH if switches else TEXT, font)
+        previous, last = section, number
     return strip
 
 

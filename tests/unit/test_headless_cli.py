@@ -180,7 +180,7 @@ def test_examples_find_the_input_folder_of_their_pack(tmp_path: Path) -> None:
 
 def test_switches_are_read_from_the_trace_in_the_order_of_the_video() -> None:
     assert [switch["frame"] for switch in switches(TRACE, 30)] == [5]
-    assert demo.borders(TRACE) == [5]
+    assert demo.Clip("", "", torch.zeros(0), 30, TRACE).borders == [5]
     assert switches({}, 30) == []
 
 
@@ -197,7 +197,8 @@ def test_a_report_survives_numbers_that_json_does_not_have(tmp_path: Path) -> No
 def test_the_example_with_the_embedded_model_runs(tmp_path: Path) -> None:
     settings = ["Sampler.steps=1", "Sampler.latent_frames=6", "Sampler.window=3"]
     arguments = [word for setting in settings for word in ("--set", setting)]
-    assert main(["run", str(demo.WORKFLOW), "--out", str(tmp_path), *arguments]) == 0
+    example = runs.PACK / runs.EXAMPLES / "api" / "tiny_f1.json"
+    assert main(["run", str(example), "--out", str(tmp_path), *arguments]) == 0
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert written["videos"][0] == {
         "path": "tiny_f1_00001_.mp4",
@@ -207,19 +208,6 @@ def test_the_example_with_the_embedded_model_runs(tmp_path: Path) -> None:
         "node": "10",
     }
     assert len(written["traces"][0]["trace"]["sections"]) == 2
-
-
-def test_the_demo_draws_a_contact_sheet(
-    workflow: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(demo, "WORKFLOW", workflow)
-    assert main(["demo", "--out", "shown", "--seed", "7"]) == 0
-    shown = workflow.parent / "shown"
-    with Image.open(shown / "contact_sheet.png") as sheet:
-        assert sheet.height == 6 * 16 + 36
-    written = json.loads((shown / "report.json").read_text(encoding="utf-8"))
-    assert (written["kind"], written["contact_sheet"]) == ("demo", "contact_sheet.png")
-    assert "shown/contact_sheet.png" in capsys.readouterr().out
 
 
 def test_an_output_folder_that_cannot_be_written_is_said_before_anything_runs(capsys, tmp_path):

@@ -186,3 +186,10 @@ def test_a_contact_sheet_holds_one_strip_for_each_video(tmp_path: Path) -> None:
     path = sheet.save_sheet(tmp_path / "new" / "sheet.png", rows)
     with Image.open(path) as picture:
         assert picture.height == 2 * (96 + 36)
+
+
+def test_a_contact_sheet_marks_the_switch() -> None:
+    frames = torch.zeros(20, 16, 16, 3)
+    marked = sheet.contact_sheet([sheet.Row("", frames, [5, 10], switch=10)], columns=4)
+    colours = {marked.getpixel((position * (96 + sheet.GAP) - sheet.GAP, 60)) for position in (1, 2)}
+    assert colours == {sheet.BORDER, sheet.SWITCH}
