@@ -151,7 +151,8 @@ class TinyCodec(nn.Module):
     @property
     def past_latents(self) -> int:
         """How many earlier latents either direction can see."""
-        return sum(blocks * (kernel - 1) for blocks, kernel in zip(self.config.blocks, self.config.time_kernels))
+        levels = zip(self.config.blocks, self.config.time_kernels)
+        return sum(blocks * (kernel - 1) for blocks, kernel in levels)
 
     @property
     def reach_latents(self) -> int:

@@ -18,13 +18,17 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m framepack_transitions.models.tiny.train", description=__doc__)
     p.add_argument("--stage", choices=(*STAGES, "all"), default="all",
                    help="one stage, or all in order; finished stages are skipped, a broken-off one goes on")
-    p.add_argument("--preset", choices=PRESETS, default=None, help="sizes of the run (default: by the device)")
+    p.add_argument("--preset", choices=PRESETS, help="sizes of the run (default: by the device)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--steps", type=int, default=None, help="steps of the transformer")
-    p.add_argument("--minutes", type=float, default=float("inf"), help="end the transformer's training after these")
+    p.add_argument("--minutes", type=float, default=float("inf"),
+                   help="end the transformer's training after these")
+    p.add_argument("--evaluate-minutes", type=float, default=10.0,
+                   help="time between evaluations in training")
     p.add_argument("--device", default="cpu")
-    p.add_argument("--out", type=Path, default=Path("build/tiny"), help="folder of the run, with its checkpoints")
-    p.add_argument("--weights", type=Path, default=None, help="where to write the weights (default: OUT/weights)")
+    p.add_argument("--out", type=Path, default=Path("build/tiny"),
+                   help="folder of the run, with its checkpoints")
+    p.add_argument("--weights", type=Path, help="where to write the weights (default: OUT/weights)")
     return p
 
 
@@ -38,7 +42,7 @@ def main() -> None:
     if device.type == "cpu":
         # Replicas are threads of their own: they do not wait for each other inside every operation.
         torch.set_num_threads(1)
-    run = Run(recipe, options.out, device, options.minutes)
+    run = Run(recipe, options.out, device, options.minutes, evaluate_minutes=options.evaluate_minutes)
     run_stages(run, STAGES if options.stage == "all" else (options.stage,), options.weights)
 
 

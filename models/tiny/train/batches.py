@@ -1,4 +1,4 @@
-"""Training examples of the transformer: a window of a clip, what the sampler would show of its past, and a text."""
+"""Training examples of the transformer: a window of a clip, its past as the sampler shows it, and a text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIRST_SHARE = 0.15  # of the caption noise lies in first sections, where a promp
 
 @dataclass(frozen=True)
 class Choice:
-    """One example: clip, target section, kind (one of KINDS), and the first section that its past may show."""
+    """One example: clip, target section, kind (one of KINDS) and the first section that its past shows."""
 
     clip: int
     section: int

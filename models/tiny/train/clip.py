@@ -20,6 +20,7 @@ from .. import world
 from ..bundle import fixed_seed
 from ..codec import TinyCodec
 from .clips import to_input
+from .optim import warm_cosine
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def train_clip(
         target = torch.arange(len(logits), device=device)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / 100) * (0.02 + 0.98 * math.cos(math.pi / 2 * step / steps) ** 2)
+            group["lr"] = RATE * warm_cosine(step, steps)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -126,7 +127,7 @@ def save_clip(model: torch.nn.Module, file: Path, metadata: dict[str, str]) -> N
 
 
 def load_clip(folder: Path) -> tuple[torch.nn.Module, Callable[[Any], Tensor], Callable[[list[str]], Tensor]]:
-    """Model, image preprocessing and tokenizer, by open_clip's own loader, from `folder`; nothing is fetched."""
+    """Model, image preprocessing and tokenizer from `folder`, by open_clip's own loader, without network."""
     import open_clip
 
     open_clip.add_model_config(folder / f"{NAME}.json")

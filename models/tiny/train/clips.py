@@ -32,7 +32,7 @@ SWITCHES = ("disappear", "appear", "colour", "background", "night", "cut", "moti
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """A clip by its seed: `sections` windows after the first frame, `event` at the start of section `switch`."""
+    """A clip by its seed: SECTIONS windows after the first frame, `event` where section `switch` begins."""
 
     seed: int
     window: int
@@ -108,9 +108,10 @@ def altered(scene: world.Scene, rng: np.random.Generator) -> world.Scene:
         return other if event == "cut" else replace(other, background=scene.background, night=scene.night)
     while _same_in(event, scene, other):
         other = world.random_scene(rng, empty=False)
+    recoloured = scene.subject and replace(scene.subject, colour=other.subject.colour)
     changed = {
         "cut": other,
-        "colour": replace(scene, subject=scene.subject and replace(scene.subject, colour=other.subject.colour)),
+        "colour": replace(scene, subject=recoloured),
         "background": replace(scene, background=other.background),
         "night": replace(scene, night=not scene.night),
         "motion": replace(scene, motion=other.motion),
@@ -157,7 +158,9 @@ def to_input(frames: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode(codec: TinyCodec, chosen: list[ClipSpec], device: torch.device) -> Iterator[tuple[Tensor, Tensor, list]]:
+def encode(
+    codec: TinyCodec, chosen: list[ClipSpec], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor, list[Texts]]]:
     """Latents fp16 [16,L,8,8] in the scale of sampling, first frame and texts of each clip."""
     for frames, texts in in_workers(draw, chosen):
         video = torch.from_numpy(frames)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..codec import TinyCodec
 from .clips import in_workers, short_clip, to_input
+from .optim import warm_cosine
 
 logger = logging.getLogger(__name__)
 
@@ -41,53 +41,86 @@ def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
 
 
 def codec_loss(codec: TinyCodec, frames: Tensor, generator: torch.Generator) -> Tensor:
-    """Loss of frames [B,3,T,H,W]: the decoder sees noisy latents, so that it forgives what sampling misses.
+    """Loss of the whole codec on frames [B,3,T,H,W].
 
-    The latents are pulled to unit variance: without it the encoder drowns the noise by growing.
+    The latents are pulled to unit variance: without it the encoder drowns the decoder's noise by growing.
     """
     latents = codec.encode(frames)
-    noise = torch.randn(latents.shape, generator=generator).to(latents)
-    amount = torch.rand(len(latents), 1, 1, 1, 1, generator=generator).to(latents) * 2 * LATENT_NOISE
-    output = codec.decode(latents + noise * amount).float()
+    output = codec.decode(latents + noise_like(latents, 1.0, generator)).float()
     latents = latents.float()
     mean, square = latents.mean((0, 2, 3, 4)), latents.square().mean((0, 2, 3, 4))
     spread = mean.square().mean() + (square - 1).square().mean()
     return reconstruction_loss(output, frames) + 0.02 * spread
 
 
-def train_codec(
-    codec: TinyCodec, frames: Tensor, steps: int, rate: float, seed: int, device: torch.device,
-    log: Callable[..., None], minutes: float = math.inf, progress: bool = True,
-) -> TinyCodec:
-    """Train on clips uint8 [N,9,64,64,3] and settle the latents' scale; every step depends on seed and step."""
-    codec.to(device).train()
-    optimizer = torch.optim.AdamW(codec.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
-    end = time.monotonic() + 60 * minutes
-    began = time.monotonic()
-    bar = tqdm(range(steps), desc="codec", disable=not progress)
+def decoder_loss(codec: TinyCodec, frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Loss of the decoder alone, for latents that have been settled."""
+    with torch.no_grad():
+        latents = codec.encode(frames)
+    noise = noise_like(latents, 1 / codec.latent_scale.item(), generator)
+    return reconstruction_loss(codec.decode(latents + noise).float(), frames)
+
+
+def noise_like(latents: Tensor, spread: float, generator: torch.Generator) -> Tensor:
+    """Noise for latents of a spread, of another amount for each clip.
+
+    The decoder must forgive what sampling misses.
+    """
+    noise = torch.randn(latents.shape, generator=generator)
+    amount = torch.rand(len(latents), 1, 1, 1, 1, generator=generator) * 2 * LATENT_NOISE * spread
+    return (noise * amount).to(latents)
+
+
+Loss = Callable[[TinyCodec, Tensor, torch.Generator], Tensor]
+
+
+def optimize(
+    codec: TinyCodec, parameters: Iterable[nn.Parameter], loss_of: Loss, frames: Tensor, steps: int,
+    rate: float, seed: int, device: torch.device, log: Callable[..., None], progress: bool = True,
+    name: str = "codec",
+) -> None:
+    """Train on clips uint8 [N,9,64,64,3]; every step depends on seed and step alone."""
+    parameters = list(parameters)
+    optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+    bar = tqdm(range(steps), desc=name, disable=not progress)
     for step in bar:
-        done = max(step / steps, (time.monotonic() - began) / (60 * minutes))
         generator = torch.Generator().manual_seed(seed * 10**7 + step)
-        chosen = torch.randint(len(frames), (BATCH,), generator=generator)
-        batch = frames[chosen]
+        batch = frames[torch.randint(len(frames), (BATCH,), generator=generator)]
         if torch.rand((), generator=generator) < SINGLE_SHARE:
             batch = batch[:, :1].repeat(2, 1, 1, 1, 1)
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 100) * (0.02 + 0.98 * math.cos(math.pi / 2 * min(done, 1)) ** 2)
+            group["lr"] = rate * warm_cosine(step, steps)
         with torch.autocast(device.type, dtype=torch.bfloat16):
-            loss = codec_loss(codec, to_input(batch).to(device), generator)
+            loss = loss_of(codec, to_input(batch).to(device), generator)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if step % 50 == 0:
-            log(stage="codec", step=step, loss=round(loss.item(), 5))
+            log(stage=name, step=step, loss=round(loss.item(), 5))
             bar.set_postfix(loss=f"{loss.item():.4f}")
-        if time.monotonic() > end:
-            break
+
+
+def train_codec(
+    codec: TinyCodec, frames: Tensor, steps: int, rate: float, seed: int, device: torch.device,
+    log: Callable[..., None], progress: bool = True,
+) -> None:
+    """Train both directions and settle the latents' scale."""
+    codec.to(device).train().requires_grad_(True)
+    optimize(codec, codec.parameters(), codec_loss, frames, steps, rate, seed, device, log, progress)
     codec.eval()
     settle(codec, frames[:400], device)
-    return codec
+
+
+def train_decoder(
+    codec: TinyCodec, frames: Tensor, steps: int, rate: float, seed: int, device: torch.device,
+    log: Callable[..., None], progress: bool = True,
+) -> None:
+    """Go on with the decoder alone: the pictures get better and the latents stay as they are."""
+    codec.to(device).requires_grad_(False)
+    parameters = codec.decoder.requires_grad_(True).parameters()
+    optimize(codec, parameters, decoder_loss, frames, steps, rate, seed + 1, device, log, progress, "decoder")
+    codec.requires_grad_(False)
 
 
 @torch.no_grad()

@@ -6,8 +6,8 @@ the analytic detector on decoded frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +17,12 @@ from torch import Tensor
 
 from ....samplers.conditioning import TextConditioning
 from ....samplers.drivers import PlainDriver
-from ....samplers.guidance import Guidance
 from ....samplers.plan import plan_sections
 from ....samplers.sample import SampleInputs, SampleSettings, sample_sections
+from ....samplers.techniques.adaptive_cfg import AdaptiveCFG
+from ....samplers.techniques.base import Technique, with_technique
+from ....samplers.techniques.kv_gate import SemanticKVGate
 from ....samplers.timeline import Prompt
-from ...attention import sdpa_attention
 from ...plain import PlainModel
 from .. import world
 from ..bundle import TinyBundle
@@ -33,7 +34,6 @@ FIRST_SEED = 10**9  # training uses smaller ones
 EVENTS = ("disappear", "appear", "colour", "background", "night", "cut")
 JUDGED_FRAMES = 8
 BATCH = 16
-CONTEXT_SEGMENTS = ("4x", "2x", "start", "last", "image")
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,6 @@ class Settings:
     window: int = 9
     steps: int = 12
     solver: str = "unipc_bh1"
-    guidance: Guidance = Guidance()
-    gate: float = 0.0
-    gate_above: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,9 @@ class Episode:
     new: world.Scene
 
 
-def episodes(event: str, count: int, window: int, first_seed: int = FIRST_SEED, sections: int = 3) -> list[Episode]:
+def episodes(
+    event: str, count: int, window: int, first_seed: int = FIRST_SEED, sections: int = 3
+) -> list[Episode]:
     """Fresh episodes with a subject at their beginning, unless one is to appear."""
     found, frames = [], 1 + 4 * window * sections
     for seed in range(first_seed, first_seed + count):
@@ -70,7 +69,8 @@ def episodes(event: str, count: int, window: int, first_seed: int = FIRST_SEED, 
         clip = world.make_clip(seed, frames, event, switch, **fixed)
         shown = clip.frames[switch if switch else 0]
         prompts = tuple(world.prompt_of(clip.scene_at(1 + 4 * window * s)) for s in range(sections))
-        found.append(Episode(seed, event, clip.frames[0], shown, prompts, clip.scenes[0][1], clip.scenes[-1][1]))
+        old, new = clip.scenes[0][1], clip.scenes[-1][1]
+        found.append(Episode(seed, event, clip.frames[0], shown, prompts, old, new))
     return found
 
 
@@ -89,133 +89,123 @@ def conditioning(bundle: TinyBundle, prompts: Sequence[str], device: torch.devic
 
 @torch.no_grad()
 def generate(
-    bundle: TinyBundle, start: np.ndarray | None, prompts: Sequence[Sequence[str]], settings: Settings,
-    seed: int = 0,
-) -> np.ndarray:
-    """Frames 0..1 [B,T,64,64,3] of videos that begin with start images uint8 [B,64,64,3], or with nothing.
+    bundle: TinyBundle, part: Sequence[Episode], prompts: Sequence[Sequence[str]], settings: Settings,
+    start: np.ndarray | None = None, past: Tensor | None = None, remedies: tuple[Technique, ...] = (),
+) -> Tensor:
+    """Latents [B,16,T,8,8] of a part of the episodes, from start images uint8 [B,64,64,3] or from nothing.
 
-    prompts[section][example] are their texts.
+    prompts[section][episode] are the texts. After `past`, a video that was generated before, the first of
+    these sections is the one of the switch, where `remedies` act.
     """
     device = next(bundle.dit.parameters()).device
-    batch, count = len(prompts[0]), len(prompts)
-    latent, image = torch.zeros(batch, 16, 1, 8, 8), None
+    latent, image = torch.zeros(len(part), 16, 1, 8, 8), None
     if start is not None:
         images = torch.from_numpy(start)
-        latent = bundle.vae.codec.encode(to_input(images[:, None]).to(device)).float().cpu() * bundle.latent_scale
+        encoded = bundle.vae.codec.encode(to_input(images[:, None]).to(device))
+        latent = encoded.float().cpu() * bundle.latent_scale
         image = bundle.clip_vision.encode_image(images.float() / 255, crop=False).last_hidden_state
-    inputs = SampleInputs(latent, start is not None, conditioning(bundle, [""] * batch, device), image)
-    sections = [
-        replace(section, prompt=Prompt(float(i), prompts[i][0], conditioning(bundle, prompts[i], device)))
-        for i, section in enumerate(plan_sections("f1", count, settings.window, keeps_start=start is not None))
-    ]
-    driver = PlainDriver(PlainModel(bundle.dit, bundle.latent_scale))
-    sampling = SampleSettings(window=settings.window, steps=settings.steps, guidance=settings.guidance, seed=seed)
-    with gated(bundle, settings.gate, settings.gate_above):
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            latents, _ = sample_sections(driver, sections, inputs, sampling, solver=settings.solver)
-    video = bundle.vae.codec.decode((latents / bundle.latent_scale).to(device))
+    done = 0 if past is None else (past.shape[2] - 1) // settings.window
+    planned = plan_sections("f1", done + len(prompts), settings.window, keeps_start=start is not None)[done:]
+    texts = [Prompt(float(i), words[0], conditioning(bundle, words, device))
+             for i, words in enumerate(prompts)]
+    sections = [replace(section, prompt=text, change=1.0, since_switch=i if done else None)
+                for i, (section, text) in enumerate(zip(planned, texts))]
+    if done:
+        sections[0] = replace(sections[0], previous=texts[0])
+    negative = conditioning(bundle, [""] * len(part), device)
+    before = None if past is None else past[:, :, 1:]
+    inputs = SampleInputs(latent, start is not None, negative, image, past=before)
+    sampling = SampleSettings(window=settings.window, steps=settings.steps, seeds=tuple(e.seed for e in part))
+    model = PlainModel(bundle.dit, bundle.latent_scale)
+    for remedy in remedies:
+        model = with_technique(model, remedy)
+    # Half the time on a CPU, and no difference that the detector sees.
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        return sample_sections(PlainDriver(model), sections, inputs, sampling, solver=settings.solver)[0]
+
+
+@torch.no_grad()
+def decoded(bundle: TinyBundle, latents: Tensor) -> np.ndarray:
+    """Frames 0..1 [B,T,64,64,3] of latents in the scale of sampling."""
+    video = bundle.vae.codec.decode((latents / bundle.latent_scale).to(next(bundle.dit.parameters()).device))
     return ((video.float().cpu() + 1) / 2).clamp(0, 1).movedim(1, -1).numpy()
 
 
-@contextmanager
-def gated(bundle: TinyBundle, bias: float, above: float) -> Iterator[None]:
-    """Add `bias` to what the window gives to the packed past while sigma is larger than `above`."""
-    dit = bundle.dit
-    if not bias:
-        yield
-        return
-
-    def biased(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, segments: Any, rows: Any, **_: Any) -> Tensor:
-        weights = torch.zeros(1, 1, q.shape[2], k.shape[2], dtype=q.dtype, device=q.device)
-        asking = slice(None) if rows is not None else segments.slice("noisy")
-        for name, place in segments.items():
-            if name in CONTEXT_SEGMENTS:
-                weights[:, :, asking, place] = bias
-        if mask is not None:
-            weights = weights.masked_fill(~mask, float("-inf"))
-        return sdpa_attention(q, k, v, mask=weights)
-
-    plain = dit.attention
-
-    def choose(module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
-        module.attention = biased if args[1][0] > 1000 * above else plain
-
-    hook = dit.register_forward_pre_hook(choose, with_kwargs=True)
-    try:
-        yield
-    finally:
-        hook.remove()
-        dit.attention = plain
+def ends(bundle: TinyBundle, latents: Tensor) -> np.ndarray:
+    """The last frames of videos; the codec looks back one latent a layer, so a few latents give them."""
+    return decoded(bundle, latents[:, :, -(2 + bundle.vae.codec.past_latents + JUDGED_FRAMES // 4):])
 
 
-def in_parts(chosen: Sequence[Episode], make: Callable[[Sequence[Episode]], np.ndarray]) -> np.ndarray:
-    """Frames of all episodes, a batch at a time."""
-    return np.concatenate([make(chosen[first:first + BATCH]) for first in range(0, len(chosen), BATCH)])
+def parts(chosen: Sequence[Episode]) -> list[Sequence[Episode]]:
+    """Episodes by batches."""
+    return [chosen[first:first + BATCH] for first in range(0, len(chosen), BATCH)]
 
 
-def section_end(section: int, window: int) -> slice:
-    """The frames up to the end of a section of a video that has a start image."""
-    return slice(0, 1 + 4 * window * (section + 1))
+def starts(part: Sequence[Episode]) -> np.ndarray:
+    """Start images uint8 [B,64,64,3]."""
+    return np.stack([episode.first for episode in part])
 
 
 def survival(bundle: TinyBundle, count: int, settings: Settings, sections: int = 3) -> dict[str, float]:
     """Share of scenes that are still right at the end of each section when nothing is asked to change."""
-    chosen = episodes("none", count, settings.window, sections=sections)
-
-    def make(part: Sequence[Episode]) -> np.ndarray:
+    right = np.zeros((0, sections))
+    for part in parts(episodes("none", count, settings.window, sections=sections)):
         prompts = [[episode.prompts[s] for episode in part] for s in range(sections)]
-        return generate(bundle, np.stack([e.first for e in part]), prompts, settings, part[0].seed)
-
-    videos = in_parts(chosen, make)
-    return {f"section_{s + 1}": float(np.mean([
-        shows(video[section_end(s, settings.window)], episode.old) for video, episode in zip(videos, chosen)
-    ])) for s in range(sections)}
+        latents = generate(bundle, part, prompts, settings, starts(part))
+        videos = [ends(bundle, latents[:, :, :1 + settings.window * (s + 1)]) for s in range(sections)]
+        right = np.concatenate([right, [[shows(v[i], e.old) for v in videos] for i, e in enumerate(part)]])
+    return {f"section_{s + 1}": float(share) for s, share in enumerate(right.mean(0))}
 
 
-def switch_success(bundle: TinyBundle, event: str, count: int, settings: Settings) -> dict[str, Any]:
-    """What becomes of a switch at the second section; only episodes that are right before it are judged."""
-    chosen = episodes(event, count, settings.window, sections=2)
+def switches(
+    bundle: TinyBundle, event: str, count: int, settings: Settings,
+    trials: Mapping[str, tuple[Technique, ...]],
+) -> dict[str, Counter]:
+    """What becomes of a switch at the second section under each trial's remedies.
 
-    def make(part: Sequence[Episode]) -> np.ndarray:
-        prompts = [[episode.prompts[s] for episode in part] for s in range(2)]
-        return generate(bundle, np.stack([e.first for e in part]), prompts, settings, part[0].seed)
-
-    videos = in_parts(chosen, make)
-    valid = [shows(video[section_end(0, settings.window)], e.old) for video, e in zip(videos, chosen)]
-    success = [shows(video, e.new) for video, e, ok in zip(videos, chosen, valid) if ok]
-    stayed = [shows(video, e.old) for video, e, ok in zip(videos, chosen, valid) if ok]
-    return {"valid": sum(valid), "success": sum(success), "stayed": sum(stayed)}
+    Only episodes that are right before it are judged: success is the new scene at the section's end, stayed
+    the old one.
+    """
+    found = {name: Counter() for name in trials}
+    for part in parts(episodes(event, count, settings.window, sections=2)):
+        past = generate(bundle, part, [[e.prompts[0] for e in part]], settings, starts(part))
+        valid = [shows(frames, e.old) for frames, e in zip(ends(bundle, past), part)]
+        for name, remedies in trials.items():
+            prompts = [[e.prompts[1] for e in part]]
+            latents = generate(bundle, part, prompts, settings, starts(part), past, remedies)
+            judged = [(frames, e) for frames, e, ok in zip(ends(bundle, latents), part, valid) if ok]
+            found[name].update(valid=len(judged), success=sum(shows(f, e.new) for f, e in judged),
+                               stayed=sum(shows(f, e.old) for f, e in judged))
+    return found
 
 
 def understands(bundle: TinyBundle, event: str, count: int, settings: Settings, history: str) -> int:
-    """Successes of one section of the new scene: `history` "zero" is text alone, "new" shows the new scene."""
-    chosen = episodes(event, count, settings.window, sections=2)
-
-    def make(part: Sequence[Episode]) -> np.ndarray:
+    """Successes of one section of the new scene; `history` "zero" is text alone, "new" shows that scene."""
+    hits = 0
+    for part in parts(episodes(event, count, settings.window, sections=2)):
         start = np.stack([e.after for e in part]) if history == "new" else None
-        return generate(bundle, start, [[e.prompts[1] for e in part]], settings, part[0].seed)
-
-    return sum(shows(video, e.new) for video, e in zip(in_parts(chosen, make), chosen))
-
-
-REMEDY = {"guidance": Guidance(cfg=5.0), "gate": -2.0}
+        latents = generate(bundle, part, [[e.prompts[1] for e in part]], settings, start)
+        hits += sum(shows(frames, e.new) for frames, e in zip(ends(bundle, latents), part))
+    return hits
 
 
-def evaluate(bundle: TinyBundle, count: int = 32, settings: Settings | None = None, remedy: bool = True) -> dict[str, Any]:
-    """All figures, with `count` episodes an event type."""
+TRIALS: dict[str, tuple[Technique, ...]] = {"plain": (), "remedy": (AdaptiveCFG(), SemanticKVGate())}
+
+
+def evaluate(
+    bundle: TinyBundle, count: int = 32, settings: Settings | None = None,
+    trials: Mapping[str, tuple[Technique, ...]] = TRIALS,
+) -> dict[str, Any]:
+    """All figures, `count` episodes an event type; remedies are early real guidance 5 and a gate of 2."""
     settings = settings or Settings()
     report: dict[str, Any] = {"episodes": count, "survival": survival(bundle, count, settings)}
     for history in ("zero", "new"):
         hits = {event: understands(bundle, event, count, settings, history) for event in EVENTS}
         report[history] = {"success": sum(hits.values()) / (count * len(EVENTS)), "by_event": hits}
-    trials = {"plain": settings} | ({"remedy": replace(settings, **REMEDY)} if remedy else {})
-    for name, trial in trials.items():
-        results = {event: switch_success(bundle, event, count, trial) for event in EVENTS}
-        valid = sum(r["valid"] for r in results.values())
-        report[name] = {
-            "valid": valid,
-            "success": sum(r["success"] for r in results.values()) / max(valid, 1),
-            "stayed": sum(r["stayed"] for r in results.values()) / max(valid, 1),
-            "by_event": results,
-        }
+    by_event = {event: switches(bundle, event, count, settings, trials) for event in EVENTS}
+    for name in trials:
+        total = sum((found[name] for found in by_event.values()), Counter())
+        report[name] = {"valid": total["valid"], "success": total["success"] / max(total["valid"], 1),
+                        "stayed": total["stayed"] / max(total["valid"], 1),
+                        "by_event": {event: dict(found[name]) for event, found in by_event.items()}}
     return report

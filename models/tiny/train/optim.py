@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import Executor
@@ -11,6 +12,11 @@ from torch import Tensor, nn
 
 # Coefficients of the quintic whose iteration sends singular values towards 1 (Jordan et al. 2024, Muon).
 QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+def warm_cosine(step: int, steps: int) -> float:
+    """Factor of a learning rate: a warm-up of 100 steps, then half a cosine down to 0.02."""
+    return min(1, (step + 1) / 100) * (0.02 + 0.98 * math.cos(math.pi / 2 * step / steps) ** 2)
 
 
 def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
@@ -32,12 +38,14 @@ def is_block_matrix(name: str, parameter: nn.Parameter) -> bool:
 
 
 class Muon:
-    """Momentum whose update is orthogonalised, scaled to the size of AdamW's (Liu et al. 2025, arXiv 2502.16982).
+    """Momentum whose update is orthogonalised and as large as AdamW's (Liu et al. 2025, arXiv 2502.16982).
 
     `moments` is the state, one tensor a parameter, by the parameter's name.
     """
 
-    def __init__(self, parameters: dict[str, nn.Parameter], momentum: float = 0.95, decay: float = 0.01) -> None:
+    def __init__(
+        self, parameters: dict[str, nn.Parameter], momentum: float = 0.95, decay: float = 0.01
+    ) -> None:
         self.parameters = parameters
         self.momentum, self.decay = momentum, decay
         self.moments = {name: torch.zeros_like(p) for name, p in parameters.items()}
@@ -48,7 +56,8 @@ class Muon:
     @torch.no_grad()
     def step(self, rate: float, executor: Executor | None = None) -> None:
         """Change the parameters by their gradients; equal shapes are orthogonalised together."""
-        groups = [names[start:start + 8] for names in self._shapes.values() for start in range(0, len(names), 8)]
+        groups = [names[first:first + 8] for names in self._shapes.values()
+                  for first in range(0, len(names), 8)]
         list((executor.map if executor else map)(lambda names: self._step_group(names, rate), groups))
 
     @torch.no_grad()
@@ -88,7 +97,8 @@ class Optimizer:
         """Everything that the next step depends on beside the parameters."""
         state = {f"muon.{name}": value for name, value in self.muon.moments.items()}
         for name, parameter in self.rest.items():
-            state |= {f"adam.{key}.{name}": value for key, value in self.adam.state.get(parameter, {}).items()}
+            kept = self.adam.state.get(parameter, {})
+            state |= {f"adam.{key}.{name}": value for key, value in kept.items()}
         return state
 
     def load(self, state: dict[str, Tensor]) -> None:

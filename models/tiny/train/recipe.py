@@ -41,22 +41,24 @@ class Recipe:
     codec_clips: int = 1200
     codec_steps: int = 2200
     codec_rate: float = 2e-3
-    clip_steps: int = 1200
+    decoder_steps: int = 1500
+    clip_steps: int = 700
     steps: int = 12000
-    batch: int = 16
+    batch: int = 8
     replicas: int = 2
     rate: float = 2e-3
     warm_up: int = 200
     ema: float = 0.999
     clip_norm: float = 1.0
     shift: float = 2.0
-    distillation: float = 0.2
+    distillation: float = 0.13
     guidance: tuple[float, float] = (1.0, 20.0)
     tail: float = 0.35
 
 
 CPU = Recipe()
-GPU = Recipe(clips=20000, codec_clips=4000, codec_steps=8000, clip_steps=4000, steps=30000, batch=128, replicas=1)
+GPU = Recipe(clips=20000, codec_clips=4000, codec_steps=8000, decoder_steps=8000, clip_steps=4000,
+             steps=30000, batch=128, replicas=1)
 PRESETS = {"cpu": CPU, "gpu": GPU}
 
 

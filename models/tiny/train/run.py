@@ -19,11 +19,12 @@ from ..wrappers import TinyClip, TinyVAE, TinyVision
 from . import state
 from .batches import Batches
 from .clips import ClipLatents, load_latents, make_latents, save_latents
-from .codec import draw_frames, psnr, train_codec
+from .codec import draw_frames, psnr, train_codec, train_decoder
 from .clip import save_clip, train_clip, write_config
+from .curve import draw_curve, read_log
 from .evaluate import evaluate
 from .recipe import Recipe
-from .transformer import Trio, train_transformer
+from .transformer import Trio, quick_blocks, train_transformer
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ CLIP_FILES = ("tiny-clip.json", "clip.safetensors")
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its recipe, folder and device; `minutes` bounds the transformer's training, whatever its steps."""
+    """A run: its recipe, folder and device; `minutes` bounds the transformer's training."""
 
     recipe: Recipe
     folder: Path
@@ -64,10 +65,25 @@ def train_stage_codec(run: Run) -> None:
     state.save(file, codec.state_dict(), {})
 
 
+def train_stage_decoder(run: Run) -> None:
+    """Go on with the codec's decoder, on new frames."""
+    file = run.folder / "decoder.safetensors"
+    if file.is_file():
+        return
+    recipe, codec = run.recipe, load_codec(run)
+    frames = draw_frames(recipe.codec_clips, recipe.seed + 1)
+    train_decoder(codec, frames, recipe.decoder_steps, recipe.codec_rate, recipe.seed, run.device, run.log,
+                  run.progress)
+    run.log(stage="decoder", psnr=round(psnr(codec, frames[:100], run.device), 2))
+    state.save(file, codec.decoder.state_dict(), {})
+
+
 def load_codec(run: Run) -> TinyCodec:
-    """The run's trained codec."""
-    codec = TinyCodec()
+    """The run's trained codec, with the better decoder if there is one yet."""
+    codec, better = TinyCodec(), run.folder / "decoder.safetensors"
     codec.load_state_dict(state.load(run.folder / "codec.safetensors")[0])
+    if better.is_file():
+        codec.decoder.load_state_dict(state.load(better)[0])
     return codec.to(run.device).eval().requires_grad_(False)
 
 
@@ -101,7 +117,7 @@ class Judge:
     def __call__(self, trio: Trio, step: int) -> None:
         if time.monotonic() - self.last < 60 * self.run.evaluate_minutes:
             return
-        report = evaluate(bundle_of(self.run, trio), self.run.evaluate_episodes, remedy=False)
+        report = evaluate(bundle_of(self.run, trio), self.run.evaluate_episodes, trials={"plain": ()})
         self.run.log(stage="evaluate", step=step, **report)
         self.last = time.monotonic()
 
@@ -113,7 +129,10 @@ def train_stage_dit(run: Run) -> None:
         return
     recipe = run.recipe
     batches = Batches(run_latents(run), recipe.mix, recipe.batch, recipe.seed)
-    trio = train_transformer(recipe, batches, run.folder, run.device, run.log, run.minutes, run.progress, Judge(run))
+    with quick_blocks(run.device):
+        trio = train_transformer(
+            recipe, batches, run.folder, run.device, run.log, run.minutes, run.progress, Judge(run)
+        )
     state.save(file, trio.state_dict(), {})
 
 
@@ -131,14 +150,14 @@ def train_stage_clip(run: Run) -> None:
     if file.is_file():
         return
     recipe = run.recipe
-    model = train_clip(load_codec(run), run.folder, recipe.clip_steps, recipe.seed, run.device, run.log, run.progress)
+    model = train_clip(load_codec(run), run.folder, recipe.clip_steps, recipe.seed, run.device, run.log,
+                       run.progress)
     save_clip(model, file, {})
 
 
 def metadata_of(run: Run) -> dict[str, str]:
     """How the weights were made, for their files."""
-    lines = (run.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    steps = [entry["step"] for entry in map(json.loads, lines) if entry["stage"] == "dit"]
+    steps = [entry["step"] for entry in read_log(run.folder / "log.jsonl") if entry["stage"] == "dit"]
     return {
         "made_by": "python -m framepack_transitions.models.tiny.train",
         "device": run.device.type,
@@ -156,6 +175,7 @@ def export(run: Run, weights: Path) -> None:
     if all(file.is_file() for file in model_files):
         save_file(load_file(model_files[1]), weights / CLIP_FILES[1], {"format": "pt", **metadata})
         write_config(weights)
+    draw_curve(read_log(run.folder / "log.jsonl"), run.folder / "curve.png")
 
 
 def run_stages(run: Run, stages: Sequence[str], weights: Path | None = None) -> None:
@@ -172,5 +192,5 @@ def run_stages(run: Run, stages: Sequence[str], weights: Path | None = None) -> 
 
 
 TRAINING = {"codec": train_stage_codec, "latents": train_stage_latents, "dit": train_stage_dit,
-            "clip": train_stage_clip}
+            "decoder": train_stage_decoder, "clip": train_stage_clip}
 STAGES = (*TRAINING, "evaluate", "export")

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: tensors and a few plain values in one safetensors file, nothing executable."""
+"""Checkpoints of a training run: tensors and a few plain values in one safetensors file."""
 
 from __future__ import annotations
 
