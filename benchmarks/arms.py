@@ -1,4 +1,5 @@
-"""What TransitionBench compares: the plain sampler, every technique, their combinations and the published baseline."""
+"""What TransitionBench compares: the plain sampler, the techniques and the published baseline."""
+
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
@@ -40,5 +41,8 @@ ARMS = (
     Arm("kv_gate cap 0.1", (SemanticKVGate(mode="cap", cap=0.1, t_end=0.54),)),
     Arm("kv_gate drop", (SemanticKVGate(mode="drop", t_end=0.54),)),
     # AlignVid as published, but in all single blocks: its list of blocks was chosen for the 13B model.
-    Arm("attention_scaling", (AttentionScaling(scale=1.35, t_end=0.56, blocks=f"single:0-{DIT.num_single_layers - 1}"),)),
+    Arm(
+        "attention_scaling",
+        (AttentionScaling(scale=1.35, t_end=0.56, blocks=f"single:0-{DIT.num_single_layers - 1}"),),
+    ),
 )

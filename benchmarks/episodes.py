@@ -1,4 +1,5 @@
 """The episodes of TransitionBench: a scene, what becomes of it, and the prompts that say so."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -19,8 +20,8 @@ FIRST_SEED = 2 * 10**9  # training and its own evaluation use smaller ones
 class Episode:
     """A start image uint8 [64,64,3], the scenes before and after the switch, and the prompt of each.
 
-    `noise_seed` is the sampler's. In a control nothing is switched; in a sham the prompt says the same scene in other
-    words.
+    `noise_seed` is the sampler's. In a control nothing is switched; in a sham the prompt says the same scene
+    in other words.
     """
 
     case: str
@@ -53,7 +54,7 @@ class Episode:
 
 
 def make_episode(case: str, seed: int) -> Episode:
-    """The episode of a case with this number; the same one every time. Raises ValueError for an unknown case."""
+    """The episode of a case with this number, always the same; raises ValueError for an unknown case."""
     if case not in CASES:
         raise ValueError(f"TransitionBench has no case {case!r}; take one of {', '.join(CASES)}.")
     rng = np.random.default_rng([FIRST_SEED, CASES.index(case), seed])

@@ -1,4 +1,5 @@
 """What became of an episode, by the embedded world's analytic detector."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -27,12 +28,14 @@ Array = NDArray[Any]
 class Measures:
     """What one episode has shown under one technique. None where a measure does not apply.
 
-    success: the new scene is seen in most of the last third of the first new section. held: the same for every section
-    after the switch. latency: frames from the switch until it is seen and stays for half a second; None when that
-    did not happen in the first new section. remaining: share of what should have changed that is still seen in the
-    last third of the first new section. jump: px between where the subject was going and where it is in the first new
-    frame; before and after: the same, usually, between other frames. artefacts: share of the first new section's
-    frames that show something else than any scene of the world.
+    success: the new scene is seen in most of the last third of the first new section.
+    held: the same for every section after the switch.
+    latency: frames from the switch until the new scene is seen and stays for half a second; None when that
+        did not begin in the first new section.
+    remaining: share of what should have changed that is still seen in the last third of that section.
+    jump: px between where the subject was going and where it is in the first new frame; before and after:
+        the usual values between other frames.
+    artefacts: share of the first new section's frames that show something else than a scene of the world.
     """
 
     success: bool
@@ -46,14 +49,14 @@ class Measures:
 
 
 def is_valid(detection: Detection, episode: Episode) -> bool:
-    """Whether the scene before the switch is seen in the last half second of `detection`, which ends at the switch."""
+    """Whether the scene before the switch is seen in the half second that ends `detection`."""
     return bool(holds(detection, episode.before, episode.judges_motion)[-HALF_SECOND:].mean() >= VALID_SHARE)
 
 
 def judge(episode: Episode, past: Detection, frames: Array, section: int) -> Measures:
-    """Measure an episode: `past` ends at the switch, `frames` [T,64,64,3] in 0..1 are whole sections after it.
+    """Measure an episode by what was seen before the switch and what is shown after it.
 
-    `section` is the length of each of them in frames.
+    `past` ends at the switch; `frames` [T,64,64,3] in 0..1 are whole sections of `section` frames after it.
     """
     new = frames[: section + HALF_SECOND]
     seen = detect(new)
@@ -61,8 +64,10 @@ def judge(episode: Episode, past: Detection, frames: Array, section: int) -> Mea
     return _measures(episode, past, seen, artefacts(new[:section], seen), ends, section)
 
 
-def _measures(episode: Episode, past: Detection, new: Detection, artefact: Array, ends: list[Detection], section: int) -> Measures:
-    """Measures from what was seen: in the first section and half a second more, and in the last thirds of later ones."""
+def _measures(
+    episode: Episode, past: Detection, new: Detection, artefact: Array, ends: list[Detection], section: int
+) -> Measures:
+    """Measures of what was seen: `new` is the first section and half a second, `ends` later last thirds."""
     motion = episode.judges_motion
     state = holds(new, episode.after, motion)
     settled = slice(section - section // 3, section)
@@ -89,14 +94,16 @@ def holds(detection: Detection, scene: Scene, motion: bool = False) -> Array:
 
 
 def motions(detection: Detection) -> Array:
-    """How the subject moves from each frame on: still, sideways, vertical, or nothing of these (an empty text) [T]."""
+    """How the subject moves from each frame on [T]: still, sideways, vertical, or empty for none of these."""
     count = len(detection)
     covered = np.empty((count, 2))
     for frame in range(count):
         first = max(min(frame, count - LOOK_AHEAD), 0)
         ahead = slice(first, first + LOOK_AHEAD)
         seen = detection.present[ahead]
-        covered[frame] = [np.ptp(axis[ahead][seen]) if seen.any() else np.nan for axis in (detection.x, detection.y)]
+        covered[frame] = [
+            np.ptp(axis[ahead][seen]) if seen.any() else np.nan for axis in (detection.x, detection.y)
+        ]
     largest, axis = covered.max(1), covered.argmax(1)
     fast = np.array(list(FAST))[axis]
     return np.select([largest >= FAST_RANGE, largest <= STILL_RANGE], [fast, "still"], "")
@@ -112,12 +119,19 @@ def latency(state: Array, section: int) -> int | None:
 
 def artefacts(frames: Array, detection: Detection) -> Array:
     """Which frames [T,64,64,3] in 0..1 show more than the scene that is detected in them, bool [T]."""
-    return np.array([_unexplained(frame, _described(detection, number)) > ARTEFACT for number, frame in enumerate(frames)])
+    return np.array(
+        [_unexplained(frame, _described(detection, number)) > ARTEFACT for number, frame in enumerate(frames)]
+    )
 
 
 def joined(first: Detection, second: Detection) -> Detection:
     """Two detections one after the other."""
-    return Detection(*(np.concatenate([getattr(part, field.name) for part in (first, second)]) for field in fields(Detection)))
+    return Detection(
+        *(
+            np.concatenate([getattr(part, field.name) for part in (first, second)])
+            for field in fields(Detection)
+        )
+    )
 
 
 def _described(detection: Detection, frame: int) -> Array:
@@ -133,25 +147,34 @@ def _described(detection: Detection, frame: int) -> Array:
 
 
 def _unexplained(frame: Array, described: Array) -> float:
-    """The largest difference between the mean colours of a block in a frame and in a picture; edges may be soft."""
+    """The largest difference of a block's mean colour between a frame and a picture; edges may be soft."""
     side = SIZE // BLOCK
     blocks = (frame - described).reshape(side, BLOCK, side, BLOCK, 3).mean((1, 3))
     return float(np.abs(blocks).mean(-1).max())
 
 
 def _remaining(detection: Detection, episode: Episode, settled: slice) -> float:
-    """Share of frames in which what should have changed is still the old one, over all that should have changed."""
+    """Share of frames in which what should have changed is still old, over all that should have changed."""
     attributes: dict[str, tuple[Callable[[Scene], Any], Array]] = {
         "background": (lambda scene: scene.background, detection.background),
         "night": (lambda scene: scene.night, detection.night),
         "presence": (lambda scene: scene.subject is not None, detection.present),
-        "shape": (lambda scene: scene.subject.shape if scene.subject else "", _of_subject(detection, detection.shape)),
-        "colour": (lambda scene: scene.subject.colour if scene.subject else "", _of_subject(detection, detection.colour)),
+        "shape": (
+            lambda scene: scene.subject.shape if scene.subject else "",
+            _of_subject(detection, detection.shape),
+        ),
+        "colour": (
+            lambda scene: scene.subject.colour if scene.subject else "",
+            _of_subject(detection, detection.colour),
+        ),
     }
     if episode.judges_motion:
         attributes["motion"] = (lambda scene: scene.motion, motions(detection))
-    still_old = [seen[settled] == of(episode.before) for of, seen in attributes.values()
-                 if of(episode.before) != of(episode.after)]
+    still_old = [
+        seen[settled] == of(episode.before)
+        for of, seen in attributes.values()
+        if of(episode.before) != of(episode.after)
+    ]
     return float(np.mean(still_old))
 
 

@@ -1,4 +1,5 @@
 """The table, the plot and the contact sheet of TransitionBench."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -23,17 +24,34 @@ Row = Mapping[str, Any]
 def table(rows: Sequence[Row]) -> str:
     """The rows as two Markdown tables: techniques over all switches, and their success case by case."""
     by_key = {(row["technique"], row["case"]): row for row in rows}
-    arms, cases = list(dict.fromkeys(row["technique"] for row in rows)), [c for c in dict.fromkeys(row["case"] for row in rows) if c != POOLED]
+    arms, cases = (
+        list(dict.fromkeys(row["technique"] for row in rows)),
+        [c for c in dict.fromkeys(row["case"] for row in rows) if c != POOLED],
+    )
     overview = [_cells(arm, by_key, cases) for arm in arms]
     numbers = [f"{case} ({by_key[arms[0], case]['n']})" for case in cases]
-    by_case = [{"success": arm, **{title: _percent(by_key[arm, case]["success"]) for title, case in zip(numbers, cases)}} for arm in arms]
+    by_case = [
+        {
+            "success": arm,
+            **{title: _percent(by_key[arm, case]["success"]) for title, case in zip(numbers, cases)},
+        }
+        for arm in arms
+    ]
     return _markdown(overview) + "\n" + _markdown(by_case)
 
 
 def _cells(arm: str, by_key: Mapping[tuple[str, str], Row], cases: Sequence[str]) -> dict[str, str]:
     row = by_key[arm, POOLED]
-    others = {f"{case} success": _percent(by_key[arm, case]["success"]) for case in ("control", "sham") if case in cases}
-    jumps = {f"{case} jump px": _number(by_key[arm, case]["continuity"]) for case in ("control", "sham") if case in cases}
+    others = {
+        f"{case} success": _percent(by_key[arm, case]["success"])
+        for case in ("control", "sham")
+        if case in cases
+    }
+    jumps = {
+        f"{case} jump px": _number(by_key[arm, case]["continuity"])
+        for case in ("control", "sham")
+        if case in cases
+    }
     return {
         "technique": arm,
         "n": str(row["n"]),
@@ -71,7 +89,9 @@ def _markdown(lines: Sequence[Mapping[str, str]]) -> str:
     names = list(lines[0])
     widths = {name: max(len(name), *(len(line[name]) for line in lines)) for name in names}
     cells = [{name: name for name in names}, {name: "-" * widths[name] for name in names}, *lines]
-    return "".join("| " + " | ".join(cell[name].ljust(widths[name]) for name in names) + " |\n" for cell in cells)
+    return "".join(
+        "| " + " | ".join(cell[name].ljust(widths[name]) for name in names) + " |\n" for cell in cells
+    )
 
 
 def save_plot(path: Path, rows: Sequence[Row], results: Sequence[Result], section: int, title: str) -> Path:
@@ -86,15 +106,37 @@ def save_plot(path: Path, rows: Sequence[Row], results: Sequence[Result], sectio
     colours = {row["technique"]: f"C{number % 10}" for number, row in enumerate(pooled)}
     _plot_success(success, pooled, colours)
     for arm, colour in colours.items():
-        _plot_latency(waiting, [r for r in results if r.valid and r.arm == arm and r.case in SWITCHES], section, arm, colour)
-    waiting.set(title="how long until the new scene is there", xlabel="frames after the switch", ylabel="share that waits", ylim=(0, 1.02))
+        _plot_latency(
+            waiting,
+            [r for r in results if r.valid and r.arm == arm and r.case in SWITCHES],
+            section,
+            arm,
+            colour,
+        )
+    waiting.set(
+        title="how long until the new scene is there",
+        xlabel="frames after the switch",
+        ylabel="share that waits",
+        ylim=(0, 1.02),
+    )
     shams = {row["technique"]: row for row in rows if row["case"] == "sham"}
     for row in pooled:
         sham = shams.get(row["technique"], {})
         if row["success"] is not None and sham.get("continuity") is not None:
             cost.scatter(sham["continuity"], row["success"], color=colours[row["technique"]])
-            cost.annotate(row["technique"], (sham["continuity"], row["success"]), (4, 4), textcoords="offset points", fontsize=8)
-    cost.set(title="success against continuity", xlabel="jump at a switch that changes nothing, px", ylabel="success", ylim=(-0.02, 1.05))
+            cost.annotate(
+                row["technique"],
+                (sham["continuity"], row["success"]),
+                (4, 4),
+                textcoords="offset points",
+                fontsize=8,
+            )
+    cost.set(
+        title="success against continuity",
+        xlabel="jump at a switch that changes nothing, px",
+        ylabel="success",
+        ylim=(-0.02, 1.05),
+    )
     cost.margins(x=0.3)
     figure.suptitle(title)
     figure.savefig(path, dpi=100)
@@ -115,7 +157,13 @@ def _plot_success(axes: Any, pooled: Sequence[Row], colours: Mapping[str, str]) 
 def _plot_latency(axes: Any, results: Sequence[Result], section: int, arm: str, colour: str) -> None:
     if results:
         times, survival = statistics.kaplan_meier(*latencies(results, section))
-        axes.step([0, *times, section], [1, *survival, survival[-1] if len(survival) else 1], where="post", label=arm, color=colour)
+        axes.step(
+            [0, *times, section],
+            [1, *survival, survival[-1] if len(survival) else 1],
+            where="post",
+            label=arm,
+            color=colour,
+        )
         axes.legend(fontsize=8)
 
 

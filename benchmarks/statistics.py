@@ -1,4 +1,5 @@
-"""Statistics of TransitionBench: latencies that may be censored, and bootstrap intervals of paired episodes."""
+"""Statistics of TransitionBench: censored latencies, and bootstrap intervals of paired episodes."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,14 +14,16 @@ Array = NDArray[np.float64]
 
 
 def kaplan_meier(times: ArrayLike, observed: ArrayLike) -> tuple[Array, Array]:
-    """Survival curve of times [n] of which some are censored (observed False): (event times, survival after each).
+    """Survival curve of times [n], some censored (observed False): (event times, survival after each).
 
     Survival is 1 before the first event time. Kaplan and Meier 1958. Raises ValueError without any time.
     """
     times, observed = np.asarray(times, float), np.asarray(observed, bool)
     if not times.size or times.shape != observed.shape:
-        raise ValueError(f"a survival curve needs as many times as flags, and at least one; got {times.shape} and "
-                         f"{observed.shape}.")
+        raise ValueError(
+            f"a survival curve needs as many times as flags, and at least one; got {times.shape} and "
+            f"{observed.shape}."
+        )
     events = np.unique(times[observed])
     at_risk = (times[None] >= events[:, None]).sum(1)
     happened = ((times[None] == events[:, None]) & observed[None]).sum(1)
@@ -28,7 +31,7 @@ def kaplan_meier(times: ArrayLike, observed: ArrayLike) -> tuple[Array, Array]:
 
 
 def restricted_mean(times: ArrayLike, observed: ArrayLike, horizon: float) -> float:
-    """Mean time until the event, no wait counted beyond `horizon`: the area below the survival curve up to there."""
+    """Mean wait, none counted beyond `horizon`: the area below the survival curve up to there."""
     events, survival = kaplan_meier(times, observed)
     inside = events < horizon
     edges = np.concatenate([[0.0], events[inside], [horizon]])
@@ -41,11 +44,13 @@ def fraction_reached(times: ArrayLike, observed: ArrayLike) -> float:
     return float(1 - survival[-1]) if survival.size else 0.0
 
 
-def bootstrap_interval(strata: Sequence[ArrayLike], seed: int, rounds: int = ROUNDS, level: float = LEVEL) -> tuple[float, float]:
-    """Percentile interval of the mean of all values, each stratum [n] resampled within itself; nan without values.
+def bootstrap_interval(
+    strata: Sequence[ArrayLike], seed: int, rounds: int = ROUNDS, level: float = LEVEL
+) -> tuple[float, float]:
+    """Percentile interval of the mean of all values, each stratum [n] resampled within itself.
 
-    The episodes that are drawn depend on the seed and on the strata's sizes alone. So the interval of differences
-    between two techniques, taken episode by episode, is that of a paired bootstrap.
+    Without values it is nan. What is drawn depends on the seed and on the strata's sizes alone, so the
+    interval of differences between two techniques, episode by episode, is that of a paired bootstrap.
     """
     strata = [np.asarray(values, float) for values in strata]
     count = sum(len(values) for values in strata)

@@ -1,4 +1,5 @@
-"""Samples episodes with the embedded model: the part before the switch once, and what follows for every arm."""
+"""Samples episodes with the embedded model: once up to the switch, and from there for every arm."""
+
 from __future__ import annotations
 
 import hashlib
@@ -25,7 +26,7 @@ from .episodes import Episode
 
 @dataclass(frozen=True)
 class Settings:
-    """How episodes are sampled: `before` sections, then a switch, then `after` sections, the first of them treated."""
+    """How episodes are sampled: `before` sections, a switch, and `after` sections, the first treated."""
 
     window: int = 9
     steps: int = 12
@@ -47,7 +48,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Take:
-    """Videos of a batch after the switch: frames float [B,T,64,64,3], model calls and seconds for each of them."""
+    """Videos of a batch after the switch: frames float [B,T,64,64,3], model calls and seconds of each."""
 
     frames: np.ndarray
     evaluations: int
@@ -56,7 +57,7 @@ class Take:
 
 @dataclass(frozen=True, eq=False)
 class Scenario:
-    """A batch of episodes of one case up to the switch: what the sampler needs to go on, and the frames so far."""
+    """Episodes of one case up to the switch: what the sampler needs to go on, and the frames so far."""
 
     sections: list[Section]
     inputs: SampleInputs
@@ -93,22 +94,34 @@ class Studio:
             negative=self._texts([""] * len(episodes)),
             image_embeds=self.bundle.clip_vision.encode_image(images, crop=False).last_hidden_state,
         )
-        sampling = SampleSettings(window=settings.window, steps=settings.steps, guidance=Guidance(settings.distilled_guidance),
-                                  seeds=tuple(episode.noise_seed for episode in episodes))
+        sampling = SampleSettings(
+            window=settings.window,
+            steps=settings.steps,
+            guidance=Guidance(settings.distilled_guidance),
+            seeds=tuple(episode.noise_seed for episode in episodes),
+        )
         sections = self._sections(episodes)
-        latents, _ = sample_sections(driver, sections[: settings.before], inputs, sampling, solver=settings.solver)
+        latents, _ = sample_sections(
+            driver, sections[: settings.before], inputs, sampling, solver=settings.solver
+        )
         frames = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
-        return Scenario(sections[settings.before :], replace(inputs, past=latents[:, :, 1:]), sampling, frames)
+        return Scenario(
+            sections[settings.before :], replace(inputs, past=latents[:, :, 1:]), sampling, frames
+        )
 
     @torch.inference_mode()
     def go_on(self, scenario: Scenario, arm: Arm) -> Take:
         """Sample what follows the switch with the techniques of an arm."""
         driver = self._driver(arm)
-        latents, trace = sample_sections(driver, scenario.sections, scenario.inputs, scenario.sampling,
-                                         solver=self.settings.solver)
+        latents, trace = sample_sections(
+            driver, scenario.sections, scenario.inputs, scenario.sampling, solver=self.settings.solver
+        )
         sections, batch = trace["sections"], latents.shape[0]
-        return Take(self._decode_end(driver.to_vae(latents)), sum(section["evaluations"] for section in sections),
-                    sum(section["seconds"] for section in sections) / batch)
+        return Take(
+            self._decode_end(driver.to_vae(latents)),
+            sum(section["evaluations"] for section in sections),
+            sum(section["seconds"] for section in sections) / batch,
+        )
 
     def _driver(self, arm: Arm) -> PlainDriver:
         model = self._model
@@ -127,11 +140,16 @@ class Studio:
 
     def _texts(self, texts: Sequence[str]) -> TextConditioning:
         """Texts as one batch; shorter ones are padded and masked."""
-        encoded = [self.bundle.clip.encode_from_tokens(self.bundle.clip.tokenize(text), return_dict=True) for text in texts]
+        encoded = [
+            self.bundle.clip.encode_from_tokens(self.bundle.clip.tokenize(text), return_dict=True)
+            for text in texts
+        ]
         longest = max(item["cond"].shape[1] for item in encoded)
         states = torch.cat([_padded(item["cond"], longest) for item in encoded])
         mask = torch.cat([_padded(item["attention_mask"], longest) for item in encoded]).bool()
-        return TextConditioning(states, torch.cat([item["pooled_output"] for item in encoded]), None if mask.all() else mask)
+        return TextConditioning(
+            states, torch.cat([item["pooled_output"] for item in encoded]), None if mask.all() else mask
+        )
 
     def _decode_end(self, latents: Tensor) -> np.ndarray:
         """Frames of the sections after the switch, as they are in the decoded whole."""

@@ -1,4 +1,5 @@
 """Rows of TransitionBench: what the episodes of each arm and case amount to."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ Episodes = Sequence[Result]
 
 
 def rows(results: Sequence[Result], section: int) -> list[dict[str, Any]]:
-    """One row for each arm and case and, pooled over the switches, each arm; `section` is its length in frames.
+    """One row for each arm and case and, pooled over the switches, each arm; `section` in frames.
 
     Only episodes that were right before the switch count. They are the same ones for every arm.
     """
@@ -27,12 +28,18 @@ def rows(results: Sequence[Result], section: int) -> list[dict[str, Any]]:
     for arm in dict.fromkeys(result.arm for result in results):
         for case in (POOLED, *cases):
             strata = [name for name in cases if name in SWITCHES] if case == POOLED else [case]
-            made.append({"technique": arm, "case": case, **_row(_pick(valid, arm, strata), _pick(valid, PLAIN.name, strata), section)})
+            made.append(
+                {
+                    "technique": arm,
+                    "case": case,
+                    **_row(_pick(valid, arm, strata), _pick(valid, PLAIN.name, strata), section),
+                }
+            )
     return made
 
 
 def latencies(results: Episodes, section: int) -> tuple[list[int], list[bool]]:
-    """Frames until the new scene is there, and whether it ever was: where it was not, the wait ends with the section."""
+    """Frames until the new scene is there, and whether it was: if not, the wait ends with the section."""
     waits = [result.measures.latency for result in results]
     return [section if wait is None else wait for wait in waits], [wait is not None for wait in waits]
 
@@ -44,7 +51,10 @@ def _pick(results: Episodes, arm: str, strata: Sequence[str]) -> list[list[Resul
 
 def _row(strata: list[list[Result]], plain: list[list[Result]], section: int) -> dict[str, Any]:
     every = [result for stratum in strata for result in stratum]
-    gains = [[mine.measures.success - theirs.measures.success for mine, theirs in zip(*pair)] for pair in zip(strata, plain)]
+    gains = [
+        [mine.measures.success - theirs.measures.success for mine, theirs in zip(*pair)]
+        for pair in zip(strata, plain)
+    ]
     switched = [result for result in every if result.case in SWITCHES]
     times = latencies(switched, section)
     return {
@@ -54,7 +64,10 @@ def _row(strata: list[list[Result]], plain: list[list[Result]], section: int) ->
         "gain": fmean(all_gains) if (all_gains := [gain for stratum in gains for gain in stratum]) else None,
         "gain_ci": _interval(gains),
         "lasting": _mean(every, lambda result: result.measures.held[-1]),
-        "relapse": _mean([result for result in every if result.measures.success], lambda result: not result.measures.held[-1]),
+        "relapse": _mean(
+            [result for result in every if result.measures.success],
+            lambda result: not result.measures.held[-1],
+        ),
         "tl_frames": statistics.restricted_mean(*times, section) if switched else None,
         "reached": statistics.fraction_reached(*times) if switched else None,
         "remaining": _mean(every, lambda result: result.measures.remaining),

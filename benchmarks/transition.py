@@ -1,4 +1,5 @@
-"""TransitionBench: does a prompt switch happen, how fast, how cleanly, at what cost, with and without each technique."""
+"""TransitionBench: does a prompt switch happen, how fast, how cleanly, and at what cost."""
+
 from __future__ import annotations
 
 import hashlib
@@ -46,7 +47,9 @@ class Bench:
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
-            raise ValueError(f"seeds is {self.seeds}; give at least 1 (8 for a quick look, 32 or more to quote).")
+            raise ValueError(
+                f"seeds is {self.seeds}; give at least 1 (8 for a quick look, 32 or more to quote)."
+            )
 
     def chunks(self) -> Iterator[range]:
         """The seeds, in groups that are sampled as one batch."""
@@ -55,7 +58,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the results: an episode under one arm. `valid`: the scene before the switch was the right one."""
+    """One line of the results: an episode under one arm; `valid` says it was right before the switch."""
 
     key: str
     case: str
@@ -94,7 +97,9 @@ class Ledger:
                 try:
                     result = Result.from_line(line)
                 except (ValueError, KeyError, TypeError) as error:
-                    logger.warning("%s, line %d cannot be read (%s) and is measured again.", ledger.path, number, error)
+                    logger.warning(
+                        "%s, line %d cannot be read (%s) and is measured again.", ledger.path, number, error
+                    )
                 else:
                     ledger.results[result.key] = result
         return ledger
@@ -103,7 +108,9 @@ class Ledger:
         """Keep results of one batch."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(result.to_line() for result in results)
-        cut_off = self.path.is_file() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n")
+        cut_off = (
+            self.path.is_file() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n")
+        )
         with self.path.open("a", encoding="utf-8") as file:
             file.write("\n" * bool(cut_off) + text)
         self.results.update((result.key, result) for result in results)
@@ -123,7 +130,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Task:
-    """Some episodes of one case, to be measured under some arms; `strips` is the folder for pictures of one of them."""
+    """Episodes of one case, to be measured under some arms; `strips` takes pictures of one of them."""
 
     settings: Settings
     keys: Keys
@@ -133,11 +140,13 @@ class Task:
     strips: Path | None
 
 
-def run(bench: Bench, studio: Studio, workers: int = 1, progress: Progress = lambda done, total, what: None) -> list[Result]:
-    """Measure what is not measured yet; return all results in a fixed order. Can be interrupted and run again.
+def run(
+    bench: Bench, studio: Studio, workers: int = 1, progress: Progress = lambda done, total, what: None
+) -> list[Result]:
+    """Measure what is not measured yet and return all results in a fixed order; can be interrupted.
 
-    More `workers` than one are processes that load the embedded model themselves; every one computes with one thread,
-    so that the results do not depend on their number.
+    More `workers` than one are processes that load the embedded model themselves. Each computes with one
+    thread, so that the results do not depend on their number.
     """
     keys, ledger = Keys(studio.fingerprint()), Ledger.open(bench.folder)
     tasks = [_rest_of(task, ledger) for task in _tasks(bench, keys)]
@@ -148,20 +157,37 @@ def run(bench: Bench, studio: Studio, workers: int = 1, progress: Progress = lam
         ledger.add(results)
         done += len(task.arms)
         progress(done, total, task.case)
-    return [ledger.results[keys.of(case, seed, arm)]
-            for arm in bench.arms for case in bench.cases for seed in range(bench.seeds)]
+    return [
+        ledger.results[keys.of(case, seed, arm)]
+        for arm in bench.arms
+        for case in bench.cases
+        for seed in range(bench.seeds)
+    ]
 
 
 def _tasks(bench: Bench, keys: Keys) -> list[Task]:
     """Everything that a benchmark asks for."""
-    return [Task(bench.settings, keys, case, seeds, tuple(bench.arms), bench.folder / STRIPS if 0 in seeds else None)
-            for seeds in bench.chunks() for case in bench.cases]
+    return [
+        Task(
+            bench.settings,
+            keys,
+            case,
+            seeds,
+            tuple(bench.arms),
+            bench.folder / STRIPS if 0 in seeds else None,
+        )
+        for seeds in bench.chunks()
+        for case in bench.cases
+    ]
 
 
 def _rest_of(task: Task, ledger: Ledger) -> Task:
     """The task without the arms whose results are all there."""
-    missing = (arm for arm in task.arms
-               if not all(task.keys.of(task.case, seed, arm) in ledger.results for seed in task.seeds))
+    missing = (
+        arm
+        for arm in task.arms
+        if not all(task.keys.of(task.case, seed, arm) in ledger.results for seed in task.seeds)
+    )
     return replace(task, arms=tuple(missing))
 
 
@@ -225,14 +251,24 @@ class Shoot:
         for number, (episode, past) in enumerate(zip(self._episodes, self._past)):
             key, frames = keys.of(episode.case, episode.seed, arm), take.frames[number]
             measures = judge.judge(episode, past, frames, self._studio.settings.section_frames)
-            results.append(Result(key, episode.case, episode.seed, arm.name, self._valid[number], measures,
-                                  take.evaluations, round(take.seconds, 4)))
+            results.append(
+                Result(
+                    key,
+                    episode.case,
+                    episode.seed,
+                    arm.name,
+                    self._valid[number],
+                    measures,
+                    take.evaluations,
+                    round(take.seconds, 4),
+                )
+            )
             if strips is not None and number == shown:
                 save_strip(strips / f"{key}.png", self._strip(self._scenario.frames[number], frames))
         return results
 
     def _take(self, arm: Arm) -> Take:
-        """What an arm makes of the episodes. Without a switch most arms do what the plain sampler does, bit by bit."""
+        """What an arm makes of the episodes; without a switch most arms equal the plain one, bit by bit."""
         if self._episodes[0].switches or arm.acts_without_a_switch:
             return self._studio.go_on(self._scenario, arm)
         if self._plain is None:
@@ -245,7 +281,7 @@ class Shoot:
 
 
 def strip_frames(settings: Settings) -> list[int]:
-    """Which frames after the switch a strip shows, counted from 1: in and at the end of the first new section, the last."""
+    """Which frames after the switch a strip shows, from 1: of the first new section, and the last one."""
     section = settings.section_frames
     return [1, section // 3, section, settings.after * section]
 

@@ -56,9 +56,13 @@ def run_transition(out: Path, seeds: int, record: Record, bars: Bars) -> dict[st
 
 def _remarks(seeds: int, trained: bool) -> list[str]:
     """What must be known to read the numbers."""
-    remarks = [f"TransitionBench, {seeds} seeds a case; only episodes that were right before the switch are counted."]
+    remarks = [
+        f"TransitionBench, {seeds} seeds a case; only episodes that were right before the switch are counted."
+    ]
     if not trained:
-        remarks.append("The embedded model's weights are random: these numbers only show that everything runs.")
+        remarks.append(
+            "The embedded model's weights are random: these numbers only show that everything runs."
+        )
     if seeds < ENOUGH:
         remarks.append(f"A quick look: fewer than {ENOUGH} seeds a case are not enough to quote.")
     remarks.append("Sizes of effects in this miniature do not carry over to the 13B model.")

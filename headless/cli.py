@@ -113,8 +113,9 @@ def parser() -> argparse.ArgumentParser:
         "bench",
         parents=[common],
         help="measure the techniques with the embedded model",
-        description="Measures with the embedded model. transition: does a change of the prompt happen, how fast, "
-        "how cleanly and at what cost, with and without each technique. Run again, it goes on where it stopped.",
+        description="Measures with the embedded model. transition: does a change of the prompt happen, how "
+        "fast, how cleanly and at what cost, with and without each technique. Run again, it goes on where it "
+        "stopped.",
     )
     bench.add_argument("bench", choices=BENCHES, help="what to measure")
     bench.add_argument(

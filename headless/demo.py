@@ -112,19 +112,27 @@ def _sentences(clip: Clip, scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """The scores in words."""
     said = [f"The prompt switches at frame {clip.switch} ({clip.switch / clip.fps:.1f} s)."]
     for score in scores:
-        when = "never in the first new section" if score["latency"] is None else f"after {score['latency']} frames"
+        when = (
+            "never in the first new section"
+            if score["latency"] is None
+            else f"after {score['latency']} frames"
+        )
         jump = "" if score["jump"] is None else f", the subject jumps {score['jump']:.1f} px"
         said.append(
-            f"{score['technique']}: new scene there {when}, {score['remaining']:.0%} of the old one remains{jump}, "
-            f"{score['evaluations']} model calls."
+            f"{score['technique']}: new scene there {when}, {score['remaining']:.0%} of the old one remains"
+            f"{jump}, {score['evaluations']} model calls."
         )
     if not all(score["valid"] for score in scores):
-        said.append("The scene was not right before the switch, so these scores mean little; try another --seed.")
+        said.append(
+            "The scene was not right before the switch, so these scores mean little; try another --seed."
+        )
     return said
 
 
 def _warnings() -> list[str]:
     """What must be known to read the scores."""
     if not (WEIGHTS / "dit.safetensors").is_file():
-        return ["The embedded model's weights are random: the videos show noise, and the scores mean nothing."]
+        return [
+            "The embedded model's weights are random: the videos show noise, and the scores mean nothing."
+        ]
     return ["One seed proves nothing: `bench transition` measures many."]

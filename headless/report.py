@@ -76,7 +76,7 @@ class Record(Observer):
         return written + [path for path in self.kept if path.is_file()]
 
     def report(self, kind: str, **facts: Any) -> dict[str, Any]:
-        """The report as plain data; `facts` are added at the top level, `switches` among them where it is known better."""
+        """The report as plain data; `facts` are added at the top level and may bring their own `switches`."""
         return {
             "schema": SCHEMA,
             "kind": kind,

@@ -20,7 +20,7 @@ BACKGROUND, TEXT, BORDER, SWITCH = (24, 24, 28), (230, 230, 230), (90, 90, 100),
 
 @dataclass(frozen=True)
 class Row:
-    """One video: `frames` [T,H,W,3], the frames at which sections after the first begin, and where the prompt switches."""
+    """One video: `frames` [T,H,W,3], where sections after the first begin, and where the prompt switches."""
 
     name: str
     frames: torch.Tensor
@@ -70,7 +70,11 @@ def _strip(row: Row, columns: int, min_cell: int) -> Image.Image:
         if section != previous:
             draw.line((left - GAP, 0, left - GAP, strip.height), colour, GAP)
         if position == 0 or section != previous:
-            words = (row.name if position == 0 else "", f"section {section + 1}", "switch" if switches else "")
+            words = (
+                row.name if position == 0 else "",
+                f"section {section + 1}",
+                "switch" if switches else "",
+            )
             draw.text((left + 2, 3), "  ".join(filter(None, words)), SWITCH if switches else TEXT, font)
         previous, last = section, number
     return strip

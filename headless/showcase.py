@@ -34,7 +34,9 @@ def side_by_side(panels: Sequence[Panel], switch: int, old: str, new: str) -> to
     length = min(len(panel.frames) for panel in panels)
     height, width = panels[0].frames.shape[1:3]
     factor = max(1, -(-SIDE // height))
-    canvas = Image.new("RGB", (len(panels) * (width * factor + GAP) + GAP, HEADER + height * factor + FOOTER), BACKGROUND)
+    canvas = Image.new(
+        "RGB", (len(panels) * (width * factor + GAP) + GAP, HEADER + height * factor + FOOTER), BACKGROUND
+    )
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default()
     for number, panel in enumerate(panels):
         draw.text((GAP + number * (width * factor + GAP), 6), panel.label, TEXT, font)
@@ -50,7 +52,13 @@ def side_by_side(panels: Sequence[Panel], switch: int, old: str, new: str) -> to
 
 
 def _draw_footer(
-    canvas: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, now: float, switch: float, old: str, new: str
+    canvas: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.ImageFont,
+    now: float,
+    switch: float,
+    old: str,
+    new: str,
 ) -> None:
     """The prompt in force, orange once it is the new one, above a bar with a mark at the switch."""
     top, left, right = canvas.height - FOOTER, GAP, canvas.width - GAP
@@ -64,7 +72,9 @@ def _draw_footer(
     draw.line((mark, bar - 7, mark, bar + 7), SWITCH, 3)
 
 
-def save_curves(path: Path, seen: Mapping[str, tuple[Sequence[bool], Sequence[bool]]], switch: int, fps: float) -> Path:
+def save_curves(
+    path: Path, seen: Mapping[str, tuple[Sequence[bool], Sequence[bool]]], switch: int, fps: float
+) -> Path:
     """Draw, for each video, in how many frames around each moment the old and the new scene are seen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -86,4 +96,7 @@ def save_curves(path: Path, seen: Mapping[str, tuple[Sequence[bool], Sequence[bo
 def _smoothed(state: Sequence[bool]) -> np.ndarray:
     """Running mean; at the borders over the frames that there are."""
     kernel, ones = np.ones(SMOOTH), np.ones(len(state))
-    return np.convolve(np.asarray(state, float), kernel, "same")[: len(state)] / np.convolve(ones, kernel, "same")[: len(state)]
+    return (
+        np.convolve(np.asarray(state, float), kernel, "same")[: len(state)]
+        / np.convolve(ones, kernel, "same")[: len(state)]
+    )

@@ -1,4 +1,5 @@
 """The judge of TransitionBench on videos whose truth is known."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -22,11 +23,15 @@ def path(scene, seed: int, frames: int) -> np.ndarray:
 
 
 def video(episode: Episode, delay: int | None = 0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """What comes before the switch and after it (two sections), the new scene `delay` frames late or (None) never."""
+    """Frames before the switch and in two sections after it; the new scene comes `delay` frames late or never."""
     before, after, length = episode.before, episode.after, PAST + 2 * SECTION
     first = length if delay is None else PAST + delay
     old = path(before, seed, length)
-    new = old if before.subject and after.subject and episode.case != "motion" else path(after, seed + 1, length)
+    new = (
+        old
+        if before.subject and after.subject and episode.case != "motion"
+        else path(after, seed + 1, length)
+    )
     places = np.concatenate([old[:first], new[first:]])
     scenes = [(0, before)] if delay is None else [(0, before), (first, after)]
     frames = draw(scenes, places).astype(np.float32) / 255
@@ -78,7 +83,9 @@ def test_without_a_change_success_is_to_keep_the_scene(case):
 
 def test_a_subject_that_jumps_is_measured_in_px():
     episode = make_episode("sham", 4)
-    episode = replace(episode, before=replace(episode.before, motion="still"), after=replace(episode.after, motion="still"))
+    episode = replace(
+        episode, before=replace(episode.before, motion="still"), after=replace(episode.after, motion="still")
+    )
     places = np.concatenate([np.full((PAST, 2), 20.0), np.full((2 * SECTION, 2), [32.0, 25.0])])
     frames = draw([(0, episode.before)], places).astype(np.float32) / 255
     measures = judged(episode, frames[:PAST], frames[PAST:])
@@ -91,8 +98,11 @@ def test_what_is_no_scene_of_the_world_is_an_artefact_and_no_success(what):
     episode = make_episode("disappear", 6)
     past, new = video(episode)
     shape = new.shape
-    wrong = {"noise": np.random.default_rng(0).random(shape), "black": np.zeros(shape),
-             "double exposure": 0.5 * new + 0.5 * render(Scene("city", True)) / 255}[what].astype(np.float32)
+    wrong = {
+        "noise": np.random.default_rng(0).random(shape),
+        "black": np.zeros(shape),
+        "double exposure": 0.5 * new + 0.5 * render(Scene("city", True)) / 255,
+    }[what].astype(np.float32)
     measures = judged(episode, past, wrong)
     assert measures.artefacts > 0.9 and not measures.success
 
@@ -106,7 +116,9 @@ class TestEpisodes:
     @pytest.mark.parametrize("case", CASES)
     def test_the_same_number_gives_the_same_episode(self, case):
         one, two, other = make_episode(case, 6), make_episode(case, 6), make_episode(case, 7)
-        assert (one.image == two.image).all() and one.prompts == two.prompts and one.noise_seed == two.noise_seed
+        assert (
+            (one.image == two.image).all() and one.prompts == two.prompts and one.noise_seed == two.noise_seed
+        )
         assert one.noise_seed != other.noise_seed
 
     @pytest.mark.parametrize("seed", range(8))
@@ -116,8 +128,12 @@ class TestEpisodes:
         assert made["appear"].after.subject and not made["appear"].before.subject
         assert made["motion"].after.motion in ("sideways", "vertical")
         assert replace(made["motion"].after, motion="still") == replace(made["motion"].before, motion="still")
-        places = [(scene.background, scene.night) for scene in (made["background"].before, made["background"].after)]
-        assert places[0] != places[1] and made["background"].before.subject == made["background"].after.subject
+        places = [
+            (scene.background, scene.night) for scene in (made["background"].before, made["background"].after)
+        ]
+        assert (
+            places[0] != places[1] and made["background"].before.subject == made["background"].after.subject
+        )
         assert made["cut"].before.background != made["cut"].after.background
         for case in ("control", "sham"):
             assert made[case].before == made[case].after and made[case].before.subject

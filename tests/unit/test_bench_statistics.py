@@ -1,10 +1,16 @@
 """Statistics of the benchmark against numbers worked out by hand."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from framepack_transitions.benchmarks.statistics import bootstrap_interval, fraction_reached, kaplan_meier, restricted_mean
+from framepack_transitions.benchmarks.statistics import (
+    bootstrap_interval,
+    fraction_reached,
+    kaplan_meier,
+    restricted_mean,
+)
 
 # At risk 5, 4, 2: survival 4/5, then 4/5 * 3/4, then 3/5 * 1/2. The waits of 3 and 6 were cut short.
 TIMES, OBSERVED = [1, 2, 3, 5, 6], [True, True, False, True, False]
@@ -16,9 +22,16 @@ def test_the_survival_curve_of_a_worked_example():
     assert survival == pytest.approx([0.8, 0.6, 0.3])
 
 
-@pytest.mark.parametrize(("horizon", "area"), [
-    (1, 1), (2, 1.8), (5, 1 + 0.8 + 3 * 0.6), (6, 1 + 0.8 + 1.8 + 0.3), (10, 1 + 0.8 + 1.8 + 5 * 0.3),
-])
+@pytest.mark.parametrize(
+    ("horizon", "area"),
+    [
+        (1, 1),
+        (2, 1.8),
+        (5, 1 + 0.8 + 3 * 0.6),
+        (6, 1 + 0.8 + 1.8 + 0.3),
+        (10, 1 + 0.8 + 1.8 + 5 * 0.3),
+    ],
+)
 def test_the_restricted_mean_is_the_area_below_the_curve(horizon, area):
     assert restricted_mean(TIMES, OBSERVED, horizon) == pytest.approx(area)
 

@@ -1,4 +1,5 @@
-"""TransitionBench end to end with random weights: it repeats itself, goes on where it stopped, and writes its files."""
+"""TransitionBench end to end with random weights: it repeats itself, goes on, and writes files."""
+
 from __future__ import annotations
 
 import json
@@ -48,7 +49,9 @@ class TestRuns:
     def test_a_run_repeats_itself(self, tmp_path, studio):
         one, two = (transition.run(small(tmp_path / name), studio) for name in ("one", "two"))
         assert timeless(one) == timeless(two)
-        assert [(r.arm, r.case, r.seed) for r in one] == [(arm.name, case, 0) for arm in TWO for case in ("colour", "control")]
+        assert [(r.arm, r.case, r.seed) for r in one] == [
+            (arm.name, case, 0) for arm in TWO for case in ("colour", "control")
+        ]
 
     def test_workers_find_what_one_process_finds(self, tmp_path, studio, bundle):
         if bundle.trained or load_tiny().trained:
@@ -60,7 +63,11 @@ class TestRuns:
         first = transition.run(small(tmp_path), studio)
         asked = []
         monkeypatch.setattr(transition, "CHUNK", 1)
-        monkeypatch.setattr(transition, "make_episode", lambda case, seed: asked.append((case, seed)) or make_episode(case, seed))
+        monkeypatch.setattr(
+            transition,
+            "make_episode",
+            lambda case, seed: asked.append((case, seed)) or make_episode(case, seed),
+        )
         more = transition.run(small(tmp_path, seeds=2), studio)
         assert asked == [("colour", 1), ("control", 1)]
         assert [result for result in more if result.seed == 0] == first
@@ -122,7 +129,9 @@ class TestStudio:
         assert np.allclose(both[1], alone[0], atol=1e-3)
 
 
-def result(arm: str, case: str, seed: int, success: bool, latency: int | None = None, valid: bool = True) -> Result:
+def result(
+    arm: str, case: str, seed: int, success: bool, latency: int | None = None, valid: bool = True
+) -> Result:
     measures = Measures(success, (success, False), latency, 0.0 if success else 1.0, 2.0, 1.0, 1.0, 0.25)
     return Result(f"{arm}{case}{seed}", case, seed, arm, valid, measures, 12, 0.5)
 
@@ -141,7 +150,12 @@ class TestRows:
 
     def test_a_row_says_what_its_episodes_say(self):
         row = self.rows["plain", "colour"]
-        assert (row["success"], row["reached"], row["remaining"], row["artefacts"]) == (0.25, 0.25, 0.75, 0.25)
+        assert (row["success"], row["reached"], row["remaining"], row["artefacts"]) == (
+            0.25,
+            0.25,
+            0.75,
+            0.25,
+        )
         assert row["tl_frames"] == pytest.approx((4 + 3 * 36) / 4)
         assert (row["lasting"], row["relapse"], row["evaluations"], row["seconds"]) == (0, 1, 12, 0.5)
 
@@ -168,8 +182,24 @@ def test_the_command_writes_a_report_a_table_a_plot_and_a_sheet(tmp_path, monkey
     monkeypatch.setattr(command.transition, "cores", lambda: 1)
     assert main(["bench", "transition", "--seeds", "1", "--out", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert (written["kind"], written["bench"], written["seeds"], written["quotable"]) == ("bench", "transition", 1, False)
-    wanted = {"technique", "case", "n", "success", "success_ci", "tl_frames", "remaining", "continuity", "evaluations", "seconds"}
+    assert (written["kind"], written["bench"], written["seeds"], written["quotable"]) == (
+        "bench",
+        "transition",
+        1,
+        False,
+    )
+    wanted = {
+        "technique",
+        "case",
+        "n",
+        "success",
+        "success_ci",
+        "tl_frames",
+        "remaining",
+        "continuity",
+        "evaluations",
+        "seconds",
+    }
     assert all(wanted <= set(row) for row in written["rows"])
     assert {row["case"] for row in written["rows"]} == {"all", "colour", "control"}
     assert written["rows"][0]["technique"] in (tmp_path / "table.md").read_text(encoding="utf-8")

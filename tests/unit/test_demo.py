@@ -1,4 +1,4 @@
-"""The demonstration: what it writes, what its scores say of videos whose truth is known, and how it shows them."""
+"""The demonstration: what it writes, and what its scores say of videos whose truth is known."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ def video(new_from: int | None) -> torch.Tensor:
 
 def clip(new_from: int | None) -> demo.Clip:
     frames = [[max(36 * index + 1, 0) - (index == 0), 36 * index + 37] for index in range(5)]
-    sections = [{"frames": span, "prompt": "new" if span[0] >= SWITCH else "old", "change": 1.0, "evaluations": 12}
-                for span in frames]
+    sections = [
+        {"frames": span, "prompt": "new" if span[0] >= SWITCH else "old", "change": 1.0, "evaluations": 12}
+        for span in frames
+    ]
     return demo.Clip("plain", "plain.mp4", video(new_from), 30.0, {"sections": sections})
 
 
@@ -66,7 +68,9 @@ def test_both_samplers_get_the_seed_and_only_one_the_techniques(shown) -> None:
     traces = [entry["trace"] for entry in shown[1]["traces"]]
     assert [trace["settings"]["seed"] for trace in traces] == [7, 7]
     assert [[technique["name"] for technique in trace["techniques"]] for trace in traces] == [
-        [], ["AdaptiveCFG", "SemanticKVGate"]]
+        [],
+        ["AdaptiveCFG", "SemanticKVGate"],
+    ]
 
 
 def test_the_videos_are_the_same_until_the_switch(shown) -> None:
@@ -78,26 +82,41 @@ def test_the_videos_are_the_same_until_the_switch(shown) -> None:
 
 def test_switches_and_scores_are_told_for_each_video(shown) -> None:
     report = shown[1]
-    assert [[switch["frame"] for switch in switches] for switches in report["switches"]] == [[SWITCH], [SWITCH]]
+    assert [[switch["frame"] for switch in switches] for switches in report["switches"]] == [
+        [SWITCH],
+        [SWITCH],
+    ]
     assert [score["technique"] for score in report["scores"]] == list(demo.SAMPLERS.values())
     assert any("frame 73 (2.4 s)" in remark for remark in report["remarks"])
 
 
 def test_the_scenes_are_those_of_the_workflow() -> None:
     workflow = parse_api(read_json(demo.WORKFLOW))
-    text = next(node.inputs["text"] for node in workflow.values() if node.class_type == "FramePackPromptTimeline")
+    text = next(
+        node.inputs["text"] for node in workflow.values() if node.class_type == "FramePackPromptTimeline"
+    )
     assert text == f"{prompt_of(demo.BEFORE)} [2.4s: {prompt_of(demo.AFTER)}]"
     image, _ = media.load_image(runs.PACK / runs.EXAMPLES / "input" / "tiny_transition.png")
     assert demo.judge.holds(demo.detect(image.numpy()), demo.BEFORE).all()
 
 
-@pytest.mark.parametrize(("new_from", "latency", "held"), [
-    (SWITCH, 0, (True, True, True)), (SWITCH + 10, 10, (True, True, True)),
-    (SWITCH + 40, None, (False, True, True)), (None, None, (False, False, False)),
-])
+@pytest.mark.parametrize(
+    ("new_from", "latency", "held"),
+    [
+        (SWITCH, 0, (True, True, True)),
+        (SWITCH + 10, 10, (True, True, True)),
+        (SWITCH + 40, None, (False, True, True)),
+        (None, None, (False, False, False)),
+    ],
+)
 def test_scores_say_when_the_new_scene_is_there(new_from, latency, held) -> None:
     scores = demo._scores(clip(new_from))
-    assert (scores["valid"], scores["latency"], scores["held"], scores["evaluations"]) == (True, latency, held, 60)
+    assert (scores["valid"], scores["latency"], scores["held"], scores["evaluations"]) == (
+        True,
+        latency,
+        held,
+        60,
+    )
 
 
 def test_a_wrong_scene_before_the_switch_is_said() -> None:
@@ -107,7 +126,10 @@ def test_a_wrong_scene_before_the_switch_is_said() -> None:
 
 
 def test_a_comparison_shows_both_and_colours_the_prompt_at_the_switch() -> None:
-    panels = [showcase.Panel("plain", torch.zeros(4, 16, 16, 3)), showcase.Panel("treated", torch.ones(5, 16, 16, 3))]
+    panels = [
+        showcase.Panel("plain", torch.zeros(4, 16, 16, 3)),
+        showcase.Panel("treated", torch.ones(5, 16, 16, 3)),
+    ]
     joined = showcase.side_by_side(panels, 2, "old prompt", "new prompt")
     middle = showcase.HEADER + showcase.SIDE // 2
     left, right = joined[:, middle, showcase.GAP + 5, 0], joined[:, middle, -showcase.GAP - 5, 0]

@@ -1,4 +1,5 @@
 """The loop in parts: a run that goes on from what another left, and videos with noise of their own."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -23,12 +24,19 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 
 def inputs(batch: int = 1) -> SampleInputs:
     text = TextConditioning(normal(batch, 5, 24, seed=1), normal(batch, 20, seed=2))
-    return SampleInputs(normal(batch, 16, 1, 8, 8, seed=3), True, text, normal(batch, 4, 12, seed=4),
-                        end_image_embeds=normal(batch, 4, 12, seed=5))
+    return SampleInputs(
+        normal(batch, 16, 1, 8, 8, seed=3),
+        True,
+        text,
+        normal(batch, 4, 12, seed=4),
+        end_image_embeds=normal(batch, 4, 12, seed=5),
+    )
 
 
 def plan(layout: str, count: int, text: TextConditioning) -> list:
-    return [replace(section, prompt=Prompt(0.0, "", text)) for section in plan_sections(layout, count, WINDOW)]
+    return [
+        replace(section, prompt=Prompt(0.0, "", text)) for section in plan_sections(layout, count, WINDOW)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +51,9 @@ def no_gradients():
 
 
 def sample(driver, sections, given, **settings):
-    return sample_sections(driver, sections, given, SampleSettings(**{"window": WINDOW, "steps": 2, "seed": 7, **settings}))
+    return sample_sections(
+        driver, sections, given, SampleSettings(**{"window": WINDOW, "steps": 2, "seed": 7, **settings})
+    )
 
 
 @pytest.mark.parametrize("layout", ["f1", "original"])
@@ -71,11 +81,16 @@ def test_with_seeds_of_their_own_videos_do_not_depend_on_the_batch(driver):
     both = inputs(batch=2)
     video, _ = sample(driver, plan("f1", 2, both.negative), both, seeds=(7, 8))
     for row, seed in enumerate((7, 8)):
-        text = TextConditioning(both.negative.states[row:row + 1], both.negative.pooled[row:row + 1])
-        alone = SampleInputs(both.start[row:row + 1], True, text, both.image_embeds[row:row + 1],
-                             end_image_embeds=both.end_image_embeds[row:row + 1])
+        text = TextConditioning(both.negative.states[row : row + 1], both.negative.pooled[row : row + 1])
+        alone = SampleInputs(
+            both.start[row : row + 1],
+            True,
+            text,
+            both.image_embeds[row : row + 1],
+            end_image_embeds=both.end_image_embeds[row : row + 1],
+        )
         expected, _ = sample(driver, plan("f1", 2, text), alone, seed=seed)
-        assert torch.allclose(video[row:row + 1], expected, atol=1e-4)
+        assert torch.allclose(video[row : row + 1], expected, atol=1e-4)
 
 
 def test_seeds_that_are_not_as_many_as_the_videos_are_refused(driver):
