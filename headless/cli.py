@@ -134,9 +134,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _check_writable(folder: Path) -> None:
     """Raises WorkflowError before anything is computed when nothing could be written to the output folder."""
+    existing = next(place for place in (folder, *folder.resolve().parents) if place.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
+        with TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise WorkflowError(
