@@ -4,6 +4,7 @@ A bias that is constant on a group of keys equals merging the groups' separate a
 o = sum_g e^(b_g + L_g) o_g / sum_g e^(b_g + L_g). So nothing needs an additive mask, which some back ends ignore,
 and the share of the past is known for every row and head, which is what a cap needs.
 """
+
 from __future__ import annotations
 
 import re
@@ -23,7 +24,7 @@ from .config import FramePackConfig
 
 PAST = ("4x", "2x", "start", "last")
 HALF = (torch.float16, torch.bfloat16)
-LOGITS_BYTES = 2 ** 29
+LOGITS_BYTES = 2**29
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +48,13 @@ class AttentionPolicy:
     def describe(self) -> dict[str, Any]:
         """The policy as plain data: biases by segment, dropped segments, cap, key scale."""
         bias = {name: float(value) for names, value in self.biases for name in sorted(names)}
-        return {"bias": bias, "dropped": sorted(self.dropped),
-                "cap": None if self.cap is None else float(self.cap),
-                "key_scale": None if self.key_scale is None else float(self.key_scale), "rows": sorted(self.rows)}
+        return {
+            "bias": bias,
+            "dropped": sorted(self.dropped),
+            "cap": None if self.cap is None else float(self.cap),
+            "key_scale": None if self.key_scale is None else float(self.key_scale),
+            "rows": sorted(self.rows),
+        }
 
     def gates(self, block: tuple[str, int]) -> bool:
         """Whether keys are weighed in this block."""
@@ -66,11 +71,23 @@ def under_policy(attention: AttentionFunction, policy: AttentionPolicy | None) -
     return attention if policy is None else partial(_attend, attention, policy)
 
 
-def _attend(attention: AttentionFunction, policy: AttentionPolicy, q: Tensor, k: Tensor, v: Tensor, *,
-            mask: Tensor | None, segments: Segments, rows: slice | None, block: tuple[str, int],
-            transformer_options: Mapping[str, Any]) -> Tensor:
+def _attend(
+    attention: AttentionFunction,
+    policy: AttentionPolicy,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    mask: Tensor | None,
+    segments: Segments,
+    rows: slice | None,
+    block: tuple[str, int],
+    transformer_options: Mapping[str, Any],
+) -> Tensor:
     """An AttentionFunction under a policy: gated query rows are merged from groups of keys, the others are left alone."""
-    plain = partial(attention, mask=mask, segments=segments, block=block, transformer_options=transformer_options)
+    plain = partial(
+        attention, mask=mask, segments=segments, block=block, transformer_options=transformer_options
+    )
     if policy.scales(block):
         k = k * policy.key_scale.to(k.dtype)
     if not policy.gates(block):
@@ -79,13 +96,17 @@ def _attend(attention: AttentionFunction, policy: AttentionPolicy, q: Tensor, k:
     outputs = []
     for gated, start, stop in _row_runs(segments, policy.rows, first, q.shape[2]):
         part = q[:, :, start:stop]
-        outputs.append(merged_attention(part, k, v, mask, segments, policy) if gated
-                       else plain(part, k, v, rows=slice(first + start, first + stop)))
+        outputs.append(
+            merged_attention(part, k, v, mask, segments, policy)
+            if gated
+            else plain(part, k, v, rows=slice(first + start, first + stop))
+        )
     return torch.cat(outputs, dim=1)
 
 
-def merged_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, segments: Segments,
-                     policy: AttentionPolicy) -> Tensor:
+def merged_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, segments: Segments, policy: AttentionPolicy
+) -> Tensor:
     """All rows of q under the policy's biases and cap -> [B, Lq, H * D]."""
     groups = _groups(segments, policy)
     parts = [_attend_with_lse(q, *_take(k, v, mask, group.slices)) for group in groups]
@@ -114,8 +135,10 @@ def _groups(segments: Segments, policy: AttentionPolicy) -> list[_Group]:
         if name not in policy.dropped:
             capped = policy.cap is not None and name in policy.capped
             members.setdefault((bias_of.get(name), capped), []).append(place)
-    return [_Group(_joined(slices), None if number is None else policy.biases[number][1], capped)
-            for (number, capped), slices in members.items()]
+    return [
+        _Group(_joined(slices), None if number is None else policy.biases[number][1], capped)
+        for (number, capped), slices in members.items()
+    ]
 
 
 def _joined(slices: Sequence[slice]) -> tuple[slice, ...]:
@@ -128,7 +151,9 @@ def _joined(slices: Sequence[slice]) -> tuple[slice, ...]:
     return tuple(joined)
 
 
-def _take(k: Tensor, v: Tensor, mask: Tensor | None, slices: tuple[slice, ...]) -> tuple[Tensor, Tensor, Tensor | None]:
+def _take(
+    k: Tensor, v: Tensor, mask: Tensor | None, slices: tuple[slice, ...]
+) -> tuple[Tensor, Tensor, Tensor | None]:
     if len(slices) == 1:
         place = slices[0]
         return k[:, :, place], v[:, :, place], None if mask is None else mask[..., place]
@@ -153,7 +178,12 @@ def _attend_with_lse(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tu
     Fused kernels return both where they exist (CUDA from compute capability 8 on in half precision, the CPU without
     gradients); elsewhere the logits are formed for as many rows at a time as fit LOGITS_BYTES.
     """
-    if q.is_cuda and mask is None and q.dtype in HALF and torch.cuda.get_device_capability(q.device) >= (8, 0):
+    if (
+        q.is_cuda
+        and mask is None
+        and q.dtype in HALF
+        and torch.cuda.get_device_capability(q.device) >= (8, 0)
+    ):
         return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[:2]
     if q.device.type == "cpu" and not torch.is_grad_enabled():
         bias = None if mask is None else torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, -inf)
@@ -170,7 +200,9 @@ def _attend_by_logits(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> t
     return F.softmax(logits, dim=-1).to(v.dtype) @ v, torch.logsumexp(logits, dim=-1)
 
 
-def _row_runs(segments: Segments, gated: frozenset[str], offset: int, length: int) -> list[tuple[bool, int, int]]:
+def _row_runs(
+    segments: Segments, gated: frozenset[str], offset: int, length: int
+) -> list[tuple[bool, int, int]]:
     """Runs of query rows (gated or not, first, last + 1) within the `length` rows that start at token `offset`."""
     runs: list[tuple[bool, int, int]] = []
     for name, place in segments.items():
@@ -192,7 +224,9 @@ def block_set(text: str) -> frozenset[tuple[str, int]] | None:
     for part in text.split(";"):
         kind, _, ranges = (word.strip() for word in part.partition(":"))
         if kind not in ("double", "single"):
-            raise ValueError(f"blocks is {text!r}; write for example 'double:0-3; single:0-7,12' or leave it empty for all.")
+            raise ValueError(
+                f"blocks is {text!r}; write for example 'double:0-3; single:0-7,12' or leave it empty for all."
+            )
         for piece in (piece.strip() for piece in ranges.split(",")):
             numbers = re.fullmatch(r"(\d+)(?:-(\d+))?", piece)
             if not numbers:
@@ -207,5 +241,7 @@ def check_blocks(blocks: frozenset[tuple[str, int]] | None, config: FramePackCon
     counts = {"double": config.num_layers, "single": config.num_single_layers}
     beyond = sorted((kind, index) for kind, index in blocks or () if index >= counts[kind])
     if beyond:
-        raise ValueError(f"blocks names {beyond[0][0]} block {beyond[0][1]}, but this model has {counts['double']} double "
-                         f"and {counts['single']} single blocks, counted from 0.")
+        raise ValueError(
+            f"blocks names {beyond[0][0]} block {beyond[0][1]}, but this model has {counts['double']} double "
+            f"and {counts['single']} single blocks, counted from 0."
+        )

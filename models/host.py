@@ -2,6 +2,7 @@
 
 Imported only inside ComfyUI.
 """
+
 from __future__ import annotations
 
 from functools import partial
@@ -43,15 +44,20 @@ class FramePackModelConfig(comfy.supported_models_base.BASE):
 class FramePackBaseModel(comfy.model_base.HunyuanVideo):
     """HunyuanVideo as ComfyUI knows it (so that LoRA keys and conditionings are those), with FramePack's transformer."""
 
-    def __init__(self, model_config: FramePackModelConfig, build: BuildDiT, device: torch.device | None = None) -> None:
+    def __init__(
+        self, model_config: FramePackModelConfig, build: BuildDiT, device: torch.device | None = None
+    ) -> None:
         super(comfy.model_base.HunyuanVideo, self).__init__(
-            model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=build)
+            model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=build
+        )
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         context = kwargs.get("framepack_context")
         if context is None:
-            raise RuntimeError("a FramePack MODEL was sampled by another node, which would run it without its history; "
-                               "use the FramePack Sampler node instead of KSampler, SamplerCustom or a guider.")
+            raise RuntimeError(
+                "a FramePack MODEL was sampled by another node, which would run it without its history; "
+                "use the FramePack Sampler node instead of KSampler, SamplerCustom or a guider."
+            )
         return {**super().extra_conds(**kwargs), **context_conds(context)}
 
     def extra_conds_shapes(self, **kwargs: Any) -> dict[str, Any]:
@@ -60,8 +66,9 @@ class FramePackBaseModel(comfy.model_base.HunyuanVideo):
             shapes["c_crossattn"] = list(kwargs["cross_attn"].shape)
         return shapes
 
-    def memory_required(self, input_shape: list[int], cond_shapes: dict[str, list[list[int]]] | None = None,
-                        **kwargs: Any) -> float:
+    def memory_required(
+        self, input_shape: list[int], cond_shapes: dict[str, list[list[int]]] | None = None, **kwargs: Any
+    ) -> float:
         """The host's estimate for the window plus the packed context, counted in latent pixels."""
         cond_shapes = cond_shapes or {}
         area = input_shape[0] * prod(input_shape[2:])
@@ -77,17 +84,43 @@ def context_conds(arguments: dict[str, Tensor]) -> dict[str, comfy.conds.CONDReg
     return {name: comfy.conds.CONDRegular(value) for name, value in arguments.items()}
 
 
-def host_attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, segments: Segments, rows: slice | None,
-                   block: tuple[str, int], transformer_options: dict[str, Any]) -> Tensor:
+def host_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    mask: Tensor | None,
+    segments: Segments,
+    rows: slice | None,
+    block: tuple[str, int],
+    transformer_options: dict[str, Any],
+) -> Tensor:
     """The host's attention back end. Masked batches use PyTorch's: some back ends silently ignore a mask."""
     if mask is not None:
-        return sdpa_attention(q, k, v, mask=mask, segments=segments, rows=rows, block=block,
-                              transformer_options=transformer_options)
-    return optimized_attention(q, k, v, heads=q.shape[1], skip_reshape=True, transformer_options=transformer_options)
+        return sdpa_attention(
+            q,
+            k,
+            v,
+            mask=mask,
+            segments=segments,
+            rows=rows,
+            block=block,
+            transformer_options=transformer_options,
+        )
+    return optimized_attention(
+        q, k, v, heads=q.shape[1], skip_reshape=True, transformer_options=transformer_options
+    )
 
 
-def make_model(build: BuildDiT, *, parameters: int, stored_dtype: torch.dtype, dtype: torch.dtype | None = None,
-               fast_fp8: bool = False, format: type = comfy.latent_formats.HunyuanVideo) -> Any:
+def make_model(
+    build: BuildDiT,
+    *,
+    parameters: int,
+    stored_dtype: torch.dtype,
+    dtype: torch.dtype | None = None,
+    fast_fp8: bool = False,
+    format: type = comfy.latent_formats.HunyuanVideo,
+) -> Any:
     """A ModelPatcher whose DiT comes from `build(dtype=, device=, operations=, attention=)`.
 
     The host chooses storage and compute dtype from `parameters` and `stored_dtype` unless `dtype` says it.
@@ -96,7 +129,8 @@ def make_model(build: BuildDiT, *, parameters: int, stored_dtype: torch.dtype, d
     offload_device = comfy.model_management.unet_offload_device()
     supported = FramePackModelConfig.supported_inference_dtypes
     dtype = dtype or comfy.model_management.unet_dtype(
-        model_params=parameters, supported_dtypes=supported, weight_dtype=stored_dtype)
+        model_params=parameters, supported_dtypes=supported, weight_dtype=stored_dtype
+    )
     config = FramePackModelConfig({})
     config.latent_format = format()
     config.set_inference_dtype(dtype, _compute_dtype(dtype, load_device))
@@ -115,18 +149,28 @@ def add_lora(model: Any, changes: list[Change], strength: float) -> None:
         added = {key.rpartition(".")[0] for key in model.add_patches(patches, strength)}
         lacking = [module for module in changed if f"diffusion_model.{module}" not in added]
         if lacking:
-            raise RuntimeError(f"ComfyUI took no patch for {', '.join(lacking[:3])}; its LoRA interface has changed.")
+            raise RuntimeError(
+                f"ComfyUI took no patch for {', '.join(lacking[:3])}; its LoRA interface has changed."
+            )
 
 
 def _compute_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype | None:
     """What weights stored as `dtype` are cast to at use, None for as they are. float16 overflows in this model."""
     if dtype == torch.float16:
         return torch.bfloat16 if comfy.model_management.should_use_bf16(device) else torch.float32
-    return comfy.model_management.unet_manual_cast(dtype, device, FramePackModelConfig.supported_inference_dtypes)
+    return comfy.model_management.unet_manual_cast(
+        dtype, device, FramePackModelConfig.supported_inference_dtypes
+    )
 
 
-def copy_dit(source: FramePackDiT, *, dtype: torch.dtype, device: torch.device, operations: Any,
-             attention: AttentionFunction) -> FramePackDiT:
+def copy_dit(
+    source: FramePackDiT,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    operations: Any,
+    attention: AttentionFunction,
+) -> FramePackDiT:
     """The same transformer with the host's layers and attention."""
     dit = FramePackDiT(source.config, dtype=dtype, device=device, operations=operations, attention=attention)
     dit.load_state_dict(source.state_dict())
@@ -135,6 +179,14 @@ def copy_dit(source: FramePackDiT, *, dtype: torch.dtype, device: torch.device, 
 
 def latent_format(scale: float, rgb_factors: list[list[float]] | None, rgb_bias: list[float] | None) -> type:
     """A latent format with its own scale, and preview colours where they are known."""
-    return type("FramePackLatentFormat", (comfy.latent_formats.LatentFormat,), {
-        "latent_channels": 16, "latent_dimensions": 3, "scale_factor": scale, "latent_rgb_factors": rgb_factors,
-        "latent_rgb_factors_bias": rgb_bias})
+    return type(
+        "FramePackLatentFormat",
+        (comfy.latent_formats.LatentFormat,),
+        {
+            "latent_channels": 16,
+            "latent_dimensions": 3,
+            "scale_factor": scale,
+            "latent_rgb_factors": rgb_factors,
+            "latent_rgb_factors_bias": rgb_bias,
+        },
+    )

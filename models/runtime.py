@@ -1,4 +1,5 @@
 """Where the pack is running, and where files come from outside ComfyUI."""
+
 from __future__ import annotations
 
 import sys

@@ -1,4 +1,5 @@
 """ComfyUI nodes: they parse, call samplers and models, and return."""
+
 from __future__ import annotations
 
 from . import loaders, lora, one_frame, sampling, techniques, timeline
@@ -6,5 +7,6 @@ from . import loaders, lora, one_frame, sampling, techniques, timeline
 _MODULES = (loaders, lora, timeline, sampling, one_frame, techniques)
 
 NODE_CLASS_MAPPINGS = {name: node for module in _MODULES for name, node in module.NODE_CLASS_MAPPINGS.items()}
-NODE_DISPLAY_NAME_MAPPINGS = {name: title for module in _MODULES
-                              for name, title in module.NODE_DISPLAY_NAME_MAPPINGS.items()}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    name: title for module in _MODULES for name, title in module.NODE_DISPLAY_NAME_MAPPINGS.items()
+}

@@ -1,4 +1,5 @@
 """Nodes that load models."""
+
 from __future__ import annotations
 
 import logging
@@ -27,8 +28,10 @@ WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
 
 
 class FramePackModelLoader:
-    DESCRIPTION = ("Loads a FramePack transformer (original or F1) from models/diffusion_models: one safetensors file, or "
-                   "any one of the shards of a diffusers folder.")
+    DESCRIPTION = (
+        "Loads a FramePack transformer (original or F1) from models/diffusion_models: one safetensors file, or "
+        "any one of the shards of a diffusers folder."
+    )
     CATEGORY = f"{ROOT}/Loaders"
     FUNCTION = "load"
     RETURN_TYPES = ("MODEL",)
@@ -36,28 +39,52 @@ class FramePackModelLoader:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {
-            "model_name": (_diffusion_models(), {"tooltip": "A FramePack file in models/diffusion_models. F1 files need layout f1 in the sampler, FramePackI2V files layout original."}),
-            "weight_dtype": (list(WEIGHT_DTYPES), {"default": "default", "tooltip": "How weights are stored. default keeps the file's where your GPU allows it; fp8 halves the memory at some loss of detail; _fast also multiplies in fp8 on GPUs that can."}),
-        }}
+        return {
+            "required": {
+                "model_name": (
+                    _diffusion_models(),
+                    {
+                        "tooltip": "A FramePack file in models/diffusion_models. F1 files need layout f1 in the sampler, FramePackI2V files layout original."
+                    },
+                ),
+                "weight_dtype": (
+                    list(WEIGHT_DTYPES),
+                    {
+                        "default": "default",
+                        "tooltip": "How weights are stored. default keeps the file's where your GPU allows it; fp8 halves the memory at some loss of detail; _fast also multiplies in fp8 on GPUs that can.",
+                    },
+                ),
+            }
+        }
 
     def load(self, model_name: str, weight_dtype: str) -> tuple[Any]:
         if not inside_comfyui():
-            raise ValueError("FramePack Model Loader reads ComfyUI's model folders and needs ComfyUI; use FramePack Tiny "
-                             "Loader here, or queue the workflow to a running ComfyUI with --server.")
+            raise ValueError(
+                "FramePack Model Loader reads ComfyUI's model folders and needs ComfyUI; use FramePack Tiny "
+                "Loader here, or queue the workflow to a running ComfyUI with --server."
+            )
         import folder_paths
 
         from ..models.host import make_model
 
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         summary = inspect_checkpoint(path)
-        return (make_model(partial(load_dit, path), parameters=summary.parameters, stored_dtype=summary.dtype,
-                           dtype=WEIGHT_DTYPES[weight_dtype], fast_fp8=weight_dtype.endswith("_fast")),)
+        return (
+            make_model(
+                partial(load_dit, path),
+                parameters=summary.parameters,
+                stored_dtype=summary.dtype,
+                dtype=WEIGHT_DTYPES[weight_dtype],
+                fast_fp8=weight_dtype.endswith("_fast"),
+            ),
+        )
 
 
 class FramePackTinyLoader:
-    DESCRIPTION = ("The embedded miniature FramePack: model, text encoder, VAE and vision encoder in one node, small enough "
-                   "for a CPU. It serves to try workflows, not to make pictures.")
+    DESCRIPTION = (
+        "The embedded miniature FramePack: model, text encoder, VAE and vision encoder in one node, small enough "
+        "for a CPU. It serves to try workflows, not to make pictures."
+    )
     CATEGORY = f"{ROOT}/Loaders"
     FUNCTION = "load"
     RETURN_TYPES = ("MODEL", "CLIP", "VAE", "CLIP_VISION")
@@ -84,8 +111,12 @@ def _tiny_model(bundle: TinyBundle) -> Any:
     from ..models.host import copy_dit, latent_format, make_model
 
     parameters = sum(parameter.numel() for parameter in bundle.dit.parameters())
-    return make_model(partial(copy_dit, bundle.dit), parameters=parameters, stored_dtype=bundle.dit.dtype,
-                      format=latent_format(bundle.latent_scale, bundle.rgb_factors, bundle.rgb_bias))
+    return make_model(
+        partial(copy_dit, bundle.dit),
+        parameters=parameters,
+        stored_dtype=bundle.dit.dtype,
+        format=latent_format(bundle.latent_scale, bundle.rgb_factors, bundle.rgb_bias),
+    )
 
 
 def _diffusion_models() -> list[str]:
@@ -96,6 +127,11 @@ def _diffusion_models() -> list[str]:
     return folder_paths.get_filename_list("diffusion_models")
 
 
-NODE_CLASS_MAPPINGS = {"FramePackModelLoader": FramePackModelLoader, "FramePackTinyLoader": FramePackTinyLoader}
-NODE_DISPLAY_NAME_MAPPINGS = {"FramePackModelLoader": "FramePack Model Loader",
-                              "FramePackTinyLoader": "FramePack Tiny Loader"}
+NODE_CLASS_MAPPINGS = {
+    "FramePackModelLoader": FramePackModelLoader,
+    "FramePackTinyLoader": FramePackTinyLoader,
+}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "FramePackModelLoader": "FramePack Model Loader",
+    "FramePackTinyLoader": "FramePack Tiny Loader",
+}

@@ -1,4 +1,5 @@
 """The node that loads LoRAs."""
+
 from __future__ import annotations
 
 import logging
@@ -18,8 +19,10 @@ EXTENSION = ".safetensors"
 
 
 class FramePackLoraLoader:
-    DESCRIPTION = ("Applies a HunyuanVideo or FramePack LoRA (also LoHa and LoKr) to a FramePack model, whichever trainer named "
-                   "its keys. Chain several nodes for several LoRAs.")
+    DESCRIPTION = (
+        "Applies a HunyuanVideo or FramePack LoRA (also LoHa and LoKr) to a FramePack model, whichever trainer named "
+        "its keys. Chain several nodes for several LoRAs."
+    )
     CATEGORY = f"{ROOT}/Loaders"
     FUNCTION = "apply"
     RETURN_TYPES = ("MODEL", "STRING")
@@ -31,18 +34,45 @@ class FramePackLoraLoader:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {
-            "model": ("MODEL", {"tooltip": "A FramePack model, with or without other LoRAs and techniques."}),
-            "lora_name": (_loras(), {"tooltip": "A .safetensors file in models/loras. If none of its keys fits the model, the node stops with an error."}),
-            "strength": ("FLOAT", {"default": 1.0, "min": -10.0, "max": 10.0, "step": 0.01, "tooltip": "How much of the LoRA is added: lower is weaker, 0 leaves the model as it is, below 0 subtracts."}),
-            "blocks": ("STRING", {"default": "", "tooltip": "Transformer blocks that the LoRA may change, such as 'double:0-19' or 'double:0-3; single:0-7,12'; empty means the whole model."}),
-        }}
+        return {
+            "required": {
+                "model": (
+                    "MODEL",
+                    {"tooltip": "A FramePack model, with or without other LoRAs and techniques."},
+                ),
+                "lora_name": (
+                    _loras(),
+                    {
+                        "tooltip": "A .safetensors file in models/loras. If none of its keys fits the model, the node stops with an error."
+                    },
+                ),
+                "strength": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": -10.0,
+                        "max": 10.0,
+                        "step": 0.01,
+                        "tooltip": "How much of the LoRA is added: lower is weaker, 0 leaves the model as it is, below 0 subtracts.",
+                    },
+                ),
+                "blocks": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "Transformer blocks that the LoRA may change, such as 'double:0-19' or 'double:0-3; single:0-7,12'; empty means the whole model.",
+                    },
+                ),
+            }
+        }
 
     def apply(self, model: Any, lora_name: str, strength: float, blocks: str) -> tuple[Any, str]:
         transformer = model.model.diffusion_model
         if not isinstance(getattr(transformer, "config", None), FramePackConfig):
-            raise ValueError(f"model is a {type(transformer).__name__}, not a FramePack model; use ComfyUI's own LoRA loader "
-                             "for it.")
+            raise ValueError(
+                f"model is a {type(transformer).__name__}, not a FramePack model; use ComfyUI's own LoRA loader "
+                "for it."
+            )
         chosen = block_set(blocks)
         check_blocks(chosen, transformer.config)
         if strength == 0:
@@ -66,7 +96,9 @@ def _add(model: Any, changes: list[Change], strength: float) -> None:
         return
     shapes = parameter_shapes(model.model.diffusion_model)
     for changed in rounds(changes):
-        differences = {name: value for change in changed.values() for name, value in change.differences(shapes).items()}
+        differences = {
+            name: value for change in changed.values() for name, value in change.differences(shapes).items()
+        }
         model.add_patches({f"diffusion_model.{name}": value for name, value in differences.items()}, strength)
 
 
@@ -86,7 +118,9 @@ def _path(name: str) -> Path:
         return Path(folder_paths.get_full_path_or_raise("loras", name))
     folder = input_folder()
     if folder is None:
-        raise ValueError(f"{name} cannot be found: outside ComfyUI a LoRA is read from the input folder of a run.")
+        raise ValueError(
+            f"{name} cannot be found: outside ComfyUI a LoRA is read from the input folder of a run."
+        )
     return folder.input_file(name)
 
 

@@ -1,4 +1,5 @@
 """FramePack Sampler: the node around samplers.sample."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -16,8 +17,10 @@ from .types import ROOT, TIMELINE, TRACE
 
 
 class FramePackSampler:
-    DESCRIPTION = ("Generates a long video section by section with FramePack, each section from a packed memory of the "
-                   "ones before it. Takes a MODEL of FramePack Model Loader or FramePack Tiny Loader.")
+    DESCRIPTION = (
+        "Generates a long video section by section with FramePack, each section from a packed memory of the "
+        "ones before it. Takes a MODEL of FramePack Model Loader or FramePack Tiny Loader."
+    )
     CATEGORY = f"{ROOT}/Sampling"
     FUNCTION = "sample"
     RETURN_TYPES = ("LATENT", TRACE)
@@ -31,55 +34,249 @@ class FramePackSampler:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "model": ("MODEL", {"tooltip": "A FramePack model, with the technique nodes you want between loader and sampler."}),
-                "positive": ("CONDITIONING", {"tooltip": "The prompt; with a timeline, the prompt until its first entry."}),
+                "model": (
+                    "MODEL",
+                    {
+                        "tooltip": "A FramePack model, with the technique nodes you want between loader and sampler."
+                    },
+                ),
+                "positive": (
+                    "CONDITIONING",
+                    {"tooltip": "The prompt; with a timeline, the prompt until its first entry."},
+                ),
                 "negative": ("CONDITIONING", {"tooltip": "What to avoid; only read when cfg is not 1."}),
-                "start_latent": ("LATENT", {"tooltip": "The start image through VAE Encode. An empty latent means text to video; its size is then the video's size."}),
-                "layout": (list(LAYOUTS), {"default": "f1", "tooltip": "f1 generates forward (FramePack F1 files); original generates backwards from the end (FramePackI2V files). It must match the model file."}),
-                "seconds": ("FLOAT", {"default": 5.0, "min": 0.1, "max": 600.0, "step": 0.1, "tooltip": "Length of the video at 30 frames per second, rounded to whole sections. More seconds mean more sections, not more GPU memory."}),
-                "latent_frames": ("INT", {"default": 0, "min": 0, "max": 6000, "tooltip": "Length in generated latent frames (4 video frames each), rounded up to whole sections; 0 uses seconds."}),
-                "window": ("INT", {"default": 9, "min": 1, "max": MAX_WINDOW, "tooltip": "Latent frames per section. FramePack was trained with 9; smaller windows react to prompts sooner but drift more."}),
-                "steps": ("INT", {"default": 25, "min": 1, "max": 1000, "tooltip": "Denoising steps per section. Fewer are faster and rougher."}),
-                "distilled_guidance": ("FLOAT", {"default": 10.0, "min": 0.0, "max": 100.0, "step": 0.1, "tooltip": "Guidance built into the model, at no cost. Higher follows the prompt more closely, lower gives softer motion."}),
-                "cfg": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 100.0, "step": 0.1, "tooltip": "Real classifier-free guidance. Anything but 1 uses the negative prompt and doubles the time."}),
-                "guidance_rescale": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": "Pulls the contrast back to normal when cfg is high; 0 is off."}),
-                "shift": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 100.0, "step": 0.1, "tooltip": "Higher spends more steps on composition, lower on detail; 0 is upstream's automatic value (7 at usual sizes)."}),
-                "solver": (list(SOLVERS), {"default": "unipc_bh1", "tooltip": "unipc_bh1 is upstream's; euler is the simplest. A connected SAMPLER replaces it."}),
-                "denoise": ("FLOAT", {"default": 1.0, "min": 0.01, "max": 1.0, "step": 0.01, "tooltip": "Strength against initial_latent: lower keeps more of it. Must be 1 without one."}),
-                "upstream_rounding": ("BOOLEAN", {"default": False, "tooltip": "Round timestep and guidance to bfloat16 as upstream FramePack does, to reproduce its videos more closely."}),
-                "seed": ("INT", {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True, "tooltip": "The noise of all sections. The same seed and settings give the same video."}),
+                "start_latent": (
+                    "LATENT",
+                    {
+                        "tooltip": "The start image through VAE Encode. An empty latent means text to video; its size is then the video's size."
+                    },
+                ),
+                "layout": (
+                    list(LAYOUTS),
+                    {
+                        "default": "f1",
+                        "tooltip": "f1 generates forward (FramePack F1 files); original generates backwards from the end (FramePackI2V files). It must match the model file.",
+                    },
+                ),
+                "seconds": (
+                    "FLOAT",
+                    {
+                        "default": 5.0,
+                        "min": 0.1,
+                        "max": 600.0,
+                        "step": 0.1,
+                        "tooltip": "Length of the video at 30 frames per second, rounded to whole sections. More seconds mean more sections, not more GPU memory.",
+                    },
+                ),
+                "latent_frames": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 6000,
+                        "tooltip": "Length in generated latent frames (4 video frames each), rounded up to whole sections; 0 uses seconds.",
+                    },
+                ),
+                "window": (
+                    "INT",
+                    {
+                        "default": 9,
+                        "min": 1,
+                        "max": MAX_WINDOW,
+                        "tooltip": "Latent frames per section. FramePack was trained with 9; smaller windows react to prompts sooner but drift more.",
+                    },
+                ),
+                "steps": (
+                    "INT",
+                    {
+                        "default": 25,
+                        "min": 1,
+                        "max": 1000,
+                        "tooltip": "Denoising steps per section. Fewer are faster and rougher.",
+                    },
+                ),
+                "distilled_guidance": (
+                    "FLOAT",
+                    {
+                        "default": 10.0,
+                        "min": 0.0,
+                        "max": 100.0,
+                        "step": 0.1,
+                        "tooltip": "Guidance built into the model, at no cost. Higher follows the prompt more closely, lower gives softer motion.",
+                    },
+                ),
+                "cfg": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 100.0,
+                        "step": 0.1,
+                        "tooltip": "Real classifier-free guidance. Anything but 1 uses the negative prompt and doubles the time.",
+                    },
+                ),
+                "guidance_rescale": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.05,
+                        "tooltip": "Pulls the contrast back to normal when cfg is high; 0 is off.",
+                    },
+                ),
+                "shift": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 100.0,
+                        "step": 0.1,
+                        "tooltip": "Higher spends more steps on composition, lower on detail; 0 is upstream's automatic value (7 at usual sizes).",
+                    },
+                ),
+                "solver": (
+                    list(SOLVERS),
+                    {
+                        "default": "unipc_bh1",
+                        "tooltip": "unipc_bh1 is upstream's; euler is the simplest. A connected SAMPLER replaces it.",
+                    },
+                ),
+                "denoise": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.01,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "tooltip": "Strength against initial_latent: lower keeps more of it. Must be 1 without one.",
+                    },
+                ),
+                "upstream_rounding": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Round timestep and guidance to bfloat16 as upstream FramePack does, to reproduce its videos more closely.",
+                    },
+                ),
+                "seed": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 0xFFFFFFFFFFFFFFFF,
+                        "control_after_generate": True,
+                        "tooltip": "The noise of all sections. The same seed and settings give the same video.",
+                    },
+                ),
             },
             "optional": {
-                "clip_vision_output": ("CLIP_VISION_OUTPUT", {"tooltip": "The start image through CLIP Vision Encode (SigLIP, crop none)."}),
-                "end_latent": ("LATENT", {"tooltip": "An image the video should end on, through VAE Encode. Only for layout original."}),
-                "end_clip_vision_output": ("CLIP_VISION_OUTPUT", {"tooltip": "The end image through CLIP Vision Encode; sections move from the start image's tokens to these."}),
-                "initial_latent": ("LATENT", {"tooltip": "A video to start from (video to video), aligned with the result; needs denoise below 1, or sigmas that start below 1."}),
-                "sampler": ("SAMPLER", {"tooltip": "Any sampler of ComfyUI instead of solver; CFG++ samplers are refused."}),
-                "sigmas": ("SIGMAS", {"tooltip": "A schedule down to 0 for every section, instead of steps, shift and denoise. Techniques still place their windows by shift."}),
-                "timeline": (TIMELINE, {"tooltip": "Prompts over time; a switch lands on the nearest section border."}),
+                "clip_vision_output": (
+                    "CLIP_VISION_OUTPUT",
+                    {"tooltip": "The start image through CLIP Vision Encode (SigLIP, crop none)."},
+                ),
+                "end_latent": (
+                    "LATENT",
+                    {
+                        "tooltip": "An image the video should end on, through VAE Encode. Only for layout original."
+                    },
+                ),
+                "end_clip_vision_output": (
+                    "CLIP_VISION_OUTPUT",
+                    {
+                        "tooltip": "The end image through CLIP Vision Encode; sections move from the start image's tokens to these."
+                    },
+                ),
+                "initial_latent": (
+                    "LATENT",
+                    {
+                        "tooltip": "A video to start from (video to video), aligned with the result; needs denoise below 1, or sigmas that start below 1."
+                    },
+                ),
+                "sampler": (
+                    "SAMPLER",
+                    {"tooltip": "Any sampler of ComfyUI instead of solver; CFG++ samplers are refused."},
+                ),
+                "sigmas": (
+                    "SIGMAS",
+                    {
+                        "tooltip": "A schedule down to 0 for every section, instead of steps, shift and denoise. Techniques still place their windows by shift."
+                    },
+                ),
+                "timeline": (
+                    TIMELINE,
+                    {"tooltip": "Prompts over time; a switch lands on the nearest section border."},
+                ),
             },
         }
 
-    def sample(self, model: Any, positive: Any, negative: Any, start_latent: Any, layout: str, seconds: float,
-               latent_frames: int, window: int, steps: int, distilled_guidance: float, cfg: float,
-               guidance_rescale: float, shift: float, solver: str, denoise: float, upstream_rounding: bool, seed: int,
-               clip_vision_output: Any = None, end_latent: Any = None, end_clip_vision_output: Any = None,
-               initial_latent: Any = None, sampler: Any = None, sigmas: Any = None, timeline: Any = None) -> tuple[Any, Any]:
-        settings = SampleSettings(layout, window, steps, shift, denoise, seed,
-                                  Guidance(distilled_guidance, cfg, guidance_rescale), upstream_rounding)
-        count = sections_for_latents(latent_frames, window) if latent_frames else section_count(seconds, window)
+    def sample(
+        self,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        start_latent: Any,
+        layout: str,
+        seconds: float,
+        latent_frames: int,
+        window: int,
+        steps: int,
+        distilled_guidance: float,
+        cfg: float,
+        guidance_rescale: float,
+        shift: float,
+        solver: str,
+        denoise: float,
+        upstream_rounding: bool,
+        seed: int,
+        clip_vision_output: Any = None,
+        end_latent: Any = None,
+        end_clip_vision_output: Any = None,
+        initial_latent: Any = None,
+        sampler: Any = None,
+        sigmas: Any = None,
+        timeline: Any = None,
+    ) -> tuple[Any, Any]:
+        settings = SampleSettings(
+            layout,
+            window,
+            steps,
+            shift,
+            denoise,
+            seed,
+            Guidance(distilled_guidance, cfg, guidance_rescale),
+            upstream_rounding,
+        )
+        count = (
+            sections_for_latents(latent_frames, window) if latent_frames else section_count(seconds, window)
+        )
         driver = driver_for(model)
-        inputs = _inputs(driver, negative, start_latent, clip_vision_output, end_latent, end_clip_vision_output,
-                         initial_latent)
+        inputs = _inputs(
+            driver,
+            negative,
+            start_latent,
+            clip_vision_output,
+            end_latent,
+            end_clip_vision_output,
+            initial_latent,
+        )
         sections = plan_sections(layout, count, window, keeps_start=inputs.has_start)
         sections = assign_prompts(sections, _prompts(driver, positive, timeline, inputs.start.shape[0]))
-        latents, trace = sample_sections(driver, sections, inputs, settings,
-                                         solver=solver if sampler is None else sampler, sigmas=sigmas)
+        latents, trace = sample_sections(
+            driver, sections, inputs, settings, solver=solver if sampler is None else sampler, sigmas=sigmas
+        )
         return {"samples": driver.to_vae(latents)}, trace
 
 
-def _inputs(driver: Driver, negative: Any, start_latent: Any, vision: Any, end_latent: Any, end_vision: Any,
-            initial_latent: Any) -> SampleInputs:
+def _inputs(
+    driver: Driver,
+    negative: Any,
+    start_latent: Any,
+    vision: Any,
+    end_latent: Any,
+    end_vision: Any,
+    initial_latent: Any,
+) -> SampleInputs:
     """Check every connected input and bring latents into the model's scale, each exactly once."""
     channels = driver.config.in_channels
     start = latent_samples(start_latent, "start_latent", channels)
@@ -87,8 +284,14 @@ def _inputs(driver: Driver, negative: Any, start_latent: Any, vision: Any, end_l
     if not has_start:
         start = start[:, :, :1]
     batch = start.shape[0]
-    end = None if end_latent is None else one_image(latent_samples(end_latent, "end_latent", channels, start), "end_latent")
-    initial = None if initial_latent is None else latent_samples(initial_latent, "initial_latent", channels, start)
+    end = (
+        None
+        if end_latent is None
+        else one_image(latent_samples(end_latent, "end_latent", channels, start), "end_latent")
+    )
+    initial = (
+        None if initial_latent is None else latent_samples(initial_latent, "initial_latent", channels, start)
+    )
     return SampleInputs(
         start=driver.to_model(one_image(start, "start_latent")),
         has_start=has_start,
@@ -103,20 +306,27 @@ def _inputs(driver: Driver, negative: Any, start_latent: Any, vision: Any, end_l
 def one_image(samples: torch.Tensor, name: str) -> torch.Tensor:
     """The samples as they are; raises ValueError unless they hold a single latent frame."""
     if samples.shape[2] != 1:
-        raise ValueError(f"{name} holds {samples.shape[2]} latent frames, expected one image; encode a single image "
-                         "(a video to start from goes into initial_latent).")
+        raise ValueError(
+            f"{name} holds {samples.shape[2]} latent frames, expected one image; encode a single image "
+            "(a video to start from goes into initial_latent)."
+        )
     return samples
 
 
 def _prompts(driver: Driver, positive: Any, timeline: Any, batch: int) -> list[Prompt]:
     """The positive prompt, followed by the timeline's entries where there are any; one that starts at 0 replaces it."""
-    def prompt(start: float, text: str, conditioning: Any, name: str, change: float, state: str = "") -> Prompt:
+
+    def prompt(
+        start: float, text: str, conditioning: Any, name: str, change: float, state: str = ""
+    ) -> Prompt:
         checked: TextConditioning = text_conditioning(conditioning, name, driver.config, batch)
         return Prompt(start, text, checked, change, state)
 
     entries = [] if timeline is None else timeline.entries
-    prompts = [prompt(e.start, e.prompt, e.conditioning, f"timeline entry at {e.start:g} s", e.change, e.state)
-               for e in entries]
+    prompts = [
+        prompt(e.start, e.prompt, e.conditioning, f"timeline entry at {e.start:g} s", e.change, e.state)
+        for e in entries
+    ]
     if prompts and prompts[0].start == 0:
         return prompts
     return [prompt(0.0, "", positive, "positive", 0.0), *prompts]

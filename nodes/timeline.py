@@ -1,4 +1,5 @@
 """Nodes that say which prompt holds when."""
+
 from __future__ import annotations
 
 import logging
@@ -18,8 +19,10 @@ _MOST_SECTIONS = 5000
 
 
 class FramePackTimelineEntry:
-    DESCRIPTION = ("Lets a prompt take over at a moment of the video. Chain one node per prompt, the earliest first, and "
-                   "connect the last one to FramePack Sampler.")
+    DESCRIPTION = (
+        "Lets a prompt take over at a moment of the video. Chain one node per prompt, the earliest first, and "
+        "connect the last one to FramePack Sampler."
+    )
     CATEGORY = f"{ROOT}/Timeline"
     FUNCTION = "add"
     RETURN_TYPES = (TIMELINE,)
@@ -30,25 +33,58 @@ class FramePackTimelineEntry:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "conditioning": ("CONDITIONING", {"tooltip": "The prompt that takes over, through CLIP Text Encode."}),
-                "start": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 6000.0, "step": 0.1, "tooltip": "When the prompt takes over, in seconds of the video; the sampler moves it to the nearest section border."}),
-                "prompt": ("STRING", {"default": "", "tooltip": "A name for the prompt in the sampler's trace and in reports; the picture does not depend on it."}),
-                "change": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": "How much of the scene is meant to change. Techniques act in proportion: lower keeps more of the old scene, 0 leaves them off at this switch."}),
+                "conditioning": (
+                    "CONDITIONING",
+                    {"tooltip": "The prompt that takes over, through CLIP Text Encode."},
+                ),
+                "start": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 6000.0,
+                        "step": 0.1,
+                        "tooltip": "When the prompt takes over, in seconds of the video; the sampler moves it to the nearest section border.",
+                    },
+                ),
+                "prompt": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "A name for the prompt in the sampler's trace and in reports; the picture does not depend on it.",
+                    },
+                ),
+                "change": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.05,
+                        "tooltip": "How much of the scene is meant to change. Techniques act in proportion: lower keeps more of the old scene, 0 leaves them off at this switch.",
+                    },
+                ),
             },
             "optional": {
-                "timeline": (TIMELINE, {"tooltip": "The prompts before this one; leave it free for the first."}),
+                "timeline": (
+                    TIMELINE,
+                    {"tooltip": "The prompts before this one; leave it free for the first."},
+                ),
             },
         }
 
-    def add(self, conditioning: Any, start: float, prompt: str, change: float,
-            timeline: Timeline | None = None) -> tuple[Timeline]:
+    def add(
+        self, conditioning: Any, start: float, prompt: str, change: float, timeline: Timeline | None = None
+    ) -> tuple[Timeline]:
         entries = () if timeline is None else timeline.entries
         return (Timeline((*entries, TimelineEntry(start, prompt, conditioning, change))),)
 
 
 class FramePackPromptTimeline:
-    DESCRIPTION = ("Reads several prompts and their times from one text, encodes them, and says which sections of "
-                   "the video each one really gets.")
+    DESCRIPTION = (
+        "Reads several prompts and their times from one text, encodes them, and says which sections of "
+        "the video each one really gets."
+    )
     CATEGORY = f"{ROOT}/Timeline"
     FUNCTION = "build"
     RETURN_TYPES = (TIMELINE, "CONDITIONING", "STRING")
@@ -64,10 +100,40 @@ class FramePackPromptTimeline:
         return {
             "required": {
                 "clip": ("CLIP", {"tooltip": "Encodes the prompts: DualCLIPLoader with type hunyuan_video."}),
-                "text": ("STRING", {"default": _EXAMPLE, "multiline": True, "tooltip": "The prompts and when they take over, such as: a man [3s: an empty room] [6s: night]. See the help page for the other notations."}),
-                "syntax": (list(SYNTAXES), {"default": "auto", "tooltip": "How the text is written: brackets are times in seconds, sections are numbers, bars and lines divide the video evenly. auto recognises it."}),
-                "seconds": ("FLOAT", {"default": 5.0, "min": 0.1, "max": 600.0, "step": 0.1, "tooltip": "Length of the video, as in the sampler. The report and every syntax but brackets depend on it."}),
-                "window": ("INT", {"default": 9, "min": 1, "max": MAX_WINDOW, "tooltip": "Latent frames per section, as in the sampler. The report and every syntax but brackets depend on it."}),
+                "text": (
+                    "STRING",
+                    {
+                        "default": _EXAMPLE,
+                        "multiline": True,
+                        "tooltip": "The prompts and when they take over, such as: a man [3s: an empty room] [6s: night]. See the help page for the other notations.",
+                    },
+                ),
+                "syntax": (
+                    list(SYNTAXES),
+                    {
+                        "default": "auto",
+                        "tooltip": "How the text is written: brackets are times in seconds, sections are numbers, bars and lines divide the video evenly. auto recognises it.",
+                    },
+                ),
+                "seconds": (
+                    "FLOAT",
+                    {
+                        "default": 5.0,
+                        "min": 0.1,
+                        "max": 600.0,
+                        "step": 0.1,
+                        "tooltip": "Length of the video, as in the sampler. The report and every syntax but brackets depend on it.",
+                    },
+                ),
+                "window": (
+                    "INT",
+                    {
+                        "default": 9,
+                        "min": 1,
+                        "max": MAX_WINDOW,
+                        "tooltip": "Latent frames per section, as in the sampler. The report and every syntax but brackets depend on it.",
+                    },
+                ),
             },
         }
 
@@ -82,11 +148,14 @@ class FramePackPromptTimeline:
             return str(error)
         return True
 
-    def build(self, clip: Any, text: str, syntax: str, seconds: float,
-              window: int) -> tuple[Timeline, Any, str]:
+    def build(
+        self, clip: Any, text: str, syntax: str, seconds: float, window: int
+    ) -> tuple[Timeline, Any, str]:
         if clip is None:
-            raise ValueError("clip is empty (some checkpoints hold no text encoder); connect DualCLIPLoader with "
-                             "type hunyuan_video.")
+            raise ValueError(
+                "clip is empty (some checkpoints hold no text encoder); connect DualCLIPLoader with "
+                "type hunyuan_video."
+            )
         count = section_count(seconds, window)
         spans = parse(text, syntax, sections=count, section_seconds=4 * window / FPS)
         landings = land(spans, count, window)
@@ -100,8 +169,10 @@ def _entries(clip: Any, spans: list[PromptSpan]) -> list[TimelineEntry]:
     """Spans with their conditionings, each distinct prompt encoded once; all but the first are full switches."""
     texts = dict.fromkeys(span.text for span in spans)
     encoded = {text: clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts}
-    return [TimelineEntry(span.start, span.text, encoded[span.text], 1.0 if index else 0.0, span.state)
-            for index, span in enumerate(spans)]
+    return [
+        TimelineEntry(span.start, span.text, encoded[span.text], 1.0 if index else 0.0, span.state)
+        for index, span in enumerate(spans)
+    ]
 
 
 NODE_CLASS_MAPPINGS = {

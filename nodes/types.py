@@ -1,4 +1,5 @@
 """Names that several node modules share."""
+
 from __future__ import annotations
 
 ROOT = "FramePack"

@@ -2,6 +2,7 @@
 
 Everything here raises ValueError with one sentence: what came, what was expected, what to do.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -12,10 +13,17 @@ from torch import Tensor
 
 from ..models.config import FramePackConfig
 
-
 # What other nodes can attach to a CONDITIONING that a section of video cannot honour, with the values that mean nothing.
-_REFUSED = {"area": (None,), "mask": (None,), "control": (None,), "concat_latent_image": (None,), "strength": (None, 1.0),
-            "start_percent": (None, 0.0), "end_percent": (None, 1.0), "gligen": (None,)}
+_REFUSED = {
+    "area": (None,),
+    "mask": (None,),
+    "control": (None,),
+    "concat_latent_image": (None,),
+    "strength": (None, 1.0),
+    "start_percent": (None, 0.0),
+    "end_percent": (None, 1.0),
+    "gligen": (None,),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,29 +55,46 @@ def text_conditioning(conditioning: Any, name: str, config: FramePackConfig, bat
     if not conditioning:
         raise ValueError(f"{name} is empty; connect a CLIPTextEncode node.")
     if len(conditioning) > 1:
-        raise ValueError(f"{name} holds {len(conditioning)} combined conditionings, FramePack reads one; "
-                         "encode one prompt, or put several on a timeline.")
+        raise ValueError(
+            f"{name} holds {len(conditioning)} combined conditionings, FramePack reads one; "
+            "encode one prompt, or put several on a timeline."
+        )
     states, options = conditioning[0][0], dict(conditioning[0][1])
     for key, harmless in _REFUSED.items():
         value = options.get(key)
         if isinstance(value, Tensor) or value not in harmless:
-            raise ValueError(f"{name} carries {key}, which FramePack cannot follow; remove the node that set it (regions, "
-                             "step ranges and ControlNets do not apply to packed sections).")
+            raise ValueError(
+                f"{name} carries {key}, which FramePack cannot follow; remove the node that set it (regions, "
+                "step ranges and ControlNets do not apply to packed sections)."
+            )
     pooled, mask = options.pop("pooled_output", None), options.pop("attention_mask", None)
     if pooled is None:
-        raise ValueError(f"{name} has no pooled_output; encode it with DualCLIPLoader (type hunyuan_video), "
-                         "which gives the CLIP-L pooled vector that FramePack needs.")
+        raise ValueError(
+            f"{name} has no pooled_output; encode it with DualCLIPLoader (type hunyuan_video), "
+            "which gives the CLIP-L pooled vector that FramePack needs."
+        )
     _expect_width(states, config.text_embed_dim, f"{name} text", "DualCLIPLoader with type hunyuan_video")
-    _expect_width(pooled, config.pooled_projection_dim, f"{name} pooled_output", "DualCLIPLoader with type hunyuan_video")
+    _expect_width(
+        pooled,
+        config.pooled_projection_dim,
+        f"{name} pooled_output",
+        "DualCLIPLoader with type hunyuan_video",
+    )
     expect_finite(states, name)
     expect_finite(pooled, f"{name} pooled_output")
     if mask is not None:
         if mask.numel() != states.shape[0] * states.shape[1]:
-            raise ValueError(f"{name} has an attention mask of {tuple(mask.shape)} for text of {tuple(states.shape[:2])}; "
-                             "encode the prompt again with CLIPTextEncode.")
+            raise ValueError(
+                f"{name} has an attention mask of {tuple(mask.shape)} for text of {tuple(states.shape[:2])}; "
+                "encode the prompt again with CLIPTextEncode."
+            )
         states, mask = _crop(states, mask.reshape(mask.shape[0], -1).bool())
-    return TextConditioning(_repeat(states, batch, name), _repeat(pooled, batch, name),
-                            None if mask is None else _repeat(mask, batch, name), options)
+    return TextConditioning(
+        _repeat(states, batch, name),
+        _repeat(pooled, batch, name),
+        None if mask is None else _repeat(mask, batch, name),
+        options,
+    )
 
 
 def vision_tokens(output: Any, name: str, config: FramePackConfig, batch: int) -> Tensor | None:
@@ -77,10 +102,14 @@ def vision_tokens(output: Any, name: str, config: FramePackConfig, batch: int) -
     if output is None:
         return None
     if not config.has_image_proj:
-        raise ValueError(f"{name} is connected, but this model was built without image tokens; disconnect it.")
+        raise ValueError(
+            f"{name} is connected, but this model was built without image tokens; disconnect it."
+        )
     tokens = getattr(output, "last_hidden_state", None)
     if tokens is None:
-        raise ValueError(f"{name} is a {type(output).__name__} without last_hidden_state; connect CLIPVisionEncode.")
+        raise ValueError(
+            f"{name} is a {type(output).__name__} without last_hidden_state; connect CLIPVisionEncode."
+        )
     _expect_width(tokens, config.image_proj_dim, name, "CLIPVisionLoader with sigclip_vision_patch14_384")
     expect_finite(tokens, name)
     return _repeat(tokens, batch, name)
@@ -93,30 +122,40 @@ def latent_samples(latent: Any, name: str, channels: int, like: Tensor | None = 
     """
     samples = latent.get("samples") if isinstance(latent, dict) else None
     if not isinstance(samples, Tensor) or samples.is_nested:
-        raise ValueError(f"{name} is a {type(latent).__name__} without one tensor of samples, not an image's LATENT; connect "
-                         "a VAE Encode node.")
+        raise ValueError(
+            f"{name} is a {type(latent).__name__} without one tensor of samples, not an image's LATENT; connect "
+            "a VAE Encode node."
+        )
     if latent.get("noise_mask") is not None:
-        raise ValueError(f"{name} carries a noise mask, which FramePack cannot follow; remove Set Latent Noise Mask.")
+        raise ValueError(
+            f"{name} carries a noise mask, which FramePack cannot follow; remove Set Latent Noise Mask."
+        )
     samples = samples.to(torch.float32)
     if samples.ndim == 4:
         samples = samples.unsqueeze(2)
     if samples.ndim != 5 or samples.shape[1] != channels or 0 in samples.shape:
-        raise ValueError(f"{name} has shape {tuple(samples.shape)}, expected [batch, {channels}, frames, height/8, "
-                         "width/8]; encode the image with the VAE that belongs to this model.")
+        raise ValueError(
+            f"{name} has shape {tuple(samples.shape)}, expected [batch, {channels}, frames, height/8, "
+            "width/8]; encode the image with the VAE that belongs to this model."
+        )
     expect_finite(samples, name)
     if like is None:
         return samples
     if samples.shape[-2:] != like.shape[-2:]:
-        raise ValueError(f"{name} is {_pixels(samples)} pixels but start_latent is {_pixels(like)}; "
-                         "resize both images to the same size.")
+        raise ValueError(
+            f"{name} is {_pixels(samples)} pixels but start_latent is {_pixels(like)}; "
+            "resize both images to the same size."
+        )
     return _repeat(samples, like.shape[0], name)
 
 
 def expect_finite(tensor: Tensor, name: str) -> None:
     """Raise when a tensor holds NaN or infinity: one bad value would spoil the whole video."""
     if not torch.isfinite(tensor).all():
-        raise ValueError(f"{name} holds NaN or infinite values; check the node that made it (a VAE in float16 "
-                         "overflows on some images: run it in bfloat16 or float32).")
+        raise ValueError(
+            f"{name} holds NaN or infinite values; check the node that made it (a VAE in float16 "
+            "overflows on some images: run it in bfloat16 or float32)."
+        )
 
 
 def _expect_width(tensor: Tensor, width: int, name: str, remedy: str) -> None:
@@ -137,7 +176,9 @@ def _repeat(tensor: Tensor, batch: int, name: str) -> Tensor:
     if tensor.shape[0] == batch:
         return tensor
     if tensor.shape[0] != 1:
-        raise ValueError(f"{name} has a batch of {tensor.shape[0]}, start_latent one of {batch}; give 1 or {batch}.")
+        raise ValueError(
+            f"{name} has a batch of {tensor.shape[0]}, start_latent one of {batch}; give 1 or {batch}."
+        )
     return tensor.expand(batch, *tensor.shape[1:])
 
 

@@ -1,4 +1,5 @@
 """One section's denoiser: which predictions a step needs, and what becomes of them. Both drivers call it."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -38,8 +39,15 @@ class SectionDenoiser:
     `shift` turns sigmas into progress t, by which techniques place their windows.
     """
 
-    def __init__(self, section: Section, context: Context, texts: dict[str, TextConditioning], guidance: Guidance,
-                 shift: float = 1.0, techniques: Sequence[Technique] = ()) -> None:
+    def __init__(
+        self,
+        section: Section,
+        context: Context,
+        texts: dict[str, TextConditioning],
+        guidance: Guidance,
+        shift: float = 1.0,
+        techniques: Sequence[Technique] = (),
+    ) -> None:
         self.section = section
         self.context = context
         self.texts = texts
@@ -59,7 +67,9 @@ class SectionDenoiser:
         """How the techniques want a step to attend; None leaves the model's attention untouched."""
         return attention_at(self._techniques, self.section, step)
 
-    def __call__(self, x: Tensor, sigma: Tensor, evaluate: Evaluate, combine: CombineCFG = combine_cfg) -> Tensor:
+    def __call__(
+        self, x: Tensor, sigma: Tensor, evaluate: Evaluate, combine: CombineCFG = combine_cfg
+    ) -> Tensor:
         """x0 for x [B, 16, T, H, W] at sigma [B]. `combine` lets the host apply its own guidance functions."""
         step = self.step(float(sigma[0]))
         guidance, attention = self.guidance(step), self.attention(step)

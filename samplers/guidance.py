@@ -3,6 +3,7 @@
 FramePack is guidance-distilled: `distilled` enters the model as an embedding and costs nothing, real
 classifier-free guidance (`cfg`) costs a second evaluation and is off at 1.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -26,7 +27,11 @@ class Guidance:
     zero_star: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (("distilled_guidance", self.distilled), ("cfg", self.cfg), ("guidance_rescale", self.rescale)):
+        for name, value in (
+            ("distilled_guidance", self.distilled),
+            ("cfg", self.cfg),
+            ("guidance_rescale", self.rescale),
+        ):
             if not isfinite(value) or value < 0:
                 raise ValueError(f"{name} is {value}; give a finite value of at least 0.")
         if self.rescale > 1:
@@ -62,5 +67,7 @@ def rescale_guidance(guided: Tensor, positive: Tensor, x: Tensor, sigma: Tensor,
     velocity, reference = (x - guided) / sigma, (x - positive) / sigma
     axes = tuple(range(1, x.ndim))
     spread = velocity.std(dim=axes, keepdim=True)
-    rescaled = velocity * (reference.std(dim=axes, keepdim=True) / torch.where(spread > 0, spread, torch.ones_like(spread)))
+    rescaled = velocity * (
+        reference.std(dim=axes, keepdim=True) / torch.where(spread > 0, spread, torch.ones_like(spread))
+    )
     return x - sigma * (amount * rescaled + (1 - amount) * velocity)

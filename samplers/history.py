@@ -2,6 +2,7 @@
 
 Latents are in the model's scale, float32, [B, 16, T, H, W]. Source: as in plan.py.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -27,9 +28,15 @@ class Context:
 
     def to(self, device: torch.device) -> Context:
         """The same context with every tensor on `device`."""
-        moved = {name: value if value is None else value.to(device) for name, value in
-                 (("clean", self.clean), ("clean_2x", self.clean_2x), ("clean_4x", self.clean_4x),
-                  ("image_embeds", self.image_embeds))}
+        moved = {
+            name: value if value is None else value.to(device)
+            for name, value in (
+                ("clean", self.clean),
+                ("clean_2x", self.clean_2x),
+                ("clean_4x", self.clean_4x),
+                ("image_embeds", self.image_embeds),
+            )
+        }
         return Context(self.indices, **moved)
 
 
@@ -86,13 +93,17 @@ class OriginalHistory:
 History = F1History | OriginalHistory
 
 
-def make_history(layout: str, start: Tensor, *, keeps_start: bool = True, end: Tensor | None = None) -> History:
+def make_history(
+    layout: str, start: Tensor, *, keeps_start: bool = True, end: Tensor | None = None
+) -> History:
     """An empty history for a layout. Raises ValueError for an end frame where the layout has no place for one."""
     if layout == "original":
         return OriginalHistory(start, keeps_start=keeps_start, end=end)
     if end is not None:
-        raise ValueError("end_latent is connected, but layout f1 generates forward and has no slot for an end frame; "
-                         "choose layout original (with the original model), or disconnect end_latent.")
+        raise ValueError(
+            "end_latent is connected, but layout f1 generates forward and has no slot for an end frame; "
+            "choose layout original (with the original model), or disconnect end_latent."
+        )
     return F1History(start, keeps_start=keeps_start)
 
 
@@ -105,7 +116,9 @@ def soft_append(first: Tensor, second: Tensor, overlap: int, dim: int = 0) -> Te
     if overlap <= 0:
         return torch.cat([first, second], dim=dim)
     if min(first.shape[dim], second.shape[dim]) < overlap:
-        raise ValueError(f"cannot blend {overlap} frames of clips with {first.shape[dim]} and {second.shape[dim]} frames.")
+        raise ValueError(
+            f"cannot blend {overlap} frames of clips with {first.shape[dim]} and {second.shape[dim]} frames."
+        )
     shape = [1] * first.ndim
     shape[dim] = overlap
     weight = torch.linspace(1, 0, overlap, dtype=first.dtype, device=first.device).view(shape)

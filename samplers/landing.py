@@ -1,4 +1,5 @@
 """Where prompts really land: FramePack makes whole sections, so a switch moves to a section border."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -34,8 +35,10 @@ def _landing(span: PromptSpan, prompt: Prompt, assigned: dict[str, list[Section]
     in_time = assigned[LAYOUTS[0]]
     places = tuple(i for i, section in enumerate(in_time) if section.prompt is prompt)
     frames = (in_time[places[0]].frames[0], in_time[places[-1]].frames[1]) if places else None
-    generated = {layout: tuple(section.index for section in sections if section.prompt is prompt)
-                 for layout, sections in assigned.items()}
+    generated = {
+        layout: tuple(section.index for section in sections if section.prompt is prompt)
+        for layout, sections in assigned.items()
+    }
     return Landing(span, places, frames, generated)
 
 
@@ -51,9 +54,12 @@ def landing_warnings(landings: Sequence[Landing], count: int, window: int) -> li
     seconds = _frame_count(count, window) / FPS
     late = f"it starts after the video's end at {seconds:.2f} s; start it earlier, or make the video longer."
     short = "it is too short for a section of its own; start it earlier, or the next one later."
-    return [f"Warning: {_one_line(landing.span.text)!r} ({landing.span.start:g} s) is never used: "
-            f"{late if landing.span.start >= seconds else short}"
-            for landing in landings if not landing.sections]
+    return [
+        f"Warning: {_one_line(landing.span.text)!r} ({landing.span.start:g} s) is never used: "
+        f"{late if landing.span.start >= seconds else short}"
+        for landing in landings
+        if not landing.sections
+    ]
 
 
 def _line(landing: Landing) -> str:
@@ -65,8 +71,10 @@ def _line(landing: Landing) -> str:
     orders = ", ".join(f"{layout} generates {_range(places)}" for layout, places in landing.generated.items())
     mark = ", sham" if span.sham else ", forced" if span.forced else ""
     noun = "section" if len(landing.sections) == 1 else "sections"
-    return (f"{noun} {_range(landing.sections)} ({orders}), frames {first}-{end - 1}, "
-            f"{first / FPS:.2f}-{end / FPS:.2f} s (asked for {span.start:g} s{mark}): {text}")
+    return (
+        f"{noun} {_range(landing.sections)} ({orders}), frames {first}-{end - 1}, "
+        f"{first / FPS:.2f}-{end / FPS:.2f} s (asked for {span.start:g} s{mark}): {text}"
+    )
 
 
 def _frame_count(count: int, window: int) -> int:

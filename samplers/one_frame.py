@@ -4,6 +4,7 @@ The conventions of several packs differ only in where controls, target and empty
 axis; each is a preset. Sources: kohya-ss/musubi-tuner (`fpack_generate_video.py`, docs on one-frame inference),
 git-ai-code/FramePack-eichi (`oneframe_ichi.py`), tukisuwa/ComfyUI-FramePackWrapper_PlusOne (`nodes_one.py`).
 """
+
 from __future__ import annotations
 
 import time
@@ -49,7 +50,7 @@ class OneFrameLayout:
     def indices(self, controls: int) -> SectionIndices:
         """Index table for a number of control images."""
         own = (0,) * controls + ((self.window + 1,) if self.post else ())
-        clean = self.control_indices[:len(own)] + own[len(self.control_indices):]
+        clean = self.control_indices[: len(own)] + own[len(self.control_indices) :]
         target = self.window if self.target is None else self.target
         history_4x = tuple(target if place == AT_TARGET else place for place in self.history_4x)
         return SectionIndices((target,), clean, self.history_2x, history_4x)
@@ -58,8 +59,11 @@ class OneFrameLayout:
 def basic_layout(window: int) -> OneFrameLayout:
     """musubi-tuner's default: target at the window's size, an empty frame and empty history after it."""
     after = window + 2
-    return OneFrameLayout(window, history_2x=tuple(range(after, after + HISTORY_2X)),
-                          history_4x=tuple(range(after + HISTORY_2X, after + HISTORY_2X + HISTORY_4X)))
+    return OneFrameLayout(
+        window,
+        history_2x=tuple(range(after, after + HISTORY_2X)),
+        history_4x=tuple(range(after + HISTORY_2X, after + HISTORY_2X + HISTORY_4X)),
+    )
 
 
 def kisekaeichi_layout(window: int) -> OneFrameLayout:
@@ -89,8 +93,9 @@ def plusone_start_only_layout(window: int) -> OneFrameLayout:
 
 def oichi_layout(window: int) -> OneFrameLayout:
     """oichi's basic mode: target at the end of the window, one empty frame in each compressed tier."""
-    return OneFrameLayout(window, target=window - 1, post=False, history_2x=(window + 2,),
-                          history_4x=(window + 4,))
+    return OneFrameLayout(
+        window, target=window - 1, post=False, history_2x=(window + 2,), history_4x=(window + 4,)
+    )
 
 
 def oichi_kisekaeichi_layout(window: int) -> OneFrameLayout:
@@ -98,8 +103,14 @@ def oichi_kisekaeichi_layout(window: int) -> OneFrameLayout:
 
     Its one 4x index shares memory with the target's and therefore takes its value.
     """
-    return OneFrameLayout(window, target=min(5, window - 1), control_indices=(0, 13), post=False,
-                          history_2x=(window + 3,), history_4x=(AT_TARGET,))
+    return OneFrameLayout(
+        window,
+        target=min(5, window - 1),
+        control_indices=(0, 13),
+        post=False,
+        history_2x=(window + 3,),
+        history_4x=(AT_TARGET,),
+    )
 
 
 PRESETS = {
@@ -115,9 +126,17 @@ PRESETS = {
 START_ONLY = {"plusone": plusone_start_only_layout, "plusone_compatible": plusone_start_only_layout}
 
 
-def make_layout(preset: str, window: int, controls: int, *, target: int | None = None,
-                control_index: str = "", no_post: bool = False, no_2x: bool = False,
-                no_4x: bool = False) -> OneFrameLayout:
+def make_layout(
+    preset: str,
+    window: int,
+    controls: int,
+    *,
+    target: int | None = None,
+    control_index: str = "",
+    no_post: bool = False,
+    no_2x: bool = False,
+    no_4x: bool = False,
+) -> OneFrameLayout:
     """A preset for a number of control images, with changes.
 
     `target` and `control_index` ("0;10") replace its own, the flags take parts away. Raises ValueError for a
@@ -146,16 +165,23 @@ def parse_indices(text: str) -> tuple[int, ...]:
     """Indices written as "0;10" (commas and spaces serve too). Raises ValueError for anything else."""
     words = text.replace(";", " ").replace(",", " ").split()
     if not all(word.isdigit() for word in words):
-        raise ValueError(f"control_index is {text!r}; write whole numbers from 0 on with semicolons, such as 0;10.")
+        raise ValueError(
+            f"control_index is {text!r}; write whole numbers from 0 on with semicolons, such as 0;10."
+        )
     return tuple(int(word) for word in words)
 
 
-def one_frame_context(layout: OneFrameLayout, controls: Sequence[Tensor], image_embeds: Tensor | None) -> Context:
+def one_frame_context(
+    layout: OneFrameLayout, controls: Sequence[Tensor], image_embeds: Tensor | None
+) -> Context:
     """The packed memory of a one-frame run: controls [B, 16, 1, H, W] in order, then zeros as the layout says."""
     indices = layout.indices(len(controls))
     zero = torch.zeros_like(controls[0])
     clean = torch.cat([*controls, zero] if layout.post else list(controls), dim=2)
-    tiers = [zero.repeat(1, 1, len(places), 1, 1) if places else None for places in (indices.clean_2x, indices.clean_4x)]
+    tiers = [
+        zero.repeat(1, 1, len(places), 1, 1) if places else None
+        for places in (indices.clean_2x, indices.clean_4x)
+    ]
     return Context(indices, clean, *tiers, image_embeds)
 
 
@@ -170,9 +196,17 @@ def mask_control(control: Tensor, mask: Tensor) -> Tensor:
     return control * torch.from_numpy(np.array(resized)).clamp(0, 1).to(control)
 
 
-def sample_one_frame(driver: Driver, layouts: Sequence[OneFrameLayout], controls: Sequence[Tensor], prompt: Prompt,
-                     inputs: SampleInputs, settings: SampleSettings, *, solver: Any = "unipc_bh1",
-                     sigmas: Tensor | None = None) -> tuple[Tensor, dict[str, Any]]:
+def sample_one_frame(
+    driver: Driver,
+    layouts: Sequence[OneFrameLayout],
+    controls: Sequence[Tensor],
+    prompt: Prompt,
+    inputs: SampleInputs,
+    settings: SampleSettings,
+    *,
+    solver: Any = "unipc_bh1",
+    sigmas: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Any]]:
     """One image for every layout, all from the same noise; return latents [N * B, 16, 1, H, W] and the trace.
 
     controls [B, 16, 1, H, W] in the model's scale, in the order of their indices.
@@ -190,8 +224,19 @@ def sample_one_frame(driver: Driver, layouts: Sequence[OneFrameLayout], controls
         context = one_frame_context(layout, controls, inputs.image_embeds).to(driver.device)
         section = Section(number, (0, 1), (0, 1), 0, context.indices, prompt)
         denoiser = SectionDenoiser(section, context, texts, settings.guidance, shift, driver.techniques)
-        images.append(driver.run(SectionTask(
-            denoiser, noise, torch.zeros_like(noise), schedule, solver, settings.seed,
-            lambda step, x0, done=number * steps: progress(done + min(step + 1, steps), x0), settings.upstream_rounding)))
+        images.append(
+            driver.run(
+                SectionTask(
+                    denoiser,
+                    noise,
+                    torch.zeros_like(noise),
+                    schedule,
+                    solver,
+                    settings.seed,
+                    lambda step, x0, done=number * steps: progress(done + min(step + 1, steps), x0),
+                    settings.upstream_rounding,
+                )
+            )
+        )
         trace["sections"].append(section_record(section, denoiser, schedule, time.perf_counter() - began))
     return torch.cat(images), {**trace, "latent_frames": 1}

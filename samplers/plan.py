@@ -2,6 +2,7 @@
 
 Source: lllyasviel/FramePack, `demo_gradio_f1.py` (f1) and `demo_gradio.py` (original).
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -75,7 +76,9 @@ def plan_sections(layout: str, count: int, window: int, *, keeps_start: bool = T
     if layout not in LAYOUTS:
         raise ValueError(f"layout is {layout!r}; choose one of {', '.join(LAYOUTS)}.")
     if not 1 <= window <= MAX_WINDOW:
-        raise ValueError(f"window is {window}; FramePack windows lie between 1 and {MAX_WINDOW} latent frames (usual: 9).")
+        raise ValueError(
+            f"window is {window}; FramePack windows lie between 1 and {MAX_WINDOW} latent frames (usual: 9)."
+        )
     if count < 1:
         raise ValueError(f"{count} sections were asked for; give a length of at least one section.")
     offset = int(keeps_start)
@@ -106,7 +109,8 @@ def f1_indices(window: int) -> SectionIndices:
 def original_indices(window: int, padding: int) -> SectionIndices:
     """The original layout generates backwards: [start, blank, window, 1 at 1x, 2 at 2x, 16 at 4x]."""
     start, _, target, last, clean_2x, clean_4x = _split(
-        (1, padding * window, window, HISTORY_1X, HISTORY_2X, HISTORY_4X))
+        (1, padding * window, window, HISTORY_1X, HISTORY_2X, HISTORY_4X)
+    )
     return SectionIndices(target, start + last, clean_2x, clean_4x)
 
 

@@ -8,6 +8,7 @@
 In all of them `=>` separates the prompt from its state text, what can be seen afterwards; a backslash before
 [ ] or => makes it plain text.
 """
+
 from __future__ import annotations
 
 import re
@@ -22,8 +23,9 @@ _NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 # Backslashes count only right before a mark: two stand for one, and an odd one makes the mark plain text.
 _MARK = re.compile(r"(?<!\\)(\\*)(\[|\]|=>)")
 _TIMED = re.compile(r"\s*[-+]?\.?[0-9][0-9.,]*\s*[sS\-:!~]")
-_HEADER = re.compile(rf"\s*({_NUMBER})\s*(s?)\s*(?:-\s*(?:({_NUMBER})\s*(s?))?)?(?![0-9.])(.*)",
-                     re.DOTALL | re.IGNORECASE)
+_HEADER = re.compile(
+    rf"\s*({_NUMBER})\s*(s?)\s*(?:-\s*(?:({_NUMBER})\s*(s?))?)?(?![0-9.])(.*)", re.DOTALL | re.IGNORECASE
+)
 _INDEXED = re.compile(r"\s*(-?[0-9]+)\s*(?:-\s*(-?[0-9]+)\s*)?:(.*)", re.DOTALL)
 _LONGEST_INDEX = 9
 _Placed = tuple[int, "PromptSpan"]
@@ -54,8 +56,9 @@ class PromptSpan:
     sham: bool = False
 
 
-def parse(text: str, syntax: str = "auto", *, sections: int | None = None,
-          section_seconds: float = 1.2) -> list[PromptSpan]:
+def parse(
+    text: str, syntax: str = "auto", *, sections: int | None = None, section_seconds: float = 1.2
+) -> list[PromptSpan]:
     """Read prompts over time; spans rise in start, the first one starts at 0 s.
 
     `sections` of `section_seconds` each are the video's length, which every syntax but brackets divides.
@@ -87,8 +90,9 @@ def detect_syntax(text: str) -> str:
 
 def format_spans(spans: list[PromptSpan]) -> str:
     """Write spans in brackets, one per line; `parse` reads the same spans back."""
-    return "\n".join(f"[{_plain(span.start)}s{'!' * span.forced}{' sham' * span.sham}: {_body_of(span)}]"
-                     for span in spans)
+    return "\n".join(
+        f"[{_plain(span.start)}s{'!' * span.forced}{' sham' * span.sham}: {_body_of(span)}]" for span in spans
+    )
 
 
 def _plain(seconds: float) -> str:
@@ -105,13 +109,18 @@ def _joined(placed: list[_Placed], text: str) -> list[PromptSpan]:
     """Put the first span at 0 s and drop those that only repeat the running prompt."""
     (position, first), *rest = sorted(placed, key=lambda item: item[1].start)
     if first.sham:
-        raise PromptSyntaxError(text, position, "a sham switch repeats the prompt before it, and here is "
-                                "none; remove `sham`.")
+        raise PromptSyntaxError(
+            text, position, "a sham switch repeats the prompt before it, and here is none; remove `sham`."
+        )
     spans, latest = [replace(first, start=0.0)], first.start
     for position, span in rest:
         if span.start == latest:
-            raise PromptSyntaxError(text, position, f"two prompts start at {span.start:g} s; give each a "
-                                    "start of its own (text outside the brackets starts at 0 s).")
+            raise PromptSyntaxError(
+                text,
+                position,
+                f"two prompts start at {span.start:g} s; give each a "
+                "start of its own (text outside the brackets starts at 0 s).",
+            )
         latest = span.start
         if not _repeats(span, spans[-1], text, position):
             spans.append(span)
@@ -122,13 +131,21 @@ def _repeats(span: PromptSpan, running: PromptSpan, text: str, position: int) ->
     """Whether a span only continues the running one."""
     same = span.text == running.text
     if span.sham and not same:
-        raise PromptSyntaxError(text, position, "a sham switch must repeat the prompt before it word for "
-                                "word; copy that prompt, or remove `sham`.")
+        raise PromptSyntaxError(
+            text,
+            position,
+            "a sham switch must repeat the prompt before it word for "
+            "word; copy that prompt, or remove `sham`.",
+        )
     if not same or span.sham or span.forced:
         return False
     if span.state not in ("", running.state):
-        raise PromptSyntaxError(text, position, "this prompt repeats the one before but its state text "
-                                "differs; change the prompt, or remove the state text.")
+        raise PromptSyntaxError(
+            text,
+            position,
+            "this prompt repeats the one before but its state text "
+            "differs; change the prompt, or remove the state text.",
+        )
     return True
 
 
@@ -152,8 +169,9 @@ def _brackets(text: str) -> list[_Placed]:
         placed.append((opening, *_entry(text, opening, end - 1)))
     rest = " ".join(part.strip() for part in [*outside, text[end:]] if part.strip())
     if ";;;" in rest:
-        raise PromptSyntaxError(text, text.find(";;;"), "[time: prompt] and index:prompt;;; are mixed; "
-                                "use one of them.")
+        raise PromptSyntaxError(
+            text, text.find(";;;"), "[time: prompt] and index:prompt;;; are mixed; use one of them."
+        )
     if rest.strip(" ,;.") or not placed:
         placed.append((0, _span(0.0, rest, text, 0), None))
     return _without_overlaps(placed, text)
@@ -166,25 +184,33 @@ def _closing(text: str, opening: int) -> int:
         if mark[2] == "=>" or len(mark[1]) % 2:
             continue
         if mark[2] == "[" and _TIMED.match(text, mark.end()):
-            raise PromptSyntaxError(text, mark.start(2), "an entry begins inside another one; close the "
-                                    "first with ], or write \\[ for a bracket of the prompt.")
+            raise PromptSyntaxError(
+                text,
+                mark.start(2),
+                "an entry begins inside another one; close the "
+                "first with ], or write \\[ for a bracket of the prompt.",
+            )
         depth += 1 if mark[2] == "[" else -1
         if depth == 0:
             return mark.start(2)
-    raise PromptSyntaxError(text, opening, "this [ is never closed; add a ] after the prompt, or write "
-                            "\\[ for a bracket of the prompt.")
+    raise PromptSyntaxError(
+        text,
+        opening,
+        "this [ is never closed; add a ] after the prompt, or write \\[ for a bracket of the prompt.",
+    )
 
 
 def _entry(text: str, opening: int, closing: int) -> tuple[PromptSpan, float | None]:
     """Span and end (None = open) of the entry `[start-end options: body]`."""
     colon = text.find(":", opening, closing)
     if colon < 0:
-        raise PromptSyntaxError(text, opening, "this entry has no colon; write [3s: prompt], or \\[ for "
-                                "a bracket of the prompt.")
+        raise PromptSyntaxError(
+            text, opening, "this entry has no colon; write [3s: prompt], or \\[ for a bracket of the prompt."
+        )
     start, end, options = _header(text, opening + 1, colon)
-    body = text[colon + 1:closing]
+    body = text[colon + 1 : closing]
     backslashes = len(body) - len(body.rstrip("\\"))
-    span = _span(start, body[:len(body) - backslashes // 2], text, colon + 1)
+    span = _span(start, body[: len(body) - backslashes // 2], text, colon + 1)
     return replace(span, forced="!" in options, sham="sham" in options), end
 
 
@@ -192,25 +218,37 @@ def _header(text: str, begin: int, colon: int) -> tuple[float, float | None, set
     """Start, end and options of an entry."""
     header = text[begin:colon]
     if header.lstrip().startswith(("-", "+")):
-        raise PromptSyntaxError(text, begin, f"{header.strip()!r} has a sign; times count from 0 s, write "
-                                "[3s: prompt].")
+        raise PromptSyntaxError(
+            text, begin, f"{header.strip()!r} has a sign; times count from 0 s, write [3s: prompt]."
+        )
     match = _HEADER.match(header)
     if match is None or not (match[2] or match[4]):
-        raise PromptSyntaxError(text, begin, f"{header.strip()!r} is no time; write seconds with an s, "
-                                "such as [3s: prompt] or [3s-5.5s: prompt] (and \\[ for a bracket of the "
-                                "prompt).")
+        raise PromptSyntaxError(
+            text,
+            begin,
+            f"{header.strip()!r} is no time; write seconds with an s, "
+            "such as [3s: prompt] or [3s-5.5s: prompt] (and \\[ for a bracket of the "
+            "prompt).",
+        )
     start, end = float(match[1]), float(match[3]) if match[3] else None
     if not isfinite(start) or (end is not None and not isfinite(end)):
         raise PromptSyntaxError(text, begin, "this time is too large for any video.")
     if end is not None and end <= start:
-        raise PromptSyntaxError(text, begin, f"this entry ends at {end:g} s but starts at {start:g} s; "
-                                "put the earlier time first.")
+        raise PromptSyntaxError(
+            text,
+            begin,
+            f"this entry ends at {end:g} s but starts at {start:g} s; put the earlier time first.",
+        )
     options = set(re.findall(r"!|[^\s!]+", match[5]))
     if options - {"!", "sham"}:
         unknown = sorted(options - {"!", "sham"})[0]
-        raise PromptSyntaxError(text, begin + match.start(5), f"{unknown!r} is no option; after the time "
-                                "only ! (always a switch) and sham (a switch that repeats the prompt) "
-                                "may follow.")
+        raise PromptSyntaxError(
+            text,
+            begin + match.start(5),
+            f"{unknown!r} is no option; after the time "
+            "only ! (always a switch) and sham (a switch that repeats the prompt) "
+            "may follow.",
+        )
     return start, end, options
 
 
@@ -219,8 +257,11 @@ def _without_overlaps(placed: list[tuple[int, PromptSpan, float | None]], text: 
     taken, result = 0.0, []
     for position, span, end in sorted(placed, key=lambda item: item[1].start):
         if end is not None and end <= taken:
-            raise PromptSyntaxError(text, position, "this entry lies inside an earlier one, which lasts "
-                                    f"until {taken:g} s; shorten that one.")
+            raise PromptSyntaxError(
+                text,
+                position,
+                f"this entry lies inside an earlier one, which lasts until {taken:g} s; shorten that one.",
+            )
         result.append((position, replace(span, start=max(span.start, taken))))
         taken = max(taken, end or 0.0)
     return result
@@ -238,12 +279,15 @@ def _pieces(text: str, separator: str) -> list[tuple[int, str]]:
     return pieces
 
 
-def _spread(pieces: list[tuple[int, str]], text: str, sections: int | None,
-            section_seconds: float) -> list[_Placed]:
+def _spread(
+    pieces: list[tuple[int, str]], text: str, sections: int | None, section_seconds: float
+) -> list[_Placed]:
     """Give every piece the same share of the video."""
     length = 0.0 if len(pieces) == 1 else _known(sections, text) * section_seconds
-    return [(position, _span(round(i / len(pieces) * length, 6), piece, text, position))
-            for i, (position, piece) in enumerate(pieces)]
+    return [
+        (position, _span(round(i / len(pieces) * length, 6), piece, text, position))
+        for i, (position, piece) in enumerate(pieces)
+    ]
 
 
 def _indexed(text: str, sections: int | None, section_seconds: float) -> list[_Placed]:
@@ -262,8 +306,10 @@ def _indexed(text: str, sections: int | None, section_seconds: float) -> list[_P
     fallback = from_start[min(from_start)] if from_start else from_end[min(from_end)]
     named = [from_end.get(i - count) or from_start.get(i) or fallback for i in range(count)]
     beyond = {i: placed for i, placed in from_start.items() if i >= count}
-    return [(position, replace(span, start=round(i * section_seconds, 6)))
-            for i, (position, span) in [*enumerate(named), *beyond.items()]]
+    return [
+        (position, replace(span, start=round(i * section_seconds, 6)))
+        for i, (position, span) in [*enumerate(named), *beyond.items()]
+    ]
 
 
 def _index_range(piece: str, text: str, position: int, count: int) -> tuple[int, int, str]:
@@ -272,29 +318,40 @@ def _index_range(piece: str, text: str, position: int, count: int) -> tuple[int,
     if match is None and position == 0:
         return 0, 0, piece
     if match is None:
-        raise PromptSyntaxError(text, position, "this part names no section; write index:prompt, such as "
-                                "2:prompt, 2-3:prompt or -1:prompt.")
+        raise PromptSyntaxError(
+            text,
+            position,
+            "this part names no section; write index:prompt, such as 2:prompt, 2-3:prompt or -1:prompt.",
+        )
     if any(len(number.lstrip("-")) > _LONGEST_INDEX for number in match.groups("")[:2]):
         raise PromptSyntaxError(text, position, "no video has that many sections; give a smaller index.")
     first = int(match[1])
     last = first if match[2] is None else int(match[2])
     if min(first, last) < -count:
-        raise PromptSyntaxError(text, position, f"section {min(first, last)} lies before the first one; "
-                                f"the video has {count} sections.")
+        raise PromptSyntaxError(
+            text,
+            position,
+            f"section {min(first, last)} lies before the first one; the video has {count} sections.",
+        )
     if first < 0 <= last:
         last = min(last, count - 1) - count
     if last < 0 <= first:
         last += count
     if last < first:
-        raise PromptSyntaxError(text, position, f"the range {match[1]} to {match[2]} runs backwards in a "
-                                f"video of {count} sections; put the earlier section first.")
+        raise PromptSyntaxError(
+            text,
+            position,
+            f"the range {match[1]} to {match[2]} runs backwards in a "
+            f"video of {count} sections; put the earlier section first.",
+        )
     return first, last, match[3]
 
 
 def _known(sections: int | None, text: str) -> int:
     if sections is None:
-        raise PromptSyntaxError(text, 0, "this syntax needs the length of the video; use [3s: prompt] "
-                                "instead.")
+        raise PromptSyntaxError(
+            text, 0, "this syntax needs the length of the video; use [3s: prompt] instead."
+        )
     return sections
 
 
@@ -302,7 +359,7 @@ def _span(start: float, raw: str, text: str, position: int) -> PromptSpan:
     """Read `prompt` or `prompt => state`, with the backslashes before marks resolved."""
     parts, end = [""], 0
     for mark in _MARK.finditer(raw):
-        parts[-1] += raw[end:mark.start()] + "\\" * (len(mark[1]) // 2)
+        parts[-1] += raw[end : mark.start()] + "\\" * (len(mark[1]) // 2)
         end = mark.end()
         if mark[2] == "=>" and len(mark[1]) % 2 == 0:
             parts.append("")
@@ -313,6 +370,9 @@ def _span(start: float, raw: str, text: str, position: int) -> PromptSpan:
     if not prompt:
         raise PromptSyntaxError(text, position, "a prompt is missing here; write one, or remove the part.")
     if len(states) > 1 or "" in states:
-        raise PromptSyntaxError(text, position, "after the prompt one => and one state text may follow; "
-                                "write \\=> for an arrow of the prompt.")
+        raise PromptSyntaxError(
+            text,
+            position,
+            "after the prompt one => and one state text may follow; write \\=> for an arrow of the prompt.",
+        )
     return PromptSpan(start, prompt, *states)

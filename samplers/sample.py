@@ -1,4 +1,5 @@
 """The denoising loop: sections in order, each from the history that the ones before it left."""
+
 from __future__ import annotations
 
 import time
@@ -65,8 +66,15 @@ class SampleInputs:
     past: Tensor | None = None
 
 
-def sample_sections(driver: Driver, sections: Sequence[Section], inputs: SampleInputs, settings: SampleSettings, *,
-                    solver: Any = "unipc_bh1", sigmas: Tensor | None = None) -> tuple[Tensor, dict[str, Any]]:
+def sample_sections(
+    driver: Driver,
+    sections: Sequence[Section],
+    inputs: SampleInputs,
+    settings: SampleSettings,
+    *,
+    solver: Any = "unipc_bh1",
+    sigmas: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Any]]:
     """Denoise every section; return the video's latents [B, 16, T, H, W] in the model's scale, and the trace.
 
     `sections` carry their prompts (timeline.assign_prompts). They may be the later part of a plan: then `inputs.past`
@@ -88,17 +96,27 @@ def sample_sections(driver: Driver, sections: Sequence[Section], inputs: SampleI
         texts = {"positive": section.prompt.conditioning, "negative": inputs.negative}
         denoiser = SectionDenoiser(section, context, texts, settings.guidance, shift, driver.techniques)
         done = position * steps  # adaptive samplers of the host take more steps than the schedule has
-        latents = driver.run(SectionTask(
-            denoiser, noise, _initial_of(section, inputs, noise), schedule, solver, (settings.seed + section.index) % 2**64,
-            lambda step, x0, done=done: progress(done + min(step + 1, steps), x0), settings.upstream_rounding))
+        latents = driver.run(
+            SectionTask(
+                denoiser,
+                noise,
+                _initial_of(section, inputs, noise),
+                schedule,
+                solver,
+                (settings.seed + section.index) % 2**64,
+                lambda step, x0, done=done: progress(done + min(step + 1, steps), x0),
+                settings.upstream_rounding,
+            )
+        )
         history.append(latents)
         trace["sections"].append(section_record(section, denoiser, schedule, time.perf_counter() - began))
     video = history.video()
     return video, {**trace, "latent_frames": video.shape[2]}
 
 
-def run_schedule(shape: tuple[int, ...], settings: SampleSettings, sigmas: Tensor | None, *,
-                 has_initial: bool = False) -> tuple[Tensor, float]:
+def run_schedule(
+    shape: tuple[int, ...], settings: SampleSettings, sigmas: Tensor | None, *, has_initial: bool = False
+) -> tuple[Tensor, float]:
     """The schedule of every section, and the shift by which progress t is told.
 
     `sigmas` replaces steps, shift and denoise: its first value is the strength. Raises ValueError when strength and
@@ -111,15 +129,21 @@ def run_schedule(shape: tuple[int, ...], settings: SampleSettings, sigmas: Tenso
     elif settings.denoise == 1:
         schedule = check_sigmas(sigmas)
     else:
-        raise ValueError(f"denoise is {settings.denoise:g} beside a SIGMAS input, whose first value already is the strength; "
-                         "set denoise to 1 or disconnect sigmas.")
+        raise ValueError(
+            f"denoise is {settings.denoise:g} beside a SIGMAS input, whose first value already is the strength; "
+            "set denoise to 1 or disconnect sigmas."
+        )
     strength = float(schedule[0])
     if has_initial and strength > 0.999:
-        raise ValueError("initial_latent is connected but the schedule starts from pure noise, which ignores it; lower "
-                         "denoise (for example to 0.6) or disconnect it.")
+        raise ValueError(
+            "initial_latent is connected but the schedule starts from pure noise, which ignores it; lower "
+            "denoise (for example to 0.6) or disconnect it."
+        )
     if not has_initial and strength < 0.999:
-        raise ValueError(f"the schedule starts at {strength:.3g} instead of 1 without an initial_latent to start from; connect "
-                         "one, or set denoise to 1 and give a schedule that starts at 1.")
+        raise ValueError(
+            f"the schedule starts at {strength:.3g} instead of 1 without an initial_latent to start from; connect "
+            "one, or set denoise to 1 and give a schedule that starts at 1."
+        )
     return schedule, shift
 
 
@@ -130,11 +154,15 @@ def section_noises(shape: tuple[int, ...], settings: SampleSettings) -> Iterator
     """
     seeds = settings.seeds or (settings.seed,)
     if settings.seeds and len(seeds) != shape[0]:
-        raise ValueError(f"{len(seeds)} seeds were given for a batch of {shape[0]} videos; give one for each, or none.")
+        raise ValueError(
+            f"{len(seeds)} seeds were given for a batch of {shape[0]} videos; give one for each, or none."
+        )
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     part = (shape[0] // len(seeds), *shape[1:])
     while True:
-        yield torch.cat([torch.randn(part, generator=generator, dtype=torch.float32) for generator in generators])
+        yield torch.cat(
+            [torch.randn(part, generator=generator, dtype=torch.float32) for generator in generators]
+        )
 
 
 def _history(first: Section, inputs: SampleInputs, settings: SampleSettings) -> History:
@@ -142,8 +170,10 @@ def _history(first: Section, inputs: SampleInputs, settings: SampleSettings) -> 
     history = make_history(settings.layout, inputs.start, keeps_start=inputs.has_start, end=inputs.end)
     given, expected = 0 if inputs.past is None else inputs.past.shape[2], first.index * settings.window
     if given != expected:
-        raise ValueError(f"the past holds {given} latent frames, but section {first.index} follows after {expected}; give "
-                         "the latents of all sections before it, without the start frame.")
+        raise ValueError(
+            f"the past holds {given} latent frames, but section {first.index} follows after {expected}; give "
+            "the latents of all sections before it, without the start frame."
+        )
     if inputs.past is not None:
         history.append(inputs.past)
     return history

@@ -2,6 +2,7 @@
 
 Source: lllyasviel/FramePack, `pipelines/k_diffusion_hunyuan.py` (flux time shift with a clamped mu).
 """
+
 from __future__ import annotations
 
 from math import exp, log
@@ -46,9 +47,18 @@ def check_sigmas(sigmas: Tensor) -> Tensor:
     """A schedule from outside, as float32 on the CPU. Raises ValueError when it cannot drive a section."""
     sigmas = sigmas.detach().to("cpu", torch.float32)
     if sigmas.ndim != 1 or len(sigmas) < 2:
-        raise ValueError(f"sigmas has {tuple(sigmas.shape)} values; a schedule needs at least two, from noise to 0.")
-    if not (torch.isfinite(sigmas).all() and (sigmas[1:] < sigmas[:-1]).all() and sigmas[0] <= 1 and sigmas[-1] == 0):
+        raise ValueError(
+            f"sigmas has {tuple(sigmas.shape)} values; a schedule needs at least two, from noise to 0."
+        )
+    if not (
+        torch.isfinite(sigmas).all()
+        and (sigmas[1:] < sigmas[:-1]).all()
+        and sigmas[0] <= 1
+        and sigmas[-1] == 0
+    ):
         shown = ", ".join(f"{s:.3g}" for s in sigmas[:4].tolist())
-        raise ValueError(f"sigmas ({shown}, ...) must fall strictly from at most 1 to exactly 0; every section is "
-                         "denoised completely, so split schedules do not apply here.")
+        raise ValueError(
+            f"sigmas ({shown}, ...) must fall strictly from at most 1 to exactly 0; every section is "
+            "denoised completely, so split schedules do not apply here."
+        )
     return sigmas

@@ -2,6 +2,7 @@
 
 The same functions run alone and as a KSAMPLER inside ComfyUI.
 """
+
 from __future__ import annotations
 
 from functools import partial
@@ -15,8 +16,14 @@ Denoise = Callable[..., Tensor]
 StepCallback = Callable[[dict[str, Any]], None]
 
 
-def sample_euler(model: Denoise, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any] | None = None,
-                 callback: StepCallback | None = None, disable: bool | None = None) -> Tensor:
+def sample_euler(
+    model: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: StepCallback | None = None,
+    disable: bool | None = None,
+) -> Tensor:
     """Euler's method on dx/dsigma = (x - x0) / sigma."""
     extra_args = extra_args or {}
     batch = x.new_ones(x.shape[0])
@@ -28,8 +35,16 @@ def sample_euler(model: Denoise, x: Tensor, sigmas: Tensor, extra_args: dict[str
     return x
 
 
-def sample_unipc(model: Denoise, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any] | None = None,
-                 callback: StepCallback | None = None, disable: bool | None = None, *, variant: str = "bh1") -> Tensor:
+def sample_unipc(
+    model: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: StepCallback | None = None,
+    disable: bool | None = None,
+    *,
+    variant: str = "bh1",
+) -> Tensor:
     """UniPC-p of data prediction (Zhao et al. 2023, arXiv 2302.04867, algorithms 5 to 8), p = min(3, steps - 1).
 
     Follows FramePack in what the paper leaves open: alpha = 1 and lambda = -log sigma, the order grows by one a step,
@@ -43,14 +58,18 @@ def sample_unipc(model: Denoise, x: Tensor, sigmas: Tensor, extra_args: dict[str
     denoised = x
     for i in range(len(sigmas) - 1):
         if past:
-            step = UniPCStep([p[0] for p in past[-min(i, order):]], [p[1] for p in past[-min(i, order):]],
-                             sigmas[i], variant)
+            step = UniPCStep(
+                [p[0] for p in past[-min(i, order) :]],
+                [p[1] for p in past[-min(i, order) :]],
+                sigmas[i],
+                variant,
+            )
             predicted = step.predict(x)
             denoised = model(predicted, sigmas[i] * batch, **extra_args)
             x = step.correct(x, denoised)
         else:
             denoised = model(x, sigmas[i] * batch, **extra_args)
-        past = (past + [(sigmas[i], denoised)])[-max(order, 1):]
+        past = (past + [(sigmas[i], denoised)])[-max(order, 1) :]
         if callback is not None:
             callback({"x": x, "i": i, "sigma": sigmas[i], "denoised": denoised})
     return denoised
@@ -63,7 +82,9 @@ class UniPCStep:
     B(h) is h (bh1) or e^h - 1 (bh2); for data prediction every h enters as -h.
     """
 
-    def __init__(self, sigmas: list[Tensor], predictions: list[Tensor], sigma_next: Tensor, variant: str) -> None:
+    def __init__(
+        self, sigmas: list[Tensor], predictions: list[Tensor], sigma_next: Tensor, variant: str
+    ) -> None:
         self.ratio = sigma_next / sigmas[-1]
         self.newest = predictions[-1]
         h = -torch.log(self.ratio)
@@ -75,7 +96,7 @@ class UniPCStep:
     def _solve_weights(self, positions: Tensor, h: Tensor) -> None:
         """Weights rho of the corrector and the predictor, from sum_m rho_m r_m^(k-1) = b_k (equation 9)."""
         order = len(positions)
-        matrix = torch.stack([positions ** k for k in range(order)])
+        matrix = torch.stack([positions**k for k in range(order)])
         target = torch.stack([_phi_term(k, h) / self.scale for k in range(1, order + 1)])
         half = torch.full_like(positions[:1], 0.5)
         self.corrector = half if order == 1 else torch.linalg.solve(matrix, target)

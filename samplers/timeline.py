@@ -1,4 +1,5 @@
 """Prompts over time, and which of them each section gets."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -32,7 +33,9 @@ class Timeline:
     def __post_init__(self) -> None:
         starts = [entry.start for entry in self.entries]
         if any(later <= earlier for earlier, later in zip(starts, starts[1:])):
-            raise ValueError(f"timeline entries start at {starts} s; each must start later than the one before it.")
+            raise ValueError(
+                f"timeline entries start at {starts} s; each must start later than the one before it."
+            )
         if any(start < 0 for start in starts):
             raise ValueError(f"timeline entries start at {starts} s; no entry can start before 0.")
 
@@ -59,4 +62,6 @@ def _follow(section: Section, before: Section | None) -> Section:
         return replace(section, previous=before.prompt, change=later.change, since_switch=0)
     if before.since_switch is None:
         return section
-    return replace(section, previous=before.previous, change=before.change, since_switch=before.since_switch + 1)
+    return replace(
+        section, previous=before.previous, change=before.change, since_switch=before.since_switch + 1
+    )

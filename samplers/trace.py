@@ -1,4 +1,5 @@
 """The record of a run: plain data that goes to JSON, for evaluators and plots."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,14 +15,20 @@ from .techniques.base import Technique
 TRACE_SCHEMA = "framepack-transitions/trace/1"
 
 
-def new_trace(settings: Any, shift: float, techniques: Sequence[Technique], solver: Any, steps: int) -> dict[str, Any]:
+def new_trace(
+    settings: Any, shift: float, techniques: Sequence[Technique], solver: Any, steps: int
+) -> dict[str, Any]:
     """A trace without sections: the run's scalars with the shift, steps and solver that were really used, and techniques.
 
     `solver` is a name of ours or a SAMPLER of the host, recorded by the name of its function.
     """
     used = {"shift": shift, "steps": steps, "solver": solver_name(solver), "seeds": list(settings.seeds)}
-    return {"schema": TRACE_SCHEMA, "sections": [], "settings": {**asdict(settings), **used},
-            "techniques": [{"name": type(technique).__name__, **asdict(technique)} for technique in techniques]}
+    return {
+        "schema": TRACE_SCHEMA,
+        "sections": [],
+        "settings": {**asdict(settings), **used},
+        "techniques": [{"name": type(technique).__name__, **asdict(technique)} for technique in techniques],
+    }
 
 
 def solver_name(solver: Any) -> str:
@@ -31,7 +38,9 @@ def solver_name(solver: Any) -> str:
     return getattr(getattr(solver, "sampler_function", None), "__name__", type(solver).__name__)
 
 
-def section_record(section: Section, denoiser: SectionDenoiser, schedule: Tensor, seconds: float) -> dict[str, Any]:
+def section_record(
+    section: Section, denoiser: SectionDenoiser, schedule: Tensor, seconds: float
+) -> dict[str, Any]:
     """What happened in a section: frames, indices, prompt, and sigma, t, guidance and attention of every step."""
     steps = [denoiser.step(sigma) for sigma in schedule.tolist()]
     return {
@@ -46,7 +55,9 @@ def section_record(section: Section, denoiser: SectionDenoiser, schedule: Tensor
         "sigmas": [step.sigma for step in steps],
         "t": [step.t for step in steps],
         "guidance": [asdict(denoiser.guidance(step)) for step in steps[:-1]],
-        "attention": [None if policy is None else policy.describe() for policy in map(denoiser.attention, steps[:-1])],
+        "attention": [
+            None if policy is None else policy.describe() for policy in map(denoiser.attention, steps[:-1])
+        ],
         "evaluations": denoiser.evaluations,
         "seconds": seconds,
     }

@@ -74,7 +74,12 @@ DIFFUSERS_STYLES: dict[str, Style] = {
 
 def original_layers(config: FramePackConfig) -> dict[str, tuple[int, ...]]:
     """The shapes of HunyuanVideo's layers, under its own names, at the sizes of a config."""
-    d, mlp, text, pooled = config.inner_dim, config.mlp_dim, config.text_embed_dim, config.pooled_projection_dim
+    d, mlp, text, pooled = (
+        config.inner_dim,
+        config.mlp_dim,
+        config.text_embed_dim,
+        config.pooled_projection_dim,
+    )
     shapes: dict[str, tuple[int, ...]] = {
         "img_in.proj": (d, config.in_channels, 1, 2, 2),
         "time_in.mlp.0": (d, 256),

@@ -87,8 +87,11 @@ def load_tiny(
             "or remove the other weight files to run with random weights."
         )
     if not trained:
-        logger.warning("The embedded model has no trained weights in %s: its weights are random, "
-                       "so what it generates is noise.", weights)
+        logger.warning(
+            "The embedded model has no trained weights in %s: its weights are random, "
+            "so what it generates is noise.",
+            weights,
+        )
     with fixed_seed(SEED):
         modules = {"codec": TinyCodec(), "text": TinyText(), "vision": TinyVisionTower()}
         dit = load_dit(files["dit"], dtype=dtype) if trained else FramePackDiT(DIT, dtype=dtype)

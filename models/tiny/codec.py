@@ -46,7 +46,7 @@ class CausalConv(nn.Conv3d):
         # As a 2-D convolution over the stacked moments: several times faster on a CPU than conv3d.
         length = x.shape[2]
         padded = F.pad(x, (0, 0, 0, 0, self.past, 0)) if self.past else x
-        moments = torch.cat([padded[:, :, first:first + length] for first in range(self.past + 1)], dim=1)
+        moments = torch.cat([padded[:, :, first : first + length] for first in range(self.past + 1)], dim=1)
         images = moments.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         y = F.conv2d(images, self.weight.movedim(2, 1).flatten(1, 2), self.bias, padding=1)
         return y.unflatten(0, (-1, length)).transpose(1, 2)
@@ -117,18 +117,24 @@ def _level(config: TinyCodecConfig, level: int) -> list[nn.Module]:
 def _encoder(config: TinyCodecConfig) -> nn.Sequential:
     fine, coarse = config.widths
     return nn.Sequential(
-        Downsample(3, fine, TIME_FACTOR, SPACE_FACTOR // 2), *_level(config, 0),
-        Downsample(fine, coarse, 1, 2), *_level(config, 1),
-        ChannelNorm(coarse), PointLinear(coarse, config.latent_channels),
+        Downsample(3, fine, TIME_FACTOR, SPACE_FACTOR // 2),
+        *_level(config, 0),
+        Downsample(fine, coarse, 1, 2),
+        *_level(config, 1),
+        ChannelNorm(coarse),
+        PointLinear(coarse, config.latent_channels),
     )
 
 
 def _decoder(config: TinyCodecConfig) -> nn.Sequential:
     fine, coarse = config.widths
     return nn.Sequential(
-        PointLinear(config.latent_channels, coarse), *_level(config, 1),
-        Upsample(coarse, fine, 1, 2), *_level(config, 0),
-        ChannelNorm(fine), Upsample(fine, 3, TIME_FACTOR, SPACE_FACTOR // 2),
+        PointLinear(config.latent_channels, coarse),
+        *_level(config, 1),
+        Upsample(coarse, fine, 1, 2),
+        *_level(config, 0),
+        ChannelNorm(fine),
+        Upsample(fine, 3, TIME_FACTOR, SPACE_FACTOR // 2),
     )
 
 
@@ -169,7 +175,7 @@ class TinyCodec(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents [B,16,L,h,w] to frames [B,3,4L-3,8h,8w], about -1..1; raises as `check_latents`."""
         self.check_latents(latents)
-        return self.decoder(latents)[:, :, TIME_FACTOR - 1:]
+        return self.decoder(latents)[:, :, TIME_FACTOR - 1 :]
 
     def check_frames(self, frames: Tensor) -> None:
         """Raise ValueError unless frames are [B,3,4n+1,H,W] with H and W divisible by 8."""

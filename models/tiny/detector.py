@@ -60,8 +60,10 @@ def detect(frames: Any) -> Detection:
     """Detect what frames [T,64,64,3], uint8 or float in 0..1, show; raises ValueError for other shapes."""
     frames = np.asarray(frames)
     if frames.ndim != 4 or frames.shape[1:] != (SIZE, SIZE, 3) or not len(frames):
-        raise ValueError(f"The detector needs frames [T,{SIZE},{SIZE},3] with T > 0, but got "
-                         f"{list(frames.shape)}: resize the video first.")
+        raise ValueError(
+            f"The detector needs frames [T,{SIZE},{SIZE},3] with T > 0, but got "
+            f"{list(frames.shape)}: resize the video first."
+        )
     chunks = []
     for first in range(0, len(frames), CHUNK):
         chunk = frames[first : first + CHUNK]

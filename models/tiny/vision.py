@@ -22,7 +22,7 @@ def prepare_images(images: Tensor, size: int, crop: bool) -> Tensor:
         target = [round(side * size / short) for side in images.shape[-2:]] if crop else [size, size]
         images = F.interpolate(images, size=target, mode="bicubic", antialias=True)
         top, left = ((side - size) // 2 for side in target)
-        images = images[..., top:top + size, left:left + size]
+        images = images[..., top : top + size, left : left + size]
     return (images * 255).clamp(0, 255).round() / 127.5 - 1
 
 

@@ -143,7 +143,10 @@ SENTENCES = (
     "{time} {subject} {action} {place}",
 )
 EMPTY_SENTENCES = (
-    "{empty} {time}", "{time}, {empty}", "{empty}, {time}", "nothing but the {background} {time}"
+    "{empty} {time}",
+    "{time}, {empty}",
+    "{empty}, {time}",
+    "nothing but the {background} {time}",
 )
 
 
@@ -174,8 +177,10 @@ def random_scene(rng: np.random.Generator, empty: bool | None = None, **fixed: A
     """Draw a scene; `fixed` may hold background, night, motion, and shape, colour and size or a subject."""
     unknown = fixed.keys() - {"background", "night", "motion", "shape", "colour", "size", "subject"}
     if unknown:
-        raise ValueError(f"A scene has no {', '.join(sorted(unknown))}: fix background, night, motion, "
-                         "shape, colour, size or subject.")
+        raise ValueError(
+            f"A scene has no {', '.join(sorted(unknown))}: fix background, night, motion, "
+            "shape, colour, size or subject."
+        )
 
     def choose(name: str, options: Any) -> Any:
         drawn = list(options)[rng.integers(len(options))]
@@ -186,8 +191,12 @@ def random_scene(rng: np.random.Generator, empty: bool | None = None, **fixed: A
     if empty is None:
         empty = is_empty and not fixed.keys() & {"shape", "colour", "size", "subject", "motion"}
     subject = None if empty else fixed.get("subject", drawn)
-    return Scene(choose("background", BACKGROUNDS), bool(choose("night", (False, True))), subject,
-                 choose("motion", MOTIONS))
+    return Scene(
+        choose("background", BACKGROUNDS),
+        bool(choose("night", (False, True))),
+        subject,
+        choose("motion", MOTIONS),
+    )
 
 
 def make_clip(
@@ -207,8 +216,10 @@ def make_clip(
     elif switch_frame is None:
         switch_frame = drawn
     if frames < 1 or (switch_frame is not None and not 0 < switch_frame < frames):
-        raise ValueError(f"{frames} frames with an event at frame {switch_frame} cannot be: make the clip "
-                         "longer or let the event happen after frame 0 and before the end.")
+        raise ValueError(
+            f"{frames} frames with an event at frame {switch_frame} cannot be: make the clip "
+            "longer or let the event happen after frame 0 and before the end."
+        )
     if event in NEED_SUBJECT and fixed.setdefault("empty", False):
         raise ValueError(f"The event {event!r} needs a subject: do not ask for an empty scene.")
     scenes, parts = [], []
@@ -230,8 +241,10 @@ def _change(rng: np.random.Generator, event: str, scene: Scene, mover: Mover) ->
     subject = scene.subject
     if event == "cut":
         background, colour, shape = (
-            _other(rng, options, old) for options, old in (
-                (BACKGROUNDS, scene.background), (COLOURS, subject and subject.colour),
+            _other(rng, options, old)
+            for options, old in (
+                (BACKGROUNDS, scene.background),
+                (COLOURS, subject and subject.colour),
                 (SHAPES, subject and subject.shape),
             )
         )
@@ -296,8 +309,12 @@ class Mover:
 
     def turn(self, rng: np.random.Generator, old: str) -> str:
         """Aim at another motion than `old`, one that there is room for, and return it."""
-        room = {way: np.where(np.array(unit) > 0, self.high - self.position, self.position - self.low)[
-            int(unit[1] != 0)] for way, unit in DIRECTIONS.items()}
+        room = {
+            way: np.where(np.array(unit) > 0, self.high - self.position, self.position - self.low)[
+                int(unit[1] != 0)
+            ]
+            for way, unit in DIRECTIONS.items()
+        }
         motions = [motion for motion in MOTIONS if motion != old and room.get(motion, 99.0) > 12]
         motion = motions[rng.integers(len(motions))]
         self.aim(rng, motion)
@@ -345,9 +362,11 @@ def _draw_subject(
 ) -> None:
     half = subject.pixels / 2
     if positions.size and (positions.min() < half or positions.max() > SIZE - half):
-        raise ValueError(f"A {subject.size} subject {2 * half:g} px wide would leave the picture at "
-                         f"{positions.min():g}..{positions.max():g}: keep its centre between {half:g} and "
-                         f"{SIZE - half:g}.")
+        raise ValueError(
+            f"A {subject.size} subject {2 * half:g} px wide would leave the picture at "
+            f"{positions.min():g}..{positions.max():g}: keep its centre between {half:g} and "
+            f"{SIZE - half:g}."
+        )
     fills, silhouettes = masks(subject.shape, subject.pixels)
     patch = fills.shape[-1]
     eighths = np.round(positions * SUBPIXELS).astype(int)
@@ -434,7 +453,7 @@ class Canvas:
 
     def glow(self, x: float, y: float, width: float, height: float) -> Array:
         """Coverage of a soft spot."""
-        return np.exp(-((self.x - x) / width) ** 2 - ((self.y - y) / height) ** 2)
+        return np.exp(-(((self.x - x) / width) ** 2) - ((self.y - y) / height) ** 2)
 
     def box(self, left: float, top: float, right: float, bottom: float) -> Array:
         """Coverage of a rectangle."""
@@ -479,7 +498,11 @@ def _sky(night: bool) -> Canvas:
     canvas.lamp(night, 0.17, 0.19)
     cloud, strength = ((0.30, 0.31, 0.52), 0.7) if night else ((0.98, 0.98, 1.0), 0.95)
     clouds = (
-        (0.68, 0.38, 0.20), (0.84, 0.40, 0.14), (0.26, 0.74, 0.20), (0.42, 0.77, 0.15), (0.86, 0.86, 0.20)
+        (0.68, 0.38, 0.20),
+        (0.84, 0.40, 0.14),
+        (0.26, 0.74, 0.20),
+        (0.42, 0.77, 0.15),
+        (0.86, 0.86, 0.20),
     )
     for x, y, width in clouds:
         canvas.paint(cloud, strength * canvas.glow(x, y, width, 0.36 * width))
@@ -534,7 +557,11 @@ def _sea(night: bool) -> Canvas:
 
 # Left, width and top of buildings, the far row and the near one.
 FAR_HOUSES = (
-    (0.00, 0.14, 0.40), (0.16, 0.12, 0.26), (0.30, 0.16, 0.44), (0.48, 0.11, 0.22), (0.61, 0.17, 0.36),
+    (0.00, 0.14, 0.40),
+    (0.16, 0.12, 0.26),
+    (0.30, 0.16, 0.44),
+    (0.48, 0.11, 0.22),
+    (0.61, 0.17, 0.36),
     (0.80, 0.20, 0.30),
 )
 NEAR_HOUSES = ((-0.02, 0.22, 0.62), (0.23, 0.20, 0.50), (0.46, 0.25, 0.66), (0.74, 0.28, 0.54))
@@ -559,7 +586,11 @@ def _city(night: bool) -> Canvas:
 
 
 PAINTERS: dict[str, Callable[[bool], Canvas]] = {
-    "sky": _sky, "desert": _desert, "forest": _forest, "sea": _sea, "city": _city
+    "sky": _sky,
+    "desert": _desert,
+    "forest": _forest,
+    "sea": _sea,
+    "city": _city,
 }
 
 

@@ -153,8 +153,11 @@ class TinyVAE:
         video = pixels if pixels.ndim == 5 else pixels[None]
         kept = frames_of_latents(latents_of_frames(video.shape[1]))
         if kept != video.shape[1]:
-            logger.warning("The VAE encodes 4n+1 frames: the last %d of %d are dropped.",
-                           video.shape[1] - kept, video.shape[1])
+            logger.warning(
+                "The VAE encodes 4n+1 frames: the last %d of %d are dropped.",
+                video.shape[1] - kept,
+                video.shape[1],
+            )
         return self._to_device(video[:, :kept].movedim(-1, 1)) * 2 - 1
 
     def _to_device(self, x: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 """How a section runs: directly, or inside ComfyUI through a CFGGuider."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """What a driver gets, what it gives, and how a branch becomes the model's arguments."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -65,9 +66,11 @@ def context_arguments(branch: Branch, batch: int, device: torch.device) -> dict[
     }
     if context.image_embeds is not None:
         arguments["image_embeds"] = context.image_embeds
-    tiers = (("clean_latents", "clean_latent_indices", context.clean, indices.clean),
-             ("clean_latents_2x", "clean_latent_2x_indices", context.clean_2x, indices.clean_2x),
-             ("clean_latents_4x", "clean_latent_4x_indices", context.clean_4x, indices.clean_4x))
+    tiers = (
+        ("clean_latents", "clean_latent_indices", context.clean, indices.clean),
+        ("clean_latents_2x", "clean_latent_2x_indices", context.clean_2x, indices.clean_2x),
+        ("clean_latents_4x", "clean_latent_4x_indices", context.clean_4x, indices.clean_4x),
+    )
     for latents_name, indices_name, latents, positions in tiers:
         if latents is not None:
             arguments[latents_name] = latents

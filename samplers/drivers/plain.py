@@ -1,4 +1,5 @@
 """Sections by direct calls of the model, without ComfyUI."""
+
 from __future__ import annotations
 
 from functools import partial
@@ -37,8 +38,10 @@ class PlainDriver:
 
     def run(self, task: SectionTask) -> Tensor:
         if not isinstance(task.solver, str):
-            raise ValueError(f"a SAMPLER of ComfyUI ({type(task.solver).__name__}) cannot run outside ComfyUI; "
-                             "disconnect it, or queue the workflow to a server.")
+            raise ValueError(
+                f"a SAMPLER of ComfyUI ({type(task.solver).__name__}) cannot run outside ComfyUI; "
+                "disconnect it, or queue the workflow to a server."
+            )
         device = self.device
         sigmas = task.sigmas.to(device)
         x = task.noise.to(device) * sigmas[0] + task.initial.to(device) * (1 - sigmas[0])
@@ -47,15 +50,24 @@ class PlainDriver:
         callback = lambda state: task.on_step(state["i"], state["denoised"])  # noqa: E731
         return SOLVERS[task.solver](model, x, sigmas, callback=callback).float().cpu()
 
-    def _evaluate(self, inputs: _Inputs, branches: Sequence[Branch], x: Tensor, sigma: Tensor) -> list[Tensor]:
-        return [x - sigma.view(-1, 1, 1, 1, 1) * self._velocity(inputs, branch, x, sigma) for branch in branches]
+    def _evaluate(
+        self, inputs: _Inputs, branches: Sequence[Branch], x: Tensor, sigma: Tensor
+    ) -> list[Tensor]:
+        return [
+            x - sigma.view(-1, 1, 1, 1, 1) * self._velocity(inputs, branch, x, sigma) for branch in branches
+        ]
 
     def _velocity(self, inputs: _Inputs, branch: Branch, x: Tensor, sigma: Tensor) -> Tensor:
         text = inputs.texts[branch.text]
         return self._dit(
-            x.to(self._model.compute_dtype), sigma.float() * 1000, text.states, attention_mask=text.mask, y=text.pooled,
+            x.to(self._model.compute_dtype),
+            sigma.float() * 1000,
+            text.states,
+            attention_mask=text.mask,
+            y=text.pooled,
             transformer_options={**inputs.options, "framepack_attention": branch.attention},
-            **context_arguments(branch, x.shape[0], x.device)).to(x.dtype)
+            **context_arguments(branch, x.shape[0], x.device),
+        ).to(x.dtype)
 
 
 class _Inputs:
@@ -63,7 +75,10 @@ class _Inputs:
 
     def __init__(self, task: SectionTask, model_options: dict[str, Any], device: torch.device) -> None:
         self.texts = {name: _text_to(text, device) for name, text in task.denoiser.texts.items()}
-        self.options = {**model_options["transformer_options"], "framepack_upstream_rounding": task.upstream_rounding}
+        self.options = {
+            **model_options["transformer_options"],
+            "framepack_upstream_rounding": task.upstream_rounding,
+        }
 
 
 def _text_to(text: TextConditioning, device: torch.device) -> TextConditioning:

@@ -1,4 +1,5 @@
 """Adaptive CFG: guidance that changes over the steps of a section."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -55,8 +56,12 @@ class AdaptiveCFG(Technique):
         if self.target != "real":
             guidance = replace(guidance, distilled=self._scale(step, guidance.distilled, amount))
         if self.target != "distilled":
-            guidance = replace(guidance, cfg=self._scale(step, guidance.cfg, amount), zero_star=self.cfg_zero,
-                               rescale=max(guidance.rescale, self.rescale))
+            guidance = replace(
+                guidance,
+                cfg=self._scale(step, guidance.cfg, amount),
+                zero_star=self.cfg_zero,
+                rescale=max(guidance.rescale, self.rescale),
+            )
         return guidance
 
     def _scale(self, step: Step, own: float, amount: float) -> float:

@@ -1,4 +1,5 @@
 """Attention scaling: sharper attention early, the published AlignVid baseline."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -40,5 +41,4 @@ class AttentionScaling(Technique):
             return policy
         if policy.key_scale is not None:
             raise ValueError("two attention scalings act on the same section; keep one of them.")
-        return replace(policy, key_scale=torch.tensor(scale),
-                       scaled_blocks=block_set(self.blocks))
+        return replace(policy, key_scale=torch.tensor(scale), scaled_blocks=block_set(self.blocks))

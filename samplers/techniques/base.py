@@ -1,4 +1,5 @@
 """What a technique is, and how the sampler asks a list of them."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -70,8 +71,10 @@ def with_technique(model: Any, technique: Technique) -> Any:
     """A clone of a MODEL with one technique more. Raises ValueError for another model, or blocks that it does not have."""
     config = getattr(getattr(model.model, "diffusion_model", None), "config", None)
     if not isinstance(config, FramePackConfig):
-        raise ValueError(f"model is a {type(model.model).__name__}, not a FramePack model; load the file with FramePack "
-                         "Model Loader, and wire technique nodes after it.")
+        raise ValueError(
+            f"model is a {type(model.model).__name__}, not a FramePack model; load the file with FramePack "
+            "Model Loader, and wire technique nodes after it."
+        )
     check_blocks(block_set(getattr(technique, "blocks", "")), config)
     clone = model.clone()
     options = clone.model_options["transformer_options"]
@@ -79,7 +82,9 @@ def with_technique(model: Any, technique: Technique) -> Any:
     return clone
 
 
-def guidance_at(techniques: Sequence[Technique], section: Section, step: Step, guidance: Guidance) -> Guidance:
+def guidance_at(
+    techniques: Sequence[Technique], section: Section, step: Step, guidance: Guidance
+) -> Guidance:
     """The sampler's guidance as all techniques leave it."""
     for technique in techniques:
         guidance = technique.guidance(section, step, guidance)
@@ -100,8 +105,10 @@ NEUTRAL = AttentionPolicy()
 def check_window(t_start: float, t_end: float) -> None:
     """Raises ValueError when a window of progress is not 1 >= t_start > t_end >= 0."""
     if not 1 >= t_start > t_end >= 0:
-        raise ValueError(f"the window runs from t {t_start} to {t_end}; t counts down from 1 (noise) to 0 (clean), so give "
-                         "1 >= t_start > t_end >= 0.")
+        raise ValueError(
+            f"the window runs from t {t_start} to {t_end}; t counts down from 1 (noise) to 0 (clean), so give "
+            "1 >= t_start > t_end >= 0."
+        )
 
 
 def in_window(step: Step, t_start: float, t_end: float) -> bool:

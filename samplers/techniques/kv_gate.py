@@ -1,4 +1,5 @@
 """Semantic KV gate: the packed past gets less attention while a change takes hold."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -55,7 +56,12 @@ class SemanticKVGate(Technique):
     def attention(self, section: Section, step: Step, policy: AttentionPolicy) -> AttentionPolicy:
         amount = self.amount(section)
         segments = frozenset(name for name, weight in self._weights().items() if weight > 0)
-        if amount == 0 or amount < self.threshold or not segments or not in_window(step, self.t_start, self.t_end):
+        if (
+            amount == 0
+            or amount < self.threshold
+            or not segments
+            or not in_window(step, self.t_start, self.t_end)
+        ):
             return policy
         gated = self._placed(policy)
         if self.mode == "drop" or (self.mode == "cap" and self.cap == 0):
@@ -66,7 +72,7 @@ class SemanticKVGate(Technique):
             return policy
         if policy.cap is not None:
             raise ValueError("two KV gates of mode cap act on the same section; keep one of them.")
-        return replace(gated, cap=torch.tensor(self.cap ** amount), capped=segments)
+        return replace(gated, cap=torch.tensor(self.cap**amount), capped=segments)
 
     def _placed(self, policy: AttentionPolicy) -> AttentionPolicy:
         """The policy with this gate's rows and blocks, which all gates of a section share."""
@@ -74,19 +80,31 @@ class SemanticKVGate(Technique):
         blocks = block_set(self.blocks)
         gates = policy.biases or policy.dropped or policy.cap is not None
         if gates and (rows, blocks) != (policy.rows, policy.blocks):
-            raise ValueError("two KV gates act on the same section with different blocks or gate_text_rows; give both the "
-                             "same.")
+            raise ValueError(
+                "two KV gates act on the same section with different blocks or gate_text_rows; give both the "
+                "same."
+            )
         return replace(policy, rows=rows, blocks=blocks)
 
     def _weights(self) -> dict[str, float]:
         """How much each segment is gated."""
-        return {"4x": self.history_4x, "2x": self.history_2x, "start": self.start, "last": self.last, "image": self.image}
+        return {
+            "4x": self.history_4x,
+            "2x": self.history_2x,
+            "start": self.start,
+            "last": self.last,
+            "image": self.image,
+        }
 
-    def _biases(self, policy: AttentionPolicy, amount: float) -> tuple[tuple[frozenset[str], torch.Tensor], ...]:
+    def _biases(
+        self, policy: AttentionPolicy, amount: float
+    ) -> tuple[tuple[frozenset[str], torch.Tensor], ...]:
         """Biases on top of the policy's; segments with equal ones stay together, so that they attend as one group."""
         totals = policy.describe()["bias"]
         for name, weight in self._weights().items():
             if weight > 0:
                 totals[name] = totals.get(name, 0.0) - self.gamma * weight * amount
-        return tuple((frozenset(name for name in totals if totals[name] == total), torch.tensor(total))
-                     for total in dict.fromkeys(totals.values()))
+        return tuple(
+            (frozenset(name for name in totals if totals[name] == total), torch.tensor(total))
+            for total in dict.fromkeys(totals.values())
+        )

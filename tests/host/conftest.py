@@ -1,4 +1,5 @@
 """A real ComfyUI for the tests marked host: its checkout is named by COMFYUI_PATH, it runs on the CPU."""
+
 from __future__ import annotations
 
 import json
@@ -18,7 +19,9 @@ COMFYUI = os.environ.get("COMFYUI_PATH")
 
 def pytest_collection_modifyitems(items):
     if COMFYUI is None:
-        skip = pytest.mark.skip(reason="needs ComfyUI: set COMFYUI_PATH to a checkout whose requirements are installed")
+        skip = pytest.mark.skip(
+            reason="needs ComfyUI: set COMFYUI_PATH to a checkout whose requirements are installed"
+        )
         for item in items:
             if item.get_closest_marker("host"):
                 item.add_marker(skip)
@@ -48,7 +51,9 @@ class Server:
             return json.loads(response.read() or "null")
 
     def post(self, path: str, value):
-        request = urllib.request.Request(self.url + path, json.dumps(value).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.url + path, json.dumps(value).encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=30) as response:
             return json.loads(response.read() or "null")
 
@@ -63,7 +68,9 @@ class Server:
             if prompt_id in history:
                 return history[prompt_id]
             time.sleep(0.1)
-        raise TimeoutError(f"prompt {prompt_id} did not finish in {seconds} s:\n{self.log.read_text()[-3000:]}")
+        raise TimeoutError(
+            f"prompt {prompt_id} did not finish in {seconds} s:\n{self.log.read_text()[-3000:]}"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -79,8 +86,18 @@ def server(tmp_path_factory):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = base / "log.txt"
-    command = [sys.executable, "main.py", "--cpu", "--port", str(port), "--base-directory", str(base),
-               "--database-url", f"sqlite:///{base / 'user.db'}", "--disable-api-nodes"]
+    command = [
+        sys.executable,
+        "main.py",
+        "--cpu",
+        "--port",
+        str(port),
+        "--base-directory",
+        str(base),
+        "--database-url",
+        f"sqlite:///{base / 'user.db'}",
+        "--disable-api-nodes",
+    ]
     with log.open("w") as stream:
         process = subprocess.Popen(command, cwd=COMFYUI, stdout=stream, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}", process, log, base)

@@ -39,7 +39,9 @@ def loras(comfy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """The host's folder of LoRAs."""
     import folder_paths
 
-    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(tmp_path)], {".safetensors", ".pt"}))
+    monkeypatch.setitem(
+        folder_paths.folder_names_and_paths, "loras", ([str(tmp_path)], {".safetensors", ".pt"})
+    )
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     return tmp_path
 

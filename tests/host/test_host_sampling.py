@@ -1,4 +1,5 @@
 """The sampler on a real ComfyUI MODEL: the same numbers as without the host, and everything of the host at work."""
+
 from __future__ import annotations
 
 import gc
@@ -37,9 +38,22 @@ def sample(upstream):
     defaults = dict(
         positive=[[inputs["context"], {"pooled_output": inputs["y"]}]],
         negative=[[inputs["negative_context"], {"pooled_output": inputs["negative_y"]}]],
-        start_latent={"samples": inputs["start_latent"] / SCALE}, layout="f1", seconds=0.4, latent_frames=0, window=WINDOW,
-        steps=4, distilled_guidance=10.0, cfg=1.0, guidance_rescale=0.0, shift=0.0, solver="unipc_bh1", denoise=1.0,
-        upstream_rounding=False, seed=1234, clip_vision_output=SimpleNamespace(last_hidden_state=inputs["image_embeds"]))
+        start_latent={"samples": inputs["start_latent"] / SCALE},
+        layout="f1",
+        seconds=0.4,
+        latent_frames=0,
+        window=WINDOW,
+        steps=4,
+        distilled_guidance=10.0,
+        cfg=1.0,
+        guidance_rescale=0.0,
+        shift=0.0,
+        solver="unipc_bh1",
+        denoise=1.0,
+        upstream_rounding=False,
+        seed=1234,
+        clip_vision_output=SimpleNamespace(last_hidden_state=inputs["image_embeds"]),
+    )
 
     def run(model, **overrides):
         with torch.inference_mode():
@@ -49,12 +63,15 @@ def sample(upstream):
     return run
 
 
-@pytest.mark.parametrize(("name", "overrides"), [
-    ("f1", {"seconds": 1.2}),
-    ("original", {"seconds": 1.2, "layout": "original"}),
-    ("f1_cfg", {"seconds": 0.8, "cfg": 2.5, "guidance_rescale": 0.7}),
-    ("f1_rounded", {"seconds": 1.2, "upstream_rounding": True}),
-])
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("f1", {"seconds": 1.2}),
+        ("original", {"seconds": 1.2, "layout": "original"}),
+        ("f1_cfg", {"seconds": 0.8, "cfg": 2.5, "guidance_rescale": 0.7}),
+        ("f1_rounded", {"seconds": 1.2, "upstream_rounding": True}),
+    ],
+)
 def test_latents_equal_upstreams_so_history_is_scaled_exactly_once(upstream, model, sample, name, overrides):
     latents, _ = sample(model, **overrides)
     expected = upstream.load(f"sampler/{name}").expected["history"]
@@ -70,9 +87,32 @@ def test_video_to_video_equals_the_run_without_the_host(model, dit, sample):
     assert torch.allclose(in_host, alone, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [
-    "euler", "euler_ancestral", "heun", "dpm_2", "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m",
-    "dpmpp_2m_sde", "dpmpp_3m_sde", "ddim", "uni_pc", "lcm", "ipndm", "deis", "res_multistep", "er_sde", "seeds_2", "sa_solver"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "euler",
+        "euler_ancestral",
+        "heun",
+        "dpm_2",
+        "lms",
+        "dpm_fast",
+        "dpm_adaptive",
+        "dpmpp_2s_ancestral",
+        "dpmpp_sde",
+        "dpmpp_2m",
+        "dpmpp_2m_sde",
+        "dpmpp_3m_sde",
+        "ddim",
+        "uni_pc",
+        "lcm",
+        "ipndm",
+        "deis",
+        "res_multistep",
+        "er_sde",
+        "seeds_2",
+        "sa_solver",
+    ],
+)
 def test_samplers_of_the_host_run(comfy, model, sample, name):
     latents, _ = sample(model, sampler=comfy.samplers.sampler_object(name))
     assert latents.shape == (1, 16, 1 + WINDOW, 8, 8) and torch.isfinite(latents).all()
@@ -94,20 +134,34 @@ def test_another_sampler_node_is_refused_in_one_sentence(comfy, model, upstream)
     text = [[inputs["context"], {"pooled_output": inputs["y"]}]]
     noise = torch.randn(1, 16, WINDOW, 8, 8)
     with pytest.raises(RuntimeError, match="use the FramePack Sampler node"):
-        comfy.samplers.sample(model, noise, text, text, 1.0, model.load_device, comfy.samplers.sampler_object("euler"),
-                              torch.tensor([1.0, 0.0]), latent_image=torch.zeros_like(noise))
+        comfy.samplers.sample(
+            model,
+            noise,
+            text,
+            text,
+            1.0,
+            model.load_device,
+            comfy.samplers.sampler_object("euler"),
+            torch.tensor([1.0, 0.0]),
+            latent_image=torch.zeros_like(noise),
+        )
 
 
 def test_another_model_is_refused_in_one_sentence(comfy, sample):
     other = SimpleNamespace(model=comfy.model_base.HunyuanVideo.__new__(comfy.model_base.HunyuanVideo))
-    with pytest.raises(ValueError, match="model is a HunyuanVideo, not a FramePack model; load the file with FramePack"):
+    with pytest.raises(
+        ValueError, match="model is a HunyuanVideo, not a FramePack model; load the file with FramePack"
+    ):
         sample(other)
 
 
-def test_cores_lora_loader_changes_the_output_and_comes_off_again(comfy, model, sample, tmp_path, monkeypatch):
+def test_cores_lora_loader_changes_the_output_and_comes_off_again(
+    comfy, model, sample, tmp_path, monkeypatch
+):
     import folder_paths
-    from nodes import LoraLoaderModelOnly
     from safetensors.torch import save_file
+
+    from nodes import LoraLoaderModelOnly
 
     before, _ = sample(model)
     lora = {}
@@ -117,7 +171,7 @@ def test_cores_lora_loader_changes_the_output_and_comes_off_again(comfy, model, 
         lora[f"transformer.{target}.lora_B.weight"] = torch.randn(rows, 4)
     save_file(lora, tmp_path / "tiny.safetensors")
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(tmp_path)], {".safetensors"}))
-    patched, = LoraLoaderModelOnly().load_lora_model_only(model, "tiny.safetensors", 0.2)
+    (patched,) = LoraLoaderModelOnly().load_lora_model_only(model, "tiny.safetensors", 0.2)
     changed, _ = sample(patched)
     assert (changed - before).abs().max() > 1e-3
     again, _ = sample(model)
@@ -127,7 +181,6 @@ def test_cores_lora_loader_changes_the_output_and_comes_off_again(comfy, model, 
 def test_torch_compile_really_compiles(comfy, model, sample, monkeypatch):
     from comfy.ldm.modules.attention import attention_pytorch
     from comfy_extras.nodes_torch_compile import TorchCompileModel
-
     from framepack_transitions.models import host
 
     # On a GPU this is the host's default; its default on a CPU reads the free memory at every call, a graph break.
@@ -140,10 +193,10 @@ def test_torch_compile_really_compiles(comfy, model, sample, monkeypatch):
 
     before, _ = sample(model)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, fullgraph=True))
-    compiled, = TorchCompileModel.execute(model, counting).args
+    (compiled,) = TorchCompileModel.execute(model, counting).args
     after, _ = sample(compiled, seconds=0.8)
     assert len(graphs) == 1, "one graph for the whole model, compiled once for all steps and sections"
-    assert torch.allclose(after[:, :, :1 + WINDOW], before, atol=1e-4)
+    assert torch.allclose(after[:, :, : 1 + WINDOW], before, atol=1e-4)
 
 
 def test_weights_stream_from_the_offload_device_when_memory_is_short(comfy, model, sample, monkeypatch):
@@ -181,7 +234,9 @@ def test_predictions_can_be_changed_before_guidance_and_their_evaluation_replace
 
     def evaluate(args):
         calls.append("evaluate")
-        return comfy.samplers.calc_cond_batch(args["model"], args["conds"], args["input"], args["sigma"], args["model_options"])
+        return comfy.samplers.calc_cond_batch(
+            args["model"], args["conds"], args["input"], args["sigma"], args["model_options"]
+        )
 
     patched = model.clone()
     patched.set_model_sampler_pre_cfg_function(pre_cfg)
@@ -194,12 +249,17 @@ def test_weights_stored_in_float16_are_not_computed_with_in_float16(comfy, dit):
     from framepack_transitions.models.host import copy_dit, make_model
 
     model = make_model(partial(copy_dit, dit), parameters=1, stored_dtype=torch.float32, dtype=torch.float16)
-    assert model.model.get_dtype() == torch.float16 and model.model.manual_cast_dtype in (torch.bfloat16, torch.float32)
+    assert model.model.get_dtype() == torch.float16 and model.model.manual_cast_dtype in (
+        torch.bfloat16,
+        torch.float32,
+    )
 
 
 def test_progress_counts_over_all_sections_and_previews_come_with_it(comfy, model, sample, monkeypatch):
     seen = []
-    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, **_: seen.append((value, total)))
+    monkeypatch.setattr(
+        comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, **_: seen.append((value, total))
+    )
     sample(model, seconds=0.8)
     assert seen == [(step, 8) for step in range(1, 9)]
 
@@ -208,7 +268,11 @@ def test_the_model_is_loaded_once_for_all_sections(comfy, model, sample, monkeyp
     comfy.model_management.unload_all_models()
     loads = []
     original = type(model).load
-    monkeypatch.setattr(type(model), "load", lambda self, *args, **kwargs: (loads.append(1), original(self, *args, **kwargs))[1])
+    monkeypatch.setattr(
+        type(model),
+        "load",
+        lambda self, *args, **kwargs: (loads.append(1), original(self, *args, **kwargs))[1],
+    )
     sample(model, seconds=1.2)
     assert len(loads) == 1
 
@@ -236,14 +300,27 @@ def test_an_interrupt_in_mid_section_leaves_no_tensor_behind(comfy, model, sampl
 
 def section_tensors() -> int:
     """Tensors of the size of a section's latents that are still referenced."""
-    return sum(1 for thing in gc.get_objects() if type(thing) is torch.Tensor and thing.ndim == 5
-               and thing.shape[-2:] == (8, 8) and thing.shape[1] == 16)
+    return sum(
+        1
+        for thing in gc.get_objects()
+        if type(thing) is torch.Tensor
+        and thing.ndim == 5
+        and thing.shape[-2:] == (8, 8)
+        and thing.shape[1] == 16
+    )
 
 
 def test_memory_estimates_count_the_packed_context(model):
     window = [1, 16, 9, 80, 80]
     bare = model.model.memory_required(window)
-    context = {"clean_latents": [[1, 16, 2, 80, 80]], "clean_latents_2x": [[1, 16, 2, 80, 80]],
-               "clean_latents_4x": [[1, 16, 16, 80, 80]], "image_embeds": [[1, 729, 1152]], "c_crossattn": [[1, 256, 4096]]}
+    context = {
+        "clean_latents": [[1, 16, 2, 80, 80]],
+        "clean_latents_2x": [[1, 16, 2, 80, 80]],
+        "clean_latents_4x": [[1, 16, 16, 80, 80]],
+        "image_embeds": [[1, 729, 1152]],
+        "c_crossattn": [[1, 256, 4096]],
+    }
     tokens = {"window": 14400, "context": 3200 + 400 + 400 + 729 + 256}
-    assert model.model.memory_required(window, context) / bare == pytest.approx(1 + tokens["context"] / tokens["window"], rel=1e-3)
+    assert model.model.memory_required(window, context) / bare == pytest.approx(
+        1 + tokens["context"] / tokens["window"], rel=1e-3
+    )

@@ -1,4 +1,5 @@
 """The pack in a running ComfyUI, as a user and an API client meet it."""
+
 from __future__ import annotations
 
 import copy
@@ -29,7 +30,9 @@ def node(workflow, class_type: str) -> dict:
 def test_the_pack_loads_without_a_warning(server):
     lines = [line for line in server.log.read_text().splitlines() if "framepack" in line.lower()]
     assert any("seconds" in line for line in lines), "the pack is missing from the import times"
-    assert not [line for line in lines if any(word in line for word in ("WARNING", "FAILED", "Error", "Traceback"))]
+    assert not [
+        line for line in lines if any(word in line for word in ("WARNING", "FAILED", "Error", "Traceback"))
+    ]
 
 
 def test_object_info_has_every_node_with_tooltips(server):
@@ -47,8 +50,14 @@ def test_object_info_has_every_node_with_tooltips(server):
 def test_the_tiny_workflow_yields_an_mp4(server, workflow):
     entry = server.wait(server.queue(workflow))
     assert entry["status"]["status_str"] == "success", entry["status"]
-    files = [file for output in entry["outputs"].values() for kind in output.values() if isinstance(kind, list)
-             for file in kind if isinstance(file, dict) and "filename" in file]
+    files = [
+        file
+        for output in entry["outputs"].values()
+        for kind in output.values()
+        if isinstance(kind, list)
+        for file in kind
+        if isinstance(file, dict) and "filename" in file
+    ]
     query = urllib.parse.urlencode({k: files[0][k] for k in ("filename", "subfolder", "type")})
     with urllib.request.urlopen(f"{server.url}/view?{query}") as response:
         video = av.open(io.BytesIO(response.read()))
@@ -73,18 +82,36 @@ def test_three_interrupts_leave_the_server_usable_and_its_memory_where_it_was(se
     assert resident_bytes(server) <= before * 1.05
 
 
-EMPTY = {"class_type": "EmptyHunyuanLatentVideo", "inputs": {"width": 64, "height": 64, "length": 1, "batch_size": 1}}
+EMPTY = {
+    "class_type": "EmptyHunyuanLatentVideo",
+    "inputs": {"width": 64, "height": 64, "length": 1, "batch_size": 1},
+}
 WIDE = {**EMPTY, "inputs": {**EMPTY["inputs"], "width": 96}}
 
 
-@pytest.mark.parametrize(("extra", "changes", "words"), [
-    (WIDE, {"layout": "original", "end_latent": ["900", 0]}, "end_latent is 96x64 pixels but start_latent is 64x64"),
-    (WIDE, {"end_latent": ["900", 0]}, "end_latent is 96x64 pixels"),
-    (EMPTY, {"end_latent": ["900", 0]}, "layout f1 generates forward and has no slot for an end frame"),
-    (EMPTY, {"initial_latent": ["900", 0]}, "initial_latent is connected but the schedule starts from pure noise"),
-    (EMPTY, {"denoise": 0.5}, "without an initial_latent"),
-    ({"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler_cfg_pp"}}, {"sampler": ["900", 0]}, "euler_cfg_pp is a CFG"),
-])
+@pytest.mark.parametrize(
+    ("extra", "changes", "words"),
+    [
+        (
+            WIDE,
+            {"layout": "original", "end_latent": ["900", 0]},
+            "end_latent is 96x64 pixels but start_latent is 64x64",
+        ),
+        (WIDE, {"end_latent": ["900", 0]}, "end_latent is 96x64 pixels"),
+        (EMPTY, {"end_latent": ["900", 0]}, "layout f1 generates forward and has no slot for an end frame"),
+        (
+            EMPTY,
+            {"initial_latent": ["900", 0]},
+            "initial_latent is connected but the schedule starts from pure noise",
+        ),
+        (EMPTY, {"denoise": 0.5}, "without an initial_latent"),
+        (
+            {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler_cfg_pp"}},
+            {"sampler": ["900", 0]},
+            "euler_cfg_pp is a CFG",
+        ),
+    ],
+)
 def test_wrong_wiring_ends_in_one_sentence(server, workflow, extra, changes, words):
     workflow["900"] = extra
     node(workflow, "FramePackSampler")["inputs"].update(changes)

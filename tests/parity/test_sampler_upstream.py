@@ -1,9 +1,9 @@
 """The sampler against numbers recorded from upstream's own scripts (tests/fixtures/upstream)."""
+
 from __future__ import annotations
 
 import pytest
 import torch
-
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
@@ -19,8 +19,18 @@ from framepack_transitions.samplers.sigmas import flow_sigmas, flux_mu, flux_shi
 from framepack_transitions.samplers.solvers import SOLVERS
 
 SCALE = 0.476986
-RUNS = ["f1", "original", "f1_cfg", "f1_cfg_no_rescale", "original_padding_trick", "original_one_section",
-        "f1_one_section_1_step", "f1_rounded", "original_rounded", "original_end_frame"]
+RUNS = [
+    "f1",
+    "original",
+    "f1_cfg",
+    "f1_cfg_no_rescale",
+    "original_padding_trick",
+    "original_one_section",
+    "f1_one_section_1_step",
+    "f1_rounded",
+    "original_rounded",
+    "original_end_frame",
+]
 
 
 class Vision:
@@ -32,7 +42,9 @@ def conditioning(states: torch.Tensor, pooled: torch.Tensor, padding: int = 0) -
     """A CONDITIONING, with `padding` masked tokens of noise behind the text."""
     options = {"pooled_output": pooled}
     if padding:
-        options["attention_mask"] = torch.cat([torch.ones(1, states.shape[1]), torch.zeros(1, padding)], dim=1)
+        options["attention_mask"] = torch.cat(
+            [torch.ones(1, states.shape[1]), torch.zeros(1, padding)], dim=1
+        )
         states = torch.cat([states, torch.randn(1, padding, states.shape[2])], dim=1)
     return [[states, options]]
 
@@ -42,15 +54,29 @@ def run(upstream, name: str, **overrides) -> tuple[torch.Tensor, dict]:
     fixture = upstream.load(f"sampler/{name}")
     settings, inputs = fixture.settings, fixture.inputs
     dit = upstream.fill(FramePackDiT(FramePackConfig(**fixture.config)))
-    negative = conditioning(inputs.get("negative_context", inputs["context"]), inputs.get("negative_y", inputs["y"]))
+    negative = conditioning(
+        inputs.get("negative_context", inputs["context"]), inputs.get("negative_y", inputs["y"])
+    )
     values = dict(
-        model=PlainModel(dit, SCALE), positive=conditioning(inputs["context"], inputs["y"], padding=7), negative=negative,
-        start_latent={"samples": inputs["start_latent"] / SCALE}, layout=settings["layout"], seconds=settings["seconds"],
-        latent_frames=0, window=settings["window"], steps=settings["steps"],
-        distilled_guidance=settings["distilled_guidance"], cfg=settings["cfg"],
-        guidance_rescale=settings["guidance_rescale"], shift=0.0, solver="unipc_bh1", denoise=1.0,
-        upstream_rounding=settings["upstream_rounding"], seed=settings["seed"],
-        clip_vision_output=Vision(inputs["image_embeds"]))
+        model=PlainModel(dit, SCALE),
+        positive=conditioning(inputs["context"], inputs["y"], padding=7),
+        negative=negative,
+        start_latent={"samples": inputs["start_latent"] / SCALE},
+        layout=settings["layout"],
+        seconds=settings["seconds"],
+        latent_frames=0,
+        window=settings["window"],
+        steps=settings["steps"],
+        distilled_guidance=settings["distilled_guidance"],
+        cfg=settings["cfg"],
+        guidance_rescale=settings["guidance_rescale"],
+        shift=0.0,
+        solver="unipc_bh1",
+        denoise=1.0,
+        upstream_rounding=settings["upstream_rounding"],
+        seed=settings["seed"],
+        clip_vision_output=Vision(inputs["image_embeds"]),
+    )
     if "end_latent" in inputs:
         values["end_latent"] = {"samples": inputs["end_latent"] / SCALE}
     latent, trace = FramePackSampler().sample(**{**values, **overrides})
@@ -74,20 +100,39 @@ def test_single_sections_equal_upstreams_sampling_call(upstream, name):
     fixture = upstream.load(f"sampler/{name}")
     settings, inputs = fixture.settings, fixture.inputs
     dit = upstream.fill(FramePackDiT(FramePackConfig(**fixture.config)))
-    indices = SectionIndices(*(tuple(inputs[key].flatten().tolist()) for key in (
-        "latent_indices", "clean_latent_indices", "clean_latent_2x_indices", "clean_latent_4x_indices")))
-    context = Context(indices, inputs["clean_latents"], inputs["clean_latents_2x"], inputs["clean_latents_4x"],
-                      inputs["image_embeds"])
+    indices = SectionIndices(
+        *(
+            tuple(inputs[key].flatten().tolist())
+            for key in (
+                "latent_indices",
+                "clean_latent_indices",
+                "clean_latent_2x_indices",
+                "clean_latent_4x_indices",
+            )
+        )
+    )
+    context = Context(
+        indices,
+        inputs["clean_latents"],
+        inputs["clean_latents_2x"],
+        inputs["clean_latents_4x"],
+        inputs["image_embeds"],
+    )
     text = TextConditioning(inputs["context"], inputs["y"])
-    denoiser = SectionDenoiser(plan_sections("f1", 1, settings["window"])[0], context, {"positive": text},
-                              Guidance(settings["distilled_guidance"]))
+    denoiser = SectionDenoiser(
+        plan_sections("f1", 1, settings["window"])[0],
+        context,
+        {"positive": text},
+        Guidance(settings["distilled_guidance"]),
+    )
     shape = fixture.expected["output"].shape
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(settings["seed"]))
     shift = settings["shift"] or flux_shift(shape[2] * shape[3] * shape[4] // 4)
     sigmas = flow_sigmas(settings["steps"], shift) * settings.get("strength", 1.0)
     initial = inputs.get("initial_latent", torch.zeros(shape))
     latents = PlainDriver(PlainModel(dit, SCALE)).run(
-        SectionTask(denoiser, noise, initial, sigmas, "unipc_bh1", 0, lambda step, x0: None))
+        SectionTask(denoiser, noise, initial, sigmas, "unipc_bh1", 0, lambda step, x0: None)
+    )
     expected = fixture.expected["output"]
     assert (latents - expected).abs().max() <= 1e-4 * expected.abs().max()
 
@@ -125,7 +170,9 @@ def test_schedules_equal_upstreams(upstream):
     for name in upstream.names("sigmas"):
         fixture = upstream.load(name)
         if "latent_tokens" in fixture.settings:
-            assert flux_mu(fixture.settings["latent_tokens"]) == pytest.approx(fixture.settings["mu"], abs=1e-12)
+            assert flux_mu(fixture.settings["latent_tokens"]) == pytest.approx(
+                fixture.settings["mu"], abs=1e-12
+            )
         for key, expected in fixture.expected.items():
             steps = int(key.removeprefix("steps_"))
             assert torch.allclose(flow_sigmas(steps, fixture.settings["shift"]), expected, atol=1e-6)
@@ -150,7 +197,9 @@ def test_indices_and_history_equal_upstreams_tables(upstream, layout, window, co
         assert list(section.indices.clean_4x) == recorded["clean_latent_4x_indices"]
         context = history.context(section)
         for tier in ("", "_2x", "_4x"):
-            assert getattr(context, f"clean{tier}").flatten().int().tolist() == recorded[f"clean_latents{tier}"]
+            assert (
+                getattr(context, f"clean{tier}").flatten().int().tolist() == recorded[f"clean_latents{tier}"]
+            )
         if layout == "original":
             assert section.padding == recorded["padding"]
         number = 100 * (section.index + 1)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from framepack_transitions.benchmarks import judge
 from framepack_transitions.benchmarks.episodes import CASES, SWITCHES, Episode, make_episode
 from framepack_transitions.models.tiny.detector import detect

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from framepack_transitions.benchmarks.statistics import (
     bootstrap_interval,
     fraction_reached,

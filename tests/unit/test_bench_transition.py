@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from framepack_transitions.benchmarks import pictures, summary, transition
 from framepack_transitions.benchmarks.arms import ARMS, PLAIN, Arm
 from framepack_transitions.benchmarks.episodes import CASES, make_episode
@@ -22,6 +20,7 @@ from framepack_transitions.headless import bench as command
 from framepack_transitions.headless.cli import main
 from framepack_transitions.models.tiny.bundle import TinyBundle, load_tiny
 from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
+from PIL import Image
 
 SMALL = Settings(window=3, steps=2, after=3)
 TWO = (ARMS[0], ARMS[3])

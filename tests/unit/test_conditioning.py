@@ -1,11 +1,11 @@
 """What other nodes hand over: accepted forms, and one clear sentence for each mistake."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
 
 import pytest
 import torch
-
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.samplers.conditioning import latent_samples, text_conditioning, vision_tokens
 
@@ -36,19 +36,22 @@ def test_text_is_repeated_over_the_batch_and_keeps_other_options():
     assert text.options == {"hooks": "kept"}
 
 
-@pytest.mark.parametrize(("value", "words"), [
-    ([], "positive is empty"),
-    (conditioning() * 2, "2 combined conditionings"),
-    ([[torch.randn(1, 5, 4096), {}]], "no pooled_output"),
-    (conditioning(width=768), "positive text is 768 wide, this model expects 4096"),
-    (conditioning(pooled=1280), "pooled_output is 1280 wide"),
-    (conditioning(end_percent=0.5), "positive carries end_percent"),
-    (conditioning(area=("percentage", 1, 1, 0, 0)), "positive carries area"),
-    (conditioning(mask=torch.ones(1, 8, 8)), "positive carries mask"),
-    (conditioning(strength=0.5), "positive carries strength"),
-    (conditioning(attention_mask=torch.ones(1, 3)), r"attention mask of \(1, 3\) for text of \(1, 5\)"),
-    ([[torch.full((1, 5, 4096), float("nan")), {"pooled_output": torch.randn(1, 768)}]], "NaN"),
-])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([], "positive is empty"),
+        (conditioning() * 2, "2 combined conditionings"),
+        ([[torch.randn(1, 5, 4096), {}]], "no pooled_output"),
+        (conditioning(width=768), "positive text is 768 wide, this model expects 4096"),
+        (conditioning(pooled=1280), "pooled_output is 1280 wide"),
+        (conditioning(end_percent=0.5), "positive carries end_percent"),
+        (conditioning(area=("percentage", 1, 1, 0, 0)), "positive carries area"),
+        (conditioning(mask=torch.ones(1, 8, 8)), "positive carries mask"),
+        (conditioning(strength=0.5), "positive carries strength"),
+        (conditioning(attention_mask=torch.ones(1, 3)), r"attention mask of \(1, 3\) for text of \(1, 5\)"),
+        ([[torch.full((1, 5, 4096), float("nan")), {"pooled_output": torch.randn(1, 768)}]], "NaN"),
+    ],
+)
 def test_conditionings_that_do_not_fit_are_refused(value, words):
     with pytest.raises(ValueError, match=words):
         text_conditioning(value, "positive", CONFIG, 1)
@@ -58,10 +61,13 @@ def test_vision_tokens_are_optional():
     assert vision_tokens(None, "clip_vision_output", CONFIG, 1) is None
 
 
-@pytest.mark.parametrize(("output", "words"), [
-    (SimpleNamespace(last_hidden_state=torch.randn(1, 257, 1024)), "1024 wide, this model expects 1152"),
-    (SimpleNamespace(), "without last_hidden_state"),
-])
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (SimpleNamespace(last_hidden_state=torch.randn(1, 257, 1024)), "1024 wide, this model expects 1152"),
+        (SimpleNamespace(), "without last_hidden_state"),
+    ],
+)
 def test_vision_outputs_that_do_not_fit_are_refused(output, words):
     with pytest.raises(ValueError, match=words):
         vision_tokens(output, "clip_vision_output", CONFIG, 1)
@@ -71,18 +77,23 @@ def test_latents_of_an_image_become_one_frame():
     assert latent_samples({"samples": torch.randn(1, 16, 8, 8)}, "start_latent", 16).shape == (1, 16, 1, 8, 8)
 
 
-@pytest.mark.parametrize(("samples", "words"), [
-    (torch.randn(1, 4, 8, 8), r"start_latent has shape \(1, 4, 1, 8, 8\), expected \[batch, 16"),
-    (torch.randn(1, 16, 0, 8, 8), "has shape"),
-    (torch.randn(16), "has shape"),
-    (torch.full((1, 16, 1, 8, 8), float("nan")), "start_latent holds NaN"),
-])
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (torch.randn(1, 4, 8, 8), r"start_latent has shape \(1, 4, 1, 8, 8\), expected \[batch, 16"),
+        (torch.randn(1, 16, 0, 8, 8), "has shape"),
+        (torch.randn(16), "has shape"),
+        (torch.full((1, 16, 1, 8, 8), float("nan")), "start_latent holds NaN"),
+    ],
+)
 def test_latents_that_do_not_fit_are_refused(samples, words):
     with pytest.raises(ValueError, match=words):
         latent_samples({"samples": samples}, "start_latent", 16)
 
 
-@pytest.mark.parametrize("latent", [None, torch.zeros(1, 16, 8, 8), {}, {"samples": [torch.zeros(1, 16, 8, 8)]}])
+@pytest.mark.parametrize(
+    "latent", [None, torch.zeros(1, 16, 8, 8), {}, {"samples": [torch.zeros(1, 16, 8, 8)]}]
+)
 def test_what_is_no_latent_is_refused(latent):
     with pytest.raises(ValueError, match="connect a VAE Encode node"):
         latent_samples(latent, "start_latent", 16)
@@ -90,9 +101,13 @@ def test_what_is_no_latent_is_refused(latent):
 
 def test_a_noise_mask_is_refused_rather_than_dropped():
     with pytest.raises(ValueError, match="start_latent carries a noise mask"):
-        latent_samples({"samples": torch.zeros(1, 16, 8, 8), "noise_mask": torch.ones(1, 1, 8, 8)}, "start_latent", 16)
+        latent_samples(
+            {"samples": torch.zeros(1, 16, 8, 8), "noise_mask": torch.ones(1, 1, 8, 8)}, "start_latent", 16
+        )
 
 
 def test_latents_of_another_size_than_the_start_are_refused():
     with pytest.raises(ValueError, match="end_latent is 80x64 pixels but start_latent is 64x64"):
-        latent_samples({"samples": torch.randn(1, 16, 1, 8, 10)}, "end_latent", 16, torch.randn(1, 16, 1, 8, 8))
+        latent_samples(
+            {"samples": torch.randn(1, 16, 1, 8, 10)}, "end_latent", 16, torch.randn(1, 16, 1, 8, 8)
+        )

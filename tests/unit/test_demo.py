@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from framepack_transitions.headless import demo, media, runs, showcase
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.workflow import parse_api, read_json
 from framepack_transitions.models.tiny.world import draw, prompt_of
+from PIL import Image
 
 SWITCH, LENGTH = 73, 181
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from framepack_transitions.models.attention import SEGMENT_NAMES, Segments, sdpa_attention
-from framepack_transitions.models.packing import pad_to_multiple
 from framepack_transitions.models.gate import AttentionPolicy
+from framepack_transitions.models.packing import pad_to_multiple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -243,7 +243,9 @@ def test_forward_never_waits_for_the_device(dit_cases: ModuleType) -> None:
     with NoHostSync(), pytest.raises(AssertionError, match="waits"):
         mask.sum().item()
     policy = AttentionPolicy(
-        biases=((frozenset({"start"}), torch.tensor(-1.0)),), cap=torch.tensor(0.2), key_scale=torch.tensor(1.2)
+        biases=((frozenset({"start"}), torch.tensor(-1.0)),),
+        cap=torch.tensor(0.2),
+        key_scale=torch.tensor(1.2),
     )
     for options in ({}, {"framepack_attention": policy}):
         with NoHostSync():

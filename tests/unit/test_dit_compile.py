@@ -71,7 +71,9 @@ def policies(step: int) -> dict[str, AttentionPolicy]:
     """The techniques' own ways to attend, with the values of one step."""
     value = torch.tensor(0.2 + 0.05 * step)
     return {
-        "bias": AttentionPolicy(biases=((frozenset({"start", "last"}), -value), (frozenset({"4x"}), -2 * value))),
+        "bias": AttentionPolicy(
+            biases=((frozenset({"start", "last"}), -value), (frozenset({"4x"}), -2 * value))
+        ),
         "cap": AttentionPolicy(cap=value),
         "drop": AttentionPolicy(dropped=frozenset({"4x", "2x"})),
         "key_scale": AttentionPolicy(key_scale=1 + value),

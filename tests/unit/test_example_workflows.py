@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
-
 from framepack_transitions.headless.convert import NOTES, convert
 from framepack_transitions.headless.folders import Folders, using
 from framepack_transitions.headless.media import probe_video
@@ -17,6 +15,7 @@ from framepack_transitions.headless.report import Record
 from framepack_transitions.headless.runs import EXAMPLES, PACK, Job, local_nodes, run_here
 from framepack_transitions.headless.specs import NodeSpec, specs_of
 from framepack_transitions.headless.workflow import Setting, Workflow, parse_api, read_json
+from PIL import Image
 
 FOLDER = PACK / EXAMPLES
 UI_FILES = sorted(FOLDER.glob("*.json"))

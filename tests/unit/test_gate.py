@@ -1,15 +1,15 @@
 """The gate against attention with an additive mask, which is what it must equal without needing one."""
+
 from __future__ import annotations
 
 from math import inf
 
 import pytest
 import torch
-
 from framepack_transitions.models import gate
 from framepack_transitions.models.attention import Segments, sdpa_attention
-from framepack_transitions.models.gate import PAST, AttentionPolicy, block_set, check_blocks, under_policy
 from framepack_transitions.models.config import FramePackConfig
+from framepack_transitions.models.gate import PAST, AttentionPolicy, block_set, check_blocks, under_policy
 
 SEGMENTS = Segments.of({"4x": 3, "2x": 2, "start": 4, "last": 4, "noisy": 8, "image": 5, "text": 6})
 BLOCK = ("single", 1)
@@ -27,7 +27,8 @@ def attend(policy, qkv, rows=None, mask=None, block=BLOCK):
         q = q[:, :, rows]
     with torch.inference_mode():
         return under_policy(sdpa_attention, policy)(
-            q, k, v, mask=mask, segments=SEGMENTS, rows=rows, block=block, transformer_options={})
+            q, k, v, mask=mask, segments=SEGMENTS, rows=rows, block=block, transformer_options={}
+        )
 
 
 def biased(qkv, biases: dict[str, float], rows=("noisy",), mask=None):
@@ -43,8 +44,10 @@ def biased(qkv, biases: dict[str, float], rows=("noisy",), mask=None):
 
 
 def biases(**values: float) -> tuple:
-    return tuple((frozenset(name.lstrip("_") for name in values if values[name] == value), torch.tensor(value))
-                 for value in dict.fromkeys(values.values()))
+    return tuple(
+        (frozenset(name.lstrip("_") for name in values if values[name] == value), torch.tensor(value))
+        for value in dict.fromkeys(values.values())
+    )
 
 
 def close(result, expected):
@@ -96,7 +99,7 @@ def test_a_cap_bounds_the_share_of_every_row_and_head_and_leaves_smaller_shares_
     noisy = SEGMENTS.slice("noisy")
     mass = shares[:, :, noisy][..., past].sum(-1, keepdim=True)
     weight = shares[:, :, noisy].clone()
-    weight[..., past] *= (mass.clamp(max=cap) / mass)
+    weight[..., past] *= mass.clamp(max=cap) / mass
     rest = torch.tensor([i for i in range(SEGMENTS.length) if i not in past.tolist()])
     weight[..., rest] *= (1 - mass.clamp(max=cap)) / (1 - mass)
     expected = (weight @ qkv[2].double()).transpose(1, 2).flatten(2)
@@ -119,21 +122,26 @@ def test_scaled_keys_equal_a_lower_temperature(qkv):
 
 
 def test_blocks_outside_the_list_are_left_alone(qkv):
-    policy = AttentionPolicy(biases=biases(start=-2.0), blocks=block_set("single:0,2-3"),
-                             key_scale=torch.tensor(2.0), scaled_blocks=block_set("double:1"))
+    policy = AttentionPolicy(
+        biases=biases(start=-2.0),
+        blocks=block_set("single:0,2-3"),
+        key_scale=torch.tensor(2.0),
+        scaled_blocks=block_set("double:1"),
+    )
     assert torch.equal(attend(policy, qkv, block=("single", 1)), attend(None, qkv))
     assert not torch.equal(attend(policy, qkv, block=("single", 2)), attend(None, qkv))
     assert not torch.equal(attend(policy, qkv, block=("double", 1)), attend(None, qkv))
 
 
-@pytest.mark.parametrize("limit", [2 ** 29, 1000])
+@pytest.mark.parametrize("limit", [2**29, 1000])
 def test_both_ways_to_the_log_sum_exp_agree(qkv, limit, monkeypatch):
     monkeypatch.setattr(gate, "LOGITS_BYTES", limit)
     policy = AttentionPolicy(biases=biases(start=-2.0), cap=torch.tensor(0.2))
     q, k, v = qkv
     with torch.enable_grad():  # with gradients, the CPU forms the logits
         result = under_policy(sdpa_attention, policy)(
-            q, k, v, mask=None, segments=SEGMENTS, rows=None, block=BLOCK, transformer_options={})
+            q, k, v, mask=None, segments=SEGMENTS, rows=None, block=BLOCK, transformer_options={}
+        )
     assert torch.allclose(result, attend(policy, qkv), atol=1e-5)
 
 

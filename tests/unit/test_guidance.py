@@ -1,9 +1,9 @@
 """Guidance arithmetic against the formulas written out, and its bounds."""
+
 from __future__ import annotations
 
 import pytest
 import torch
-
 from framepack_transitions.samplers.guidance import Guidance, combine_cfg, rescale_guidance
 
 
@@ -32,8 +32,14 @@ def test_rescale_of_zero_leaves_the_prediction_untouched():
     assert rescale_guidance(guided, guided * 2, guided * 3, torch.ones(1), 0.0) is guided
 
 
-@pytest.mark.parametrize(("values", "words"), [
-    ({"cfg": float("nan")}, "cfg is nan"), ({"distilled": -1.0}, "distilled_guidance is -1"), ({"rescale": 1.5}, "guidance_rescale is 1.5")])
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"cfg": float("nan")}, "cfg is nan"),
+        ({"distilled": -1.0}, "distilled_guidance is -1"),
+        ({"rescale": 1.5}, "guidance_rescale is 1.5"),
+    ],
+)
 def test_bad_scales_are_refused(values, words):
     with pytest.raises(ValueError, match=words):
         Guidance(**values)

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
-
 from framepack_transitions.headless import demo, runs
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.report import Record, switches, write_report
 from framepack_transitions.headless.workflow import Node
 from framepack_transitions.samplers.progress import Interrupted, report
+from PIL import Image
 
 TRACE = {
     "sections": [

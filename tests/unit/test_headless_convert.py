@@ -6,7 +6,6 @@ import copy
 from typing import Any
 
 import pytest
-
 from framepack_transitions.headless.convert import convert
 from framepack_transitions.headless.errors import WorkflowError
 from framepack_transitions.headless.specs import NodeSpec

@@ -7,7 +7,6 @@ import weakref
 from typing import Any
 
 import pytest
-
 from framepack_transitions.headless.errors import WorkflowError
 from framepack_transitions.headless.executor import Observer, execute, prepare
 from framepack_transitions.headless.workflow import parse_api

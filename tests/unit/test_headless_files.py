@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from framepack_transitions.headless import core_nodes, folders
 from framepack_transitions.headless.folders import Folders
 

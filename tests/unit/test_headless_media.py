@@ -10,10 +10,9 @@ import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from framepack_transitions.headless import core_nodes, folders, media, sheet
 from framepack_transitions.headless.folders import Folders
+from PIL import Image
 
 
 def moving_square(frames: int = 10, height: int = 32, width: int = 48) -> torch.Tensor:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from framepack_transitions.headless.errors import WorkflowError
 from framepack_transitions.headless.specs import InputSpec, NodeSpec
 from framepack_transitions.headless.workflow import (

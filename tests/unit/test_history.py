@@ -1,15 +1,17 @@
 """What each section sees: latents numbered by their place in the video make the order visible."""
+
 from __future__ import annotations
 
 import pytest
 import torch
-
 from framepack_transitions.samplers.history import make_history, soft_append
 from framepack_transitions.samplers.plan import plan_sections
 
 
 def numbered(first: int, count: int) -> torch.Tensor:
-    return torch.arange(first, first + count, dtype=torch.float32).view(1, 1, -1, 1, 1).expand(1, 16, -1, 2, 2)
+    return (
+        torch.arange(first, first + count, dtype=torch.float32).view(1, 1, -1, 1, 1).expand(1, 16, -1, 2, 2)
+    )
 
 
 def numbers(latents: torch.Tensor) -> list[int]:

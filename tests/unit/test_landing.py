@@ -1,8 +1,8 @@
 """Which sections a prompt really gets, and what the user reads about it."""
+
 from __future__ import annotations
 
 import pytest
-
 from framepack_transitions.samplers.landing import land, landing_report, landing_warnings
 from framepack_transitions.samplers.plan import plan_sections, section_count
 from framepack_transitions.samplers.prompts import parse
@@ -12,23 +12,26 @@ def landings(text: str, count: int = 4, window: int = 9):
     return land(parse(text, sections=count, section_seconds=4 * window / 30), count, window)
 
 
-@pytest.mark.parametrize(("text", "sections"), [
-    ("a", [(0, 1, 2, 3)]),
-    ("a [3s: b]", [(0, 1), (2, 3)]),  # borders lie at 1.23, 2.43 and 3.63 s
-    ("a [1.8s: b]", [(0,), (1, 2, 3)]),
-    ("a [1.9s: b]", [(0, 1), (2, 3)]),
-    ("a [1s: b] [1.1s: c]", [(0,), (), (1, 2, 3)]),
-    ("a [0.1s: b]", [(), (0, 1, 2, 3)]),
-    ("a [9s: b]", [(0, 1, 2, 3), ()]),
-    ("a [2s: a] [3s: b]", [(0, 1), (2, 3)]),
-    ("a [3s sham: a]", [(0, 1), (2, 3)]),
-    ("0:a;;;1:b", [(0,), (1,), (2, 3)]),
-    ("0:a;;;2-3:b;;;-1:c", [(0, 1), (2,), (3,)]),
-    ("0:a;;;4:b", [(0, 1, 2, 3), ()]),
-    ("a | b", [(0, 1), (2, 3)]),
-    ("a | b | c", [(0,), (1, 2), (3,)]),
-    ("a\nb\nc\nd", [(0,), (1,), (2,), (3,)]),
-])
+@pytest.mark.parametrize(
+    ("text", "sections"),
+    [
+        ("a", [(0, 1, 2, 3)]),
+        ("a [3s: b]", [(0, 1), (2, 3)]),  # borders lie at 1.23, 2.43 and 3.63 s
+        ("a [1.8s: b]", [(0,), (1, 2, 3)]),
+        ("a [1.9s: b]", [(0, 1), (2, 3)]),
+        ("a [1s: b] [1.1s: c]", [(0,), (), (1, 2, 3)]),
+        ("a [0.1s: b]", [(), (0, 1, 2, 3)]),
+        ("a [9s: b]", [(0, 1, 2, 3), ()]),
+        ("a [2s: a] [3s: b]", [(0, 1), (2, 3)]),
+        ("a [3s sham: a]", [(0, 1), (2, 3)]),
+        ("0:a;;;1:b", [(0,), (1,), (2, 3)]),
+        ("0:a;;;2-3:b;;;-1:c", [(0, 1), (2,), (3,)]),
+        ("0:a;;;4:b", [(0, 1, 2, 3), ()]),
+        ("a | b", [(0, 1), (2, 3)]),
+        ("a | b | c", [(0,), (1, 2), (3,)]),
+        ("a\nb\nc\nd", [(0,), (1,), (2,), (3,)]),
+    ],
+)
 def test_prompts_land_on_the_sections_around_them(text, sections):
     assert [landing.sections for landing in landings(text)] == sections
 

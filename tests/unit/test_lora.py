@@ -30,7 +30,9 @@ Shapes = dict[str, tuple[int, ...]]
 D, MLP = 64, 256  # of the small transformer
 DOUBLE, SINGLE = "double_blocks.0", "single_blocks.1"
 QKV = {f"transformer_blocks.0.attn.to_{name}": slice(i * D, (i + 1) * D) for i, name in enumerate("qkv")}
-LINEAR1 = {f"single_transformer_blocks.1.attn.to_{name}": slice(i * D, (i + 1) * D) for i, name in enumerate("qkv")}
+LINEAR1 = {
+    f"single_transformer_blocks.1.attn.to_{name}": slice(i * D, (i + 1) * D) for i, name in enumerate("qkv")
+}
 LINEAR1 |= {"single_transformer_blocks.1.proj_mlp": slice(3 * D, 3 * D + MLP)}
 
 
@@ -72,7 +74,9 @@ def assert_rows(lora: Lora, shapes: Shapes, expected: np.ndarray, targets: dict[
 # Names
 
 
-@pytest.mark.parametrize("style", ["kohya", "transformer", "diffusion_model", "i2v", "comfyui", "comfyui_bare", "peft"])
+@pytest.mark.parametrize(
+    "style", ["kohya", "transformer", "diffusion_model", "i2v", "comfyui", "comfyui_bare", "peft"]
+)
 def test_fused_layers_are_split_whatever_the_names(
     lora_cases: ModuleType, factors: dict, shapes: Shapes, style: str
 ) -> None:
@@ -88,7 +92,9 @@ def test_fused_layers_are_split_whatever_the_names(
 def test_names_of_our_own_modules_are_known_in_every_spelling(
     lora_cases: ModuleType, shapes: Shapes, style: str
 ) -> None:
-    layers = {name.removesuffix(".weight"): shape for name, shape in shapes.items() if name.endswith(".weight")}
+    layers = {
+        name.removesuffix(".weight"): shape for name, shape in shapes.items() if name.endswith(".weight")
+    }
     layers = {name: shape for name, shape in layers.items() if len(shape) > 1}
     lora = convert(lora_cases.DIFFUSERS_STYLES[style].write(lora_cases.make_factors(layers)), shapes)
     assert not lora.unmatched
@@ -97,7 +103,10 @@ def test_names_of_our_own_modules_are_known_in_every_spelling(
 
 def test_the_halves_of_the_last_modulation_change_places(factors: dict, shapes: Shapes) -> None:
     down, up = factors["final_layer.adaLN_modulation.1"]
-    file = {"final_layer.adaLN_modulation.1.lora_A.weight": down, "final_layer.adaLN_modulation.1.lora_B.weight": up}
+    file = {
+        "final_layer.adaLN_modulation.1.lora_A.weight": down,
+        "final_layer.adaLN_modulation.1.lora_B.weight": up,
+    }
     expected = np.concatenate([up.numpy()[D:], up.numpy()[:D]]) @ down.numpy()
     assert_rows(convert(file, shapes), shapes, expected, {"norm_out.linear": slice(None)})
 
@@ -128,11 +137,15 @@ def test_a_whole_file_for_the_published_model_matches_key_by_key(lora_cases: Mod
     assert changed == {name: shapes[name][0] for name in changed}
     # Everything that HunyuanVideo has too, and that is a matrix or a patch.
     new = ("image_projection.", "clean_x_embedder.")
-    assert set(changed) == {name for name, shape in shapes.items() if len(shape) > 1 and not name.startswith(new)}
+    assert set(changed) == {
+        name for name, shape in shapes.items() if len(shape) > 1 and not name.startswith(new)
+    }
 
 
 @pytest.mark.parametrize("style", ["musubi", "diffusers"])
-def test_so_does_one_that_names_every_matrix_of_the_published_model(lora_cases: ModuleType, style: str) -> None:
+def test_so_does_one_that_names_every_matrix_of_the_published_model(
+    lora_cases: ModuleType, style: str
+) -> None:
     shapes = parameter_shapes(FramePackDiT(FramePackConfig(), device="meta"))
     layers = {name.removesuffix(".weight"): shape for name, shape in shapes.items() if len(shape) > 1}
     file = lora_cases.DIFFUSERS_STYLES[style].write(lora_cases.make_factors(layers, rank=16, device="meta"))
@@ -145,24 +158,35 @@ def test_so_does_one_that_names_every_matrix_of_the_published_model(lora_cases: 
 
 
 @pytest.mark.parametrize("alpha", [None, 2.0])
-def test_alpha_over_rank_is_the_scale_and_without_alpha_it_is_one(shapes: Shapes, alpha: float | None) -> None:
+def test_alpha_over_rank_is_the_scale_and_without_alpha_it_is_one(
+    shapes: Shapes, alpha: float | None
+) -> None:
     down, up = normal(8, D), normal(D, 8, seed=1)
-    file = {"lora_unet_double_blocks_0_img_attn_proj.lora_down.weight": down.half(),
-            "lora_unet_double_blocks_0_img_attn_proj.lora_up.weight": up.half()}
+    file = {
+        "lora_unet_double_blocks_0_img_attn_proj.lora_down.weight": down.half(),
+        "lora_unet_double_blocks_0_img_attn_proj.lora_up.weight": up.half(),
+    }
     file |= {} if alpha is None else {"lora_unet_double_blocks_0_img_attn_proj.alpha": torch.tensor([alpha])}
     expected = up.half().float().numpy() @ down.half().float().numpy() * (1 if alpha is None else alpha / 8)
     assert_rows(convert(file, shapes), shapes, expected, {"transformer_blocks.0.attn.to_out.0": slice(None)})
 
 
-LAYERS = [(f"{DOUBLE}.img_attn_qkv", QKV), (f"{SINGLE}.linear1", LINEAR1),
-          (f"{DOUBLE}.txt_attn_proj", {"transformer_blocks.0.attn.to_add_out": slice(0, D)})]
+LAYERS = [
+    (f"{DOUBLE}.img_attn_qkv", QKV),
+    (f"{SINGLE}.linear1", LINEAR1),
+    (f"{DOUBLE}.txt_attn_proj", {"transformer_blocks.0.attn.to_add_out": slice(0, D)}),
+]
 
 
 @pytest.mark.parametrize(("layer", "targets"), LAYERS)
 def test_loha_is_the_product_of_two_products(shapes: Shapes, layer: str, targets: dict[str, slice]) -> None:
     height = sum(rows.stop - rows.start for rows in targets.values())
-    parts = {"w1_a": normal(height, 3), "w1_b": normal(3, D, seed=1), "w2_a": normal(height, 3, seed=2),
-             "w2_b": normal(3, D, seed=3)}
+    parts = {
+        "w1_a": normal(height, 3),
+        "w1_b": normal(3, D, seed=1),
+        "w2_a": normal(height, 3, seed=2),
+        "w2_b": normal(3, D, seed=3),
+    }
     file = {f"diffusion_model.{layer}.hada_{name}": value for name, value in parts.items()}
     file[f"diffusion_model.{layer}.alpha"] = torch.tensor(6.0)
     w1_a, w1_b, w2_a, w2_b = (value.numpy() for value in parts.values())
@@ -233,17 +257,23 @@ def test_only_the_chosen_blocks_are_changed(lora_cases: ModuleType, factors: dic
     file = lora_cases.ORIGINAL_STYLES["kohya"].write(factors)
     everything = convert(file, shapes)
     lora = convert(file, shapes, block_set("double:0; single:1"))
-    blocks = {module.split(".attn")[0].split(".norm")[0] for module in (change.module for change in lora.changes)}
+    blocks = {
+        module.split(".attn")[0].split(".norm")[0] for module in (change.module for change in lora.changes)
+    }
     assert all(block.startswith(("transformer_blocks.0", "single_transformer_blocks.1")) for block in blocks)
     assert lora.outside + len(lora.changes) == len(everything.changes)
     assert lora.matched == everything.matched == len(file)
     assert f"{lora.outside} modules lie outside the chosen blocks" in lora.describe()
 
 
-def test_blocks_that_leave_nothing_are_an_error(lora_cases: ModuleType, factors: dict, shapes: Shapes) -> None:
+def test_blocks_that_leave_nothing_are_an_error(
+    lora_cases: ModuleType, factors: dict, shapes: Shapes
+) -> None:
     layer = f"{SINGLE}.linear1"
     file = lora_cases.ORIGINAL_STYLES["kohya"].write({layer: factors[layer]})
-    with pytest.raises(LoraError, match="style.safetensors: all 4 modules that it changes lie outside blocks"):
+    with pytest.raises(
+        LoraError, match="style.safetensors: all 4 modules that it changes lie outside blocks"
+    ):
         convert(file, shapes, block_set("double:0"), name="style.safetensors")
 
 
@@ -251,9 +281,13 @@ def test_blocks_that_leave_nothing_are_an_error(lora_cases: ModuleType, factors:
 
 
 def test_a_file_of_which_nothing_fits_is_an_error_with_its_first_keys(shapes: Shapes) -> None:
-    file = {"lora_unet_blocks_0_cross_attn_k.lora_down.weight": normal(4, D),
-            "lora_unet_blocks_0_cross_attn_k.lora_up.weight": normal(D, 4)}
-    with pytest.raises(LoraError, match=r"wan\.safetensors: none of its 2 keys fits.*lora_unet_blocks_0_cross_attn_k"):
+    file = {
+        "lora_unet_blocks_0_cross_attn_k.lora_down.weight": normal(4, D),
+        "lora_unet_blocks_0_cross_attn_k.lora_up.weight": normal(D, 4),
+    }
+    with pytest.raises(
+        LoraError, match=r"wan\.safetensors: none of its 2 keys fits.*lora_unet_blocks_0_cross_attn_k"
+    ):
         convert(file, shapes, name="wan.safetensors")
     with pytest.raises(LoraError, match="none of its 0 keys fits.*first keys are none"):
         convert({}, shapes)
@@ -273,24 +307,35 @@ def test_a_file_of_which_nothing_fits_is_an_error_with_its_first_keys(shapes: Sh
     ({"double_blocks.9.img_attn_proj.alpha": ()}, "the model has no such module"),
 ])  # fmt: skip
 def test_what_is_left_out_is_reported_with_the_reason(shapes: Shapes, file: dict, reason: str) -> None:
-    good = {f"{DOUBLE}.img_mlp.0.lora_A.weight": normal(4, D), f"{DOUBLE}.img_mlp.0.lora_B.weight": normal(MLP, 4)}
+    good = {
+        f"{DOUBLE}.img_mlp.0.lora_A.weight": normal(4, D),
+        f"{DOUBLE}.img_mlp.0.lora_B.weight": normal(MLP, 4),
+    }
     bad = {key: torch.zeros(shape) for key, shape in file.items()}
     lora = convert({**good, **bad}, shapes)
     assert list(lora.unmatched) == list(bad)
-    assert lora.matched == 2 and [change.module for change in lora.changes] == ["transformer_blocks.0.ff.net.0.proj"]
+    assert lora.matched == 2 and [change.module for change in lora.changes] == [
+        "transformer_blocks.0.ff.net.0.proj"
+    ]
     assert f"2 of {2 + len(bad)} keys matched, 1 modules changed" in lora.describe()
     with pytest.raises(LoraError, match=reason):
         convert(bad, shapes)
 
 
 def test_long_lists_are_cut_short(shapes: Shapes) -> None:
-    file = {f"{DOUBLE}.img_mlp.0.diff": normal(MLP, D), **{f"nothing.{i}.alpha": torch.ones(()) for i in range(30)}}
+    file = {
+        f"{DOUBLE}.img_mlp.0.diff": normal(MLP, D),
+        **{f"nothing.{i}.alpha": torch.ones(()) for i in range(30)},
+    }
     report = convert(file, shapes).describe()
     assert "30 keys unmatched:" in report and report.endswith("  ...") and report.count("nothing.") == 10
 
 
 def test_only_whole_safetensors_files_are_read(tmp_path: Path) -> None:
-    for name, message in (("a.pt", "a.pt is no .safetensors file"), ("b.safetensors", "not a whole safetensors file")):
+    for name, message in (
+        ("a.pt", "a.pt is no .safetensors file"),
+        ("b.safetensors", "not a whole safetensors file"),
+    ):
         (tmp_path / name).write_bytes(b"nothing")
         with pytest.raises(LoraError, match=message):
             read_lora(tmp_path / name)
@@ -316,7 +361,9 @@ def write(tmp_path: Path, lora_cases: ModuleType, factors: dict) -> Callable[...
     return write_file
 
 
-def apply(folder: Path, model: Any, strength: float = 1.0, name: str = "style.safetensors", blocks: str = "") -> Any:
+def apply(
+    folder: Path, model: Any, strength: float = 1.0, name: str = "style.safetensors", blocks: str = ""
+) -> Any:
     with folders.using(folders.Folders(folder / "in", folder / "out")), torch.inference_mode():
         return FramePackLoraLoader().apply(model, name, strength, blocks)
 
@@ -377,7 +424,9 @@ def test_a_filter_of_blocks_holds_in_the_node(tmp_path: Path, model: PlainModel,
         apply(tmp_path, model, blocks="single:7")
 
 
-def test_wrong_models_files_and_places_are_refused(tmp_path: Path, model: PlainModel, write: Callable) -> None:
+def test_wrong_models_files_and_places_are_refused(
+    tmp_path: Path, model: PlainModel, write: Callable
+) -> None:
     write()
     with pytest.raises(ValueError, match="model is a Linear, not a FramePack model"):
         stranger = torch.nn.Linear(2, 2)

@@ -1,16 +1,22 @@
 """One-frame inference: index tables of every convention, masks, and the node."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
 
 import pytest
 import torch
-
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.one_frame import FramePackOneFrameSampler
-from framepack_transitions.samplers.one_frame import PRESETS, make_layout, mask_control, one_frame_context, parse_indices
+from framepack_transitions.samplers.one_frame import (
+    PRESETS,
+    make_layout,
+    mask_control,
+    one_frame_context,
+    parse_indices,
+)
 from framepack_transitions.samplers.plan import SectionIndices
 
 SCALE = 0.5
@@ -19,25 +25,30 @@ SCALE = 0.5
 class TestIndexTables:
     """Written out from what the conventions' own programs do, at window 9 unless said otherwise."""
 
-    @pytest.mark.parametrize(("preset", "controls", "target", "clean", "clean_2x", "clean_4x"), [
-        ("basic", 1, 9, (0, 10), (11, 12), tuple(range(13, 29))),
-        ("basic", 2, 9, (0, 0, 10), (11, 12), tuple(range(13, 29))),
-        ("kisekaeichi", 2, 1, (0, 10), (), ()),
-        ("1f_mc", 2, 9, (0, 1, 10), (), ()),
-        ("plusone", 2, 5, (0, 10), (), ()),
-        ("plusone", 1, 8, (0,), (), ()),
-        ("plusone_compatible", 2, 5, (0, 10, 10), (), ()),
-        ("plusone_compatible", 3, 5, (0, 10, 0, 10), (), ()),
-        ("plusone_compatible", 1, 8, (0,), (), ()),
-        ("oichi", 1, 8, (0,), (11,), (13,)),
-        ("oichi_kisekaeichi", 2, 5, (0, 13), (12,), (5,)),
-    ])
+    @pytest.mark.parametrize(
+        ("preset", "controls", "target", "clean", "clean_2x", "clean_4x"),
+        [
+            ("basic", 1, 9, (0, 10), (11, 12), tuple(range(13, 29))),
+            ("basic", 2, 9, (0, 0, 10), (11, 12), tuple(range(13, 29))),
+            ("kisekaeichi", 2, 1, (0, 10), (), ()),
+            ("1f_mc", 2, 9, (0, 1, 10), (), ()),
+            ("plusone", 2, 5, (0, 10), (), ()),
+            ("plusone", 1, 8, (0,), (), ()),
+            ("plusone_compatible", 2, 5, (0, 10, 10), (), ()),
+            ("plusone_compatible", 3, 5, (0, 10, 0, 10), (), ()),
+            ("plusone_compatible", 1, 8, (0,), (), ()),
+            ("oichi", 1, 8, (0,), (11,), (13,)),
+            ("oichi_kisekaeichi", 2, 5, (0, 13), (12,), (5,)),
+        ],
+    )
     def test_presets(self, preset, controls, target, clean, clean_2x, clean_4x):
         layout = make_layout(preset, 9, controls)
         assert layout.indices(controls) == SectionIndices((target,), clean, clean_2x, clean_4x)
 
     def test_musubis_options_take_parts_away_and_move_images(self):
-        layout = make_layout("basic", 9, 3, target=4, control_index="0;10;7", no_post=True, no_2x=True, no_4x=True)
+        layout = make_layout(
+            "basic", 9, 3, target=4, control_index="0;10;7", no_post=True, no_2x=True, no_4x=True
+        )
         assert layout.indices(3) == SectionIndices((4,), (0, 10, 7), (), ())
 
     def test_control_indices_overwrite_from_the_left(self):
@@ -46,12 +57,17 @@ class TestIndexTables:
     def test_control_indices_left_over_move_the_empty_frame(self):
         assert make_layout("basic", 9, 2, control_index="0;10;7;8").indices(2).clean == (0, 10, 7)
 
-    @pytest.mark.parametrize(("preset", "controls", "target", "clean", "clean_2x", "first_4x"), [
-        ("basic", 1, 11, (0, 12), (13, 14), 15),
-        ("oichi", 1, 10, (0,), (13,), 15),
-        ("oichi_kisekaeichi", 2, 5, (0, 13), (14,), 5),
-    ])
-    def test_a_larger_window_moves_target_and_history(self, preset, controls, target, clean, clean_2x, first_4x):
+    @pytest.mark.parametrize(
+        ("preset", "controls", "target", "clean", "clean_2x", "first_4x"),
+        [
+            ("basic", 1, 11, (0, 12), (13, 14), 15),
+            ("oichi", 1, 10, (0,), (13,), 15),
+            ("oichi_kisekaeichi", 2, 5, (0, 13), (14,), 5),
+        ],
+    )
+    def test_a_larger_window_moves_target_and_history(
+        self, preset, controls, target, clean, clean_2x, first_4x
+    ):
         indices = make_layout(preset, 11, controls).indices(controls)
         assert indices.target == (target,) and indices.clean == clean
         assert indices.clean_2x == clean_2x and indices.clean_4x[0] == first_4x
@@ -76,7 +92,10 @@ def test_empty_tiers_are_zero_latents_and_missing_ones_are_not_packed():
     context = one_frame_context(make_layout("oichi", 9, 1), [torch.ones(1, 16, 1, 4, 4)], None)
     assert context.clean.shape[2] == 1 and context.clean_2x.shape[2] == context.clean_4x.shape[2] == 1
     assert context.clean_2x.abs().max() == 0
-    assert one_frame_context(make_layout("kisekaeichi", 9, 2), [torch.ones(1, 16, 1, 4, 4)] * 2, None).clean_4x is None
+    assert (
+        one_frame_context(make_layout("kisekaeichi", 9, 2), [torch.ones(1, 16, 1, 4, 4)] * 2, None).clean_4x
+        is None
+    )
 
 
 def test_masks_keep_white_and_drop_black():
@@ -97,10 +116,18 @@ class TestNode:
         spec = FramePackOneFrameSampler.INPUT_TYPES()["required"]
         start, reference = ({"samples": part / SCALE} for part in inputs["clean_latents"].split(1, dim=2))
         text = [[inputs["context"], {"pooled_output": inputs["y"]}]]
-        defaults = {**{name: value[1]["default"] for name, value in spec.items() if "default" in value[1]},
-                    "model": model, "positive": text, "negative": text, "start_latent": start, "preset": "kisekaeichi",
-                    "reference_1": reference, "steps": settings["steps"], "seed": settings["seed"],
-                    "clip_vision_output": SimpleNamespace(last_hidden_state=inputs["image_embeds"])}
+        defaults = {
+            **{name: value[1]["default"] for name, value in spec.items() if "default" in value[1]},
+            "model": model,
+            "positive": text,
+            "negative": text,
+            "start_latent": start,
+            "preset": "kisekaeichi",
+            "reference_1": reference,
+            "steps": settings["steps"],
+            "seed": settings["seed"],
+            "clip_vision_output": SimpleNamespace(last_hidden_state=inputs["image_embeds"]),
+        }
 
         def run(**overrides):
             with torch.inference_mode():
@@ -133,7 +160,9 @@ class TestNode:
 
     def test_eight_references_fit(self, sample):
         latent = {"samples": torch.randn(1, 16, 1, 8, 8)}
-        image, trace = sample(**{f"reference_{n}": latent for n in range(1, 9)}, control_index="0;1;2;3;4;5;6;7;8")
+        image, trace = sample(
+            **{f"reference_{n}": latent for n in range(1, 9)}, control_index="0;1;2;3;4;5;6;7;8"
+        )
         assert trace["sections"][0]["indices"]["clean"] == list(range(9)) and torch.isfinite(image).all()
 
     def test_a_reference_of_another_size_is_refused(self, sample):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
-
 from framepack_transitions.models.plain import PlainModel
+from torch import nn
 
 
 class Network(nn.Module):

@@ -1,14 +1,33 @@
 """Section counts, frame ranges and index tables, against the numbers of upstream's demo scripts written out by hand."""
+
 from __future__ import annotations
 
 import pytest
-
 from framepack_transitions.samplers.plan import (
-    f1_indices, original_indices, original_paddings, pixel_frames, plan_sections, section_count, sections_for_latents)
+    f1_indices,
+    original_indices,
+    original_paddings,
+    pixel_frames,
+    plan_sections,
+    section_count,
+    sections_for_latents,
+)
 
 
-@pytest.mark.parametrize(("seconds", "window", "sections"), [
-    (5, 9, 4), (1, 9, 1), (0.1, 9, 1), (1.8, 9, 2), (3, 9, 2), (10, 9, 8), (60, 9, 50), (120, 9, 100), (1, 5, 2)])
+@pytest.mark.parametrize(
+    ("seconds", "window", "sections"),
+    [
+        (5, 9, 4),
+        (1, 9, 1),
+        (0.1, 9, 1),
+        (1.8, 9, 2),
+        (3, 9, 2),
+        (10, 9, 8),
+        (60, 9, 50),
+        (120, 9, 100),
+        (1, 5, 2),
+    ],
+)
 def test_section_count_follows_upstream(seconds, window, sections):
     assert section_count(seconds, window) == sections
 
@@ -45,8 +64,17 @@ def test_original_padding_leaves_blank_windows_after_the_start():
     assert indices.clean == (0, 37)
 
 
-@pytest.mark.parametrize(("count", "paddings"), [
-    (1, [0]), (2, [1, 0]), (3, [2, 1, 0]), (4, [3, 2, 1, 0]), (5, [3, 2, 2, 1, 0]), (8, [3, 2, 2, 2, 2, 2, 1, 0])])
+@pytest.mark.parametrize(
+    ("count", "paddings"),
+    [
+        (1, [0]),
+        (2, [1, 0]),
+        (3, [2, 1, 0]),
+        (4, [3, 2, 1, 0]),
+        (5, [3, 2, 2, 1, 0]),
+        (8, [3, 2, 2, 2, 2, 2, 1, 0]),
+    ],
+)
 def test_long_original_videos_repeat_padding_two(count, paddings):
     assert original_paddings(count) == paddings
 
@@ -75,9 +103,15 @@ def test_pixel_frames_of_latents():
     assert pixel_frames((1, 2)) == (1, 5)
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (("f2", 1, 9), "layout is 'f2'"), (("f1", 0, 9), "at least one section"), (("f1", 1, 0), "window is 0"),
-    (("f1", 1, 34), "window is 34")])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("f2", 1, 9), "layout is 'f2'"),
+        (("f1", 0, 9), "at least one section"),
+        (("f1", 1, 0), "window is 0"),
+        (("f1", 1, 34), "window is 34"),
+    ],
+)
 def test_impossible_plans_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         plan_sections(*arguments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 
 import pytest
-
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting, report
 
 

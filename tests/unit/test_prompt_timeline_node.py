@@ -1,13 +1,13 @@
 """FramePack Prompt Timeline as a user meets it: what it encodes and hands on, and whole runs with it."""
+
 from __future__ import annotations
 
 import json
 import logging
 from pathlib import Path
 
-import pytest
-
 import framepack_transitions
+import pytest
 from framepack_transitions.headless.cli import main
 from framepack_transitions.nodes.timeline import FramePackPromptTimeline
 
@@ -82,50 +82,79 @@ def test_a_missing_text_encoder_is_said():
         FramePackPromptTimeline().build(None, "a", "auto", 5.0, 9)
 
 
-@pytest.mark.parametrize(("text", "syntax", "words"), [
-    ("a [3s: b", "auto", "never closed"),
-    ("", "auto", "empty"),
-    ("a", "yaml", "choose one"),
-    ("|", "bars", "missing"),
-])
+@pytest.mark.parametrize(
+    ("text", "syntax", "words"),
+    [
+        ("a [3s: b", "auto", "never closed"),
+        ("", "auto", "empty"),
+        ("a", "yaml", "choose one"),
+        ("|", "bars", "missing"),
+    ],
+)
 def test_a_wrong_text_is_refused_before_anything_is_loaded(text, syntax, words):
     assert words in check(text=text, syntax=syntax)
 
 
-@pytest.mark.parametrize(("text", "syntax"), [
-    ("a [3s: b]", "auto"), ("0:a;;;-40:b", "auto"), ("a\nb", "lines"), (None, "auto"), ("[3s: b", None)])
+@pytest.mark.parametrize(
+    ("text", "syntax"),
+    [("a [3s: b]", "auto"), ("0:a;;;-40:b", "auto"), ("a\nb", "lines"), (None, "auto"), ("[3s: b", None)],
+)
 def test_a_right_text_and_connected_inputs_pass(text, syntax):
     assert check(text=text, syntax=syntax) is True
 
 
-SETTINGS = {"seconds": 2.4, "latent_frames": 0, "window": 9, "steps": 2, "distilled_guidance": 10.0, "cfg": 1.0,
-            "guidance_rescale": 0.0, "shift": 0.0, "solver": "euler", "denoise": 1.0,
-            "upstream_rounding": False, "seed": 1}
+SETTINGS = {
+    "seconds": 2.4,
+    "latent_frames": 0,
+    "window": 9,
+    "steps": 2,
+    "distilled_guidance": 10.0,
+    "cfg": 1.0,
+    "guidance_rescale": 0.0,
+    "shift": 0.0,
+    "solver": "euler",
+    "denoise": 1.0,
+    "upstream_rounding": False,
+    "seed": 1,
+}
 
 
 def tiny_workflow(text: str, layout: str) -> dict:
     """Image to video with the embedded model; shows the sampler's trace and the timeline's report."""
+
     def node(kind: str, **inputs) -> dict:
         return {"class_type": kind, "inputs": inputs}
 
     return {
         "model": node("FramePackTinyLoader"),
-        "timeline": node("FramePackPromptTimeline", clip=["model", 1], text=text, syntax="auto", seconds=2.4,
-                         window=9),
+        "timeline": node(
+            "FramePackPromptTimeline", clip=["model", 1], text=text, syntax="auto", seconds=2.4, window=9
+        ),
         "negative": node("ConditioningZeroOut", conditioning=["timeline", 1]),
         "image": node("LoadImage", image="start.png"),
         "start": node("VAEEncode", pixels=["image", 0], vae=["model", 2]),
-        "sampler": node("FramePackSampler", model=["model", 0], positive=["timeline", 1],
-                        negative=["negative", 0], start_latent=["start", 0], timeline=["timeline", 0],
-                        layout=layout, **SETTINGS),
+        "sampler": node(
+            "FramePackSampler",
+            model=["model", 0],
+            positive=["timeline", 1],
+            negative=["negative", 0],
+            start_latent=["start", 0],
+            timeline=["timeline", 0],
+            layout=layout,
+            **SETTINGS,
+        ),
         "trace": node("PreviewAny", source=["sampler", 1]),
         "report": node("PreviewAny", source=["timeline", 2]),
     }
 
 
-@pytest.mark.parametrize(("layout", "prompts"), [
-    ("f1", ["a red circle moves right", "an empty blue sky"]),
-    ("original", ["an empty blue sky", "a red circle moves right"])])
+@pytest.mark.parametrize(
+    ("layout", "prompts"),
+    [
+        ("f1", ["a red circle moves right", "an empty blue sky"]),
+        ("original", ["an empty blue sky", "a red circle moves right"]),
+    ],
+)
 def test_a_headless_run_with_two_prompts(tmp_path, layout, prompts):
     workflow = tmp_path / "timeline.json"
     text = "a red circle moves right [1s: an empty blue sky => a blue sky]"
@@ -139,7 +168,9 @@ def test_a_headless_run_with_two_prompts(tmp_path, layout, prompts):
     assert [section["prompt"] for section in sections] == prompts
     assert [section["since_switch"] for section in sections] == [None, 0] and sections[1]["change"] == 1
     assert {section["prompt"]: section["state"] for section in sections} == {
-        "a red circle moves right": "", "an empty blue sky": "a blue sky"}
+        "a red circle moves right": "",
+        "an empty blue sky": "a blue sky",
+    }
     [landing] = [shown["text"] for shown in report["texts"] if shown["node"] == "report"]
     assert "section 1 (f1 generates 1, original generates 0), frames 37-72" in landing
 

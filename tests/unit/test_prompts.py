@@ -1,10 +1,8 @@
 """Prompt timelines as text: every notation people use, what is said of wrong ones, the way back to text."""
+
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from framepack_transitions.samplers.prompts import (
     SYNTAXES,
     PromptSpan,
@@ -13,6 +11,8 @@ from framepack_transitions.samplers.prompts import (
     format_spans,
     parse,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def starts_and_texts(text: str, syntax: str = "auto", sections: int | None = 4) -> list[tuple[float, str]]:
@@ -88,63 +88,78 @@ def test_brackets_need_no_length_of_the_video(text, expected):
     assert starts_and_texts(text, "brackets", sections=None) == expected
 
 
-@pytest.mark.parametrize(("text", "syntax", "expected"), [
-    ("a [3s: b]", "lines", [(0, "a [3s: b]")]),
-    ("a | b\nc", "lines", [(0, "a | b"), (2.4, "c")]),
-    ("a\nb", "bars", [(0, "a\nb")]),
-    ("0:a", "sections", [(0, "a")]),
-    ("a | b", "brackets", [(0, "a | b")]),
-])
+@pytest.mark.parametrize(
+    ("text", "syntax", "expected"),
+    [
+        ("a [3s: b]", "lines", [(0, "a [3s: b]")]),
+        ("a | b\nc", "lines", [(0, "a | b"), (2.4, "c")]),
+        ("a\nb", "bars", [(0, "a\nb")]),
+        ("0:a", "sections", [(0, "a")]),
+        ("a | b", "brackets", [(0, "a | b")]),
+    ],
+)
 def test_a_chosen_syntax_beats_what_the_text_looks_like(text, syntax, expected):
     assert starts_and_texts(text, syntax) == expected
 
 
-@pytest.mark.parametrize(("text", "syntax"), [
-    ("a [3s: b | c]\n0:d", "brackets"), ("a | b;;;1:c", "sections"), ("a | b\nc", "bars"), ("a\nb", "lines"),
-    (r"a \[3s: b\]", "lines"), ("[3s: never closed", "brackets"), ("16:9", "lines")])
+@pytest.mark.parametrize(
+    ("text", "syntax"),
+    [
+        ("a [3s: b | c]\n0:d", "brackets"),
+        ("a | b;;;1:c", "sections"),
+        ("a | b\nc", "bars"),
+        ("a\nb", "lines"),
+        (r"a \[3s: b\]", "lines"),
+        ("[3s: never closed", "brackets"),
+        ("16:9", "lines"),
+    ],
+)
 def test_detection_goes_by_the_strongest_mark(text, syntax):
     assert detect_syntax(text) == syntax
 
 
-@pytest.mark.parametrize(("text", "position", "words"), [
-    ("", 0, "empty"),
-    ("  \n ", 0, "empty"),
-    ("a [3s: b", 2, "never closed"),
-    ("a [3s: b [soft]", 2, "never closed"),
-    ("[1s: a [3s: b]]", 7, "inside another"),
-    ("[1s: a [3s: b]", 7, "inside another"),
-    ("[5s-3s: a]", 1, "earlier time first"),
-    ("[3s-3s: a]", 1, "earlier time first"),
-    ("[-1s: a]", 1, "sign"),
-    ("[3: a]", 1, "no time"),
-    ("[1.2.3s: a]", 1, "no time"),
-    ("[1,5s: a]", 1, "no time"),
-    ("[" + "9" * 400 + "s: a]", 1, "too large"),
-    ("[3s text]", 0, "no colon"),
-    ("[3s: ]", 4, "prompt is missing"),
-    ("[3s: => state]", 4, "prompt is missing"),
-    ("[3s: a =>]", 4, "state"),
-    ("[3s: a => b => c]", 4, "state"),
-    ("[3s~2: a]", 3, "'~2' is no option"),
-    ("[3s cut: a]", 4, "'cut' is no option"),
-    ("a [0s: b]", 0, "two prompts start at 0 s"),
-    ("[1s: a][1s: b]", 7, "two prompts start at 1 s"),
-    ("[0s-9s: a][3s-5s: b]", 10, "inside an earlier one"),
-    ("[0s: a] ;;; 2: b", 8, "mixed"),
-    ("[3s sham: a]", 0, "none"),
-    ("a [3s sham: b]", 2, "word for word"),
-    ("a [3s: a => b]", 2, "state text differs"),
-    ("0:a;;;b", 6, "names no section"),
-    ("0:a;;;", 6, "names no section"),
-    ("0:a;;;1:", 6, "prompt is missing"),
-    ("0:a;;;3-2:b", 6, "backwards"),
-    ("0:a;;;-1--3:b", 6, "backwards"),
-    ("0:a;;;-5:b", 6, "before the first"),
-    ("0:a;;;99999999999:b", 6, "smaller index"),
-    ("a || b", 3, "prompt is missing"),
-    ("a |", 3, "prompt is missing"),
-    ("|", 0, "prompt is missing"),
-])
+@pytest.mark.parametrize(
+    ("text", "position", "words"),
+    [
+        ("", 0, "empty"),
+        ("  \n ", 0, "empty"),
+        ("a [3s: b", 2, "never closed"),
+        ("a [3s: b [soft]", 2, "never closed"),
+        ("[1s: a [3s: b]]", 7, "inside another"),
+        ("[1s: a [3s: b]", 7, "inside another"),
+        ("[5s-3s: a]", 1, "earlier time first"),
+        ("[3s-3s: a]", 1, "earlier time first"),
+        ("[-1s: a]", 1, "sign"),
+        ("[3: a]", 1, "no time"),
+        ("[1.2.3s: a]", 1, "no time"),
+        ("[1,5s: a]", 1, "no time"),
+        ("[" + "9" * 400 + "s: a]", 1, "too large"),
+        ("[3s text]", 0, "no colon"),
+        ("[3s: ]", 4, "prompt is missing"),
+        ("[3s: => state]", 4, "prompt is missing"),
+        ("[3s: a =>]", 4, "state"),
+        ("[3s: a => b => c]", 4, "state"),
+        ("[3s~2: a]", 3, "'~2' is no option"),
+        ("[3s cut: a]", 4, "'cut' is no option"),
+        ("a [0s: b]", 0, "two prompts start at 0 s"),
+        ("[1s: a][1s: b]", 7, "two prompts start at 1 s"),
+        ("[0s-9s: a][3s-5s: b]", 10, "inside an earlier one"),
+        ("[0s: a] ;;; 2: b", 8, "mixed"),
+        ("[3s sham: a]", 0, "none"),
+        ("a [3s sham: b]", 2, "word for word"),
+        ("a [3s: a => b]", 2, "state text differs"),
+        ("0:a;;;b", 6, "names no section"),
+        ("0:a;;;", 6, "names no section"),
+        ("0:a;;;1:", 6, "prompt is missing"),
+        ("0:a;;;3-2:b", 6, "backwards"),
+        ("0:a;;;-1--3:b", 6, "backwards"),
+        ("0:a;;;-5:b", 6, "before the first"),
+        ("0:a;;;99999999999:b", 6, "smaller index"),
+        ("a || b", 3, "prompt is missing"),
+        ("a |", 3, "prompt is missing"),
+        ("|", 0, "prompt is missing"),
+    ],
+)
 def test_an_error_names_the_place_and_a_remedy(text, position, words):
     with pytest.raises(PromptSyntaxError, match=words) as caught:
         parse(text, sections=4)
@@ -168,24 +183,30 @@ def test_an_unknown_syntax_is_named():
         parse("a", "yaml")
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("a => b", PromptSpan(0, "a", "b")),
-    ("[0s: a => b]", PromptSpan(0, "a", "b")),
-    ("0:a => b;;;0:c => d", PromptSpan(0, "c", "d")),
-    (r"[0s: a \=> b]", PromptSpan(0, "a => b")),
-    ("[0s!: a]", PromptSpan(0, "a", forced=True)),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a => b", PromptSpan(0, "a", "b")),
+        ("[0s: a => b]", PromptSpan(0, "a", "b")),
+        ("0:a => b;;;0:c => d", PromptSpan(0, "c", "d")),
+        (r"[0s: a \=> b]", PromptSpan(0, "a => b")),
+        ("[0s!: a]", PromptSpan(0, "a", forced=True)),
+    ],
+)
 def test_options_and_state_texts_stay_with_the_prompt(text, expected):
     assert parse(text, sections=4) == [expected]
 
 
-@pytest.mark.parametrize(("entry", "span"), [
-    ("[3s!: b => c]", PromptSpan(3, "b", "c", forced=True)),
-    ("[3s ! : a]", PromptSpan(3, "a", forced=True)),
-    ("[3s-5s!: a]", PromptSpan(3, "a", forced=True)),
-    ("[3s sham: a]", PromptSpan(3, "a", sham=True)),
-    ("[3s! sham: a]", PromptSpan(3, "a", forced=True, sham=True)),
-])
+@pytest.mark.parametrize(
+    ("entry", "span"),
+    [
+        ("[3s!: b => c]", PromptSpan(3, "b", "c", forced=True)),
+        ("[3s ! : a]", PromptSpan(3, "a", forced=True)),
+        ("[3s-5s!: a]", PromptSpan(3, "a", forced=True)),
+        ("[3s sham: a]", PromptSpan(3, "a", sham=True)),
+        ("[3s! sham: a]", PromptSpan(3, "a", forced=True, sham=True)),
+    ],
+)
 def test_forced_and_sham_entries_stay_switches(entry, span):
     assert parse(f"a {entry}")[1:] == [span]
 
@@ -219,7 +240,10 @@ def test_text_to_spans_to_text_keeps_the_spans(text, _):
 def test_the_canonical_text_is_plain_to_read():
     spans = parse("a man => a man [3.5s!: [x] gone => an empty room] [5s sham: [x] gone]")
     assert format_spans(spans).splitlines() == [
-        "[0s: a man => a man]", r"[3.5s!: \[x\] gone => an empty room]", r"[5s sham: \[x\] gone]"]
+        "[0s: a man => a man]",
+        r"[3.5s!: \[x\] gone => an empty room]",
+        r"[5s sham: \[x\] gone]",
+    ]
 
 
 words = st.text().map(str.strip).filter(bool)
@@ -247,9 +271,36 @@ def test_any_spans_survive_the_way_through_text(spans):
     assert parse(format_spans(spans)) == spans
 
 
-fragments = st.sampled_from(["[", "]", "[3s:", "[1s-", "2s:", "!", " sham", "~2", ";;;", "|", "\n", "=>",
-                             "\\", "-1:", "0:", "2-3:",
-                             ":", "s", ".", "9", "a", " ", "é", "🎬", "\u2028", "٣"])
+fragments = st.sampled_from(
+    [
+        "[",
+        "]",
+        "[3s:",
+        "[1s-",
+        "2s:",
+        "!",
+        " sham",
+        "~2",
+        ";;;",
+        "|",
+        "\n",
+        "=>",
+        "\\",
+        "-1:",
+        "0:",
+        "2-3:",
+        ":",
+        "s",
+        ".",
+        "9",
+        "a",
+        " ",
+        "é",
+        "🎬",
+        "\u2028",
+        "٣",
+    ]
+)
 texts = st.one_of(st.text(), st.lists(fragments, max_size=25).map("".join))
 
 

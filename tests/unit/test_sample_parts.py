@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel

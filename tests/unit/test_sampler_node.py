@@ -1,4 +1,5 @@
 """FramePack Sampler as a user meets it: what it makes of its inputs, and what it says about wrong ones."""
+
 from __future__ import annotations
 
 import json
@@ -6,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
@@ -30,15 +30,26 @@ def latent(*shape: int, seed: int = 1) -> dict:
 
 
 def vision(width: int = 12, seed: int = 2, batch: int = 1):
-    return SimpleNamespace(last_hidden_state=torch.randn(batch, 4, width, generator=torch.Generator().manual_seed(seed)))
+    return SimpleNamespace(
+        last_hidden_state=torch.randn(batch, 4, width, generator=torch.Generator().manual_seed(seed))
+    )
 
 
 @pytest.fixture
 def sample(upstream):
     model = PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5)
     widgets = {name: spec[1]["default"] for name, spec in SPEC["required"].items() if "default" in spec[1]}
-    defaults = {**widgets, "model": model, "positive": conditioning(), "negative": conditioning(9),
-                "start_latent": latent(1, 16, 1, 8, 8), "seconds": 0.4, "window": 3, "steps": 2, "seed": 3}
+    defaults = {
+        **widgets,
+        "model": model,
+        "positive": conditioning(),
+        "negative": conditioning(9),
+        "start_latent": latent(1, 16, 1, 8, 8),
+        "seconds": 0.4,
+        "window": 3,
+        "steps": 2,
+        "seed": 3,
+    }
 
     def run(**overrides):
         with torch.inference_mode():
@@ -75,12 +86,20 @@ class TestVideos:
         assert sample(start_latent=latent(1, 16, 8, 8))[0].shape == (1, 16, 4, 8, 8)
 
     def test_batches_equal_their_rows_run_alone_on_the_same_noise(self, sample, monkeypatch):
-        noise, start, tokens = torch.randn(2, 16, 3, 8, 8), latent(2, 16, 1, 8, 8)["samples"], vision(batch=2).last_hidden_state
+        noise, start, tokens = (
+            torch.randn(2, 16, 3, 8, 8),
+            latent(2, 16, 1, 8, 8)["samples"],
+            vision(batch=2).last_hidden_state,
+        )
         monkeypatch.setattr(torch, "randn", lambda shape, **_: noise)
-        both, _ = sample(start_latent={"samples": start}, clip_vision_output=SimpleNamespace(last_hidden_state=tokens))
+        both, _ = sample(
+            start_latent={"samples": start}, clip_vision_output=SimpleNamespace(last_hidden_state=tokens)
+        )
         monkeypatch.setattr(torch, "randn", lambda shape, **_: noise[1:])
-        alone, _ = sample(start_latent={"samples": start[1:]},
-                          clip_vision_output=SimpleNamespace(last_hidden_state=tokens[1:]))
+        alone, _ = sample(
+            start_latent={"samples": start[1:]},
+            clip_vision_output=SimpleNamespace(last_hidden_state=tokens[1:]),
+        )
         assert torch.allclose(both[1:], alone, atol=1e-4)
 
     def test_the_end_frame_changes_the_original_video(self, sample):
@@ -89,15 +108,18 @@ class TestVideos:
 
     def test_lower_denoise_stays_nearer_to_the_initial_video(self, sample):
         initial = latent(1, 16, 4, 8, 8, seed=5)
-        distance = [(sample(initial_latent=initial, denoise=d)[0][:, :, 1:] - initial["samples"][:, :, 1:]).abs().mean()
-                    for d in (0.1, 0.5, 0.9)]
+        distance = [
+            (sample(initial_latent=initial, denoise=d)[0][:, :, 1:] - initial["samples"][:, :, 1:])
+            .abs()
+            .mean()
+            for d in (0.1, 0.5, 0.9)
+        ]
         assert distance[0] < distance[1] < distance[2]
 
     def test_a_hosts_schedule_replaces_steps_and_shift(self, sample):
         sigmas = torch.tensor([1.0, 0.6, 0.3, 0.0])
         _, trace = sample(sigmas=sigmas)
         assert trace["sections"][0]["sigmas"] == pytest.approx(sigmas.tolist())
-
 
     def test_a_hosts_schedule_that_starts_low_is_the_strength_against_an_initial_video(self, sample):
         initial, sigmas = latent(1, 16, 4, 8, 8, seed=5), torch.tensor([0.3, 0.1, 0.0])
@@ -108,13 +130,19 @@ class TestVideos:
 
 class TestTimelines:
     def timeline(self, *starts: float) -> Timeline:
-        return Timeline(tuple(TimelineEntry(start, f"at {start:g}", conditioning(int(10 * start) + 20)) for start in starts))
+        return Timeline(
+            tuple(
+                TimelineEntry(start, f"at {start:g}", conditioning(int(10 * start) + 20)) for start in starts
+            )
+        )
 
     def test_a_switch_changes_the_sections_after_it_only(self, sample):
         plain, _ = sample(seconds=1.2)
         switched, trace = sample(seconds=1.2, timeline=self.timeline(0.8))
         assert [section["prompt"] for section in trace["sections"]] == ["", "", "at 0.8"]
-        assert torch.equal(switched[:, :, :7], plain[:, :, :7]) and not torch.equal(switched[:, :, 7:], plain[:, :, 7:])
+        assert torch.equal(switched[:, :, :7], plain[:, :, :7]) and not torch.equal(
+            switched[:, :, 7:], plain[:, :, 7:]
+        )
 
     def test_an_entry_at_zero_replaces_the_positive_prompt(self, sample):
         _, trace = sample(timeline=self.timeline(0.0))
@@ -131,13 +159,19 @@ def test_the_trace_is_plain_data(sample):
     assert json.loads(json.dumps(trace)) == trace
     assert trace["schema"] == "framepack-transitions/trace/1" and trace["latent_frames"] == 7
     section = trace["sections"][1]
-    assert section["indices"]["target"] == [20, 21, 22] and section["latents"] == [4, 7] and section["frames"] == [13, 25]
+    assert (
+        section["indices"]["target"] == [20, 21, 22]
+        and section["latents"] == [4, 7]
+        and section["frames"] == [13, 25]
+    )
     assert len(section["sigmas"]) == 3 and len(section["guidance"]) == 2 and section["evaluations"] == 2
 
 
 @pytest.mark.parametrize(("layout", "weights"), [("f1", [0.25, 0.75]), ("original", [0.75, 0.25])])
 def test_vision_tokens_move_from_start_to_end_along_the_video(layout, weights):
-    inputs = SampleInputs(torch.zeros(1), True, None, image_embeds=torch.zeros(1), end_image_embeds=torch.ones(1))
+    inputs = SampleInputs(
+        torch.zeros(1), True, None, image_embeds=torch.zeros(1), end_image_embeds=torch.ones(1)
+    )
     sections = plan_sections(layout, 2, 9)
     assert [blend_image_embeds(section, 2, inputs).item() for section in sections] == pytest.approx(weights)
 
@@ -156,30 +190,48 @@ def test_progress_is_reported_per_step_and_can_interrupt(sample):
     assert torch.isfinite(sample()[0]).all()
 
 
-@pytest.mark.parametrize(("overrides", "words"), [
-    ({"start_latent": latent(1, 4, 8, 8)}, r"start_latent has shape \(1, 4, 1, 8, 8\), expected \[batch, 16"),
-    ({"start_latent": latent(1, 16, 3, 8, 8)}, "start_latent holds 3 latent frames, expected one image"),
-    ({"start_latent": {"samples": torch.full((1, 16, 1, 8, 8), float("nan"))}}, "start_latent holds NaN"),
-    ({"end_latent": latent(1, 16, 1, 8, 10), "layout": "original"}, "end_latent is 80x64 pixels but start_latent is 64x64"),
-    ({"end_latent": latent(1, 16, 1, 8, 8)}, "choose layout original"),
-    ({"initial_latent": latent(1, 16, 4, 8, 8)}, "initial_latent is connected but the schedule starts from pure noise"),
-    ({"denoise": 0.5}, "starts at 0.5 instead of 1 without an initial_latent"),
-    ({"sigmas": torch.tensor([0.5, 0.2, 0.0])}, "starts at 0.5 instead of 1 without an initial_latent"),
-    ({"initial_latent": latent(1, 16, 4, 8, 8), "denoise": 0.5, "sigmas": torch.tensor([0.5, 0.0])}, "beside a SIGMAS input"),
-    ({"positive": [[torch.randn(1, 5, 24), {}]]}, "positive has no pooled_output"),
-    ({"positive": [[torch.randn(1, 5, 30), {"pooled_output": torch.randn(1, 20)}]]}, "positive text is 30 wide, this model expects 24"),
-    ({"clip_vision_output": vision(16)}, "clip_vision_output is 16 wide, this model expects 12"),
-    ({"seconds": -1.0}, "seconds is -1"),
-    ({"seconds": float("nan")}, "seconds is nan"),
-    ({"steps": 0}, "steps is 0"),
-    ({"window": 40}, "window is 40"),
-    ({"cfg": float("inf")}, "cfg is inf"),
-    ({"denoise": 0.0}, "denoise is 0"),
-    ({"shift": -1.0}, "shift is -1"),
-    ({"layout": "f2"}, "layout is 'f2'"),
-    ({"sigmas": torch.tensor([1.0, 0.5])}, "sigmas"),
-    ({"sampler": object()}, "cannot run outside ComfyUI"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            {"start_latent": latent(1, 4, 8, 8)},
+            r"start_latent has shape \(1, 4, 1, 8, 8\), expected \[batch, 16",
+        ),
+        ({"start_latent": latent(1, 16, 3, 8, 8)}, "start_latent holds 3 latent frames, expected one image"),
+        ({"start_latent": {"samples": torch.full((1, 16, 1, 8, 8), float("nan"))}}, "start_latent holds NaN"),
+        (
+            {"end_latent": latent(1, 16, 1, 8, 10), "layout": "original"},
+            "end_latent is 80x64 pixels but start_latent is 64x64",
+        ),
+        ({"end_latent": latent(1, 16, 1, 8, 8)}, "choose layout original"),
+        (
+            {"initial_latent": latent(1, 16, 4, 8, 8)},
+            "initial_latent is connected but the schedule starts from pure noise",
+        ),
+        ({"denoise": 0.5}, "starts at 0.5 instead of 1 without an initial_latent"),
+        ({"sigmas": torch.tensor([0.5, 0.2, 0.0])}, "starts at 0.5 instead of 1 without an initial_latent"),
+        (
+            {"initial_latent": latent(1, 16, 4, 8, 8), "denoise": 0.5, "sigmas": torch.tensor([0.5, 0.0])},
+            "beside a SIGMAS input",
+        ),
+        ({"positive": [[torch.randn(1, 5, 24), {}]]}, "positive has no pooled_output"),
+        (
+            {"positive": [[torch.randn(1, 5, 30), {"pooled_output": torch.randn(1, 20)}]]},
+            "positive text is 30 wide, this model expects 24",
+        ),
+        ({"clip_vision_output": vision(16)}, "clip_vision_output is 16 wide, this model expects 12"),
+        ({"seconds": -1.0}, "seconds is -1"),
+        ({"seconds": float("nan")}, "seconds is nan"),
+        ({"steps": 0}, "steps is 0"),
+        ({"window": 40}, "window is 40"),
+        ({"cfg": float("inf")}, "cfg is inf"),
+        ({"denoise": 0.0}, "denoise is 0"),
+        ({"shift": -1.0}, "shift is -1"),
+        ({"layout": "f2"}, "layout is 'f2'"),
+        ({"sigmas": torch.tensor([1.0, 0.5])}, "sigmas"),
+        ({"sampler": object()}, "cannot run outside ComfyUI"),
+    ],
+)
 def test_wrong_inputs_get_one_clear_sentence(sample, overrides, words):
     with pytest.raises(ValueError, match=words) as error:
         sample(**overrides)

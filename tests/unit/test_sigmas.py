@@ -1,14 +1,21 @@
 """Schedules: upstream's numbers and the properties every schedule must have."""
+
 from __future__ import annotations
 
 from math import exp, log
 
 import pytest
 import torch
+from framepack_transitions.samplers.sigmas import (
+    check_sigmas,
+    flow_sigmas,
+    flux_mu,
+    flux_shift,
+    shift_sigma,
+    unshift_sigma,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-
-from framepack_transitions.samplers.sigmas import check_sigmas, flow_sigmas, flux_mu, flux_shift, shift_sigma, unshift_sigma
 
 
 def test_mu_runs_through_its_two_anchor_points_and_is_clamped():
@@ -41,13 +48,17 @@ def test_unshift_undoes_shift(t, shift):
     assert unshift_sigma(sigma, shift) == pytest.approx(t, abs=1e-9)
 
 
-@pytest.mark.parametrize("sigmas", [[1.0], [1.0, 0.5], [0.5, 0.7, 0.0], [1.0, 1.0, 0.0], [2.0, 0.0], [1.0, float("nan"), 0.0]])
+@pytest.mark.parametrize(
+    "sigmas", [[1.0], [1.0, 0.5], [0.5, 0.7, 0.0], [1.0, 1.0, 0.0], [2.0, 0.0], [1.0, float("nan"), 0.0]]
+)
 def test_schedules_that_cannot_finish_a_section_are_refused(sigmas):
     with pytest.raises(ValueError, match="sigmas"):
         check_sigmas(torch.tensor(sigmas))
 
 
-@pytest.mark.parametrize(("steps", "shift", "words"), [(0, 7.0, "steps is 0"), (5, 0.0, "shift is 0"), (5, -1.0, "shift is -1")])
+@pytest.mark.parametrize(
+    ("steps", "shift", "words"), [(0, 7.0, "steps is 0"), (5, 0.0, "shift is 0"), (5, -1.0, "shift is -1")]
+)
 def test_bad_schedule_settings_are_refused(steps, shift, words):
     with pytest.raises(ValueError, match=words):
         flow_sigmas(steps, shift)

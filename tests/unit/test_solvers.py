@@ -1,9 +1,9 @@
 """Solvers against flows whose end point is known."""
+
 from __future__ import annotations
 
 import pytest
 import torch
-
 from framepack_transitions.samplers.sigmas import flow_sigmas
 from framepack_transitions.samplers.solvers import SOLVERS
 
@@ -14,10 +14,11 @@ def gaussian_flow(spread: float):
     With x = (1 - s) a + s n the posterior mean is x (1 - s) spread^2 / var, var = (1 - s)^2 spread^2 + s^2, and the
     flow keeps x / sqrt(var) constant.
     """
+
     def model(x, sigma, **_):
         s = sigma.view(-1, 1)
-        variance = (1 - s) ** 2 * spread ** 2 + s ** 2
-        return x * (1 - s) * spread ** 2 / variance
+        variance = (1 - s) ** 2 * spread**2 + s**2
+        return x * (1 - s) * spread**2 / variance
 
     return model, lambda x: x * spread
 
@@ -51,9 +52,9 @@ def test_one_evaluation_a_step_and_one_callback_a_step(name, steps):
         calls.append(sigma)
         return x * 0.5
 
-    SOLVERS[name](model, torch.ones(2, 3), flow_sigmas(steps, 7.0), callback=lambda state: seen.append(state["i"]))
+    SOLVERS[name](
+        model, torch.ones(2, 3), flow_sigmas(steps, 7.0), callback=lambda state: seen.append(state["i"])
+    )
     assert len(calls) == steps
     assert seen == list(range(steps))
     assert all(sigma.shape == (2,) for sigma in calls)
-
-

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import framepack_transitions
+import pytest
 
 ROOT = Path(framepack_transitions.__file__).resolve().parent
 LANGUAGES = ("en", "ja")
@@ -33,12 +32,34 @@ MAY_IMPORT = {
 }
 # Programs that lie in a folder and stand above it: nothing else there imports them.
 PROGRAMS = {"models/tiny/train": {"models", "samplers"}}
-HOST_MODULES = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths",
-                "latent_preview", "node_helpers", "nodes", "server"}
+HOST_MODULES = {
+    "comfy",
+    "comfy_api",
+    "comfy_execution",
+    "comfy_extras",
+    "execution",
+    "folder_paths",
+    "latent_preview",
+    "node_helpers",
+    "nodes",
+    "server",
+}
 # These touch the host at their top: they are themselves imported only inside functions, or by one another.
 HOST_FILES = {"models/host.py", "samplers/drivers/host.py"}
-NETWORK_MODULES = {"aiohttp", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib", "socket",
-                   "urllib.request", "urllib3", "websocket", "websockets"}
+NETWORK_MODULES = {
+    "aiohttp",
+    "ftplib",
+    "http",
+    "httpx",
+    "huggingface_hub",
+    "requests",
+    "smtplib",
+    "socket",
+    "urllib.request",
+    "urllib3",
+    "websocket",
+    "websockets",
+}
 NETWORK_FILES = {"headless/client.py"}
 UNSAFE_MODULES = {"cloudpickle", "ctypes", "dill", "joblib", "marshal", "pickle", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load"}
@@ -104,47 +125,65 @@ def _calls(source: str) -> Iterator[tuple[str, int]]:
 def test_a_folder_imports_only_from_those_below_it(source: str) -> None:
     programs = [folder for folder in PROGRAMS if source.startswith(f"{folder}/")]
     allowed = PROGRAMS[programs[0]] if programs else MAY_IMPORT[source.split("/")[0]]
-    wrong = [f"line {line}: {name}" for level, name, line in _imports(source)
-             if level and name.split(".")[0] not in allowed]
+    wrong = [
+        f"line {line}: {name}"
+        for level, name, line in _imports(source)
+        if level and name.split(".")[0] not in allowed
+    ]
     assert not wrong
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_programs_are_imported_by_themselves_alone(source: str) -> None:
     others = [folder for folder in PROGRAMS if not source.startswith(f"{folder}/")]
-    wrong = [f"line {line}: {name}" for level, name, line in _imports(source)
-             if level and _matches(name, {folder.replace("/", ".") for folder in others})]
+    wrong = [
+        f"line {line}: {name}"
+        for level, name, line in _imports(source)
+        if level and _matches(name, {folder.replace("/", ".") for folder in others})
+    ]
     allowed = source.startswith(("benchmarks/", "headless/"))
     assert allowed or not wrong
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_inside_the_package_imports_are_relative(source: str) -> None:
-    wrong = [f"line {line}: {name}" for level, name, line in _imports(source)
-             if not level and name.split(".")[0] == "framepack_transitions"]
+    wrong = [
+        f"line {line}: {name}"
+        for level, name, line in _imports(source)
+        if not level and name.split(".")[0] == "framepack_transitions"
+    ]
     assert not wrong, "ComfyUI loads the pack under a name of its own"
 
 
 @pytest.mark.parametrize("source", [source for source in SOURCES if source not in HOST_FILES])
 def test_the_host_is_imported_only_when_it_is_used(source: str) -> None:
-    wrong = [f"line {line}: {name}" for level, name, line in _imports(source, at_import=True)
-             if (not level and _matches(name, HOST_MODULES))
-             or (level and _matches(name, {file[:-3].replace("/", ".") for file in HOST_FILES}))]
+    wrong = [
+        f"line {line}: {name}"
+        for level, name, line in _imports(source, at_import=True)
+        if (not level and _matches(name, HOST_MODULES))
+        or (level and _matches(name, {file[:-3].replace("/", ".") for file in HOST_FILES}))
+    ]
     assert not wrong, "the pack must load without ComfyUI"
 
 
 @pytest.mark.parametrize("source", [source for source in SOURCES if source not in NETWORK_FILES])
 def test_the_network_is_reached_only_by_the_client(source: str) -> None:
-    wrong = [f"line {line}: {name}" for level, name, line in _imports(source)
-             if not level and _matches(name, NETWORK_MODULES)]
+    wrong = [
+        f"line {line}: {name}"
+        for level, name, line in _imports(source)
+        if not level and _matches(name, NETWORK_MODULES)
+    ]
     assert not wrong
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_nothing_can_run_foreign_code(source: str) -> None:
     modules = UNSAFE_MODULES if source.startswith("benchmarks/") else UNSAFE_MODULES | {"subprocess"}
-    wrong = [f"line {line}: import {name}" for level, name, line in _imports(source)
-             if not level and _matches(name, modules)]
+    wrong = [
+        f"line {line}: import {name}"
+        for level, name, line in _imports(source)
+        if not level and _matches(name, modules)
+    ]
     wrong += [f"line {line}: {name}()" for name, line in _calls(source) if name in UNSAFE_CALLS]
     assert not wrong
 
@@ -158,8 +197,11 @@ def test_only_the_command_line_prints(source: str) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_errors_are_neither_swallowed_whole_nor_asserted(source: str) -> None:
     nodes = list(_nodes(_tree(source), at_import=False))
-    wrong = [f"line {node.lineno}: bare except" for node in nodes
-             if isinstance(node, ast.ExceptHandler) and node.type is None]
+    wrong = [
+        f"line {node.lineno}: bare except"
+        for node in nodes
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
     wrong += [f"line {node.lineno}: assert" for node in nodes if isinstance(node, ast.Assert)]
     assert not wrong
 
@@ -192,8 +234,11 @@ def _inputs(node: type) -> dict[str, tuple[Any, dict[str, Any]]]:
 
 def _widgets(node: type) -> dict[str, tuple[Any, dict[str, Any]]]:
     """The inputs that are typed or chosen in the node itself."""
-    return {name: (kind, options) for name, (kind, options) in _inputs(node).items()
-            if (isinstance(kind, (list, tuple)) or kind in WIDGETS) and not options.get("forceInput")}
+    return {
+        name: (kind, options)
+        for name, (kind, options) in _inputs(node).items()
+        if (isinstance(kind, (list, tuple)) or kind in WIDGETS) and not options.get("forceInput")
+    }
 
 
 def _locale(language: str) -> dict[str, Any]:
@@ -292,8 +337,11 @@ def test_an_api_workflow_gives_its_nodes_what_they_take(path: str) -> None:
         declared, required = _inputs(node), node.INPUT_TYPES().get("required", {})
         assert not set(step["inputs"]) - set(declared), f"node {number}: unknown inputs"
         assert not set(required) - set(step["inputs"]), f"node {number}: required inputs are missing"
-        problems = [_value_problem(*_widgets(node)[name], value) for name, value in step["inputs"].items()
-                    if name in _widgets(node) and name not in links]
+        problems = [
+            _value_problem(*_widgets(node)[name], value)
+            for name, value in step["inputs"].items()
+            if name in _widgets(node) and name not in links
+        ]
         assert not [problem for problem in problems if problem], f"node {number}"
 
 

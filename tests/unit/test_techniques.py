@@ -1,4 +1,5 @@
 """Techniques: their formulas, where they act, and that off is off."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -6,11 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
+from framepack_transitions.models.gate import block_set, check_blocks
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
 from framepack_transitions.nodes.sampling import FramePackSampler
@@ -21,7 +20,8 @@ from framepack_transitions.samplers.techniques.attention_scaling import PUBLISHE
 from framepack_transitions.samplers.techniques.base import Step, attention_at, guidance_at, techniques_of
 from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
 from framepack_transitions.samplers.timeline import Timeline, TimelineEntry
-from framepack_transitions.models.gate import block_set, check_blocks
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SECTION = plan_sections("f1", 1, 9)[0]
 SWITCHED = replace(SECTION, change=1.0, since_switch=0)
@@ -50,7 +50,9 @@ class TestAdaptiveCFG:
         assert scale(AdaptiveCFG(**self.founding), sigma).distilled == pytest.approx(expected)
 
     def test_second_founding_form_gives_three_at_the_same_point(self):
-        assert scale(AdaptiveCFG(**{**self.founding, "shape": "low_early_t"}), 1).distilled == pytest.approx(3.0)
+        assert scale(AdaptiveCFG(**{**self.founding, "shape": "low_early_t"}), 1).distilled == pytest.approx(
+            3.0
+        )
 
     def test_high_early_mirrors_the_founding_form(self):
         mirrored = AdaptiveCFG(**{**self.founding, "shape": "high_early"})
@@ -66,10 +68,18 @@ class TestAdaptiveCFG:
         half = replace(SWITCHED, change=0.5)
         assert scale(AdaptiveCFG(base=5.0), 0.8, section=half).cfg == pytest.approx(3.0)
 
-    @pytest.mark.parametrize(("values", "words"), [
-        ({"beta": 2.0}, "beta is 2"), ({"base": -1.0}, "base is -1"), ({"t_start": 0.3, "t_end": 0.6}, "the window runs"),
-        ({"base": float("nan")}, "base is nan"), ({"target": "x"}, "target is 'x'"), ({"sections": 0}, "sections is 0"),
-        ({"apply_to": "none"}, "apply_to is 'none'")])
+    @pytest.mark.parametrize(
+        ("values", "words"),
+        [
+            ({"beta": 2.0}, "beta is 2"),
+            ({"base": -1.0}, "base is -1"),
+            ({"t_start": 0.3, "t_end": 0.6}, "the window runs"),
+            ({"base": float("nan")}, "base is nan"),
+            ({"target": "x"}, "target is 'x'"),
+            ({"sections": 0}, "sections is 0"),
+            ({"apply_to": "none"}, "apply_to is 'none'"),
+        ],
+    )
     def test_bad_values_are_refused(self, values, words):
         with pytest.raises(ValueError, match=words):
             AdaptiveCFG(**values)
@@ -86,21 +96,38 @@ class TestSemanticKVGate:
 
     def test_a_cap_is_relaxed_by_a_small_change(self):
         assert float(self.policy(mode="cap", cap=0.1).cap) == pytest.approx(0.1)
-        assert float(self.policy(replace(SWITCHED, change=0.5), mode="cap", cap=0.1).cap) == pytest.approx(0.1 ** 0.5)
+        assert float(self.policy(replace(SWITCHED, change=0.5), mode="cap", cap=0.1).cap) == pytest.approx(
+            0.1**0.5
+        )
 
     def test_dropping_and_a_cap_of_zero_leave_the_past_out(self):
-        assert self.policy(mode="drop").dropped == self.policy(mode="cap", cap=0.0).dropped == {"4x", "2x", "start", "last"}
+        assert (
+            self.policy(mode="drop").dropped
+            == self.policy(mode="cap", cap=0.0).dropped
+            == {"4x", "2x", "start", "last"}
+        )
 
-    @pytest.mark.parametrize("values", [{"gamma": 0.0}, {"mode": "cap", "cap": 1.0}, {"t_end": 0.95},
-                                        {"threshold": 0.5, "section": replace(SWITCHED, change=0.3)},
-                                        {"section": SECTION}, {"section": replace(SWITCHED, since_switch=1)}])
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"gamma": 0.0},
+            {"mode": "cap", "cap": 1.0},
+            {"t_end": 0.95},
+            {"threshold": 0.5, "section": replace(SWITCHED, change=0.3)},
+            {"section": SECTION},
+            {"section": replace(SWITCHED, since_switch=1)},
+        ],
+    )
     def test_off_is_no_policy_at_all(self, values):
         assert self.policy(**values) is None
 
     def test_more_sections_hold_it_longer(self):
         assert self.policy(replace(SWITCHED, since_switch=1), sections=2) is not None
 
-    @pytest.mark.parametrize("values", [{"gamma": -1.0}, {"cap": 1.5}, {"mode": "?"}, {"start": -0.1}, {"blocks": "x"}, {"threshold": 2.0}])
+    @pytest.mark.parametrize(
+        "values",
+        [{"gamma": -1.0}, {"cap": 1.5}, {"mode": "?"}, {"start": -0.1}, {"blocks": "x"}, {"threshold": 2.0}],
+    )
     def test_bad_values_are_refused(self, values):
         with pytest.raises(ValueError):
             SemanticKVGate(**values)
@@ -147,13 +174,31 @@ class TestInTheSampler:
         def run(*techniques, timeline=switch):
             chained = model
             for name, values in techniques:
-                chained, = NODE_CLASS_MAPPINGS[name]().apply(chained, **{**defaults(NODE_CLASS_MAPPINGS[name]), **values})
+                (chained,) = NODE_CLASS_MAPPINGS[name]().apply(
+                    chained, **{**defaults(NODE_CLASS_MAPPINGS[name]), **values}
+                )
             with torch.inference_mode():
                 latent, trace = FramePackSampler().sample(
-                    model=chained, positive=positive, negative=negative, start_latent={"samples": inputs["start_latent"]},
-                    layout="f1", seconds=0.8, latent_frames=0, window=3, steps=3, distilled_guidance=10.0, cfg=1.0,
-                    guidance_rescale=0.0, shift=0.0, solver="unipc_bh1", denoise=1.0, upstream_rounding=False, seed=5,
-                    clip_vision_output=SimpleNamespace(last_hidden_state=inputs["image_embeds"]), timeline=timeline)
+                    model=chained,
+                    positive=positive,
+                    negative=negative,
+                    start_latent={"samples": inputs["start_latent"]},
+                    layout="f1",
+                    seconds=0.8,
+                    latent_frames=0,
+                    window=3,
+                    steps=3,
+                    distilled_guidance=10.0,
+                    cfg=1.0,
+                    guidance_rescale=0.0,
+                    shift=0.0,
+                    solver="unipc_bh1",
+                    denoise=1.0,
+                    upstream_rounding=False,
+                    seed=5,
+                    clip_vision_output=SimpleNamespace(last_hidden_state=inputs["image_embeds"]),
+                    timeline=timeline,
+                )
             return latent["samples"], trace
 
         return run
@@ -163,7 +208,9 @@ class TestInTheSampler:
         assert torch.equal(run((name, {**OFF[name], "apply_to": "all"}))[0], run()[0])
 
     def test_all_of_them_off_are_bit_identical_to_the_plain_sampler(self, run):
-        assert torch.equal(run(*((name, {**off, "apply_to": "all"}) for name, off in OFF.items()))[0], run()[0])
+        assert torch.equal(
+            run(*((name, {**off, "apply_to": "all"}) for name, off in OFF.items()))[0], run()[0]
+        )
 
     def test_without_a_switch_transition_techniques_do_nothing(self, run):
         techniques = [(name, {}) for name in OFF]
@@ -195,7 +242,7 @@ class TestInTheSampler:
     def test_technique_nodes_leave_the_model_they_were_given_alone(self, upstream):
         model = PlainModel(FramePackDiT(FramePackConfig(**upstream.CONFIG)), 1.0)
         node = NODE_CLASS_MAPPINGS["FramePackSemanticKVGate"]
-        changed, = node().apply(model, **defaults(node))
+        (changed,) = node().apply(model, **defaults(node))
         assert len(techniques_of(changed.model_options)) == 1 and techniques_of(model.model_options) == ()
 
 
@@ -203,11 +250,24 @@ numbers = st.floats(-2, 12) | st.just(float("nan"))
 
 
 @settings(max_examples=300)
-@given(target=st.sampled_from(["distilled", "real", "both"]), shape=st.sampled_from(["interval", "high_early", "low_early", "low_early_t"]),
-       base=numbers, minimum=numbers, beta=numbers, t_start=numbers, t_end=numbers, sigma=st.floats(0, 1), change=st.floats(0, 1))
-def test_any_setting_is_either_refused_or_gives_usable_scales(target, shape, base, minimum, beta, t_start, t_end, sigma, change):
+@given(
+    target=st.sampled_from(["distilled", "real", "both"]),
+    shape=st.sampled_from(["interval", "high_early", "low_early", "low_early_t"]),
+    base=numbers,
+    minimum=numbers,
+    beta=numbers,
+    t_start=numbers,
+    t_end=numbers,
+    sigma=st.floats(0, 1),
+    change=st.floats(0, 1),
+)
+def test_any_setting_is_either_refused_or_gives_usable_scales(
+    target, shape, base, minimum, beta, t_start, t_end, sigma, change
+):
     try:
-        technique = AdaptiveCFG(target=target, shape=shape, base=base, minimum=minimum, beta=beta, t_start=t_start, t_end=t_end)
+        technique = AdaptiveCFG(
+            target=target, shape=shape, base=base, minimum=minimum, beta=beta, t_start=t_start, t_end=t_end
+        )
     except ValueError:
         return
     guidance = scale(technique, sigma, section=replace(SWITCHED, change=change))

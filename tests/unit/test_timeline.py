@@ -1,15 +1,18 @@
 """Which prompt each section gets, and what counts as a switch."""
+
 from __future__ import annotations
 
 import pytest
-
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.plan import plan_sections
 from framepack_transitions.samplers.timeline import Timeline, TimelineEntry, assign_prompts
 
 
 def prompts(*starts: float) -> list[Prompt]:
-    return [Prompt(start, f"at {start:g}", None, change=0.0 if i == 0 else 0.5 + i / 10) for i, start in enumerate(starts)]
+    return [
+        Prompt(start, f"at {start:g}", None, change=0.0 if i == 0 else 0.5 + i / 10)
+        for i, start in enumerate(starts)
+    ]
 
 
 def assigned(layout: str, count: int, *starts: float):
@@ -21,7 +24,9 @@ def test_without_a_switch_no_section_is_in_transition():
         assert section.since_switch is None and section.change == 0 and section.previous is None
 
 
-@pytest.mark.parametrize(("switch", "first_new"), [(1.2, 1), (1.0, 1), (1.79, 1), (1.9, 2), (2.4, 2), (9.0, None)])
+@pytest.mark.parametrize(
+    ("switch", "first_new"), [(1.2, 1), (1.0, 1), (1.79, 1), (1.9, 2), (2.4, 2), (9.0, None)]
+)
 def test_a_switch_lands_on_the_nearest_section_border(switch, first_new):
     texts = [section.prompt.text for section in assigned("f1", 3, 0, switch)]
     expected = 3 if first_new is None else first_new
@@ -46,7 +51,9 @@ def test_the_first_prompt_also_holds_before_its_start():
     assert {s.prompt.text for s in assigned("f1", 2, 5)} == {"at 5"}
 
 
-@pytest.mark.parametrize(("starts", "words"), [((0, 2, 1), "start later"), ((0, 0), "start later"), ((-1, 2), "before 0")])
+@pytest.mark.parametrize(
+    ("starts", "words"), [((0, 2, 1), "start later"), ((0, 0), "start later"), ((-1, 2), "before 0")]
+)
 def test_entries_out_of_order_are_refused(starts, words):
     with pytest.raises(ValueError, match=words):
         Timeline(tuple(TimelineEntry(start, "", None) for start in starts))

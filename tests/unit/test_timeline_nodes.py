@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from framepack_transitions.nodes.timeline import FramePackTimelineEntry
 
 add = FramePackTimelineEntry().add

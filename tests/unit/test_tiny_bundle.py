@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-
 from framepack_transitions.models.loading import CheckpointError
 from framepack_transitions.models.tiny import bundle as bundles
 from framepack_transitions.models.tiny.bundle import TinyBundle, load_tiny, save_tiny
 from framepack_transitions.models.tiny.config import DIT
+from safetensors.torch import load_file, save_file
 
 MEGABYTE = 10**6
 
@@ -137,7 +136,7 @@ def test_shipped_weights_are_whole_or_absent() -> None:
 
 @pytest.mark.parametrize("text", ["", "a red circle moves left", "word " * 300])
 def test_clip_gives_a_conditioning(tiny: TinyBundle, text: str) -> None:
-    (cond, extras), = tiny.clip.encode_from_tokens_scheduled(tiny.clip.tokenize(text))
+    ((cond, extras),) = tiny.clip.encode_from_tokens_scheduled(tiny.clip.tokenize(text))
     length = cond.shape[1]
     assert cond.shape == (1, length, 128) and 2 <= length <= 77
     assert extras["pooled_output"].shape == (1, 128)
@@ -147,7 +146,7 @@ def test_clip_gives_a_conditioning(tiny: TinyBundle, text: str) -> None:
 
 def test_clip_adds_what_the_caller_adds(tiny: TinyBundle) -> None:
     tokens = tiny.clip.tokenize("a", return_word_ids=True, tokenizer_options={})
-    (_, extras), = tiny.clip.encode_from_tokens_scheduled(tokens, add_dict={"guidance": 4.0})
+    ((_, extras),) = tiny.clip.encode_from_tokens_scheduled(tokens, add_dict={"guidance": 4.0})
     assert extras["guidance"] == 4.0
 
 
@@ -218,8 +217,12 @@ def test_vae_says_how_much_it_compresses(tiny: TinyBundle) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((1, 60, 64, 3), "64x60"), ((1, 64, 64, 5), r"\[1, 64, 64, 5\]"), ((64, 64, 3), r"\[64, 64, 3\]"),
-     ((0, 64, 64, 3), r"\[0, 64, 64, 3\]")],
+    [
+        ((1, 60, 64, 3), "64x60"),
+        ((1, 64, 64, 5), r"\[1, 64, 64, 5\]"),
+        ((64, 64, 3), r"\[64, 64, 3\]"),
+        ((0, 64, 64, 3), r"\[0, 64, 64, 3\]"),
+    ],
 )
 def test_images_that_do_not_fit_are_refused_with_their_shape(
     tiny: TinyBundle, shape: tuple[int, ...], message: str

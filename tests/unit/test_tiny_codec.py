@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from framepack_transitions.models.tiny import tiling
 from framepack_transitions.models.tiny.codec import (
     TinyCodec,
@@ -16,6 +13,8 @@ from framepack_transitions.models.tiny.codec import (
     unfold,
 )
 from framepack_transitions.models.tiny.config import TinyCodecConfig
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +99,7 @@ def test_the_codec_sees_no_further_than_it_says(codec: TinyCodec) -> None:
     row, changed = latents[:, :, :1], latents[:, :, :1].clone()
     changed[..., 0] += 1
     difference = (codec.decode(row) - codec.decode(changed)).abs().amax((0, 1, 2, 3))
-    assert difference[8 * (codec.reach_latents + 1):].max() < 1e-6
+    assert difference[8 * (codec.reach_latents + 1) :].max() < 1e-6
     assert difference[:8].max() > 1e-3
 
 

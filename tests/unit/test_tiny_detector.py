@@ -4,10 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from framepack_transitions.models.tiny.detector import Detection, agrees, detect, jump, matches
 from framepack_transitions.models.tiny.world import (
-    BACKGROUNDS, COLOURS, EVENTS, SHAPES, SIZE, SIZES, Clip, Scene, Subject, make_clip, render,
+    BACKGROUNDS,
+    COLOURS,
+    EVENTS,
+    SHAPES,
+    SIZE,
+    SIZES,
+    Clip,
+    Scene,
+    Subject,
+    make_clip,
+    render,
 )
 
 
@@ -15,8 +24,8 @@ def _blurred(frames: np.ndarray, sigma: float) -> np.ndarray:
     reach = np.arange(-6, 7)
     weights = np.exp(-(reach**2) / (2 * sigma**2))
     padded = np.pad(frames, ((0, 0), (6, 6), (6, 6), (0, 0)), mode="edge")
-    tall = sum(weight * padded[:, 6 + step:6 + step + SIZE] for step, weight in zip(reach, weights))
-    wide = sum(weight * tall[:, :, 6 + step:6 + step + SIZE] for step, weight in zip(reach, weights))
+    tall = sum(weight * padded[:, 6 + step : 6 + step + SIZE] for step, weight in zip(reach, weights))
+    wide = sum(weight * tall[:, :, 6 + step : 6 + step + SIZE] for step, weight in zip(reach, weights))
     return wide / weights.sum() ** 2
 
 
@@ -33,7 +42,7 @@ def _worse(frames: np.ndarray, how: str) -> np.ndarray:
 
 def _agreement(clip: Clip, frames: np.ndarray, every: int = 1) -> np.ndarray:
     detection = detect(frames)
-    return np.array([agrees(detection[i:i + 1], clip.scene_at(i * every))[0] for i in range(len(frames))])
+    return np.array([agrees(detection[i : i + 1], clip.scene_at(i * every))[0] for i in range(len(frames))])
 
 
 def _of(scene: Scene, places: list[tuple[float, float]]) -> Detection:
@@ -51,10 +60,14 @@ def test_the_truth_is_seen_in_random_clips(how: str) -> None:
 
 def test_every_subject_is_seen_in_every_scene() -> None:
     for index, background in enumerate(BACKGROUNDS):
-        scenes = [Scene(background, night, Subject(shape, colour, tuple(SIZES)[index % 2]))
-                  for night in (False, True) for shape in SHAPES for colour in COLOURS]
+        scenes = [
+            Scene(background, night, Subject(shape, colour, tuple(SIZES)[index % 2]))
+            for night in (False, True)
+            for shape in SHAPES
+            for colour in COLOURS
+        ]
         detection = detect(np.stack([render(scene, 24 + index, 39 - index) for scene in scenes]))
-        assert all(agrees(detection[i:i + 1], scene)[0] for i, scene in enumerate(scenes))
+        assert all(agrees(detection[i : i + 1], scene)[0] for i, scene in enumerate(scenes))
         assert set(detection.size) == {tuple(SIZES)[index % 2]}
         assert np.abs(detection.x - 24 - index).max() < 0.3 and np.abs(detection.y - 39 + index).max() < 0.3
 

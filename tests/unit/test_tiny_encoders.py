@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
-
 from framepack_transitions.models.tiny.config import TEXT, VISION
 from framepack_transitions.models.tiny.text import TinyText, token_ids, tokenizer
 from framepack_transitions.models.tiny.vision import TinyVisionTower, prepare_images
+from torch import Tensor
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from framepack_transitions.models.tiny import world
 from framepack_transitions.models.tiny.world import (
-    BACKGROUNDS, COLOURS, DIRECTIONS, EVENTS, MOTIONS, SHAPES, SIZE, SIZES, Clip, Scene, Subject, make_clip,
-    prompt_of, render,
+    BACKGROUNDS,
+    COLOURS,
+    DIRECTIONS,
+    EVENTS,
+    MOTIONS,
+    SHAPES,
+    SIZE,
+    SIZES,
+    Clip,
+    Scene,
+    Subject,
+    make_clip,
+    prompt_of,
+    render,
 )
 
 ALL_EMPTY = [Scene(background, night) for background in BACKGROUNDS for night in (False, True)]
@@ -16,8 +27,12 @@ ALL_EMPTY = [Scene(background, night) for background in BACKGROUNDS for night in
 
 def _all_scenes() -> list[Scene]:
     subjects = [Subject(shape, colour, size) for shape in SHAPES for colour in COLOURS for size in SIZES]
-    moving = [replace(scene, subject=subject, motion=motion)
-              for scene in ALL_EMPTY for subject in subjects for motion in MOTIONS]
+    moving = [
+        replace(scene, subject=subject, motion=motion)
+        for scene in ALL_EMPTY
+        for subject in subjects
+        for motion in MOTIONS
+    ]
     return ALL_EMPTY + moving
 
 
