@@ -37,7 +37,8 @@ def draw_curve(entries: Sequence[dict[str, Any]], file: Path) -> None:
             top.plot([e["step"] for e in chosen], losses, color=colour, label=name)
     top.set_yscale("log")
     top.set_ylabel("squared error of the velocity")
-    top.legend()
+    if steps:
+        top.legend()
     judged = [entry for entry in entries if entry["stage"] == "evaluate" and entry["step"] >= 0]
     shown = {
         "survival over three sections": lambda e: e["survival"]["section_3"],
@@ -46,10 +47,12 @@ def draw_curve(entries: Sequence[dict[str, Any]], file: Path) -> None:
         "plain switch": lambda e: e["plain"]["success"],
     }
     for name, value in shown.items():
-        bottom.plot([e["step"] for e in judged], [value(e) for e in judged], marker="o", label=name)
+        shares = [value(entry) for entry in judged]
+        bottom.plot([entry["step"] for entry in judged], shares, marker="o", label=name)
     bottom.set_ylim(0, 1)
     bottom.set_xlabel("step")
     bottom.set_ylabel("share of episodes")
-    bottom.legend(fontsize="small")
+    if judged:
+        bottom.legend(fontsize="small")
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=100)

@@ -186,7 +186,9 @@ class Trainer:
 
     def begin_distillation(self) -> None:
         """Let the average so far teach from now on, and go on from it."""
-        self.teacher = copy.deepcopy(self.average).requires_grad_(False)
+        self.teacher = copy.deepcopy(self.average)
+        for own, averaged in zip(self.model.parameters(), self.average.parameters()):
+            own.data.copy_(averaged)
 
     def save(self, path: Path, facts: dict[str, Any]) -> None:
         """Keep everything that the next step depends on."""
@@ -205,7 +207,7 @@ class Trainer:
         state.fill(self.average, "average", tensors)
         self.optimizer.load(state.under("optimizer", tensors))
         if state.under("teacher", tensors):
-            self.begin_distillation()
+            self.teacher = copy.deepcopy(self.average)
             state.fill(self.teacher, "teacher", tensors)
         self.step = facts["step"]
         return facts
