@@ -29,7 +29,7 @@ SHEET, COMPARISON, PLOT = "contact_sheet.png", "comparison.mp4", "scores.png"
 
 # What the workflow's two prompts say.
 BEFORE = Scene("sky", False, Subject("circle", "red", "large"), "still")
-AFTER = Scene("city", True, BEFORE.subject, BEFORE.motion)
+AFTER = Scene("city", True, None, BEFORE.motion)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _clips(record: Record) -> list[Clip]:
 def _scores(clip: Clip) -> dict[str, Any]:
     """What the analytic detector says of a video; see docs/BENCHMARKS.md for the measures."""
     first, last = next(s["frames"] for s in clip.trace["sections"] if s["frames"][0] == clip.switch)
-    episode = Episode("background", 0, 0, clip.frames[0].numpy(), BEFORE, AFTER, ("", ""))
+    episode = Episode("cut", 0, 0, clip.frames[0].numpy(), BEFORE, AFTER, ("", ""))
     past = detect(clip.frames[max(first - 2 * judge.HALF_SECOND, 0) : first].numpy())
     measures = judge.judge(episode, past, clip.frames[first:].numpy(), last - first)
     evaluations = sum(section["evaluations"] for section in clip.trace["sections"])
