@@ -7,7 +7,6 @@ git-ai-code/FramePack-eichi (`oneframe_ichi.py`), tukisuwa/ComfyUI-FramePackWrap
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,12 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from .conditioning import Prompt
-from .denoise import SectionDenoiser
-from .drivers import Driver, SectionTask
+from .drivers import Driver
 from .history import Context
 from .plan import HISTORY_2X, HISTORY_4X, Section, SectionIndices
-from .sample import SampleInputs, SampleSettings, run_schedule, section_noises
-from .trace import new_trace, section_record
+from .sample import SampleInputs, SampleSettings, begin_run, run_schedule, section_noises
 
 MAX_CONTROLS = 9
 MAX_ROPE_BATCH = 64
@@ -214,29 +211,10 @@ def sample_one_frame(
     shape = (*controls[0].shape[:2], 1, *controls[0].shape[3:])
     noise = next(section_noises(shape, settings))
     schedule, shift = run_schedule(shape, settings, sigmas)
-    steps = len(schedule) - 1
-    progress = driver.progress(steps * len(layouts))
-    trace = new_trace(settings, shift, driver.techniques, solver, steps)
-    texts = {"positive": prompt.conditioning, "negative": inputs.negative}
+    run = begin_run(driver, inputs.negative, settings, solver, schedule, shift, len(layouts))
     images = []
     for number, layout in enumerate(layouts):
-        began = time.perf_counter()
-        context = one_frame_context(layout, controls, inputs.image_embeds).to(driver.device)
+        context = one_frame_context(layout, controls, inputs.image_embeds)
         section = Section(number, (0, 1), (0, 1), 0, context.indices, prompt)
-        denoiser = SectionDenoiser(section, context, texts, settings.guidance, shift, driver.techniques)
-        images.append(
-            driver.run(
-                SectionTask(
-                    denoiser,
-                    noise,
-                    torch.zeros_like(noise),
-                    schedule,
-                    solver,
-                    settings.seed,
-                    lambda step, x0, done=number * steps: progress(done + min(step + 1, steps), x0),
-                    settings.upstream_rounding,
-                )
-            )
-        )
-        trace["sections"].append(section_record(section, denoiser, schedule, time.perf_counter() - began))
-    return torch.cat(images), {**trace, "latent_frames": 1}
+        images.append(run.denoise(section, context, noise, torch.zeros_like(noise), settings.seed))
+    return torch.cat(images), {**run.trace, "latent_frames": 1}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import isfinite
@@ -16,7 +16,7 @@ from .conditioning import TextConditioning
 from .denoise import SectionDenoiser
 from .drivers import Driver, SectionTask
 from .guidance import Guidance
-from .history import History, make_history
+from .history import Context, History, make_history
 from .plan import Section
 from .sigmas import check_sigmas, flow_sigmas, flux_shift
 from .trace import new_trace, section_record
@@ -86,32 +86,76 @@ def sample_sections(
     noises = islice(section_noises(shape, settings), sections[0].index, None)
     history = _history(sections[0], inputs, settings)
     count = sections[-1].index + 1
-    steps = len(schedule) - 1
-    progress = driver.progress(steps * len(sections))
-    trace = new_trace(settings, shift, driver.techniques, solver, steps)
+    run = begin_run(driver, inputs.negative, settings, solver, schedule, shift, len(sections))
 
-    for position, (section, noise) in enumerate(zip(sections, noises)):
+    for section, noise in zip(sections, noises):
+        context = history.context(section, blend_image_embeds(section, count, inputs))
+        seed = (settings.seed + section.index) % 2**64
+        history.append(run.denoise(section, context, noise, _initial_of(section, inputs, noise), seed))
+    video = history.video()
+    return video, {**run.trace, "latent_frames": video.shape[2]}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What all sections of a run share; `report` takes the steps done and x0, `trace` grows by every section."""
+
+    driver: Driver
+    negative: TextConditioning
+    settings: SampleSettings
+    solver: Any
+    schedule: Tensor
+    shift: float
+    report: Callable[[int, Tensor], None]
+    trace: dict[str, Any]
+
+    def denoise(
+        self, section: Section, context: Context, noise: Tensor, initial: Tensor, seed: int
+    ) -> Tensor:
+        """Denoise one section and record it; the latents are in the model's scale, `seed` is for stochastic solvers."""
         began = time.perf_counter()
-        context = history.context(section, blend_image_embeds(section, count, inputs)).to(driver.device)
-        texts = {"positive": section.prompt.conditioning, "negative": inputs.negative}
-        denoiser = SectionDenoiser(section, context, texts, settings.guidance, shift, driver.techniques)
-        done = position * steps  # adaptive samplers of the host take more steps than the schedule has
-        latents = driver.run(
+        steps = len(self.schedule) - 1
+        done = len(self.trace["sections"]) * steps
+        texts = {"positive": section.prompt.conditioning, "negative": self.negative}
+        denoiser = SectionDenoiser(
+            section,
+            context.to(self.driver.device),
+            texts,
+            self.settings.guidance,
+            self.shift,
+            self.driver.techniques,
+        )
+        latents = self.driver.run(
             SectionTask(
                 denoiser,
                 noise,
-                _initial_of(section, inputs, noise),
-                schedule,
-                solver,
-                (settings.seed + section.index) % 2**64,
-                lambda step, x0, done=done: progress(done + min(step + 1, steps), x0),
-                settings.upstream_rounding,
+                initial,
+                self.schedule,
+                self.solver,
+                seed,
+                # Adaptive samplers of the host take more steps than the schedule has.
+                lambda step, x0: self.report(done + min(step + 1, steps), x0),
+                self.settings.upstream_rounding,
             )
         )
-        history.append(latents)
-        trace["sections"].append(section_record(section, denoiser, schedule, time.perf_counter() - began))
-    video = history.video()
-    return video, {**trace, "latent_frames": video.shape[2]}
+        seconds = time.perf_counter() - began
+        self.trace["sections"].append(section_record(section, denoiser, self.schedule, seconds))
+        return latents
+
+
+def begin_run(
+    driver: Driver,
+    negative: TextConditioning,
+    settings: SampleSettings,
+    solver: Any,
+    schedule: Tensor,
+    shift: float,
+    count: int,
+) -> Run:
+    """A run of `count` sections on a schedule, with its progress and an empty trace."""
+    steps = len(schedule) - 1
+    trace = new_trace(settings, shift, driver.techniques, solver, steps)
+    return Run(driver, negative, settings, solver, schedule, shift, driver.progress(steps * count), trace)
 
 
 def run_schedule(
