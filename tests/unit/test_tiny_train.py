@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.tiny import world
 from framepack_transitions.models.tiny.bundle import load_tiny
@@ -21,19 +20,35 @@ from framepack_transitions.models.tiny.train.codec import fit_preview, settle
 from framepack_transitions.models.tiny.train.curve import read_log
 from framepack_transitions.models.tiny.train.optim import orthogonalize
 from framepack_transitions.models.tiny.train.recipe import CPU, Mix, teacher_weight
-from framepack_transitions.models.tiny.train.run import Run, run_stages
-from framepack_transitions.models.tiny.train.transformer import Trainer, plain_attention
+from framepack_transitions.models.tiny.train.run import Run, metadata_in, run_stages
+from framepack_transitions.models.tiny.train.transformer import Trainer, loss_weight, plain_attention
 from framepack_transitions.samplers.history import F1History
 from framepack_transitions.samplers.plan import plan_sections
 
 CPU_DEVICE = torch.device("cpu")
 SMALL_DIT = FramePackConfig(
-    num_attention_heads=2, attention_head_dim=16, rope_axes_dim=(4, 6, 6), num_layers=1, num_single_layers=1,
-    num_refiner_layers=1, text_embed_dim=TEXT.width, pooled_projection_dim=TEXT.pooled,
+    num_attention_heads=2,
+    attention_head_dim=16,
+    rope_axes_dim=(4, 6, 6),
+    num_layers=1,
+    num_single_layers=1,
+    num_refiner_layers=1,
+    text_embed_dim=TEXT.width,
+    pooled_projection_dim=TEXT.pooled,
     image_proj_dim=VISION.width,
 )
-SMALL = replace(CPU, dit=SMALL_DIT, clips=6, codec_clips=6, codec_steps=2, decoder_steps=2, clip_steps=1,
-                steps=3, batch=2, warm_up=1)
+SMALL = replace(
+    CPU,
+    dit=SMALL_DIT,
+    clips=6,
+    codec_clips=6,
+    codec_steps=2,
+    decoder_steps=2,
+    clip_steps=1,
+    steps=3,
+    batch=2,
+    warm_up=1,
+)
 
 
 def numbered(count: int, seed: int = 0) -> ClipLatents:
@@ -42,7 +57,10 @@ def numbered(count: int, seed: int = 0) -> ClipLatents:
     frames = torch.arange(1, 38, dtype=torch.float16).view(1, 1, 37, 1, 1)
     texts = Texts(("an empty sea by day",), ("an empty sea at night",))
     images = torch.zeros(count, 64, 64, 3, dtype=torch.uint8)
-    return ClipLatents(specs, frames.expand(count, 16, 37, 8, 8), images, [[texts] * 6 for _ in specs])
+    subjects = torch.zeros(count, 37, 8, 8, dtype=torch.bool)
+    return ClipLatents(
+        specs, frames.expand(count, 16, 37, 8, 8), subjects, images, [[texts] * 6 for _ in specs]
+    )
 
 
 def frames_in(x: torch.Tensor) -> list[int]:
@@ -69,6 +87,29 @@ def test_the_event_falls_on_the_first_frame_of_a_section() -> None:
         section = plan_sections("f1", clip_data.SECTIONS[spec.window], spec.window)[spec.switch]
         assert spec.switch_frame in (None, section.frames[0])
         assert spec.frames == plan_sections("f1", clip_data.SECTIONS[spec.window], spec.window)[-1].frames[1]
+
+
+def test_cells_of_a_subject_hold_its_position_and_lie_near_it() -> None:
+    clip = world.make_clip(3, 37, "disappear", 17)
+    cells = clip_data.subject_cells(clip)
+    assert cells.shape == (10, 8, 8)
+    for frame, (x, y) in enumerate(clip.positions):
+        latent = cells[(frame + 3) // 4]
+        if not clip.presence[frame]:
+            continue
+        assert latent[int(y // 8), int(x // 8)]
+        rows, columns = np.nonzero(latent)
+        assert np.ptp(rows) <= 5 and np.ptp(columns) <= 5
+    assert not cells[(np.arange(17, 37) + 3) // 4].any()
+
+
+def test_loss_weights_average_to_one_and_ignore_subjects_in_pure_noise() -> None:
+    subject = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    subject[:, :, 2:4, 2:4] = True
+    weight = loss_weight(subject, torch.tensor([0.0, 1.0]), 6.0)
+    assert weight.mean().item() == pytest.approx(1)
+    assert (weight[0, 0, 0, 2, 2] / weight[0, 0, 0, 0, 0]).item() == pytest.approx(7)
+    assert (weight[1, 0, 0, 2, 2] / weight[1, 0, 0, 0, 0]).item() == pytest.approx(1)
 
 
 def test_the_mix_is_what_the_recipe_says(batches: Batches) -> None:
@@ -219,6 +260,20 @@ def test_a_run_that_broke_off_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
     for name in ("model", "average"):
         for a, b in zip(getattr(whole, name).parameters(), getattr(second, name).parameters()):
             torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_a_run_goes_on_from_weights_that_another_one_exported(tmp_path: Path) -> None:
+    first = Run(SMALL, tmp_path / "first", CPU_DEVICE, progress=False)
+    run_stages(first, ("codec", "latents", "dit", "export"), tmp_path / "weights")
+    second = Run(
+        replace(SMALL, steps=0), tmp_path / "second", CPU_DEVICE, progress=False, init=tmp_path / "weights"
+    )
+    run_stages(second, ("codec", "latents", "dit", "export"), tmp_path / "more")
+    before, after = load_tiny(weights=tmp_path / "weights"), load_tiny(weights=tmp_path / "more")
+    for name, module in before.modules().items():
+        for key, value in module.state_dict().items():
+            assert torch.equal(value, after.modules()[name].state_dict()[key]), f"{name}.{key}"
+    assert "continues" in metadata_in(tmp_path / "more")
 
 
 def test_training_teaches(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="cpu")
     p.add_argument("--out", type=Path, default=Path("build/tiny"),
                    help="folder of the run, with its checkpoints")
+    p.add_argument("--init", type=Path,
+                   help="begin from the weights in this folder, as the export writes them, and keep their codec")
     p.add_argument("--weights", type=Path, help="where to write the weights (default: OUT/weights)")
     return p
 
@@ -42,7 +44,10 @@ def main() -> None:
     if device.type == "cpu":
         # Replicas are threads of their own: they do not wait for each other inside every operation.
         torch.set_num_threads(1)
-    run = Run(recipe, options.out, device, options.minutes, evaluate_minutes=options.evaluate_minutes)
+    if options.init is not None and not (options.init / "dit.safetensors").is_file():
+        raise SystemExit(f"{options.init} holds no dit.safetensors; give a folder that an export has written.")
+    run = Run(recipe, options.out, device, options.minutes, evaluate_minutes=options.evaluate_minutes,
+              init=options.init)
     run_stages(run, STAGES if options.stage == "all" else (options.stage,), options.weights)
 
 

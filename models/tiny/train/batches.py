@@ -33,10 +33,12 @@ class Choice:
 class Batch:
     """Examples of one window length; images uint8 [B,64,64,3] is None for text to video.
 
-    target [B,16,w,8,8], the context's tiers [B,16,n,8,8], tokens [B,L] with mask [B,L].
+    target [B,16,w,8,8], subject bool [B,w,8,8] where the target shows one, the context's tiers [B,16,n,8,8], tokens
+    [B,L] with mask [B,L].
     """
 
     target: Tensor
+    subject: Tensor
     context: Context
     images: Tensor | None
     tokens: Tensor
@@ -45,7 +47,7 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
         images = None if self.images is None else self.images.to(device)
-        return Batch(self.target.to(device), self.context.to(device), images,
+        return Batch(self.target.to(device), self.subject.to(device), self.context.to(device), images,
                      self.tokens.to(device), self.mask.to(device))
 
 
@@ -113,16 +115,18 @@ class Batches:
     ) -> Batch:
         """Bring examples into the form that the model takes."""
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        targets, contexts, texts = [], [], []
+        targets, subjects, contexts, texts = [], [], [], []
         for choice in choices:
             target, past, start = self.latents_of(choice, window, text_only)
             past = self.disturb(past, rng, noise)
             contexts.append(pack(start, past, window, choice.section, text_only))
             targets.append(target)
+            first = 1 + window * choice.section
+            subjects.append(self.data.subjects[choice.clip, first:first + window])
             texts.append(self.text_of(choice, rng))
         images = None if text_only else self.data.first_frames[[choice.clip for choice in choices]]
         tokens, mask = tokenized(texts)
-        return Batch(torch.stack(targets), joined(contexts), images, tokens, mask)
+        return Batch(torch.stack(targets), torch.stack(subjects), joined(contexts), images, tokens, mask)
 
     def latents_of(self, choice: Choice, window: int, text_only: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Target [16,w,8,8], past [16,n,8,8] without the start frame, and start [16,1,8,8]."""

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 SECTIONS = {9: 4, 5: 6}
 QUIET_SHARE = 0.25
 PHRASINGS = 4
+CELL = 8  # px of a latent's side
 # Cuts change everything and are rarer in the world; a change of motion has no place in the still picture.
 SWITCHES = ("disappear", "appear", "colour", "background", "night", "cut", "motion")
 
@@ -64,10 +65,14 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class ClipLatents:
-    """Latents [N,16,L,8,8] in the scale of sampling, first frames uint8 [N,64,64,3], texts[clip][section]."""
+    """Latents [N,16,L,8,8] in the scale of sampling, first frames uint8 [N,64,64,3], texts[clip][section].
+
+    `subjects` bool [N,L,8,8] says which cells of a latent frame a subject passes through.
+    """
 
     specs: list[ClipSpec]
     latents: Tensor
+    subjects: Tensor
     first_frames: Tensor
     texts: list[list[Texts]]
 
@@ -129,10 +134,21 @@ def _same_in(event: str, scene: world.Scene, other: world.Scene) -> bool:
     }.get(event, False)
 
 
-def draw(spec: ClipSpec) -> tuple[np.ndarray, list[Texts]]:
-    """Frames uint8 [T,64,64,3] and texts of a clip; runs in the workers."""
+def subject_cells(clip: world.Clip) -> np.ndarray:
+    """Cells bool [L,8,8] of the latent frames that a subject's box touches in any frame they stand for."""
+    cells = np.zeros((latents_of_frames(len(clip.frames)), 8, 8), dtype=bool)
+    for frame in np.flatnonzero(clip.presence):
+        half = clip.scene_at(frame).subject.pixels / 2
+        low = np.clip((clip.positions[frame] - half) // CELL, 0, 7).astype(int)
+        high = np.clip((clip.positions[frame] + half) // CELL, 0, 7).astype(int)
+        cells[(frame + 3) // 4, low[1]:high[1] + 1, low[0]:high[0] + 1] = True
+    return cells
+
+
+def draw(spec: ClipSpec) -> tuple[np.ndarray, np.ndarray, list[Texts]]:
+    """Frames uint8 [T,64,64,3], subject's cells and texts of a clip; runs in the workers."""
     clip = spec.draw()
-    return clip.frames, texts_of(spec, clip)
+    return clip.frames, subject_cells(clip), texts_of(spec, clip)
 
 
 def short_clip(seed: int) -> np.ndarray:
@@ -160,13 +176,13 @@ def to_input(frames: Tensor) -> Tensor:
 @torch.no_grad()
 def encode(
     codec: TinyCodec, chosen: list[ClipSpec], device: torch.device
-) -> Iterator[tuple[Tensor, Tensor, list[Texts]]]:
-    """Latents fp16 [16,L,8,8] in the scale of sampling, first frame and texts of each clip."""
-    for frames, texts in in_workers(draw, chosen):
+) -> Iterator[tuple[Tensor, Tensor, Tensor, list[Texts]]]:
+    """Latents fp16 [16,L,8,8] in the scale of sampling, subject's cells, first frame and texts of each clip."""
+    for frames, cells, texts in in_workers(draw, chosen):
         video = torch.from_numpy(frames)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             latents = codec.encode(to_input(video)[None].to(device))[0]
-        yield (latents.float() * codec.latent_scale).half().cpu(), video[0], texts
+        yield (latents.float() * codec.latent_scale).half().cpu(), torch.from_numpy(cells), video[0], texts
 
 
 def make_latents(
@@ -176,14 +192,16 @@ def make_latents(
     chosen = specs(count, window_5, seed)
     longest = latents_of_frames(max(spec.frames for spec in chosen))
     latents = torch.zeros(count, 16, longest, 8, 8, dtype=torch.float16)
+    subjects = torch.zeros(count, longest, 8, 8, dtype=torch.bool)
     first_frames = torch.zeros(count, world.SIZE, world.SIZE, 3, dtype=torch.uint8)
     texts = []
     bar = tqdm(encode(codec, chosen, device), total=count, desc="latents", disable=not progress)
-    for index, (encoded, first, of_sections) in enumerate(bar):
+    for index, (encoded, cells, first, of_sections) in enumerate(bar):
         latents[index, :, :encoded.shape[1]] = encoded
+        subjects[index, :len(cells)] = cells
         first_frames[index] = first
         texts.append(of_sections)
-    return ClipLatents(chosen, latents, first_frames, texts)
+    return ClipLatents(chosen, latents, subjects, first_frames, texts)
 
 
 def save_latents(data: ClipLatents, path: Path) -> None:
@@ -191,7 +209,8 @@ def save_latents(data: ClipLatents, path: Path) -> None:
     facts = {"specs": [asdict(spec) for spec in data.specs],
              "texts": [[asdict(texts) for texts in of_clip] for of_clip in data.texts]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"latents": data.latents, "first_frames": data.first_frames}, path)
+    tensors = {"latents": data.latents, "subjects": data.subjects, "first_frames": data.first_frames}
+    save_file(tensors, path)
     path.with_suffix(".json").write_text(json.dumps(facts), encoding="utf-8")
 
 
@@ -201,4 +220,4 @@ def load_latents(path: Path) -> ClipLatents:
     facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     texts = [[Texts(tuple(t["own"]), tuple(t["new"])) for t in of_clip] for of_clip in facts["texts"]]
     return ClipLatents([ClipSpec(**spec) for spec in facts["specs"]], tensors["latents"],
-                       tensors["first_frames"], texts)
+                       tensors["subjects"], tensors["first_frames"], texts)

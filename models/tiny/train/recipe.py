@@ -31,6 +31,7 @@ class Mix:
 class Recipe:
     """A run: `steps` counts the transformer's, of which the last `distillation` share learns guidance.
 
+    `subject_weight` is how much more a cell with a subject counts in the loss than one without, where there is no noise.
     `batch` is the examples of one replica and step; on a CPU each replica has a thread of its own.
     """
 
@@ -51,6 +52,7 @@ class Recipe:
     ema: float = 0.999
     clip_norm: float = 1.0
     shift: float = 2.0
+    subject_weight: float = 6.0
     distillation: float = 0.13
     guidance: tuple[float, float] = (1.0, 20.0)
     tail: float = 0.35

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ..bundle import TinyBundle, fixed_seed, save_tiny
+from ..bundle import TinyBundle, fixed_seed, load_tiny, save_tiny
 from ..codec import TinyCodec
 from ..wrappers import TinyClip, TinyVAE, TinyVision
 from . import state
 from .batches import Batches
+from .clip import save_clip, train_clip, write_config
 from .clips import ClipLatents, load_latents, make_latents, save_latents
 from .codec import draw_frames, psnr, train_codec, train_decoder
-from .clip import save_clip, train_clip, write_config
 from .curve import draw_curve, read_log
 from .evaluate import evaluate
 from .recipe import Recipe
@@ -33,7 +34,11 @@ CLIP_FILES = ("tiny-clip.json", "clip.safetensors")
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its recipe, folder and device; `minutes` bounds the transformer's training."""
+    """A run: its recipe, folder and device; `minutes` bounds the transformer's training.
+
+    `init` is a folder of weights that the export wrote: the run keeps their codec and begins from their transformer,
+    text encoder and vision tower.
+    """
 
     recipe: Recipe
     folder: Path
@@ -42,6 +47,7 @@ class Run:
     progress: bool = True
     evaluate_minutes: float = 10.0
     evaluate_episodes: int = 16
+    init: Path | None = None
 
     def log(self, **facts: Any) -> None:
         """Add a line to the run's log."""
@@ -54,6 +60,10 @@ def train_stage_codec(run: Run) -> None:
     """Draw frames and train the codec on them."""
     file = run.folder / "codec.safetensors"
     if file.is_file():
+        return
+    if run.init is not None:
+        run.log(stage="init", **metadata_in(run.init))
+        state.save(file, load_tiny(weights=run.init).vae.codec.float().state_dict(), {})
         return
     recipe = run.recipe
     frames = draw_frames(recipe.codec_clips, recipe.seed)
@@ -68,7 +78,7 @@ def train_stage_codec(run: Run) -> None:
 def train_stage_decoder(run: Run) -> None:
     """Go on with the codec's decoder, on new frames."""
     file = run.folder / "decoder.safetensors"
-    if file.is_file():
+    if file.is_file() or run.init is not None:
         return
     recipe, codec = run.recipe, load_codec(run)
     frames = draw_frames(recipe.codec_clips, recipe.seed + 1)
@@ -129,11 +139,19 @@ def train_stage_dit(run: Run) -> None:
         return
     recipe = run.recipe
     batches = Batches(run_latents(run), recipe.mix, recipe.batch, recipe.seed)
+    init = None if run.init is None else trio_of(load_tiny(weights=run.init))
     with quick_blocks(run.device):
         trio = train_transformer(
-            recipe, batches, run.folder, run.device, run.log, run.minutes, run.progress, Judge(run)
+            recipe, batches, run.folder, run.device, run.log, run.minutes, run.progress, Judge(run), init
         )
     state.save(file, trio.state_dict(), {})
+
+
+def trio_of(bundle: TinyBundle) -> dict[str, torch.Tensor]:
+    """The weights of a Trio, from the embedded model as the pack loads it."""
+    parts = {"dit": bundle.dit, "text": bundle.clip.encoder, "vision": bundle.clip_vision.tower}
+    return {f"{name}.{key}": value.float() for name, part in parts.items()
+            for key, value in part.state_dict().items()}
 
 
 def load_trio(run: Run, file: str = "trio.safetensors") -> Trio:
@@ -164,7 +182,14 @@ def metadata_of(run: Run) -> dict[str, str]:
         "steps_done": str(max(steps, default=0)),
         "recipe": json.dumps(asdict(run.recipe)),
         "guidance": "distilled from v_u + (1 + g/20) (v_c - v_u), g from 1 to 20, fed as g * 1000",
+        **({} if run.init is None else {"continues": json.dumps(metadata_in(run.init))}),
     }
+
+
+def metadata_in(weights: Path) -> dict[str, str]:
+    """How the weights in a folder were made."""
+    with safe_open(weights / "dit.safetensors", framework="pt") as file:
+        return {name: value for name, value in file.metadata().items() if name != "format"}
 
 
 def export(run: Run, weights: Path) -> None:
