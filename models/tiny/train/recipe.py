@@ -18,7 +18,7 @@ class Mix:
     """
 
     real: float = 0.10
-    caption_noise: float = 0.20
+    caption_noise: float = 0.15
     after: float = 0.12
     text_dropout: float = 0.10
     text_to_video: float = 0.12
