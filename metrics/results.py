@@ -1,0 +1,148 @@
+"""What a metric, a switch and a video were found to be, and how that goes to JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .switches import Switch
+
+if TYPE_CHECKING:
+    from .measure import Measurements
+
+SCORES_SCHEMA = "framepack-transitions/scores/1"
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """One metric of one switch.
+
+    value: the calibrated value; founding: the formula that the project was founded on; NaN where undefined.
+    valid: whether the value may be compared; reason: why not, or what to know about it.
+    censored: the event was not seen until `value`.
+    curve: the frame-by-frame values behind it [T], NaN where undefined; details: further numbers by name.
+    """
+
+    value: float
+    founding: float
+    valid: bool
+    reason: str = ""
+    censored: bool = False
+    curve: Array | None = None
+    details: dict[str, float] = field(default_factory=dict)
+
+    def but(self, reason: str) -> Metric:
+        """The same metric, not valid for one more reason."""
+        return replace(self, valid=False, reason="; ".join(filter(None, (self.reason, reason))))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data without the curve; numbers that are not finite become None."""
+        return {
+            "value": number(self.value),
+            "founding": number(self.founding),
+            "valid": bool(self.valid),
+            "reason": self.reason,
+            "censored": bool(self.censored),
+            "details": {name: number(value) for name, value in self.details.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Something that must not have happened, whatever the scores say; `ok` is False where it did."""
+
+    name: str
+    ok: bool
+    value: float
+    limit: float
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; numbers that are not finite become None."""
+        return {
+            "name": self.name,
+            "ok": bool(self.ok),
+            "value": number(self.value),
+            "limit": number(self.limit),
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class SwitchScores:
+    """The metrics of a switch by key (stf, tl10, tl90, gas, df, ddi, inertia) and its guards."""
+
+    switch: Switch
+    metrics: Mapping[str, Metric]
+    guards: tuple[Guard, ...] = ()
+
+    def to_json(self, fps: float) -> dict[str, Any]:
+        """Plain data at a frame rate in frames per second."""
+        return {
+            "frame": self.switch.frame,
+            "seconds": number(self.switch.seconds(fps)),
+            "requested": number(self.switch.requested),
+            "old": self.switch.old,
+            "new": self.switch.new,
+            "change": self.switch.change,
+            "metrics": {key: metric.to_json() for key, metric in self.metrics.items()},
+            "guards": [guard.to_json() for guard in self.guards],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class VideoScores:
+    """A video with its switches; `features` names the extractor, `guards` are those of the whole video."""
+
+    name: str
+    frames: int
+    fps: float
+    size: tuple[int, int]
+    features: str
+    switches: tuple[SwitchScores, ...]
+    measurements: Measurements
+    guards: tuple[Guard, ...] = ()
+    summary: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data with a versioned `schema`; curves stay in `measurements` and in the metrics."""
+        return {
+            "schema": SCORES_SCHEMA,
+            "name": self.name,
+            "frames": self.frames,
+            "fps": number(self.fps),
+            "size": list(self.size),
+            "features": self.features,
+            "change_method": self.measurements.change_method,
+            "flow_method": self.measurements.flow_method,
+            "guards": [guard.to_json() for guard in self.guards],
+            "switches": [scores.to_json(self.fps) for scores in self.switches],
+            "summary": {name: number(value) for name, value in self.summary.items()},
+        }
+
+
+def undefined(
+    reason: str,
+    founding: float = np.nan,
+    curve: Array | None = None,
+    details: Mapping[str, float] | None = None,
+) -> Metric:
+    """A metric without a calibrated value, and why."""
+    return Metric(np.nan, founding, False, reason, curve=curve, details=dict(details or {}))
+
+
+def failures(guards: Sequence[Guard]) -> str:
+    """The reasons of the guards that fail, "" when all hold."""
+    return "; ".join(f"guard {guard.name}: {guard.reason}" for guard in guards if not guard.ok)
+
+
+def number(value: float) -> float | None:
+    """A float for JSON, None where it is not finite."""
+    return float(value) if isfinite(value) else None

@@ -1,0 +1,184 @@
+"""When a video is asked to change, and the windows around such a switch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+HALF_SECOND = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A prompt that is asked for from `start` seconds on.
+
+    state: what can be seen then, when the prompt is an instruction ("" = the prompt says it).
+    change: how much the scene is meant to change, 0..1. interval: seconds after the switch between which a
+    gradual change is meant to be complete.
+    """
+
+    start: float
+    prompt: str
+    state: str = ""
+    change: float = 1.0
+    interval: tuple[float, float] | None = None
+
+    @property
+    def text(self) -> str:
+        """What can be seen."""
+        return self.state.strip() or self.prompt.strip()
+
+
+@dataclass(frozen=True)
+class Switch:
+    """The first frame made for the new prompt, and the second in which that was asked for.
+
+    old and new say what can be seen before and after; prompt is the new prompt itself ("" = it is `new`).
+    """
+
+    frame: int
+    requested: float
+    old: str
+    new: str
+    change: float = 1.0
+    prompt: str = ""
+    interval: tuple[float, float] | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether something else is to be seen; otherwise there is nothing to score."""
+        return self.old != self.new
+
+    def seconds(self, fps: float) -> float:
+        """The time of the frame at a rate in frames per second."""
+        return self.frame / fps
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Half-open frame ranges around a switch.
+
+    before: the settled window of the stretch that ends at the switch (empty when it is the first frame).
+    after: from the switch to the next one or the end. settled: its last third, at least half a second.
+    half: frames of a full half second.
+    """
+
+    before: tuple[int, int]
+    after: tuple[int, int]
+    settled: tuple[int, int]
+    half: int
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the stretch after the switch holds less than half a second."""
+        return self.after[1] - self.after[0] < self.half
+
+    @property
+    def stretch(self) -> int:
+        """Frames between the switch and the next one or the end."""
+        return self.after[1] - self.after[0]
+
+
+def switches_of(cues: Iterable[Cue], *, fps: float, window: int = 0) -> list[Switch]:
+    """The switches between cues, in order of time.
+
+    window: latent frames of a section. A cue takes effect with the section in whose middle it is in force, and
+    section i starts at frame 4*window*i + 1; with 0 it takes effect at the frame nearest to its start. A cue
+    that a later one overtakes before its section begins is left out. Raises ValueError for a bad rate, window or
+    two cues with one start.
+    """
+    cues = sorted(cues, key=lambda cue: cue.start)
+    _check(cues, fps, window)
+    in_force: list[tuple[int, Cue]] = [(0, cue) for cue in cues[:1]]
+    for cue in cues[1:]:
+        frame = effective_frame(cue.start, fps, window)
+        while len(in_force) > 1 and in_force[-1][0] >= frame:
+            logger.warning("%r never takes effect: a later prompt overtakes it.", in_force.pop()[1].prompt)
+        in_force.append((frame, cue))
+    return [
+        _switch(frame, cue.start, old.text, cue) for (_, old), (frame, cue) in zip(in_force, in_force[1:])
+    ]
+
+
+def effective_frame(seconds: float, fps: float, window: int = 0) -> int:
+    """The first frame that a prompt asked for at `seconds` is in force for.
+
+    With sections of `window` latent frames that is the start of the first section whose middle is not before
+    `seconds`; with window 0 the nearest frame.
+    """
+    if not window:
+        return round(seconds * fps)
+    length = 4 * window
+    section = max(ceil((seconds * fps - 1) / length - 0.5 - 1e-9), 0)
+    return length * section + 1
+
+
+def switches_from_trace(trace: Mapping[str, Any], *, fps: float, cues: Sequence[Cue] = ()) -> list[Switch]:
+    """The switches between the sections of a sampler's trace, in the order of the video.
+
+    The effective frame is that of the section's record; `cues` supply the requested time of a prompt, which
+    otherwise is taken to be the effective one. The original layout generates backwards: `change` belongs to the
+    section of the two that was generated later.
+    """
+    sections = sorted(trace.get("sections", ()), key=lambda section: section["frames"][0])
+    switches = []
+    for old, new in zip(sections, sections[1:]):
+        if (old["prompt"], old.get("state", "")) == (new["prompt"], new.get("state", "")):
+            continue
+        frame = new["frames"][0]
+        later = max((old, new), key=lambda section: section["index"])
+        asked = [cue for cue in cues if cue.prompt.strip() == new["prompt"].strip()]
+        asked.sort(key=lambda cue: abs(cue.start - frame / fps))
+        cue = Cue(
+            asked[0].start if asked else frame / fps,
+            new["prompt"],
+            new.get("state", ""),
+            later.get("change", 1.0),
+            asked[0].interval if asked else None,
+        )
+        switches.append(_switch(frame, cue.start, _text(old), cue))
+    return switches
+
+
+def windows_of(switch: Switch, switches: Sequence[Switch], frames: int, fps: float) -> Windows:
+    """The windows around one of the `switches` of a video of `frames` frames.
+
+    Only switches that change what is seen bound a stretch.
+    """
+    half = max(ceil(HALF_SECOND * fps), 1)
+    borders = sorted({other.frame for other in switches if other.changes and 0 < other.frame < frames})
+    start = min(max(switch.frame, 0), frames)
+    begin = max([border for border in borders if border < start], default=0)
+    end = min([border for border in borders if border > start], default=frames)
+    return Windows(settled((begin, start), half), (start, end), settled((start, end), half), half)
+
+
+def settled(stretch: tuple[int, int], half: int) -> tuple[int, int]:
+    """The last third of a stretch, at least `half` frames where it has as many."""
+    start, end = stretch
+    return max(end - max(ceil((end - start) / 3), half), start), end
+
+
+def _switch(frame: int, requested: float, old: str, cue: Cue) -> Switch:
+    return Switch(frame, requested, old, cue.text, cue.change, cue.prompt.strip(), cue.interval)
+
+
+def _text(section: Mapping[str, Any]) -> str:
+    return section.get("state", "").strip() or section["prompt"].strip()
+
+
+def _check(cues: Sequence[Cue], fps: float, window: int) -> None:
+    if not fps > 0:
+        raise ValueError(f"fps is {fps}; give the frames per second of the video, for example 30.")
+    if window < 0:
+        raise ValueError(
+            f"window is {window}; give the latent frames of a section (usual: 9), or 0 for none."
+        )
+    starts = [cue.start for cue in cues]
+    if any(later <= earlier for earlier, later in zip(starts, starts[1:])) or any(s < 0 for s in starts):
+        raise ValueError(f"the prompts start at {starts} s; each needs a start of its own, 0 or later.")
