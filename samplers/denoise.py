@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Callable, Protocol, Sequence
+from typing import Any, Callable, Protocol, Sequence
 
 from torch import Tensor
 
@@ -13,7 +14,17 @@ from .guidance import Guidance, combine_cfg, project_negative, rescale_guidance
 from .history import Context
 from .plan import Section
 from .sigmas import unshift_sigma
-from .techniques.base import Step, Technique, attention_at, guidance_at
+from .techniques.base import (
+    NEGATIVE,
+    POSITIVE,
+    Prediction,
+    Step,
+    Technique,
+    attention_at,
+    context_at,
+    guidance_at,
+    predictions_at,
+)
 
 CombineCFG = Callable[[Tensor, Tensor, float], Tensor]
 
@@ -36,7 +47,7 @@ class Evaluate(Protocol):
 class SectionDenoiser:
     """Predicts x0 for one section; `texts` are the conditionings that its branches name.
 
-    `shift` turns sigmas into progress t, by which techniques place their windows.
+    `shift` turns sigmas into progress t, by which techniques place their windows; `attached` is what they read.
     """
 
     def __init__(
@@ -47,6 +58,7 @@ class SectionDenoiser:
         guidance: Guidance,
         shift: float = 1.0,
         techniques: Sequence[Technique] = (),
+        attached: Mapping[str, Any] | None = None,
     ) -> None:
         self.section = section
         self.context = context
@@ -55,6 +67,7 @@ class SectionDenoiser:
         self._guidance = guidance
         self._shift = shift
         self._techniques = techniques
+        self._attached = attached or {}
 
     def step(self, sigma: float) -> Step:
         return Step(sigma, unshift_sigma(sigma, self._shift))
@@ -67,20 +80,45 @@ class SectionDenoiser:
         """How the techniques want a step to attend; None leaves the model's attention untouched."""
         return attention_at(self._techniques, self.section, step)
 
+    def predictions(self, step: Step, guidance: Guidance) -> list[Prediction]:
+        """Every prediction that a step needs, the guided text's first."""
+        guided = [POSITIVE, NEGATIVE] if guidance.needs_negative else [POSITIVE]
+        wanted = predictions_at(self._techniques, self.section, step)
+        return list(dict.fromkeys([*guided, *wanted]))
+
     def __call__(
         self, x: Tensor, sigma: Tensor, evaluate: Evaluate, combine: CombineCFG = combine_cfg
     ) -> Tensor:
         """x0 for x [B, 16, T, H, W] at sigma [B]. `combine` lets the host apply its own guidance functions."""
         step = self.step(float(sigma[0]))
         guidance, attention = self.guidance(step), self.attention(step)
-        names = ["positive", "negative"] if guidance.needs_negative else ["positive"]
-        branches = [Branch(name, self.context, guidance.distilled, attention) for name in names]
-        predictions = evaluate(branches, x, sigma)
+        context = context_at(self._techniques, self.section, step, self.context, self._attached)
+        wanted = self.predictions(step, guidance)
+        branches = [
+            Branch(prediction.text, context.without(prediction.past), guidance.distilled, attention)
+            for prediction in wanted
+        ]
+        predictions = dict(zip(wanted, evaluate(branches, x, sigma)))
         self.evaluations += len(branches)
-        positive, negative = predictions[0], predictions[-1]
-        if not guidance.needs_negative:
-            return combine(positive, negative, 1.0)
-        if guidance.zero_star:
-            negative = project_negative(negative, positive, x)
-        guided = combine(positive, negative, guidance.cfg)
-        return rescale_guidance(guided, positive, x, sigma, guidance.rescale)
+        x0 = guide(predictions, x, sigma, guidance, combine)
+        for technique in self._techniques:
+            x0 = technique.combine(self.section, step, x0, predictions)
+        return x0
+
+
+def guide(
+    predictions: Mapping[Prediction, Tensor],
+    x: Tensor,
+    sigma: Tensor,
+    guidance: Guidance,
+    combine: CombineCFG = combine_cfg,
+) -> Tensor:
+    """x0 [B, 16, T, H, W] from the predictions of the positive and, where the scale asks for it, the negative text."""
+    positive = predictions[POSITIVE]
+    if not guidance.needs_negative:
+        return combine(positive, positive, 1.0)
+    negative = predictions[NEGATIVE]
+    if guidance.zero_star:
+        negative = project_negative(negative, positive, x)
+    guided = combine(positive, negative, guidance.cfg)
+    return rescale_guidance(guided, positive, x, sigma, guidance.rescale)

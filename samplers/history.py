@@ -39,8 +39,41 @@ class Context:
         }
         return Context(self.indices, **moved)
 
+    def without(self, past: str) -> Context:
+        """The same context with less of the past: full, anchor or none (see techniques.base.Prediction)."""
+        if past == "full" or self.clean is None:
+            return self
+        emptied = {
+            name: value if value is None else torch.zeros_like(value)
+            for name, value in (("clean_2x", self.clean_2x), ("clean_4x", self.clean_4x))
+        }
+        if past == "none":
+            return Context(self.indices, torch.zeros_like(self.clean), **emptied)
+        # As in first sections: F1 sees the start twice, the original layout nothing where its future will be.
+        start = self.clean[:, :, :1]
+        forward = self.indices.clean[-1] < self.indices.target[0]
+        others = (start if forward else torch.zeros_like(start)).repeat(1, 1, self.clean.shape[2] - 1, 1, 1)
+        clean = torch.cat([start, others], dim=2)
+        return Context(self.indices, clean, **emptied, image_embeds=self.image_embeds)
 
-class F1History:
+
+class _Anchored:
+    """The anchor of a history: its start frame and image tokens, which may be replaced on the way."""
+
+    _start: Tensor
+    _image_embeds: Tensor | None = None
+
+    def replace_anchor(self, start: Tensor, image_embeds: Tensor | None = None) -> None:
+        """Let later sections see another start frame [B, 16, 1, H, W], and other image tokens where given."""
+        self._start = start.to(self._start)
+        if image_embeds is not None:
+            self._image_embeds = image_embeds
+
+    def _tokens(self, image_embeds: Tensor | None) -> Tensor | None:
+        return image_embeds if self._image_embeds is None else self._image_embeds
+
+
+class F1History(_Anchored):
     """F1 generates forward: the newest frames are the last ones."""
 
     def __init__(self, start: Tensor, *, keeps_start: bool = True) -> None:
@@ -52,7 +85,16 @@ class F1History:
     def context(self, section: Section, image_embeds: Tensor | None = None) -> Context:
         clean_4x, clean_2x, last = self._recent.split([HISTORY_4X, HISTORY_2X, HISTORY_1X], dim=2)
         clean = torch.cat([self._start, last], dim=2)
-        return Context(section.indices, clean, clean_2x, clean_4x, image_embeds)
+        return Context(section.indices, clean, clean_2x, clean_4x, self._tokens(image_embeds))
+
+    def recent(self, count: int) -> Tensor:
+        """The `count` latent frames that touch the next window, in the video's order; zeros where there are none."""
+        return self._recent[:, :, -count:]
+
+    def replace_recent(self, latents: Tensor) -> None:
+        """Let later sections remember these frames instead of those that `recent` gives; the video keeps its own."""
+        count = latents.shape[2]
+        self._recent = torch.cat([self._recent[:, :, :-count], latents.to(self._start)], dim=2)
 
     def append(self, latents: Tensor) -> None:
         self._parts.append(latents.to(self._start))
@@ -63,7 +105,7 @@ class F1History:
         return torch.cat(self._parts, dim=2)
 
 
-class OriginalHistory:
+class OriginalHistory(_Anchored):
     """The original layout generates backwards: its history is the future, newest (nearest) first."""
 
     def __init__(self, start: Tensor, *, keeps_start: bool = True, end: Tensor | None = None) -> None:
@@ -78,7 +120,15 @@ class OriginalHistory:
         if section.index == 0 and self._end is not None:
             last = self._end
         clean = torch.cat([self._start, last], dim=2)
-        return Context(section.indices, clean, clean_2x, clean_4x, image_embeds)
+        return Context(section.indices, clean, clean_2x, clean_4x, self._tokens(image_embeds))
+
+    def recent(self, count: int) -> Tensor:
+        """The `count` latent frames that touch the next window, in the video's order; zeros where there are none."""
+        return self._recent[:, :, :count]
+
+    def replace_recent(self, latents: Tensor) -> None:
+        """Let later sections remember these frames instead of those that `recent` gives; the video keeps its own."""
+        self._recent = torch.cat([latents.to(self._start), self._recent[:, :, latents.shape[2] :]], dim=2)
 
     def append(self, latents: Tensor) -> None:
         latents = latents.to(self._start)

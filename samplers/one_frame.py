@@ -21,6 +21,7 @@ from .drivers import Driver
 from .history import Context
 from .plan import HISTORY_2X, HISTORY_4X, Section, SectionIndices
 from .sample import SampleInputs, SampleSettings, begin_run, run_schedule, section_noises
+from .techniques.base import Schedule
 
 MAX_CONTROLS = 9
 MAX_ROPE_BATCH = 64
@@ -211,10 +212,14 @@ def sample_one_frame(
     shape = (*controls[0].shape[:2], 1, *controls[0].shape[3:])
     noise = next(section_noises(shape, settings))
     schedule, shift = run_schedule(shape, settings, sigmas)
-    run = begin_run(driver, inputs.negative, settings, solver, schedule, shift, len(layouts))
-    images = []
-    for number, layout in enumerate(layouts):
-        context = one_frame_context(layout, controls, inputs.image_embeds)
-        section = Section(number, (0, 1), (0, 1), 0, context.indices, prompt)
-        images.append(run.denoise(section, context, noise, torch.zeros_like(noise), settings.seed))
+    contexts = [one_frame_context(layout, controls, inputs.image_embeds) for layout in layouts]
+    sections = [
+        Section(number, (0, 1), (0, 1), 0, context.indices, prompt) for number, context in enumerate(contexts)
+    ]
+    schedule = Schedule(schedule, shift)
+    run = begin_run(driver, inputs.negative, settings, solver, schedule, sections, fixed=sigmas is not None)
+    images = [
+        run.denoise(section, context, noise, torch.zeros_like(noise), settings.seed)
+        for section, context in zip(sections, contexts)
+    ]
     return torch.cat(images), {**run.trace, "latent_frames": 1}

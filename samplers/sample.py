@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from math import isfinite
 from typing import Any
@@ -12,14 +14,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .conditioning import TextConditioning
+from .conditioning import TextConditioning, text_conditioning
 from .denoise import SectionDenoiser
 from .drivers import Driver, SectionTask
 from .guidance import Guidance
 from .history import Context, History, make_history
 from .plan import Section
 from .sigmas import check_sigmas, flow_sigmas, flux_shift
+from .stage import Stage
+from .techniques.base import Schedule, context_of, schedule_at
 from .trace import new_trace, section_record
+
+logger = logging.getLogger(__name__)
+
+# Far from the seeds of sections, which follow each other.
+BEFORE_SECTION = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -86,61 +95,124 @@ def sample_sections(
     noises = islice(section_noises(shape, settings), sections[0].index, None)
     history = _history(sections[0], inputs, settings)
     count = sections[-1].index + 1
-    run = begin_run(driver, inputs.negative, settings, solver, schedule, shift, len(sections))
+    fixed = sigmas is not None
+    run = begin_run(
+        driver, inputs.negative, settings, solver, Schedule(schedule, shift), sections, fixed=fixed
+    )
 
     for section, noise in zip(sections, noises):
-        context = history.context(section, blend_image_embeds(section, count, inputs))
-        seed = (settings.seed + section.index) % 2**64
-        history.append(run.denoise(section, context, noise, _initial_of(section, inputs, noise), seed))
+        image_embeds = blend_image_embeds(section, count, inputs)
+        extra = run.prepare(section, history, image_embeds, shape)
+        context = history.context(section, image_embeds)
+        initial = _initial_of(section, inputs, noise)
+        history.append(run.denoise(section, context, noise, initial, section_seed(settings, section), extra))
     video = history.video()
     return video, {**run.trace, "latent_frames": video.shape[2]}
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What all sections of a run share; `report` takes the steps done and x0, `trace` grows by every section."""
+    """What all sections of a run share; `report` takes the steps done and x0, `trace` grows by every section.
+
+    `schedules` holds a section's schedule by its index.
+    """
 
     driver: Driver
     negative: TextConditioning
     settings: SampleSettings
     solver: Any
-    schedule: Tensor
-    shift: float
+    schedules: dict[int, Schedule]
     report: Callable[[int, Tensor], None]
     trace: dict[str, Any]
 
+    def prepare(
+        self, section: Section, history: History, image_embeds: Tensor | None, shape: tuple[int, ...]
+    ) -> dict[str, Any]:
+        """Let techniques act before a section, and give what they have to record; `shape` is a section's."""
+        stage = Stage(
+            section,
+            history,
+            image_embeds,
+            self.driver.attached,
+            partial(next, _stage_noises(shape, self.settings, section)),
+            self.driver.to_vae,
+            self.driver.to_model,
+            self._solve_again,
+        )
+        for technique in self.driver.techniques:
+            technique.before_section(section, stage)
+        return stage.record
+
     def denoise(
-        self, section: Section, context: Context, noise: Tensor, initial: Tensor, seed: int
+        self,
+        section: Section,
+        context: Context,
+        noise: Tensor,
+        initial: Tensor,
+        seed: int,
+        extra: dict[str, Any] | None = None,
     ) -> Tensor:
-        """Denoise one section and record it; the latents are in the model's scale, `seed` is for stochastic solvers."""
+        """Denoise one section and record it, with what techniques did before it.
+
+        The latents are in the model's scale, `seed` is for stochastic solvers.
+        """
         began = time.perf_counter()
-        steps = len(self.schedule) - 1
-        done = len(self.trace["sections"]) * steps
-        texts = {"positive": section.prompt.conditioning, "negative": self.negative}
+        done = sum(len(record["sigmas"]) - 1 for record in self.trace["sections"])
+        schedule = self.schedules[section.index]
+        steps = len(schedule.sigmas) - 1
+        context = context_of(self.driver.techniques, section, context, self.driver.attached)
+        # Adaptive samplers of the host take more steps than the schedule has.
+        on_step = lambda step, x0: self.report(done + min(step + 1, steps), x0)  # noqa: E731
+        latents, denoiser = self._solve(section, context, noise, initial, seed, schedule, on_step)
+        record = section_record(section, denoiser, schedule.sigmas, time.perf_counter() - began)
+        if extra:
+            record["evaluations"] += extra.get("evaluations", 0)
+            record["before"] = extra
+        self.trace["sections"].append(record)
+        return latents
+
+    def _solve(
+        self,
+        section: Section,
+        context: Context,
+        noise: Tensor,
+        initial: Tensor,
+        seed: int,
+        schedule: Schedule,
+        on_step: Callable[[int, Tensor], None],
+    ) -> tuple[Tensor, SectionDenoiser]:
+        """Run the solver over a schedule, from noise mixed with `initial` by its first sigma."""
+        techniques, driver = self.driver.techniques, self.driver
         denoiser = SectionDenoiser(
             section,
-            context.to(self.driver.device),
-            texts,
+            context.to(driver.device),
+            section_texts(driver, section, self.negative),
             self.settings.guidance,
-            self.shift,
-            self.driver.techniques,
+            schedule.shift,
+            techniques,
+            driver.attached,
         )
-        latents = self.driver.run(
-            SectionTask(
-                denoiser,
-                noise,
-                initial,
-                self.schedule,
-                self.solver,
-                seed,
-                # Adaptive samplers of the host take more steps than the schedule has.
-                lambda step, x0: self.report(done + min(step + 1, steps), x0),
-                self.settings.upstream_rounding,
-            )
+        task = SectionTask(
+            denoiser,
+            noise,
+            initial,
+            schedule.sigmas,
+            self.solver,
+            seed,
+            on_step,
+            self.settings.upstream_rounding,
         )
-        seconds = time.perf_counter() - began
-        self.trace["sections"].append(section_record(section, denoiser, self.schedule, seconds))
-        return latents
+        return driver.run(task), denoiser
+
+    def _solve_again(
+        self, section: Section, context: Context, noise: Tensor, initial: Tensor, strength: float
+    ) -> tuple[Tensor, int]:
+        """Denoise what is there already from sigma `strength`, outside the run's progress and trace."""
+        schedule = self.schedules[section.index]
+        again = replace(schedule, sigmas=schedule.sigmas / schedule.sigmas[0] * strength)
+        seed = section_seed(self.settings, section)
+        latents, denoiser = self._solve(section, context, noise, initial, seed, again, lambda step, x0: None)
+        return latents, denoiser.evaluations
 
 
 def begin_run(
@@ -148,14 +220,47 @@ def begin_run(
     negative: TextConditioning,
     settings: SampleSettings,
     solver: Any,
-    schedule: Tensor,
-    shift: float,
-    count: int,
+    schedule: Schedule,
+    sections: Sequence[Section],
+    *,
+    fixed: bool = False,
 ) -> Run:
-    """A run of `count` sections on a schedule, with its progress and an empty trace."""
-    steps = len(schedule) - 1
-    trace = new_trace(settings, shift, driver.techniques, solver, steps)
-    return Run(driver, negative, settings, solver, schedule, shift, driver.progress(steps * count), trace)
+    """A run over sections with its progress and an empty trace; with `fixed` no technique changes the schedule."""
+    wanted = {section.index: schedule_at(driver.techniques, section, schedule) for section in sections}
+    if fixed and any(changed is not schedule for changed in wanted.values()):
+        logger.warning("A SIGMAS input is connected: Transition Sigmas leaves the schedule as it is.")
+        wanted = dict.fromkeys(wanted, schedule)
+    total = sum(len(changed.sigmas) - 1 for changed in wanted.values())
+    trace = new_trace(settings, schedule.shift, driver.techniques, solver, len(schedule.sigmas) - 1)
+    return Run(driver, negative, settings, solver, wanted, driver.progress(total), trace)
+
+
+def section_texts(
+    driver: Driver, section: Section, negative: TextConditioning
+) -> dict[str, TextConditioning]:
+    """The conditionings that a section's predictions may name."""
+    positive = section.prompt.conditioning
+    texts = {"positive": positive, "negative": negative}
+    if section.previous is not None:
+        texts["previous"] = section.previous.conditioning
+    for technique in driver.techniques:
+        for key in technique.texts():
+            texts[key] = text_conditioning(
+                driver.attached[key], type(technique).__name__, driver.config, positive.states.shape[0]
+            )
+    return texts
+
+
+def section_seed(settings: SampleSettings, section: Section) -> int:
+    """The seed of a section's stochastic solver."""
+    return (settings.seed + section.index) % 2**64
+
+
+def _stage_noises(shape: tuple[int, ...], settings: SampleSettings, section: Section) -> Iterator[Tensor]:
+    """Noise for techniques before a section, of seeds of its own: the sections' noise stays what it is without them."""
+    seeds = settings.seeds or (settings.seed,)
+    own = tuple((seed + BEFORE_SECTION * (section.index + 1)) % 2**63 for seed in seeds)
+    return section_noises(shape, replace(settings, seed=own[0], seeds=own if settings.seeds else ()))
 
 
 def run_schedule(

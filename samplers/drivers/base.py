@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Protocol
 
@@ -39,6 +40,7 @@ class Driver(Protocol):
     config: FramePackConfig
     device: torch.device
     techniques: tuple[Technique, ...]
+    attached: Mapping[str, Any]
 
     def to_model(self, latents: Tensor) -> Tensor:
         """VAE latents to the model's scale."""

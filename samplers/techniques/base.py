@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from ...models.config import FramePackConfig
 from ...models.gate import AttentionPolicy, block_set, check_blocks
 from ..guidance import Guidance
+from ..history import Context
 from ..plan import Section
+from ..sigmas import check_sigmas
+
+if TYPE_CHECKING:
+    from ..stage import Stage
 
 APPLY_TO = ("transition", "all")
 OPTION = "framepack_techniques"
@@ -24,9 +32,42 @@ class Step:
     t: float
 
 
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Noise levels of a section, float32 [steps + 1] falling to 0, and the shift by which progress t is told."""
+
+    sigmas: Tensor
+    shift: float
+
+
+PASTS = ("full", "anchor", "none")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A prediction of x0 that a step needs: under which text, and from how much of the packed past.
+
+    `text` is positive, negative, previous (what was in force before the switch) or the key of an attached conditioning.
+    `past` is full, anchor (the start frame over empty history, as a first section sees it) or none (text to video).
+    """
+
+    text: str = "positive"
+    past: str = "full"
+
+    def __post_init__(self) -> None:
+        if self.past not in PASTS:
+            raise ValueError(f"past is {self.past!r}; choose one of {', '.join(PASTS)}.")
+
+
+POSITIVE, NEGATIVE = Prediction(), Prediction("negative")
+
+
 @dataclass(frozen=True)
 class Technique:
     """A remedy made of scalars and strings alone; it does nothing until the sampler calls one of its hooks.
+
+    Tensors and other objects that it needs are attached to the MODEL (see `with_technique`); a field holds the key, and
+    hooks that may read them get all of them as `attached`.
 
     With `apply_to` transition it acts on the first `sections` sections generated after a switch, scaled by the
     switch's change; with all it acts on every section in full. Raises ValueError for values that it cannot use.
@@ -53,6 +94,37 @@ class Technique:
             return 0.0
         return section.change
 
+    def schedule(self, section: Section, schedule: Schedule) -> Schedule:
+        """Noise levels of a section, from those that the techniques before left; the first and last one must stay."""
+        return schedule
+
+    def before_section(self, section: Section, stage: Stage) -> None:
+        """What is done before a section is sampled: `stage` can denoise, and change what the section remembers."""
+
+    def context(self, section: Section, context: Context, attached: Mapping[str, Any]) -> Context:
+        """The packed past of a section, from what the techniques before left; tensors are on the CPU."""
+        return context
+
+    def context_at(
+        self, section: Section, step: Step, context: Context, attached: Mapping[str, Any]
+    ) -> Context:
+        """The packed past of one step, from that of the section; the same object when nothing changes."""
+        return context
+
+    def texts(self) -> tuple[str, ...]:
+        """Keys of attached CONDITIONINGs that its predictions name."""
+        return ()
+
+    def predictions(self, section: Section, step: Step) -> tuple[Prediction, ...]:
+        """Predictions that `combine` needs in this step; equal ones of several techniques are made once."""
+        return ()
+
+    def combine(
+        self, section: Section, step: Step, x0: Tensor, predictions: Mapping[Prediction, Tensor]
+    ) -> Tensor:
+        """x0 [B, 16, T, H, W] of this step, from the guided one that the techniques before left and all predictions."""
+        return x0
+
     def guidance(self, section: Section, step: Step, guidance: Guidance) -> Guidance:
         """Scales of this step, from those that the techniques before left."""
         return guidance
@@ -67,8 +139,11 @@ def techniques_of(model_options: dict[str, Any]) -> tuple[Technique, ...]:
     return tuple(model_options.get("transformer_options", {}).get(OPTION, ()))
 
 
-def with_technique(model: Any, technique: Technique) -> Any:
-    """A clone of a MODEL with one technique more. Raises ValueError for another model, or blocks that it does not have."""
+def with_technique(model: Any, technique: Technique, **objects: Any) -> Any:
+    """A clone of a MODEL with one technique more. Raises ValueError for another model, or blocks that it does not have.
+
+    `objects` that are not None are attached to the clone; the technique's field of the same name becomes the key.
+    """
     config = getattr(getattr(model.model, "diffusion_model", None), "config", None)
     if not isinstance(config, FramePackConfig):
         raise ValueError(
@@ -78,8 +153,55 @@ def with_technique(model: Any, technique: Technique) -> Any:
     check_blocks(block_set(getattr(technique, "blocks", "")), config)
     clone = model.clone()
     options = clone.model_options["transformer_options"]
-    options[OPTION] = [*options.get(OPTION, ()), technique]
+    wired = options.get(OPTION, ())
+    for name, value in objects.items():
+        if value is not None:
+            key = f"{OPTION}/{len(wired)}/{name}"
+            clone.attachments[key] = value
+            technique = replace(technique, **{name: key})
+    options[OPTION] = [*wired, technique]
     return clone
+
+
+def schedule_at(techniques: Sequence[Technique], section: Section, schedule: Schedule) -> Schedule:
+    """A section's schedule as all techniques leave it. Raises ValueError when one of them breaks it."""
+    changed = schedule
+    for technique in techniques:
+        changed = technique.schedule(section, changed)
+    if changed is schedule:
+        return schedule
+    sigmas = check_sigmas(changed.sigmas)
+    if not torch.isclose(sigmas[0], schedule.sigmas[0]):
+        raise ValueError(f"a schedule starts at {sigmas[0]:.3g} instead of {schedule.sigmas[0]:.3g}.")
+    return replace(changed, sigmas=sigmas)
+
+
+def context_of(
+    techniques: Sequence[Technique], section: Section, context: Context, attached: Mapping[str, Any]
+) -> Context:
+    """A section's packed past as all techniques leave it."""
+    for technique in techniques:
+        context = technique.context(section, context, attached)
+    return context
+
+
+def context_at(
+    techniques: Sequence[Technique],
+    section: Section,
+    step: Step,
+    context: Context,
+    attached: Mapping[str, Any],
+) -> Context:
+    """A step's packed past as all techniques leave it."""
+    for technique in techniques:
+        context = technique.context_at(section, step, context, attached)
+    return context
+
+
+def predictions_at(techniques: Sequence[Technique], section: Section, step: Step) -> list[Prediction]:
+    """What all techniques together need predicted beside the guided text, each once."""
+    wanted = (p for technique in techniques for p in technique.predictions(section, step))
+    return list(dict.fromkeys(wanted))
 
 
 def guidance_at(
