@@ -1,0 +1,87 @@
+"""What technique nodes share: MODEL in, MODEL out, to be chained in any order between loader and sampler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...samplers.techniques.base import APPLY_TO, Technique, with_technique
+from ..types import ROOT
+
+
+class TechniqueNode:
+    """What technique nodes share: a MODEL in and out, and when the technique acts."""
+
+    CATEGORY = f"{ROOT}/Techniques"
+    FUNCTION = "apply"
+    RETURN_TYPES = ("MODEL",)
+    OUTPUT_TOOLTIPS = (
+        "The model with this technique added; wire it on to the next technique or to FramePack Sampler.",
+    )
+    TECHNIQUE: type[Technique]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "A FramePack model, with or without other techniques."}),
+                **cls.widgets(),
+                "apply_to": (
+                    list(APPLY_TO),
+                    {
+                        "default": "transition",
+                        "tooltip": "transition acts after prompt switches of a timeline only; all acts in every section.",
+                    },
+                ),
+                "sections": (
+                    "INT",
+                    {
+                        "default": 1,
+                        "min": 1,
+                        "max": 100,
+                        "tooltip": "How many sections after a switch the technique acts; more holds against the old scene longer.",
+                    },
+                ),
+            }
+        }
+
+    @classmethod
+    def widgets(cls) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def apply(self, model: Any, **values: Any) -> tuple[Any]:
+        return (with_technique(model, self.TECHNIQUE(**values)),)
+
+
+def window(t_end: float) -> dict[str, Any]:
+    tooltip = "Unshifted progress, counting down from 1 (noise) to 0 (clean); at FramePack's shift of 7, t 0.54 is sigma 0.89."
+    return {
+        "t_start": (
+            "FLOAT",
+            {
+                "default": 1.0,
+                "min": 0.0,
+                "max": 1.0,
+                "step": 0.01,
+                "tooltip": f"Where the technique begins. {tooltip}",
+            },
+        ),
+        "t_end": (
+            "FLOAT",
+            {
+                "default": t_end,
+                "min": 0.0,
+                "max": 1.0,
+                "step": 0.01,
+                "tooltip": f"Where the technique ends; lower acts longer. {tooltip}",
+            },
+        ),
+    }
+
+
+BLOCKS = (
+    "STRING",
+    {
+        "default": "",
+        "tooltip": "Transformer blocks it acts in, such as 'double:0-3; single:0-7,12'; empty means all.",
+    },
+)

@@ -1,0 +1,101 @@
+"""FramePack Semantic KV Gate: the node around samplers.techniques.kv_gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...samplers.techniques.kv_gate import MODES, SemanticKVGate
+from .base import BLOCKS, TechniqueNode, window
+
+
+class FramePackSemanticKVGate(TechniqueNode):
+    DESCRIPTION = (
+        "Lowers the attention that the new section pays to the packed past while a change takes hold, by a bias, by a "
+        "cap on the past's share, or by dropping it."
+    )
+    TECHNIQUE = SemanticKVGate
+
+    @classmethod
+    def widgets(cls) -> dict[str, Any]:
+        weight = {"default": 1.0, "min": 0.0, "max": 10.0, "step": 0.1}
+        return {
+            "mode": (
+                list(MODES),
+                {
+                    "default": "bias",
+                    "tooltip": "bias lowers the past's logits by gamma; cap bounds its share of attention; drop leaves it out.",
+                },
+            ),
+            "gamma": (
+                "FLOAT",
+                {
+                    "default": 2.0,
+                    "min": 0.0,
+                    "max": 100.0,
+                    "step": 0.1,
+                    "tooltip": "Strength of mode bias; higher forgets more, 0 is off.",
+                },
+            ),
+            "cap": (
+                "FLOAT",
+                {
+                    "default": 0.1,
+                    "min": 0.0,
+                    "max": 1.0,
+                    "step": 0.01,
+                    "tooltip": "Mode cap: the largest share of attention that the past may get; lower forgets more, 1 is off.",
+                },
+            ),
+            "start": (
+                "FLOAT",
+                {**weight, "tooltip": "How much of gamma the start frame gets; 0 spares it in every mode."},
+            ),
+            "last": (
+                "FLOAT",
+                {
+                    **weight,
+                    "tooltip": "How much of gamma the last frame gets; 0 spares it in every mode, so that motion goes on from it.",
+                },
+            ),
+            "history_2x": (
+                "FLOAT",
+                {
+                    **weight,
+                    "tooltip": "How much of gamma the recent compressed history gets; 0 spares it in every mode.",
+                },
+            ),
+            "history_4x": (
+                "FLOAT",
+                {
+                    **weight,
+                    "tooltip": "How much of gamma the older compressed history gets; 0 spares it in every mode.",
+                },
+            ),
+            "image": (
+                "FLOAT",
+                {
+                    **weight,
+                    "default": 0.0,
+                    "tooltip": "How much of gamma the start image's vision tokens get; 0 spares them in every mode.",
+                },
+            ),
+            "gate_text_rows": (
+                "BOOLEAN",
+                {
+                    "default": False,
+                    "tooltip": "Also gate what text and image tokens read, which otherwise relay the past to the picture.",
+                },
+            ),
+            "threshold": (
+                "FLOAT",
+                {
+                    "default": 0.0,
+                    "min": 0.0,
+                    "max": 1.0,
+                    "step": 0.05,
+                    "tooltip": "Ignore switches whose change is below this.",
+                },
+            ),
+            **window(0.54),
+            "blocks": BLOCKS,
+        }
