@@ -42,6 +42,12 @@ def lora_cases() -> ModuleType:
     return _helper("lora_cases")
 
 
+@pytest.fixture(scope="session")
+def score_cases() -> ModuleType:
+    """Made-up scores: score_cases.video_scores(switches=(score_cases.switch_scores(30, stf=...),))."""
+    return _helper("score_cases")
+
+
 @pytest.fixture(autouse=True)
 def outside_comfyui(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hides a ComfyUI that host tests have loaded into this process from all other tests."""

@@ -1,0 +1,121 @@
+"""The picture of scores: everything lies where its moment is, and nothing invalid looks like a result."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+import pytest
+from framepack_transitions.metrics.plot import COLOURS, LEFT, RIGHT, plot_scores
+
+RED, BLUE = (220, 30, 30), (30, 30, 220)
+
+
+def ramp(frames: int = 90, switch: int = 30) -> np.ndarray:
+    return np.clip((np.arange(frames) - switch) / 20, 0, 1)
+
+
+def scored(cases: ModuleType, name: str = "a.mp4", frame: int = 30, **metrics):
+    metrics = metrics or {"tl90": cases.metric(18.0, curve=ramp(switch=frame))}
+    return cases.video_scores(
+        name, switches=(cases.switch_scores(frame, **metrics),), colours={0: RED, frame: BLUE}
+    )
+
+
+def column(time: float, end: float = 3.0, width: int = 1000) -> int:
+    return round(LEFT + (width - LEFT - RIGHT) * time / end)
+
+
+def rgb(colour: str) -> np.ndarray:
+    return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+
+
+def near(picture: np.ndarray, colour, tolerance: int = 12) -> np.ndarray:
+    return (np.abs(picture.astype(int) - np.asarray(colour)) <= tolerance).all(-1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("width", [1000, 1400])
+def test_any_number_of_videos_fits_the_width(score_cases: ModuleType, count: int, width: int) -> None:
+    picture = plot_scores([scored(score_cases, f"v{i}") for i in range(count)], width)
+    assert picture.dtype == np.uint8
+    assert picture.shape[1:] == (width, 3)
+
+
+def test_frames_stand_below_their_moment(score_cases: ModuleType) -> None:
+    picture = plot_scores([scored(score_cases)])
+    red, blue = near(picture, RED), near(picture, BLUE)
+    row = red.sum(1).argmax()
+    assert red[row, column(0.1) : column(0.75)].mean() > 0.95
+    assert blue[row, column(1.25) : column(2.9)].mean() > 0.95
+
+
+def test_a_shorter_video_ends_earlier(score_cases: ModuleType) -> None:
+    videos = [score_cases.video_scores("a", 90), score_cases.video_scores("b", 45, colours={0: RED})]
+    picture = plot_scores(videos)
+    row = near(picture, RED).sum(1).argmax()
+    places = np.flatnonzero(near(picture, RED)[row])
+    assert abs(places.max() - column(1.5)) < 60
+
+
+@pytest.mark.parametrize("frame", [15, 60])
+def test_the_switch_is_marked_where_it_is(score_cases: ModuleType, frame: int) -> None:
+    picture = plot_scores([scored(score_cases, frame=frame)])
+    dark = (picture < 90).all(-1)[400:].sum(0)
+    inside = dark[LEFT + 8 : -RIGHT - 2]
+    assert abs(inside.argmax() + LEFT + 8 - column(frame / 30)) <= 2
+
+
+def test_a_curve_passes_through_its_values(score_cases: ModuleType) -> None:
+    step = np.r_[np.zeros(60), np.ones(30)]
+    picture = plot_scores([scored(score_cases, stf=score_cases.metric(1.0, curve=step))])
+    line = near(picture, rgb(COLOURS[0]), 40)
+    low = np.flatnonzero(line[:, column(1.0) - 20])
+    high = np.flatnonzero(line[:, column(2.5)])
+    # Of all panels only this one moves, upwards: its line is higher after the step.
+    assert high.min() < low.min()
+
+
+def test_completion_is_marked_where_it_happens(score_cases: ModuleType) -> None:
+    flat = np.full(90, 0.5)
+    done = scored(score_cases, tl90=score_cases.metric(30.0, curve=flat))
+    never = scored(score_cases, tl90=score_cases.metric(60.0, curve=flat, censored=True))
+    pictures = [plot_scores([video])[-700:] for video in (done, never)]
+    changed = np.flatnonzero((pictures[0] != pictures[1]).any(-1)[100:500].any(0))
+    # The table differs as well, further up.
+    assert len(changed) and abs(changed.mean() - column(2.0)) < 4
+    assert np.ptp(changed) < 16
+
+
+def test_the_value_of_an_invalid_score_is_not_shown(score_cases: ModuleType) -> None:
+    def picture(value: float, reason: str) -> np.ndarray:
+        metric = score_cases.metric(value, reason=reason, valid=False)
+        return plot_scores([scored(score_cases, stf=metric)])
+
+    assert np.array_equal(picture(0.1, "too short"), picture(0.9, "too short"))
+    assert not np.array_equal(picture(0.1, "too short"), picture(0.1, "no reference"))
+
+
+def test_curves_without_a_number_take_no_room(score_cases: ModuleType) -> None:
+    nothing = scored(score_cases, stf=score_cases.metric(1.0, curve=np.full(90, np.nan)))
+    something = scored(score_cases, stf=score_cases.metric(1.0, curve=np.ones(90)))
+    assert len(plot_scores([nothing])) < len(plot_scores([something]))
+
+
+def test_videos_without_a_switch_are_drawn(score_cases: ModuleType) -> None:
+    assert plot_scores([score_cases.video_scores()]).shape[1] == 1000
+
+
+@pytest.mark.parametrize("name", ["夜の街.mp4", "costs $5 and $6.mp4", "x" * 300, "_{^"])
+def test_any_name_is_drawn(score_cases: ModuleType, name: str, recwarn: pytest.WarningsRecorder) -> None:
+    plot_scores([scored(score_cases, name), scored(score_cases, name)])
+    assert not recwarn.list
+
+
+def test_a_single_frame_is_drawn(score_cases: ModuleType) -> None:
+    assert plot_scores([score_cases.video_scores(frames=1)]).shape[1] == 1000
+
+
+def test_nothing_to_plot_is_said() -> None:
+    with pytest.raises(ValueError, match="at least one video"):
+        plot_scores([])
