@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,7 +15,7 @@ import torch
 from PIL import Image, ImageOps, ImageSequence
 from PIL.PngImagePlugin import PngInfo
 
-logger = logging.getLogger(__name__)
+from ..samplers.video import VideoWriter, to_bytes
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 VIDEO_EXTENSIONS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi"})
@@ -97,11 +96,6 @@ def save_png(path: Path, image: torch.Tensor, metadata: Mapping[str, Any] | None
     Image.fromarray(to_bytes(image)).save(path, format="PNG", pnginfo=texts, compress_level=4)
 
 
-def to_bytes(image: torch.Tensor) -> np.ndarray:
-    """The same picture as uint8 0..255, on the CPU."""
-    return image.detach().float().mul(255).round().clamp(0, 255).to(device="cpu", dtype=torch.uint8).numpy()
-
-
 def write_video(
     path: Path, images: torch.Tensor, fps: float | Fraction, metadata: Mapping[str, Any] | None = None
 ) -> None:
@@ -114,30 +108,8 @@ def write_video(
         raise ValueError(
             f"a video needs images of the shape [frames, height, width, 3], got {list(images.shape)}"
         )
-    frames = _even(images[..., :3])
-    # h264's time base cannot hold arbitrary fractions; a thousandth of a frame a second is fine enough.
-    rate = Fraction(round(Fraction(fps) * 1000), 1000)
-    with av.open(str(path), mode="w", options={"movflags": "use_metadata_tags"}) as container:
-        for key, value in (metadata or {}).items():
-            container.metadata[key] = json.dumps(value)
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(to_bytes(frame), format="rgb24")
-            container.mux(stream.encode(picture.reformat(format="yuv420p")))
-        container.mux(stream.encode(None))
-
-
-def _even(images: torch.Tensor) -> torch.Tensor:
-    height, width = images.shape[1:3]
-    if height % 2 == 0 and width % 2 == 0:
-        return images
-    logger.warning(
-        "The video is %dx%d; H.264 needs even numbers, its last column or row is repeated.", width, height
-    )
-    rows = torch.arange(height + height % 2).clamp(max=height - 1)
-    columns = torch.arange(width + width % 2).clamp(max=width - 1)
-    return images[:, rows][:, :, columns]
+    with VideoWriter(path, fps, metadata=metadata) as writer:
+        writer.write(images[..., :3])
 
 
 def read_video(path: Path) -> tuple[torch.Tensor, float]:
