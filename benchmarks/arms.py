@@ -11,13 +11,37 @@ from ..samplers.techniques.attention_scaling import AttentionScaling
 from ..samplers.techniques.base import Technique
 from ..samplers.techniques.kv_gate import SemanticKVGate
 
+HISTORIES, PROMPTS, ANCHORS = ("old", "new", "zero"), ("new", "old"), ("kept", "replaced")
+
+
+@dataclass(frozen=True)
+class Premise:
+    """What the first section after the switch meets.
+
+    history: what the packed past shows, the old scene, already the new one, or nothing (zero); prompt: which scene it
+    asks for; anchor: whether start frame and image tokens are still the old scene's (kept) or the new one's (replaced).
+    """
+
+    history: str = "old"
+    prompt: str = "new"
+    anchor: str = "kept"
+
+    def __post_init__(self) -> None:
+        for name, options in (("history", HISTORIES), ("prompt", PROMPTS), ("anchor", ANCHORS)):
+            if getattr(self, name) not in options:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(options)}.")
+
+
+USUAL = Premise()
+
 
 @dataclass(frozen=True)
 class Arm:
-    """One row of the table: a name, and the techniques between loader and sampler in wired order."""
+    """One row of the table: a name, the techniques between loader and sampler in wired order, and what they meet."""
 
     name: str
     techniques: tuple[Technique, ...] = ()
+    premise: Premise = USUAL
 
     def describe(self) -> list[dict[str, Any]]:
         """The techniques with all their settings, as plain data."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..models.tiny.world import FAST, Scene, make_clip, prompt_of
 
 SWITCHES = ("disappear", "appear", "colour", "background", "cut", "motion")
-CASES = (*SWITCHES, "control", "sham")
+CASES = (*SWITCHES, "control", "sham", "reworded")
 # These go on for ever: a subject that moves right would have to turn back. Half of the subjects stand still.
 LASTING_MOTIONS = ("still", "still", *FAST)
 FIRST_SEED = 2 * 10**9  # training and its own evaluation use smaller ones
@@ -20,14 +20,15 @@ FIRST_SEED = 2 * 10**9  # training and its own evaluation use smaller ones
 class Episode:
     """A start image uint8 [64,64,3], the scenes before and after the switch, and the prompt of each.
 
-    `noise_seed` is the sampler's. In a control nothing is switched; in a sham the prompt says the same scene
-    in other words.
+    `noise_seed` is the sampler's, `image_after` a picture of the scene after the switch. In a control nothing is switched;
+    in a sham the same prompt is entered anew; in a reworded one it says the same scene in other words.
     """
 
     case: str
     seed: int
     noise_seed: int
     image: NDArray[np.uint8]
+    image_after: NDArray[np.uint8]
     before: Scene
     after: Scene
     prompts: tuple[str, str]
@@ -68,20 +69,42 @@ def make_episode(case: str, seed: int) -> Episode:
     elif after.subject is not None:
         after = replace(after, motion=_choose(rng, LASTING_MOTIONS) if case == "cut" else motion)
     noise_seed = FIRST_SEED + CASES.index(case) * 10**6 + seed
-    return Episode(case, seed, noise_seed, clip.frames[0], before, after, _prompts(case, before, after, rng))
+    prompts = _prompts(case, before, after, rng)
+    return Episode(case, seed, noise_seed, clip.frames[0], clip.frames[-1], before, after, prompts)
+
+
+def turned(episode: Episode) -> Episode:
+    """The episode with its scenes the other way round."""
+    return replace(
+        episode,
+        image=episode.image_after,
+        image_after=episode.image,
+        before=episode.after,
+        after=episode.before,
+        prompts=episode.prompts[::-1],
+    )
+
+
+def seen_from(episode: Episode, history: str, prompt: str) -> Episode:
+    """The episode when the past shows one of its scenes and the prompt asks for one: "old" or "new" (a past of "zero" shows
+    what the prompt does not ask for)."""
+    scenes = {"old": episode.before, "new": episode.after}
+    shown = history if history != "zero" else {"old": "new", "new": "old"}[prompt]
+    before, after = scenes[shown], scenes[prompt]
+    return replace(episode, case="sham" if shown == prompt else episode.case, before=before, after=after)
 
 
 def _event(case: str, seed: int) -> str:
     """The world's event: a background changes by place and by time of day in turn."""
-    if case in ("control", "sham"):
+    if case not in SWITCHES:
         return "none"
     return "night" if case == "background" and seed % 2 else case
 
 
 def _prompts(case: str, before: Scene, after: Scene, rng: np.random.Generator) -> tuple[str, str]:
     old = prompt_of(before, rng)
-    new = old if case == "control" else prompt_of(after, rng)
-    while case == "sham" and new == old:
+    new = old if case in ("control", "sham") else prompt_of(after, rng)
+    while case == "reworded" and new == old:
         new = prompt_of(after, rng)
     return old, new
 

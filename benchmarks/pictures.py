@@ -33,58 +33,58 @@ def table(rows: Sequence[Row]) -> str:
     by_case = [
         {
             "success": arm,
-            **{title: _percent(by_key[arm, case]["success"]) for title, case in zip(numbers, cases)},
+            **{title: percent(by_key[arm, case]["success"]) for title, case in zip(numbers, cases)},
         }
         for arm in arms
     ]
-    return _markdown(overview) + "\n" + _markdown(by_case)
+    return markdown(overview) + "\n" + markdown(by_case)
 
 
 def _cells(arm: str, by_key: Mapping[tuple[str, str], Row], cases: Sequence[str]) -> dict[str, str]:
     row = by_key[arm, POOLED]
     others = {
-        f"{case} success": _percent(by_key[arm, case]["success"])
+        f"{case} success": percent(by_key[arm, case]["success"])
         for case in ("control", "sham")
         if case in cases
     }
     jumps = {
-        f"{case} jump px": _number(by_key[arm, case]["continuity"])
+        f"{case} jump px": number(by_key[arm, case]["continuity"])
         for case in ("control", "sham")
         if case in cases
     }
     return {
         "technique": arm,
         "n": str(row["n"]),
-        "success": _with_interval(row, "success"),
-        "gain over plain": _with_interval(row, "gain"),
-        "lasting": _percent(row["lasting"]),
-        "TL frames": _number(row["tl_frames"]),
-        "reached": _percent(row["reached"]),
-        "remaining": _percent(row["remaining"]),
-        "jump px": _number(row["continuity"]),
-        "artefacts": _percent(row["artefacts"]),
+        "success": with_interval(row, "success"),
+        "gain over plain": with_interval(row, "gain"),
+        "lasting": percent(row["lasting"]),
+        "TL frames": number(row["tl_frames"]),
+        "reached": percent(row["reached"]),
+        "remaining": percent(row["remaining"]),
+        "jump px": number(row["continuity"]),
+        "artefacts": percent(row["artefacts"]),
         **others,
         **jumps,
-        "evaluations": _number(row["evaluations"]),
-        "seconds": _number(row["seconds"]),
+        "evaluations": number(row["evaluations"]),
+        "seconds": number(row["seconds"]),
     }
 
 
-def _with_interval(row: Row, name: str) -> str:
+def with_interval(row: Row, name: str) -> str:
     if row[name] is None:
         return "-"
-    return f"{_percent(row[name])} [{', '.join(map(_percent, row[f'{name}_ci']))}]"
+    return f"{percent(row[name])} [{', '.join(map(percent, row[f'{name}_ci']))}]"
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _markdown(lines: Sequence[Mapping[str, str]]) -> str:
+def markdown(lines: Sequence[Mapping[str, str]]) -> str:
     """A table, padded so that it can be read as plain text too."""
     names = list(lines[0])
     widths = {name: max(len(name), *(len(line[name]) for line in lines)) for name in names}

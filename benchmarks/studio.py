@@ -20,7 +20,7 @@ from ..samplers.plan import FPS, Section, plan_sections
 from ..samplers.sample import SampleInputs, SampleSettings, sample_sections
 from ..samplers.techniques.base import with_technique
 from ..samplers.timeline import assign_prompts
-from .arms import PLAIN, Arm
+from .arms import PLAIN, Arm, Premise
 from .episodes import Episode
 
 
@@ -34,6 +34,7 @@ class Settings:
     distilled_guidance: float = 10.0
     before: int = 2
     after: int = 4
+    bfloat16: bool = True  # half the time on a CPU, and no difference that the detector sees
 
     @property
     def section_frames(self) -> int:
@@ -86,14 +87,8 @@ class Studio:
     def prepare(self, episodes: Sequence[Episode]) -> Scenario:
         """Sample a batch of episodes of one case up to the switch, without techniques."""
         settings = self.settings
-        images = torch.from_numpy(np.stack([episode.image for episode in episodes])).float() / 255
         driver = self._driver(PLAIN)
-        inputs = SampleInputs(
-            start=driver.to_model(self.bundle.vae.encode(images[:, None])),
-            has_start=True,
-            negative=self._texts([""] * len(episodes)),
-            image_embeds=self.bundle.clip_vision.encode_image(images, crop=False).last_hidden_state,
-        )
+        inputs = self._inputs(driver, [episode.image for episode in episodes])
         sampling = SampleSettings(
             window=settings.window,
             steps=settings.steps,
@@ -101,26 +96,63 @@ class Studio:
             seeds=tuple(episode.noise_seed for episode in episodes),
         )
         sections = self._sections(episodes)
-        latents, _ = sample_sections(
-            driver, sections[: settings.before], inputs, sampling, solver=settings.solver
-        )
+        latents, _ = self._sample(driver, sections[: settings.before], inputs, sampling)
         frames = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
         return Scenario(
             sections[settings.before :], replace(inputs, past=latents[:, :, 1:]), sampling, frames
         )
 
     @torch.inference_mode()
+    def meet(self, episodes: Sequence[Episode], scenario: Scenario, premise: Premise) -> Scenario:
+        """What follows the switch when it meets something else: another prompt, another anchor, no history.
+
+        `scenario` holds the history that the premise asks for; with "zero" it is left out.
+        """
+        images = [e.image if premise.anchor == "kept" else e.image_after for e in episodes]
+        inputs = self._inputs(self._driver(PLAIN), images)
+        asked = Prompt(
+            self.settings.switch_frame / FPS,
+            premise.prompt,
+            self._texts([episode.prompts[premise.prompt == "new"] for episode in episodes]),
+        )
+        sections = scenario.sections
+        if premise.history == "zero":
+            sections = plan_sections("f1", self.settings.after, self.settings.window)
+        else:
+            inputs = replace(inputs, past=scenario.inputs.past)
+        met = scenario.sections[0].previous or scenario.sections[0].prompt
+        sections = [
+            replace(section, prompt=asked, previous=met, change=1.0, since_switch=number)
+            for number, section in enumerate(sections)
+        ]
+        return replace(scenario, sections=sections, inputs=inputs)
+
+    @torch.inference_mode()
     def go_on(self, scenario: Scenario, arm: Arm) -> Take:
         """Sample what follows the switch with the techniques of an arm."""
         driver = self._driver(arm)
-        latents, trace = sample_sections(
-            driver, scenario.sections, scenario.inputs, scenario.sampling, solver=self.settings.solver
-        )
+        latents, trace = self._sample(driver, scenario.sections, scenario.inputs, scenario.sampling)
         sections, batch = trace["sections"], latents.shape[0]
         return Take(
             self._decode_end(driver.to_vae(latents)),
             sum(section["evaluations"] for section in sections),
             sum(section["seconds"] for section in sections) / batch,
+        )
+
+    def _sample(
+        self, driver: PlainDriver, sections: Sequence[Section], inputs: SampleInputs, sampling: SampleSettings
+    ) -> tuple[Tensor, dict[str, Any]]:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.settings.bfloat16):
+            return sample_sections(driver, sections, inputs, sampling, solver=self.settings.solver)
+
+    def _inputs(self, driver: PlainDriver, pictures: Sequence[np.ndarray]) -> SampleInputs:
+        """Start latents and image tokens of pictures uint8 [64,64,3]."""
+        images = torch.from_numpy(np.stack(pictures)).float() / 255
+        return SampleInputs(
+            start=driver.to_model(self.bundle.vae.encode(images[:, None])),
+            has_start=True,
+            negative=self._texts([""] * len(pictures)),
+            image_embeds=self.bundle.clip_vision.encode_image(images, crop=False).last_hidden_state,
         )
 
     def _driver(self, arm: Arm) -> PlainDriver:

@@ -19,15 +19,15 @@ import torch
 from PIL import Image
 
 from ..models.tiny.bundle import load_tiny
-from ..models.tiny.detector import detect
+from ..models.tiny.detector import Detection, detect
 from . import judge
-from .arms import ARMS, PLAIN, Arm
-from .episodes import CASES, Episode, make_episode
+from .arms import ARMS, PLAIN, USUAL, Arm
+from .episodes import CASES, Episode, make_episode, seen_from, turned
 from .studio import Scenario, Settings, Studio, Take
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # of what is measured and how: results of another version are not mixed with these
+VERSION = 2  # of what is measured and how: results of another version are not mixed with these
 CHUNK = 4  # episodes sampled as one batch, which is also what an interrupted run loses for each worker
 EPISODES = "episodes.jsonl"
 STRIPS = "strips"  # folder of the pictures that the contact sheet is made of
@@ -124,7 +124,8 @@ class Keys:
 
     def of(self, case: str, seed: int, arm: Arm) -> str:
         """The key of an episode under an arm."""
-        facts = json.dumps([VERSION, self.fingerprint, case, seed, arm.name, arm.describe()], sort_keys=True)
+        what = [arm.name, arm.describe(), asdict(arm.premise)]
+        facts = json.dumps([VERSION, self.fingerprint, case, seed, *what], sort_keys=True)
         return hashlib.sha256(facts.encode()).hexdigest()[:20]
 
 
@@ -233,46 +234,69 @@ def measure(task: Task, studio: Studio) -> list[Result]:
     return [result for arm in task.arms for result in shoot.measure(arm, task.keys, task.strips)]
 
 
+@dataclass(frozen=True, eq=False)
+class Past:
+    """What a batch of episodes looks like up to the switch, what the detector saw, and whether it was right."""
+
+    scenario: Scenario
+    seen: list[Detection]
+    valid: list[bool]
+
+
 class Shoot:
     """Some episodes of one case up to their switch, and what the detector saw of that."""
 
     def __init__(self, studio: Studio, episodes: Sequence[Episode]) -> None:
         self._studio, self._episodes = studio, episodes
-        self._scenario: Scenario = studio.prepare(episodes)
-        self._past = [detect(frames[-2 * judge.HALF_SECOND :]) for frames in self._scenario.frames]
-        self._valid = [judge.is_valid(past, episode) for past, episode in zip(self._past, episodes)]
         self._plain: Take | None = None
+        self._pasts: dict[str, Past] = {}
+
+    def _past(self, history: str) -> Past:
+        """What was sampled before the switch, once for each history; without one the old scene is what went before."""
+        if history == "zero":
+            return self._past("old")
+        if history not in self._pasts:
+            shown = [turned(episode) for episode in self._episodes] if history == "new" else self._episodes
+            scenario = self._studio.prepare(shown)
+            seen = [detect(frames[-2 * judge.HALF_SECOND :]) for frames in scenario.frames]
+            valid = [judge.is_valid(past, episode) for past, episode in zip(seen, shown)]
+            self._pasts[history] = Past(scenario, seen, valid)
+        return self._pasts[history]
 
     def measure(self, arm: Arm, keys: Keys, strips: Path | None) -> list[Result]:
         """Sample and judge all episodes under an arm; draw the first valid one where `strips` is a folder."""
-        take = self._take(arm)
-        shown = self._valid.index(True) if True in self._valid else 0
+        take, past = self._take(arm), self._past(arm.premise.history)
+        shown = past.valid.index(True) if True in past.valid else 0
         results = []
-        for number, (episode, past) in enumerate(zip(self._episodes, self._past)):
+        for number, (episode, seen) in enumerate(zip(self._episodes, past.seen)):
             key, frames = keys.of(episode.case, episode.seed, arm), take.frames[number]
-            measures = judge.judge(episode, past, frames, self._studio.settings.section_frames)
+            judged = seen_from(episode, arm.premise.history, arm.premise.prompt)
+            measures = judge.judge(judged, seen, frames, self._studio.settings.section_frames)
             results.append(
                 Result(
                     key,
                     episode.case,
                     episode.seed,
                     arm.name,
-                    self._valid[number],
+                    past.valid[number],
                     measures,
                     take.evaluations,
                     round(take.seconds, 4),
                 )
             )
             if strips is not None and number == shown:
-                save_strip(strips / f"{key}.png", self._strip(self._scenario.frames[number], frames))
+                save_strip(strips / f"{key}.png", self._strip(past.scenario.frames[number], frames))
         return results
 
     def _take(self, arm: Arm) -> Take:
         """What an arm makes of the episodes; without a switch most arms equal the plain one, bit by bit."""
+        scenario = self._past(arm.premise.history).scenario
+        if arm.premise != USUAL:
+            return self._studio.go_on(self._studio.meet(self._episodes, scenario, arm.premise), arm)
         if self._episodes[0].switches or arm.acts_without_a_switch:
-            return self._studio.go_on(self._scenario, arm)
+            return self._studio.go_on(scenario, arm)
         if self._plain is None:
-            self._plain = self._studio.go_on(self._scenario, PLAIN)
+            self._plain = self._studio.go_on(scenario, PLAIN)
         return self._plain
 
     def _strip(self, past: np.ndarray, new: np.ndarray) -> list[np.ndarray]:

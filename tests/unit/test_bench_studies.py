@@ -1,0 +1,152 @@
+"""The conflict factorial and the dose-response study: their cells, what follows from them, and one small run of each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from framepack_transitions.benchmarks import conflict, doses, transition
+from framepack_transitions.benchmarks.arms import PLAIN, Arm, Premise
+from framepack_transitions.benchmarks.episodes import make_episode, seen_from, turned
+from framepack_transitions.benchmarks.judge import Measures
+from framepack_transitions.benchmarks.studio import Settings, Studio
+from framepack_transitions.benchmarks.transition import Result
+from framepack_transitions.models.tiny.bundle import load_tiny
+from framepack_transitions.models.tiny.world import Scene, render
+from PIL import Image
+
+SMALL = Settings(window=3, steps=1, before=1, after=2)
+
+
+@pytest.fixture(scope="module")
+def studio() -> Studio:
+    return Studio(load_tiny(weights=Path("nowhere")), SMALL)
+
+
+def won(arm: str, case: str, seed: int, success: bool, held: bool) -> Result:
+    measures = Measures(success, (success, held), 0, None, None, None, None, 0.0)
+    return Result(f"{arm}{case}{seed}", case, seed, arm, True, measures, 1, 0.1)
+
+
+def factorial(success_of) -> dict[int, list[Result]]:
+    """Ten episodes a cell, of which `success_of(cell)` tenths succeed and half of those last."""
+    results: dict[int, list[Result]] = {length: [] for length in conflict.LENGTHS}
+    for cell in conflict.cells():
+        count = success_of(cell)
+        results[cell.length] += [
+            won(cell.arm.name, "cut", seed, seed < count, seed < count // 2) for seed in range(10)
+        ]
+    return results
+
+
+class TestConflict:
+    def test_every_cell_has_an_arm_of_its_own(self):
+        cells = conflict.cells()
+        names = {(cell.arm.name, cell.length) for cell in cells}
+        assert len(names) == len(cells) == (2 * 2 * 2 * 2 + 2 * 2) * 5
+        assert not conflict.Cell(Premise(), 1.0, 1).arm.techniques, "cap 1 is the plain sampler"
+
+    def test_half_success_lies_between_caps_on_a_logarithmic_scale(self):
+        assert conflict.cap_at_half([0.1, 0.2, 0.8, 0.9, 1.0]) == pytest.approx(np.sqrt(0.3 * 0.1))
+        assert conflict.cap_at_half([0.6, 0.7, 0.8, 0.9, 1.0]) == 1
+        assert conflict.cap_at_half([0.1, 0.1, 0.2, 0.3, 0.4]) is None
+
+    def test_conclusions_follow_from_the_cells(self):
+        def success_of(cell: conflict.Cell) -> int:
+            if cell.premise.history == "zero":
+                return 9
+            if cell.premise.prompt == "old":
+                return 10 if cell.cap == 1 else 8
+            return {1.0: 2, 0.3: 2, 0.1: 8, 0.03: 6, 0.0: 6}[cell.cap]
+
+        rows = conflict.rows(factorial(success_of))
+        kept = next(c for c in conflict.conclusions(rows) if (c["length"], c["anchor"]) == (1, "kept"))
+        assert kept["memory_share"] == pytest.approx(0.7)
+        assert kept["cap_at_half"] == pytest.approx(np.sqrt(0.3 * 0.1))
+        assert (kept["best_cap"], kept["best_success"]) == (0.1, 0.8)
+        assert kept["relapse"] == pytest.approx(0.5) and kept["sham_cost"] == pytest.approx(0.2)
+        assert "not reached" not in conflict.table(rows) and "cap 0.03" in conflict.table(rows)
+
+    def test_a_small_run_draws_its_plot(self, tmp_path, studio, monkeypatch):
+        monkeypatch.setattr(conflict, "CASES", ("cut",))
+        monkeypatch.setattr(conflict, "LENGTHS", (1,))
+        monkeypatch.setattr(conflict, "CAPS", (1.0, 0.1))
+        bench = replace(conflict.benches(tmp_path, 1)[1], settings=SMALL)
+        rows = conflict.rows({1: transition.run(bench, studio)})
+        assert len(rows) == (2 * 2 * 2 + 2 * 2) * 2
+        with Image.open(conflict.save_plot(tmp_path / "plot.png", rows)) as picture:
+            assert picture.width > 500
+
+
+class TestPremises:
+    def test_a_turned_episode_begins_with_the_scene_after_the_switch(self):
+        episode = make_episode("colour", 0)
+        other = turned(episode)
+        assert (other.before, other.after) == (episode.after, episode.before)
+        assert other.prompts == episode.prompts[::-1] and other.image is episode.image_after
+
+    def test_the_picture_after_the_switch_shows_that_scene(self):
+        episode = make_episode("disappear", 0)
+        place = Scene(episode.after.background, episode.after.night)
+        assert np.abs(episode.image_after.astype(int) - render(place)).mean() < 2
+
+    @pytest.mark.parametrize(("history", "prompt"), [("old", "new"), ("new", "old"), ("zero", "new")])
+    def test_an_episode_is_judged_by_what_is_asked_for(self, history, prompt):
+        episode = make_episode("cut", 1)
+        seen = seen_from(episode, history, prompt)
+        assert seen.after == {"old": episode.before, "new": episode.after}[prompt]
+        assert seen.before != seen.after and seen.changes
+
+    def test_asking_for_what_is_shown_is_a_sham(self):
+        seen = seen_from(make_episode("cut", 1), "new", "new")
+        assert seen.before == seen.after and not seen.changes
+
+    def test_the_usual_premise_is_the_usual_episode(self, studio):
+        episodes = [make_episode("cut", 0)]
+        scenario = studio.prepare(episodes)
+        met = studio.meet(episodes, scenario, Premise())
+        assert np.array_equal(studio.go_on(met, PLAIN).frames, studio.go_on(scenario, PLAIN).frames)
+
+    @pytest.mark.parametrize(
+        "premise", [Premise("zero"), Premise(prompt="old"), Premise(anchor="replaced"), Premise("new")]
+    )
+    def test_every_other_premise_makes_a_difference(self, studio, premise):
+        episodes = [make_episode("cut", 0)]
+        usual = studio.prepare(episodes)
+        history = studio.prepare([turned(e) for e in episodes]) if premise.history == "new" else usual
+        took = studio.go_on(studio.meet(episodes, history, premise), Arm("other", (), premise))
+        assert took.frames.shape == (1, 24, 64, 64, 3)
+        assert not np.array_equal(took.frames, studio.go_on(usual, PLAIN).frames)
+
+    def test_wrong_premises_are_refused(self):
+        with pytest.raises(ValueError, match="history is 'none'; choose one of old, new, zero"):
+            Premise(history="none")
+
+
+def test_doses_rise_from_plain_and_are_tabled_and_drawn(tmp_path, studio):
+    bench = replace(doses.bench(tmp_path, 1), settings=SMALL, cases=("cut", "sham"))
+    assert bench.arms[0] is PLAIN and len({arm.name for arm in bench.arms}) == len(bench.arms)
+    rows = []
+    for number, arm in enumerate(bench.arms):
+        facts = {
+            "n": 3,
+            "success": number / 100,
+            "success_ci": [0.0, 1.0],
+            "gain": 0.0,
+            "gain_ci": [0.0, 0.0],
+        }
+        others = dict.fromkeys(
+            ("tl_frames", "reached", "remaining", "continuity", "artefacts", "evaluations"), 0.5
+        )
+        rows += [{"technique": arm.name, "case": case, **facts, **others} for case in ("all", "sham")]
+    assert doses.table(rows).count("\n") == len(bench.arms) + 2
+    with Image.open(doses.save_plot(tmp_path / "plot.png", rows)) as picture:
+        assert picture.width > 500
+
+
+def test_a_sham_enters_the_same_prompt_and_a_reworded_one_other_words():
+    assert len(set(make_episode("sham", 3).prompts)) == 1
+    assert len(set(make_episode("reworded", 3).prompts)) == 2
+    assert make_episode("reworded", 3).before == make_episode("reworded", 3).after
