@@ -1,20 +1,41 @@
 """How far, how fast and how cleanly a video follows its prompts."""
 
-from .evaluate import score
+from .clip import Clip, Region, measure_clip
+from .disappearance import disappearance_fidelity
+from .dynamics import intentional_dynamics
+from .evaluate import evaluate_video, score
+from .ghosting import ghosting
+from .inertia import semantic_inertia
+from .latency import transition_latency
 from .results import SCORES_SCHEMA, Guard, Metric, SwitchScores, VideoScores
+from .stf import stf
+from .survival import Latencies, aggregate_latencies, concordance
 from .switches import Cue, Switch, Windows, switches_from_trace, switches_of, windows_of
 
 __all__ = [
     "SCORES_SCHEMA",
+    "Clip",
     "Cue",
     "Guard",
+    "Latencies",
     "Metric",
+    "Region",
     "Switch",
     "SwitchScores",
     "VideoScores",
     "Windows",
+    "aggregate_latencies",
+    "concordance",
+    "disappearance_fidelity",
+    "evaluate_video",
+    "ghosting",
+    "intentional_dynamics",
+    "measure_clip",
     "score",
+    "semantic_inertia",
+    "stf",
     "switches_from_trace",
     "switches_of",
+    "transition_latency",
     "windows_of",
 ]

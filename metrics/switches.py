@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
+from itertools import count
+from math import ceil, inf
 from typing import Any
 
 HALF_SECOND = 0.5
@@ -87,10 +88,10 @@ class Windows:
 def switches_of(cues: Iterable[Cue], *, fps: float, window: int = 0) -> list[Switch]:
     """The switches between cues, in order of time.
 
-    window: latent frames of a section. A cue takes effect with the section in whose middle it is in force, and
-    section i starts at frame 4*window*i + 1; with 0 it takes effect at the frame nearest to its start. A cue
-    that a later one overtakes before its section begins is left out. Raises ValueError for a bad rate, window or
-    two cues with one start.
+    window: latent frames of a section. A cue takes effect with the section in whose middle it is in force,
+    and section i starts at frame 4*window*i + 1; with 0 it takes effect at the frame nearest to its start. A
+    cue that a later one overtakes before its section begins is left out. Raises ValueError for a bad rate,
+    window or two cues with one start.
     """
     cues = sorted(cues, key=lambda cue: cue.start)
     _check(cues, fps, window)
@@ -114,16 +115,16 @@ def effective_frame(seconds: float, fps: float, window: int = 0) -> int:
     if not window:
         return round(seconds * fps)
     length = 4 * window
-    section = max(ceil((seconds * fps - 1) / length - 0.5 - 1e-9), 0)
-    return length * section + 1
+    middles = ((section, (length * (section + 0.5) + 1) / fps) for section in count())
+    return length * next(section for section, middle in middles if middle >= seconds) + 1
 
 
 def switches_from_trace(trace: Mapping[str, Any], *, fps: float, cues: Sequence[Cue] = ()) -> list[Switch]:
     """The switches between the sections of a sampler's trace, in the order of the video.
 
     The effective frame is that of the section's record; `cues` supply the requested time of a prompt, which
-    otherwise is taken to be the effective one. The original layout generates backwards: `change` belongs to the
-    section of the two that was generated later.
+    otherwise is taken to be the effective one. The original layout generates backwards: `change` belongs to
+    the section of the two that was generated later.
     """
     sections = sorted(trace.get("sections", ()), key=lambda section: section["frames"][0])
     switches = []
@@ -150,12 +151,17 @@ def windows_of(switch: Switch, switches: Sequence[Switch], frames: int, fps: flo
 
     Only switches that change what is seen bound a stretch.
     """
-    half = max(ceil(HALF_SECOND * fps), 1)
+    half = half_second(fps)
     borders = sorted({other.frame for other in switches if other.changes and 0 < other.frame < frames})
     start = min(max(switch.frame, 0), frames)
     begin = max([border for border in borders if border < start], default=0)
     end = min([border for border in borders if border > start], default=frames)
     return Windows(settled((begin, start), half), (start, end), settled((start, end), half), half)
+
+
+def half_second(fps: float) -> int:
+    """Frames of a full half second, at least one."""
+    return max(ceil(HALF_SECOND * fps - 1e-9), 1)
 
 
 def settled(stretch: tuple[int, int], half: int) -> tuple[int, int]:
@@ -180,5 +186,6 @@ def _check(cues: Sequence[Cue], fps: float, window: int) -> None:
             f"window is {window}; give the latent frames of a section (usual: 9), or 0 for none."
         )
     starts = [cue.start for cue in cues]
-    if any(later <= earlier for earlier, later in zip(starts, starts[1:])) or any(s < 0 for s in starts):
+    rise = all(earlier < later for earlier, later in zip(starts, starts[1:]))
+    if not rise or not all(0 <= start < inf for start in starts):
         raise ValueError(f"the prompts start at {starts} s; each needs a start of its own, 0 or later.")

@@ -53,3 +53,9 @@ def outside_comfyui(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """Hides a ComfyUI that host tests have loaded into this process from all other tests."""
     if not request.node.get_closest_marker("host"):
         monkeypatch.delitem(sys.modules, "comfy.model_patcher", raising=False)
+
+
+@pytest.fixture(scope="session")
+def metric_videos() -> ModuleType:
+    """Videos whose scores are known: metric_videos.scene(size, seed), .mixed(old, new, shares), ..."""
+    return _helper("metric_videos")

@@ -1,0 +1,91 @@
+"""Disappearance fidelity (DF): whether what should be gone is gone, and stays so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .arrays import Array, finite, mean, runs
+from .results import Metric, undefined
+from .stf import problem
+from .switches import Windows
+
+FREE_PERCENTILE = 95  # of the confidences on object-free frames
+LEAST_THRESHOLD = 0.05
+LEAST_RECALL = 0.8
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Confidence above which an object counts as seen; `fpr` is the share of object-free frames above it."""
+
+    confidence: float
+    fpr: float = 0.0
+    calibrated: bool = True
+
+
+def calibrate(object_free: ArrayLike | None, confidence: float | None = None) -> Threshold:
+    """The threshold from a detector's confidences [n] on frames without the object, at their 95th percentile.
+
+    A given `confidence` is kept and only its false positives are counted. With neither it is 0.5,
+    uncalibrated.
+    """
+    free = finite(np.asarray([] if object_free is None else object_free, np.float64).ravel())
+    if not free.size:
+        return Threshold(DEFAULT_THRESHOLD if confidence is None else confidence, calibrated=False)
+    if confidence is None:
+        confidence = max(float(np.percentile(free, FREE_PERCENTILE)), LEAST_THRESHOLD)
+    return Threshold(confidence, float((free > confidence).mean()))
+
+
+def disappearance_fidelity(
+    confidence: ArrayLike,
+    windows: Windows,
+    *,
+    fps: float,
+    threshold: float | None = None,
+    object_free: ArrayLike | None = None,
+) -> Metric:
+    """1 - clip((hits - fpr)/(recall - fpr), 0, 1): 1 gone, 0 seen as often as before; curve: the confidence.
+
+    confidence [T]: of a detector for the object, its best box in each frame; object_free [n]: the same for
+    frames without the object, from which the threshold is taken unless given. hits: share of the settled
+    window in which the object is seen; recall: the same before the switch; undefined where that is below 0.8.
+    Founding: 1 - mean confidence after the switch. details: first frame without it, the longest reappearance.
+    """
+    confidence = np.asarray(confidence, np.float64)
+    after = confidence[slice(*windows.after)]
+    founding = 1 - mean(after)
+    if (reason := problem(windows)) is not None:
+        return undefined(reason, founding, confidence)
+    limit = calibrate(object_free, threshold)
+    seen = np.where(np.isfinite(confidence), confidence > limit.confidence, np.nan)
+    hits, recall = mean(seen, windows.settled), mean(seen, windows.before)
+    details = {"hits": hits, "recall": recall, "fpr": limit.fpr, "threshold": limit.confidence}
+    details |= _absence(seen[slice(*windows.after)], fps)
+    if not np.isfinite(hits + recall):
+        return undefined("no frame of a window is finite", founding, confidence, details)
+    if recall < LEAST_RECALL or recall <= limit.fpr:
+        reason = f"the detector sees the object in only {recall:.0%} of the frames before the switch"
+        if recall >= LEAST_RECALL:
+            reason = f"the detector sees the object in {limit.fpr:.0%} of the frames without it, too"
+        return undefined(reason, founding, confidence, details)
+    value = 1 - float(np.clip((hits - limit.fpr) / (recall - limit.fpr), 0, 1))
+    reason = "" if limit.calibrated else f"the threshold of {limit.confidence:g} is not calibrated"
+    return Metric(value, founding, True, reason, curve=confidence, details=details)
+
+
+def _absence(seen: Array, fps: float) -> dict[str, float]:
+    """First frame after the switch without the object, and its longest reappearance since (0 for none)."""
+    gone = np.flatnonzero(seen == 0)
+    if not gone.size:
+        return {"first_absent": np.nan, "reappearance": np.nan, "reappearance_seconds": np.nan}
+    longest = max((end - start for start, end in runs(seen[gone[0] :] == 1)), default=0)
+    return {
+        "first_absent": float(gone[0]),
+        "reappearance": float(longest),
+        "reappearance_seconds": longest / fps,
+    }
