@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..models.runtime import reading_from
+from ..models.runtime import reading_from, writing_to
 
 PREVIEWS = "previews"
 _ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]$")
@@ -135,7 +135,7 @@ def using(folders: Folders) -> Iterator[None]:
     """Makes these the folders of the nodes that run inside the block."""
     token = _current.set(folders)
     try:
-        with reading_from(folders):
+        with reading_from(folders), writing_to(folders):
             yield
     finally:
         _current.reset(token)
