@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +21,9 @@ IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", 
 VIDEO_EXTENSIONS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi"})
 # ComfyUI's LoadImage gives a mask of this size where a picture has no alpha channel.
 NO_MASK_SIZE = 64
+BATCH = 16
+# Longest over shortest distance of two frames: above it the rate is variable. Containers round their times.
+UNEVEN = 1.5
 
 
 @dataclass(frozen=True)
@@ -114,18 +117,57 @@ def write_video(
 
 def read_video(path: Path) -> tuple[torch.Tensor, float]:
     """All frames [T,H,W,3] of a video file and its frames a second; raises ValueError when it is no video."""
+    frames = torch.from_numpy(np.concatenate(list(video_batches(path))))
+    return frames.float().div(255), probe_video(path).fps
+
+
+def video_batches(path: Path, size: int = BATCH) -> Iterator[np.ndarray]:
+    """The frames of a video file, uint8 [N,H,W,3] with N up to `size`, decoded while they are taken.
+
+    Raises ValueError when the file is no video, has no frames or breaks off.
+    """
+    frames: list[np.ndarray] = []
+    done = 0
     try:
         with av.open(str(path)) as container:
-            stream = _video_stream(container, path)
-            frames = [
-                torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)
-            ]
-            fps = float(stream.average_rate or 0)
+            for frame in container.decode(_video_stream(container, path)):
+                picture = frame.to_ndarray(format="rgb24")
+                if frames and picture.shape != frames[0].shape:
+                    raise ValueError(
+                        f"the video {path.name} changes its size at frame {done + len(frames)}: cut it there"
+                    )
+                frames.append(picture)
+                if len(frames) == size:
+                    done += size
+                    yield np.stack(frames)
+                    frames = []
     except av.FFmpegError as error:
-        raise ValueError(f"the file {path.name} cannot be read as a video: {error.strerror}") from error
-    if not frames:
+        raise _unreadable(path, error, done + len(frames)) from error
+    if frames:
+        yield np.stack(frames)
+    elif not done:
         raise ValueError(f"the video {path.name} has no frames")
-    return torch.stack(frames).float().div(255), fps
+
+
+def uneven_times(path: Path) -> list[float] | None:
+    """The times of a video's frames in seconds where they are not evenly spaced, else None.
+
+    Raises ValueError when the file is no video.
+    """
+    try:
+        with av.open(str(path)) as container:
+            packets = container.demux(_video_stream(container, path))
+            times = sorted(
+                float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None
+            )
+        steps = np.diff(times)
+        if len(steps) == 0 or steps.max() <= UNEVEN * steps.min():
+            return None
+        # Packets need not be frames; only a decoder knows.
+        with av.open(str(path)) as container:
+            return [float(frame.time) for frame in container.decode(_video_stream(container, path))]
+    except av.FFmpegError as error:
+        raise _unreadable(path, error) from error
 
 
 def probe_video(path: Path) -> VideoInfo:
@@ -137,7 +179,13 @@ def probe_video(path: Path) -> VideoInfo:
             frames = stream.frames or _length(container.decode(stream))
             return VideoInfo(frames, float(stream.average_rate or 0), stream.width, stream.height)
     except av.FFmpegError as error:
-        raise ValueError(f"the file {path.name} cannot be read as a video: {error.strerror}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: av.FFmpegError, frames: int = 0) -> ValueError:
+    if frames:
+        return ValueError(f"the video {path.name} is broken after frame {frames - 1}: {error.strerror}")
+    return ValueError(f"the file {path.name} cannot be read as a video: {error.strerror}")
 
 
 def _video_stream(container: Any, path: Path) -> Any:
