@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from typing import Any
@@ -55,6 +55,17 @@ class AttentionPolicy:
             "key_scale": None if self.key_scale is None else float(self.key_scale),
             "rows": sorted(self.rows),
         }
+
+    def biased(self, added: Mapping[str, float]) -> AttentionPolicy:
+        """The policy with more on the logits of some segments; those of equal bias stay together, so that they attend as one group."""
+        totals = self.describe()["bias"]
+        for name, bias in added.items():
+            totals[name] = totals.get(name, 0.0) + bias
+        biases = tuple(
+            (frozenset(name for name in totals if totals[name] == total), torch.tensor(total))
+            for total in dict.fromkeys(totals.values())
+        )
+        return replace(self, biases=biases)
 
     def gates(self, block: tuple[str, int]) -> bool:
         """Whether keys are weighed in this block."""

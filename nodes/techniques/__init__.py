@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from .adaptive_cfg import FramePackAdaptiveCFG
 from .attention_scaling import FramePackAttentionScaling
+from .context_blur import FramePackContextBlur
 from .kv_gate import FramePackSemanticKVGate
+from .low_pass import FramePackLowPassGuidance
 
 NODE_CLASS_MAPPINGS = {
     "FramePackAdaptiveCFG": FramePackAdaptiveCFG,
     "FramePackSemanticKVGate": FramePackSemanticKVGate,
     "FramePackAttentionScaling": FramePackAttentionScaling,
+    "FramePackContextBlur": FramePackContextBlur,
+    "FramePackLowPassGuidance": FramePackLowPassGuidance,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "FramePackAdaptiveCFG": "FramePack Adaptive CFG",
     "FramePackSemanticKVGate": "FramePack Semantic KV Gate",
     "FramePackAttentionScaling": "FramePack Attention Scaling",
+    "FramePackContextBlur": "FramePack Context Blur",
+    "FramePackLowPassGuidance": "FramePack Low-Pass Guidance",
 }

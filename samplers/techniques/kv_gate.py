@@ -67,7 +67,7 @@ class SemanticKVGate(Technique):
         if self.mode == "drop" or (self.mode == "cap" and self.cap == 0):
             return replace(gated, dropped=policy.dropped | segments)
         if self.mode == "bias":
-            return policy if self.gamma == 0 else replace(gated, biases=self._biases(policy, amount))
+            return policy if self.gamma == 0 else gated.biased(self._biases(amount))
         if self.cap == 1:
             return policy
         if policy.cap is not None:
@@ -96,15 +96,6 @@ class SemanticKVGate(Technique):
             "image": self.image,
         }
 
-    def _biases(
-        self, policy: AttentionPolicy, amount: float
-    ) -> tuple[tuple[frozenset[str], torch.Tensor], ...]:
-        """Biases on top of the policy's; segments with equal ones stay together, so that they attend as one group."""
-        totals = policy.describe()["bias"]
-        for name, weight in self._weights().items():
-            if weight > 0:
-                totals[name] = totals.get(name, 0.0) - self.gamma * weight * amount
-        return tuple(
-            (frozenset(name for name in totals if totals[name] == total), torch.tensor(total))
-            for total in dict.fromkeys(totals.values())
-        )
+    def _biases(self, amount: float) -> dict[str, float]:
+        """What the gate adds to each segment's logits."""
+        return {name: -self.gamma * weight * amount for name, weight in self._weights().items() if weight > 0}
