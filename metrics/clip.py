@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Array
+from .arrays import Array, finite
 
 if TYPE_CHECKING:
     from .measure import Measurements
@@ -60,6 +60,26 @@ def measure_clip(
     recorder = RegionRecorder(extractor, box)
     measurements = measure(recorder.watch(batches), extractor, fps=fps, **options)
     return Clip(measurements, recorder.region())
+
+
+def region_of(
+    frames: Any, extractor: Any, box: Box, *, fps: float, timestamps: ArrayLike | None = None
+) -> Region:
+    """The region of frames that can be read once more, [T,H,W,3], in a pass of its own."""
+    batches = batches_of(frames)
+    recorder = RegionRecorder(extractor, box)
+    for _ in recorder.watch(batches if timestamps is None else at_constant_rate(batches, timestamps, fps)):
+        pass
+    return recorder.region()
+
+
+def detected_box(boxes: ArrayLike, window: tuple[int, int]) -> Box | None:
+    """The smallest box around all boxes [T,4] of a half-open window; None where nothing was detected."""
+    known = finite(np.asarray(boxes, np.float64)[slice(*window)])
+    if not len(known):
+        return None
+    (left, top), (right, bottom) = known[:, :2].min(0).clip(0, 1), known[:, 2:].max(0).clip(0, 1)
+    return (float(left), float(top), float(right), float(bottom)) if left < right and top < bottom else None
 
 
 def batches_of(frames: Any) -> Iterator[Array]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import Array, mean
-from .clip import Box, Clip, batches_of, measure_clip
+from .clip import Box, Clip, batches_of, detected_box, measure_clip, region_of
 from .evidence import Evidence, score_switch
 from .guards import guards, whole
 from .results import SwitchScores, VideoScores
@@ -19,6 +20,7 @@ from .switches import Cue, Switch, switches_from_trace, switches_of, windows_of
 if TYPE_CHECKING:
     from .measure import Measurements
 
+DETECTED = "detected"
 NEUTRAL = (0.0, 0.5, 1.0)  # brightness of the pictures without content around which features are centred
 NEUTRAL_SIDE = 64  # px
 
@@ -85,7 +87,7 @@ def evaluate_video(
     reference: Any = None,
     target: Any = None,
     control: Any = None,
-    box: Box | None = None,
+    box: Box | Literal["detected"] | None = None,
     timestamps: ArrayLike | None = None,
     trace: Mapping[str, Any] | None = None,
     vanishing: Sequence[str] | Mapping[int, Sequence[str]] = (),
@@ -100,28 +102,29 @@ def evaluate_video(
 
     cues: what is asked for when; a trace of the sampler says from which frame on, else `window` (latent
     frames of a section, 0 = none) does. reference, target and control: frames or measurements, see `score`;
-    `box` is applied to all of them that are frames. object_free: frames without the objects, or confidences
-    by concept. timestamps [T] in seconds: of a video of variable rate, whose frames are repeated or dropped
-    to `fps`. extractor: PixelExtractor() unless given. options: further ones of `score`.
+    `box` is applied to all of them that are frames, and "detected" is the box of the first thing that
+    vanishes, which needs frames as an array. object_free: frames without the objects, or confidences by
+    concept. timestamps [T] in seconds: of a video of variable rate, whose frames are repeated or dropped to
+    `fps`. extractor: PixelExtractor() unless given. options: further ones of `score`.
     """
     if timestamps is not None and trace is not None:
         raise ValueError("a trace counts frames, which timestamps change: give one of them.")
+    if box == DETECTED and not hasattr(frames, "shape"):
+        raise ValueError("a detected box needs frames [T,H,W,3] that can be read twice, not an iterable.")
     extractor = _usual_extractor() if extractor is None else extractor
     concepts = _concepts(vanishing, kept) if detector is not None else ()
-    how = {"fps": fps, "box": box, "flow": flow, "perceptual": perceptual}
     switches = _switches(cues, trace, fps, window)
-    clip = measure_clip(
-        frames,
-        extractor,
-        timestamps=timestamps,
-        detector=detector,
-        concepts=concepts,
-        progress=progress,
-        **how,
-    )
+    how = {"fps": fps, "flow": flow, "perceptual": perceptual}
+    watch = {"timestamps": timestamps, "detector": detector, "concepts": concepts, "progress": progress}
+    given = None if box == DETECTED else box
+    clip = measure_clip(frames, extractor, box=given, **how, **watch)
+    if box == DETECTED:
+        given = _box_of_what_vanishes(clip.measurements, switches, vanishing)
+        region = given and region_of(frames, extractor, given, fps=fps, timestamps=timestamps)
+        clip = replace(clip, region=region)
     others = {
-        role: _measured(given, extractor, how)
-        for role, given in (("reference", reference), ("target", target), ("control", control))
+        role: _measured(clips, extractor, how | {"box": given})
+        for role, clips in (("reference", reference), ("target", target), ("control", control))
     }
     return score(
         clip,
@@ -215,6 +218,20 @@ def _usual_extractor() -> Any:
     from .features import PixelExtractor  # brings torch, which scoring alone does not need
 
     return PixelExtractor()
+
+
+def _box_of_what_vanishes(
+    measured: Measurements,
+    switches: Sequence[Switch],
+    vanishing: Sequence[str] | Mapping[int, Sequence[str]],
+) -> Box | None:
+    """Where the first thing that vanishes was in the settled frames before; None when it was not seen."""
+    for number, switch in enumerate(switches):
+        named = vanishing.get(number, ()) if isinstance(vanishing, Mapping) else vanishing
+        if named and named[0] in measured.boxes:
+            windows = windows_of(switch, switches, len(measured.features), measured.fps)
+            return detected_box(measured.boxes[named[0]], windows.before)
+    return None
 
 
 def _switches(cues: Sequence[Cue], trace: Mapping[str, Any] | None, fps: float, window: int) -> list[Switch]:

@@ -17,6 +17,8 @@ HELD = 0.9  # of the next full half second
 DEVIATIONS = 3.0  # pooled standard deviations by which old and new must differ
 SAME = 1e-3  # of the old mean's length: less is rounding
 LEAST_FIDELITY = 0.5
+ALIKE = "old and new scene differ by no more than 3 standard deviations"
+UNCHECKED = "nothing says that the scene in which the stretch ends is the new one"
 
 
 def transition_latency(
@@ -53,17 +55,17 @@ def transition_latency(
     difference, spread = distance(old, new)
     details = {"difference": difference, "spread": spread}
     if difference <= max(DEVIATIONS * spread, SAME * float(np.linalg.norm(old.mean(0)))):
-        reason = "old and new scene differ by no more than 3 standard deviations"
-        return undefined(reason, founding, details=details)
+        return undefined(ALIKE, founding, details=details)
     curve = progress(features, old.mean(0), new.mean(0))
-    frames = first_held(
-        curve[slice(*windows.after)] >= theta, windows.half, np.isfinite(curve[slice(*windows.after)])
-    )
+    after = curve[slice(*windows.after)]
+    frames = first_held(after >= theta, windows.half, np.isfinite(after))
     never = target is None and fidelity < LEAST_FIDELITY
     censored = frames is None or never
     frames = windows.stretch if censored else frames
     details |= {"seconds": frames / fps} | _to_interval(frames / fps, interval)
-    reason = "" if not censored else "the new prompt is not followed" if never else "not reached"
+    reason = "the new prompt is not followed" if never else "not reached" if censored else ""
+    if target is None and not np.isfinite(fidelity):
+        reason = "; ".join(filter(None, (reason, UNCHECKED)))
     return Metric(float(frames), founding, True, reason, censored, curve, details)
 
 
