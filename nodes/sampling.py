@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from ..samplers.conditioning import Prompt, TextConditioning, latent_samples, text_conditioning, vision_tokens
+from ..samplers.anchors import EMBED_INTERPOLATIONS
+from ..samplers.conditioning import Prompt, latent_samples, text_conditioning, vision_tokens
 from ..samplers.drivers import Driver, driver_for
 from ..samplers.guidance import Guidance
 from ..samplers.plan import LAYOUTS, MAX_WINDOW, plan_sections, section_count, sections_for_latents
 from ..samplers.sample import SampleInputs, SampleSettings, sample_sections
 from ..samplers.solvers import SOLVERS
-from ..samplers.timeline import assign_prompts
+from ..samplers.timeline import TimelineEntry, assign_prompts
 from .types import ROOT, TIMELINE, TRACE
 
 
@@ -207,6 +208,29 @@ class FramePackSampler:
                     TIMELINE,
                     {"tooltip": "Prompts over time; a switch lands on the nearest section border."},
                 ),
+                "past_latent": (
+                    "LATENT",
+                    {
+                        "tooltip": "A video to go on from, through VAE Encode or from another FramePack Sampler. The result is that video with seconds of new video behind it; timeline times count from where it ends. f1 remembers its last frames; original has room for start_latent only. An empty start_latent takes the video's last frame."
+                    },
+                ),
+                "embed_interpolation": (
+                    list(EMBED_INTERPOLATIONS),
+                    {
+                        "default": "linear",
+                        "tooltip": "How start and end image tokens mix when both are connected: linear moves from start to end along the video, weighted_average keeps one mixture.",
+                    },
+                ),
+                "start_embed_strength": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "tooltip": "Share of the start image's tokens with weighted_average; without end tokens it multiplies the start image's: lower follows the image less. Not read with linear and both images.",
+                    },
+                ),
             },
         }
 
@@ -236,6 +260,9 @@ class FramePackSampler:
         sampler: Any = None,
         sigmas: Any = None,
         timeline: Any = None,
+        past_latent: Any = None,
+        embed_interpolation: str = "linear",
+        start_embed_strength: float = 1.0,
     ) -> tuple[Any, Any]:
         settings = SampleSettings(
             layout,
@@ -246,6 +273,8 @@ class FramePackSampler:
             seed,
             Guidance(distilled_guidance, cfg, guidance_rescale),
             upstream_rounding,
+            embed_interpolation=embed_interpolation,
+            start_embed_strength=start_embed_strength,
         )
         count = (
             sections_for_latents(latent_frames, window) if latent_frames else section_count(seconds, window)
@@ -259,9 +288,11 @@ class FramePackSampler:
             end_latent,
             end_clip_vision_output,
             initial_latent,
+            past_latent,
         )
-        sections = plan_sections(layout, count, window, keeps_start=inputs.has_start)
-        sections = assign_prompts(sections, _prompts(driver, positive, timeline, inputs.start.shape[0]))
+        given = 0 if inputs.given is None else inputs.given.shape[2]
+        sections = plan_sections(layout, count, window, keeps_start=inputs.has_start, given=given)
+        sections = assign_prompts(sections, _prompts(driver, positive, timeline, inputs), given=given)
         latents, trace = sample_sections(
             driver, sections, inputs, settings, solver=solver if sampler is None else sampler, sigmas=sigmas
         )
@@ -276,13 +307,17 @@ def _inputs(
     end_latent: Any,
     end_vision: Any,
     initial_latent: Any,
+    past_latent: Any,
 ) -> SampleInputs:
     """Check every connected input and bring latents into the model's scale, each exactly once."""
     channels = driver.config.in_channels
     start = latent_samples(start_latent, "start_latent", channels)
     has_start = bool(torch.count_nonzero(start))
+    given = (
+        None if past_latent is None else _video(latent_samples(past_latent, "past_latent", channels, start))
+    )
     if not has_start:
-        start = start[:, :, :1]
+        start = start[:, :, :1] if given is None else given[:, :, -1:]
     batch = start.shape[0]
     end = (
         None
@@ -300,7 +335,17 @@ def _inputs(
         end=None if end is None else driver.to_model(end),
         end_image_embeds=vision_tokens(end_vision, "end_clip_vision_output", driver.config, batch),
         initial=None if initial is None else driver.to_model(initial),
+        given=None if given is None else driver.to_model(given),
     )
+
+
+def _video(samples: torch.Tensor) -> torch.Tensor:
+    """The samples as they are; raises ValueError where there is no picture in them."""
+    if not torch.count_nonzero(samples):
+        raise ValueError(
+            "past_latent is an empty latent, so there is no video to go on from; encode one with VAE Encode, or disconnect it."
+        )
+    return samples
 
 
 def one_image(samples: torch.Tensor, name: str) -> torch.Tensor:
@@ -313,23 +358,34 @@ def one_image(samples: torch.Tensor, name: str) -> torch.Tensor:
     return samples
 
 
-def _prompts(driver: Driver, positive: Any, timeline: Any, batch: int) -> list[Prompt]:
+def _prompts(driver: Driver, positive: Any, timeline: Any, inputs: SampleInputs) -> list[Prompt]:
     """The positive prompt, followed by the timeline's entries where there are any; one that starts at 0 replaces it."""
-
-    def prompt(
-        start: float, text: str, conditioning: Any, name: str, change: float, state: str = ""
-    ) -> Prompt:
-        checked: TextConditioning = text_conditioning(conditioning, name, driver.config, batch)
-        return Prompt(start, text, checked, change, state)
-
     entries = [] if timeline is None else timeline.entries
-    prompts = [
-        prompt(e.start, e.prompt, e.conditioning, f"timeline entry at {e.start:g} s", e.change, e.state)
-        for e in entries
-    ]
+    prompts = [_prompt(driver, entry, f"timeline entry at {entry.start:g} s", inputs) for entry in entries]
     if prompts and prompts[0].start == 0:
         return prompts
-    return [prompt(0.0, "", positive, "positive", 0.0), *prompts]
+    return [_prompt(driver, TimelineEntry(0.0, "", positive, 0.0), "positive", inputs), *prompts]
+
+
+def _prompt(driver: Driver, entry: TimelineEntry, name: str, inputs: SampleInputs) -> Prompt:
+    """A timeline's entry, checked, its keyframe in the model's scale."""
+    batch, keyframe = inputs.start.shape[0], None
+    if entry.start_latent is not None:
+        label = f"start_latent of the {name}"
+        samples = latent_samples(entry.start_latent, label, driver.config.in_channels, inputs.start)
+        keyframe = driver.to_model(one_image(samples, label))
+    return Prompt(
+        entry.start,
+        entry.prompt,
+        text_conditioning(entry.conditioning, name, driver.config, batch),
+        entry.change,
+        entry.state,
+        entry.cut,
+        entry.blend,
+        keyframe,
+        vision_tokens(entry.clip_vision_output, f"clip_vision_output of the {name}", driver.config, batch),
+        entry.vision_strength,
+    )
 
 
 NODE_CLASS_MAPPINGS = {"FramePackSampler": FramePackSampler}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
+from ..samplers.change import change_scale, measured_remark, text_feature
 from ..samplers.landing import land, landing_report, landing_warnings
 from ..samplers.plan import FPS, MAX_WINDOW, section_count
 from ..samplers.prompts import SYNTAXES, PromptSpan, parse
@@ -14,6 +18,8 @@ from .types import ROOT, TIMELINE
 logger = logging.getLogger(__name__)
 
 _EXAMPLE = "a man sits in a living room\n[3s: the man disappears => an empty living room]"
+CHANGES = ("full", "measured")
+_MAX_BLEND = 32
 # More than the longest video has: enough to check a text before the video's length is known.
 _MOST_SECTIONS = 5000
 
@@ -70,14 +76,72 @@ class FramePackTimelineEntry:
                     TIMELINE,
                     {"tooltip": "The prompts before this one; leave it free for the first."},
                 ),
+                "start_latent": (
+                    "LATENT",
+                    {
+                        "tooltip": "A keyframe through VAE Encode: from here on it is the start frame that all sections look back at. With cut, the new shot starts from it; the video does not show it itself."
+                    },
+                ),
+                "clip_vision_output": (
+                    "CLIP_VISION_OUTPUT",
+                    {
+                        "tooltip": "The keyframe through CLIP Vision Encode (SigLIP, crop none): its image tokens replace those in force."
+                    },
+                ),
+                "cut": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Begin a new shot: sections after it remember nothing before it. It starts from this entry's start_latent, or from nothing without one.",
+                    },
+                ),
+                "blend": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": _MAX_BLEND,
+                        "tooltip": "Sections on which the text moves from the old prompt to this one: more switch more softly and later, 0 switches at once.",
+                    },
+                ),
+                "vision_strength": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 2.0,
+                        "step": 0.01,
+                        "tooltip": "Multiplies the image tokens while this entry holds: lower ties the scene less to the start image's content, 1 leaves them as they are.",
+                    },
+                ),
             },
         }
 
     def add(
-        self, conditioning: Any, start: float, prompt: str, change: float, timeline: Timeline | None = None
+        self,
+        conditioning: Any,
+        start: float,
+        prompt: str,
+        change: float,
+        timeline: Timeline | None = None,
+        start_latent: Any = None,
+        clip_vision_output: Any = None,
+        cut: bool = False,
+        blend: int = 0,
+        vision_strength: float = 1.0,
     ) -> tuple[Timeline]:
-        entries = () if timeline is None else timeline.entries
-        return (Timeline((*entries, TimelineEntry(start, prompt, conditioning, change))),)
+        entry = TimelineEntry(
+            start,
+            prompt,
+            conditioning,
+            change,
+            cut=cut,
+            blend=blend,
+            start_latent=start_latent,
+            clip_vision_output=clip_vision_output,
+            vision_strength=vision_strength,
+        )
+        return (Timeline((*(() if timeline is None else timeline.entries), entry)),)
 
 
 class FramePackPromptTimeline:
@@ -135,6 +199,24 @@ class FramePackPromptTimeline:
                     },
                 ),
             },
+            "optional": {
+                "change": (
+                    list(CHANGES),
+                    {
+                        "default": "full",
+                        "tooltip": "How strongly techniques act at a switch. full: always in full. measured: in proportion to how far apart the text encoder finds the two prompts, which takes a moment and is uncalibrated.",
+                    },
+                ),
+                "blend": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": _MAX_BLEND,
+                        "tooltip": "Sections on which the text moves from the old prompt to the new one at every switch: more switch more softly and later, 0 switches at once. An entry's own ~2 wins.",
+                    },
+                ),
+            },
         }
 
     @classmethod
@@ -149,7 +231,14 @@ class FramePackPromptTimeline:
         return True
 
     def build(
-        self, clip: Any, text: str, syntax: str, seconds: float, window: int
+        self,
+        clip: Any,
+        text: str,
+        syntax: str,
+        seconds: float,
+        window: int,
+        change: str = "full",
+        blend: int = 0,
     ) -> tuple[Timeline, Any, str]:
         if clip is None:
             raise ValueError(
@@ -158,21 +247,53 @@ class FramePackPromptTimeline:
             )
         count = section_count(seconds, window)
         spans = parse(text, syntax, sections=count, section_seconds=4 * window / FPS)
+        spans = [spans[0], *(softened(span, blend) for span in spans[1:])]
         landings = land(spans, count, window)
         for warning in landing_warnings(landings, count, window):
             logger.warning(warning)
-        timeline = Timeline(tuple(_entries(clip, spans)))
-        return timeline, timeline.entries[0].conditioning, landing_report(landings, count, window)
+        encode = _encoder(clip)
+        changes, remark = _changes(change, spans, encode)
+        entries = [_entry(span, encode(span.text), c) for span, c in zip(spans, changes)]
+        report = landing_report(landings, count, window)
+        return Timeline(tuple(entries)), entries[0].conditioning, "\n".join([report, *remark])
 
 
-def _entries(clip: Any, spans: list[PromptSpan]) -> list[TimelineEntry]:
-    """Spans with their conditionings, each distinct prompt encoded once; all but the first are full switches."""
-    texts = dict.fromkeys(span.text for span in spans)
-    encoded = {text: clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts}
-    return [
-        TimelineEntry(span.start, span.text, encoded[span.text], 1.0 if index else 0.0, span.state)
-        for index, span in enumerate(spans)
-    ]
+def softened(span: PromptSpan, blend: int) -> PromptSpan:
+    """A span that blends over `blend` sections, unless it says itself how it takes over."""
+    return span if span.blend or span.cut or span.sham else replace(span, blend=blend)
+
+
+def _encoder(clip: Any) -> Callable[[str], Any]:
+    """Texts to conditionings, each distinct text encoded once."""
+    return cache(lambda text: clip.encode_from_tokens_scheduled(clip.tokenize(text)))
+
+
+def _changes(
+    mode: str, spans: list[PromptSpan], encode: Callable[[str], Any]
+) -> tuple[list[float], list[str]]:
+    """How much the scene changes where each span takes over, and what the report says about it.
+
+    The first one changes nothing. Measured is what can be seen before and after: a state text beats its prompt.
+    Raises ValueError for an unknown mode.
+    """
+    if mode not in CHANGES:
+        raise ValueError(f"change is {mode!r}; choose one of {', '.join(CHANGES)}.")
+    changes = [0.0, *[1.0] * (len(spans) - 1)]
+    if mode == "full" or len(spans) == 1:
+        return changes, []
+    feature = cache(lambda text: text_feature(encode(text)))
+    scale = change_scale(feature)
+    for i, (old, new) in enumerate(zip(spans, spans[1:]), 1):
+        if not new.forced:
+            texts = (new.text, new.text) if new.sham else (old.state or old.text, new.state or new.text)
+            changes[i] = scale.change(*map(feature, texts))
+    return changes, [measured_remark(spans, changes, scale)]
+
+
+def _entry(span: PromptSpan, conditioning: Any, change: float) -> TimelineEntry:
+    return TimelineEntry(
+        span.start, span.text, conditioning, change, span.state, cut=span.cut, blend=span.blend
+    )
 
 
 NODE_CLASS_MAPPINGS = {

@@ -5,7 +5,7 @@ Everything here raises ValueError with one sentence: what came, what was expecte
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -41,13 +41,50 @@ class TextConditioning:
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A prompt that holds from `start` seconds on, its conditioning checked; the rest as in a timeline's entry."""
+    """A prompt that holds from `start` seconds on, its tensors checked; the rest as in a timeline's entry.
+
+    `start_latent` [B, 16, 1, H, W] is in the model's scale, zeros for no image; `image_embeds` is [B, N, D].
+    """
 
     start: float
     text: str
     conditioning: TextConditioning
     change: float = 1.0
     state: str = ""
+    cut: bool = False
+    blend: int = 0
+    start_latent: Tensor | None = None
+    image_embeds: Tensor | None = None
+    vision_strength: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """The start frame and image tokens that a section holds on to, and the seconds of the entries they come from.
+
+    Where the seconds are None, the run's own are in force. `start` None then means no image, `image_embeds` None no
+    tokens: what a cut leaves until an entry gives some.
+    """
+
+    start: Tensor | None = None
+    image_embeds: Tensor | None = None
+    start_from: float | None = None
+    vision_from: float | None = None
+
+    def after(self, prompt: Prompt) -> Anchor:
+        """What this anchor becomes where a prompt takes over; itself when the prompt brings nothing."""
+        anchor = self
+        if prompt.cut or prompt.start_latent is not None:
+            anchor = replace(anchor, start=prompt.start_latent, start_from=prompt.start)
+        if prompt.cut or prompt.image_embeds is not None:
+            anchor = replace(anchor, image_embeds=prompt.image_embeds, vision_from=prompt.start)
+        return anchor
+
+    def describe(self) -> dict[str, Any]:
+        """As plain data for the trace."""
+        empty = self.start is None or not torch.count_nonzero(self.start)
+        nothing = self.start_from is not None and empty
+        return {"start": self.start_from, "vision": self.vision_from, "from_nothing": nothing}
 
 
 def text_conditioning(conditioning: Any, name: str, config: FramePackConfig, batch: int) -> TextConditioning:
@@ -95,6 +132,32 @@ def text_conditioning(conditioning: Any, name: str, config: FramePackConfig, bat
         None if mask is None else _repeat(mask, batch, name),
         options,
     )
+
+
+def blend_texts(old: TextConditioning, new: TextConditioning, weight: float) -> TextConditioning:
+    """`weight` of a new text and the rest of an old one: states, where the shorter is padded with zeros, and pooled.
+
+    A token counts where either text has one. Options are the new text's. The weights 0 and 1 give the texts themselves.
+    Source: tukisuwa/ComfyUI-FramePackWrapper_PlusOne, `nodes_F1.py`.
+    """
+    if weight in (0.0, 1.0):
+        return new if weight else old
+    length = max(old.states.shape[1], new.states.shape[1])
+    masks = [_padded(_mask_of(text), length) for text in (old, new)]
+    states = torch.lerp(_padded(old.states, length), _padded(new.states, length).to(old.states), weight)
+    mask = masks[0] | masks[1].to(masks[0].device)
+    pooled = torch.lerp(old.pooled, new.pooled.to(old.pooled), weight)
+    return TextConditioning(states, pooled, None if mask.all() else mask, new.options)
+
+
+def _mask_of(text: TextConditioning) -> Tensor:
+    return torch.ones(text.states.shape[:2], dtype=torch.bool) if text.mask is None else text.mask
+
+
+def _padded(tensor: Tensor, length: int) -> Tensor:
+    """[B, L, ...] with zeros behind, up to `length`."""
+    missing = tensor.new_zeros(tensor.shape[0], length - tensor.shape[1], *tensor.shape[2:])
+    return torch.cat([tensor, missing], dim=1)
 
 
 def vision_tokens(output: Any, name: str, config: FramePackConfig, batch: int) -> Tensor | None:

@@ -69,6 +69,10 @@ class _Anchored:
         if image_embeds is not None:
             self._image_embeds = image_embeds
 
+    def take_anchor(self, start: Tensor) -> None:
+        """Let later sections see another start frame, and again the image tokens that are passed to `context`."""
+        self._start, self._image_embeds = start, None
+
     def _tokens(self, image_embeds: Tensor | None) -> Tensor | None:
         return image_embeds if self._image_embeds is None else self._image_embeds
 
@@ -76,11 +80,15 @@ class _Anchored:
 class F1History(_Anchored):
     """F1 generates forward: the newest frames are the last ones."""
 
-    def __init__(self, start: Tensor, *, keeps_start: bool = True) -> None:
-        """`start` [B, 16, 1, H, W]; zeros, with `keeps_start` False, when there is no image."""
-        self._start = start
-        self._recent = torch.cat([_empty(start), start], dim=2)[:, :, -HISTORY:]
-        self._parts = [start] if keeps_start else []
+    def __init__(self, start: Tensor, *, keeps_start: bool = True, given: Tensor | None = None) -> None:
+        """`start` [B, 16, 1, H, W]; zeros, with `keeps_start` False, when there is no image.
+
+        `given` is a video that goes on: remembered, and shown instead of the start.
+        """
+        self._parts = _front(start, keeps_start, given)
+        self.cut(start)
+        if given is not None:
+            self._recent = torch.cat([_empty(start), given], dim=2)[:, :, -HISTORY:]
 
     def context(self, section: Section, image_embeds: Tensor | None = None) -> Context:
         clean_4x, clean_2x, last = self._recent.split([HISTORY_4X, HISTORY_2X, HISTORY_1X], dim=2)
@@ -96,6 +104,11 @@ class F1History(_Anchored):
         count = latents.shape[2]
         self._recent = torch.cat([self._recent[:, :, :-count], latents.to(self._start)], dim=2)
 
+    def cut(self, start: Tensor) -> None:
+        """Forget everything, as at the first section of a run from `start`, which the video does not show."""
+        self.take_anchor(start)
+        self._recent = torch.cat([_empty(start), start], dim=2)[:, :, -HISTORY:]
+
     def append(self, latents: Tensor) -> None:
         self._parts.append(latents.to(self._start))
         self._recent = torch.cat([self._recent, self._parts[-1]], dim=2)[:, :, -HISTORY:]
@@ -108,11 +121,21 @@ class F1History(_Anchored):
 class OriginalHistory(_Anchored):
     """The original layout generates backwards: its history is the future, newest (nearest) first."""
 
-    def __init__(self, start: Tensor, *, keeps_start: bool = True, end: Tensor | None = None) -> None:
-        """`end` [B, 16, 1, H, W] stands in for the frame after the window in the first generated section."""
-        self._start, self._end = start, end
-        self._recent = _empty(start)
-        self._front = [start] if keeps_start else []
+    def __init__(
+        self,
+        start: Tensor,
+        *,
+        keeps_start: bool = True,
+        end: Tensor | None = None,
+        given: Tensor | None = None,
+    ) -> None:
+        """`end` [B, 16, 1, H, W] stands in for the frame after the window in the first generated section.
+
+        `given` is a video that goes on: shown instead of the start, but there is no place to remember it.
+        """
+        self._end = end
+        self._front = _front(start, keeps_start, given)
+        self.cut(start)
         self._parts: list[Tensor] = []
 
     def context(self, section: Section, image_embeds: Tensor | None = None) -> Context:
@@ -130,6 +153,11 @@ class OriginalHistory(_Anchored):
         """Let later sections remember these frames instead of those that `recent` gives; the video keeps its own."""
         self._recent = torch.cat([latents.to(self._start), self._recent[:, :, latents.shape[2] :]], dim=2)
 
+    def cut(self, start: Tensor) -> None:
+        """Forget the future, as at the first section of a run from `start`, which the video does not show."""
+        self.take_anchor(start)
+        self._recent = _empty(start)
+
     def append(self, latents: Tensor) -> None:
         latents = latents.to(self._start)
         self._parts.append(latents)
@@ -144,17 +172,22 @@ History = F1History | OriginalHistory
 
 
 def make_history(
-    layout: str, start: Tensor, *, keeps_start: bool = True, end: Tensor | None = None
+    layout: str,
+    start: Tensor,
+    *,
+    keeps_start: bool = True,
+    end: Tensor | None = None,
+    given: Tensor | None = None,
 ) -> History:
-    """An empty history for a layout. Raises ValueError for an end frame where the layout has no place for one."""
+    """The history of a run before its first section. Raises ValueError for an end frame where the layout has no place for one."""
     if layout == "original":
-        return OriginalHistory(start, keeps_start=keeps_start, end=end)
+        return OriginalHistory(start, keeps_start=keeps_start, end=end, given=given)
     if end is not None:
         raise ValueError(
             "end_latent is connected, but layout f1 generates forward and has no slot for an end frame; "
             "choose layout original (with the original model), or disconnect end_latent."
         )
-    return F1History(start, keeps_start=keeps_start)
+    return F1History(start, keeps_start=keeps_start, given=given)
 
 
 def soft_append(first: Tensor, second: Tensor, overlap: int, dim: int = 0) -> Tensor:
@@ -175,6 +208,13 @@ def soft_append(first: Tensor, second: Tensor, overlap: int, dim: int = 0) -> Te
     kept, tail = first.split([first.shape[dim] - overlap, overlap], dim=dim)
     head, rest = second.split([overlap, second.shape[dim] - overlap], dim=dim)
     return torch.cat([kept, weight * tail + (1 - weight) * head, rest], dim=dim)
+
+
+def _front(start: Tensor, keeps_start: bool, given: Tensor | None) -> list[Tensor]:
+    """What the video shows before the first section."""
+    if given is not None:
+        return [given]
+    return [start] if keeps_start else []
 
 
 def _empty(start: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class Landing:
 
 def land(spans: Sequence[PromptSpan], count: int, window: int) -> list[Landing]:
     """Let `assign_prompts` place the spans on a video of `count` sections that begins with a start image."""
-    prompts = [Prompt(span.start, span.text, None) for span in spans]
+    prompts = [Prompt(span.start, span.text, None, cut=span.cut, blend=span.blend) for span in spans]
     assigned = {}
     for layout in LAYOUTS:
         sections = assign_prompts(plan_sections(layout, count, window), prompts)
@@ -69,7 +69,9 @@ def _line(landing: Landing) -> str:
         return f"no section (asked for {span.start:g} s): {text}"
     first, end = landing.frames
     orders = ", ".join(f"{layout} generates {_range(places)}" for layout, places in landing.generated.items())
-    mark = ", sham" if span.sham else ", forced" if span.forced else ""
+    marks = {"cut": span.cut, "sham": span.sham, "forced": span.forced and not span.sham}
+    mark = "".join(f", {name}" for name, holds in marks.items() if holds)
+    mark += f", blended over {span.blend}" if span.blend else ""
     noun = "section" if len(landing.sections) == 1 else "sections"
     return (
         f"{noun} {_range(landing.sections)} ({orders}), frames {first}-{end - 1}, "

@@ -1,6 +1,6 @@
 """Prompts over time as text: every notation in use is read into spans, and spans are written back in one.
 
-    brackets   a man in a room [3s: the man disappears => an empty room] [6s-8s: cut to night]
+    brackets   a man in a room [3s: the man disappears => an empty room] [6s-8s cut: a street at night]
     sections   0:a man;;;2-3:nobody;;;-1:night
     bars       a man | nobody | night
     lines      one prompt per line
@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite
-from typing import Iterator
+from typing import Any, Iterator
 
 SYNTAXES = ("auto", "brackets", "sections", "bars", "lines")
 
@@ -27,7 +27,10 @@ _HEADER = re.compile(
     rf"\s*({_NUMBER})\s*(s?)\s*(?:-\s*(?:({_NUMBER})\s*(s?))?)?(?![0-9.])(.*)", re.DOTALL | re.IGNORECASE
 )
 _INDEXED = re.compile(r"\s*(-?[0-9]+)\s*(?:-\s*(-?[0-9]+)\s*)?:(.*)", re.DOTALL)
+_OPTION = re.compile(r"!|~\s*[0-9]+|[^\s!~]+|~")
 _LONGEST_INDEX = 9
+_LONGEST_BLEND = 4
+_FLAGS = {"!": "forced", "cut": "cut", "sham": "sham"}
 _Placed = tuple[int, "PromptSpan"]
 
 
@@ -47,6 +50,7 @@ class PromptSpan:
 
     `state` describes what can be seen afterwards ("" = the prompt says it). `forced` makes it a switch even
     where its text repeats the one before; `sham` is such a repetition on purpose, a switch without a change.
+    `cut` begins a new shot that remembers nothing; `blend` is the number of sections over which the text moves here.
     """
 
     start: float
@@ -54,6 +58,8 @@ class PromptSpan:
     state: str = ""
     forced: bool = False
     sham: bool = False
+    cut: bool = False
+    blend: int = 0
 
 
 def parse(
@@ -90,9 +96,12 @@ def detect_syntax(text: str) -> str:
 
 def format_spans(spans: list[PromptSpan]) -> str:
     """Write spans in brackets, one per line; `parse` reads the same spans back."""
-    return "\n".join(
-        f"[{_plain(span.start)}s{'!' * span.forced}{' sham' * span.sham}: {_body_of(span)}]" for span in spans
-    )
+    return "\n".join(f"[{_plain(span.start)}s{_options_of(span)}: {_body_of(span)}]" for span in spans)
+
+
+def _options_of(span: PromptSpan) -> str:
+    blend = f"~{span.blend}" if span.blend else ""
+    return f"{'!' * span.forced}{blend}{' cut' * span.cut}{' sham' * span.sham}"
 
 
 def _plain(seconds: float) -> str:
@@ -105,13 +114,21 @@ def _body_of(span: PromptSpan) -> str:
     return body + "\\" * (len(body) - len(body.rstrip("\\")))
 
 
+_NEEDS_A_PROMPT_BEFORE = {
+    "sham": "a sham switch repeats the prompt before it",
+    "cut": "a cut ends the shot of the prompt before it",
+    "blend": "~ blends with the prompt before it",
+}
+
+
 def _joined(placed: list[_Placed], text: str) -> list[PromptSpan]:
     """Put the first span at 0 s and drop those that only repeat the running prompt."""
     (position, first), *rest = sorted(placed, key=lambda item: item[1].start)
-    if first.sham:
-        raise PromptSyntaxError(
-            text, position, "a sham switch repeats the prompt before it, and here is none; remove `sham`."
-        )
+    for option, needs in _NEEDS_A_PROMPT_BEFORE.items():
+        if getattr(first, option):
+            raise PromptSyntaxError(
+                text, position, f"{needs}, but this one is the first; remove that option."
+            )
     spans, latest = [replace(first, start=0.0)], first.start
     for position, span in rest:
         if span.start == latest:
@@ -137,7 +154,7 @@ def _repeats(span: PromptSpan, running: PromptSpan, text: str, position: int) ->
             "a sham switch must repeat the prompt before it word for "
             "word; copy that prompt, or remove `sham`.",
         )
-    if not same or span.sham or span.forced:
+    if not same or span.sham or span.forced or span.cut:
         return False
     if span.state not in ("", running.state):
         raise PromptSyntaxError(
@@ -211,11 +228,11 @@ def _entry(text: str, opening: int, closing: int) -> tuple[PromptSpan, float | N
     body = text[colon + 1 : closing]
     backslashes = len(body) - len(body.rstrip("\\"))
     span = _span(start, body[: len(body) - backslashes // 2], text, colon + 1)
-    return replace(span, forced="!" in options, sham="sham" in options), end
+    return replace(span, **options), end
 
 
-def _header(text: str, begin: int, colon: int) -> tuple[float, float | None, set[str]]:
-    """Start, end and options of an entry."""
+def _header(text: str, begin: int, colon: int) -> tuple[float, float | None, dict[str, Any]]:
+    """Start, end and options (fields of PromptSpan) of an entry."""
     header = text[begin:colon]
     if header.lstrip().startswith(("-", "+")):
         raise PromptSyntaxError(
@@ -239,17 +256,29 @@ def _header(text: str, begin: int, colon: int) -> tuple[float, float | None, set
             begin,
             f"this entry ends at {end:g} s but starts at {start:g} s; put the earlier time first.",
         )
-    options = set(re.findall(r"!|[^\s!]+", match[5]))
-    if options - {"!", "sham"}:
-        unknown = sorted(options - {"!", "sham"})[0]
+    return start, end, _options(text, begin + match.start(5), match[5])
+
+
+def _options(text: str, position: int, written: str) -> dict[str, Any]:
+    """What stands between the time and the colon, as fields of PromptSpan."""
+    options: dict[str, Any] = {}
+    for word in _OPTION.findall(written):
+        if word in _FLAGS:
+            options[_FLAGS[word]] = True
+        elif word[0] == "~" and 0 < len(word[1:].strip()) <= _LONGEST_BLEND:
+            options["blend"] = int(word[1:])
+        else:
+            raise PromptSyntaxError(
+                text,
+                position,
+                f"{word!r} is no option; after the time only ! (always a switch), ~2 (blended over 2 sections), cut "
+                "(a new shot) and sham (a switch that repeats the prompt) may follow.",
+            )
+    if options.get("cut") and (options.get("sham") or options.get("blend")):
         raise PromptSyntaxError(
-            text,
-            begin + match.start(5),
-            f"{unknown!r} is no option; after the time "
-            "only ! (always a switch) and sham (a switch that repeats the prompt) "
-            "may follow.",
+            text, position, "a cut remembers nothing to blend with or to repeat; remove cut, or ~ and sham."
         )
-    return start, end, options
+    return options
 
 
 def _without_overlaps(placed: list[tuple[int, PromptSpan, float | None]], text: str) -> list[_Placed]:

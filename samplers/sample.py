@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .conditioning import TextConditioning, text_conditioning
+from .anchors import EMBED_INTERPOLATIONS, begin_history, enter, image_embeds_of
+from .conditioning import TextConditioning, blend_texts, text_conditioning
 from .denoise import SectionDenoiser
 from .drivers import Driver, SectionTask
 from .guidance import Guidance
-from .history import Context, History, make_history
+from .history import Context, History
 from .plan import Section
 from .sigmas import check_sigmas, flow_sigmas, flux_shift
 from .stage import Stage
@@ -36,6 +37,7 @@ class SampleSettings:
     """Scalars of a run. `shift` 0 is upstream's automatic one; `denoise` is the strength for an initial latent.
 
     `seeds`, one for every video of the batch, stand in for `seed`: then a video's noise does not depend on the others.
+    `embed_interpolation` and `start_embed_strength` mix the image tokens (see anchors.image_embeds_of).
     """
 
     layout: str = "f1"
@@ -47,6 +49,8 @@ class SampleSettings:
     guidance: Guidance = Guidance()
     upstream_rounding: bool = False
     seeds: tuple[int, ...] = ()
+    embed_interpolation: str = "linear"
+    start_embed_strength: float = 1.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -55,6 +59,14 @@ class SampleSettings:
             raise ValueError(f"shift is {self.shift}; give 0 (automatic) or a finite value above 0.")
         if not 0 < self.denoise <= 1:
             raise ValueError(f"denoise is {self.denoise}; give a value above 0 and at most 1.")
+        if self.embed_interpolation not in EMBED_INTERPOLATIONS:
+            raise ValueError(
+                f"embed_interpolation is {self.embed_interpolation!r}; choose one of {', '.join(EMBED_INTERPOLATIONS)}."
+            )
+        if not 0 <= self.start_embed_strength <= 1:
+            raise ValueError(
+                f"start_embed_strength is {self.start_embed_strength}; give a value from 0 to 1."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +75,8 @@ class SampleInputs:
 
     `has_start` is False when `start` is only zeros (text to video). `initial` is aligned with the video's latents.
     `past` holds what the sections before those to be sampled have left, without the start frame, in the video's order.
+    `given` is a video that goes on (plan_sections, assign_prompts: its latent frames as `given`): the result begins
+    with it instead of the start frame. F1 remembers its last frames, the original layout only sees `start`.
     """
 
     start: Tensor
@@ -73,6 +87,7 @@ class SampleInputs:
     end_image_embeds: Tensor | None = None
     initial: Tensor | None = None
     past: Tensor | None = None
+    given: Tensor | None = None
 
 
 def sample_sections(
@@ -93,21 +108,22 @@ def sample_sections(
     shape = (inputs.start.shape[0], driver.config.in_channels, settings.window, *inputs.start.shape[-2:])
     schedule, shift = run_schedule(shape, settings, sigmas, has_initial=inputs.initial is not None)
     noises = islice(section_noises(shape, settings), sections[0].index, None)
-    history = _history(sections[0], inputs, settings)
-    count = sections[-1].index + 1
+    history = begin_history(sections[0], inputs, settings)
     fixed = sigmas is not None
     run = begin_run(
         driver, inputs.negative, settings, solver, Schedule(schedule, shift), sections, fixed=fixed
     )
 
-    for section, noise in zip(sections, noises):
-        image_embeds = blend_image_embeds(section, count, inputs)
+    for section, before, noise in zip(sections, [sections[0], *sections], noises):
+        enter(history, section, before, inputs)
+        image_embeds = image_embeds_of(section, inputs, settings)
         extra = run.prepare(section, history, image_embeds, shape)
         context = history.context(section, image_embeds)
         initial = _initial_of(section, inputs, noise)
         history.append(run.denoise(section, context, noise, initial, section_seed(settings, section), extra))
     video = history.video()
-    return video, {**run.trace, "latent_frames": video.shape[2]}
+    given = 0 if inputs.given is None else inputs.given.shape[2]
+    return video, {**run.trace, "latent_frames": video.shape[2], "given_latent_frames": given}
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,6 +256,8 @@ def section_texts(
 ) -> dict[str, TextConditioning]:
     """The conditionings that a section's predictions may name."""
     positive = section.prompt.conditioning
+    if section.blend_from is not None:
+        positive = blend_texts(section.blend_from.conditioning, positive, section.blend)
     texts = {"positive": positive, "negative": negative}
     if section.previous is not None:
         texts["previous"] = section.previous.conditioning
@@ -312,30 +330,6 @@ def section_noises(shape: tuple[int, ...], settings: SampleSettings) -> Iterator
         yield torch.cat(
             [torch.randn(part, generator=generator, dtype=torch.float32) for generator in generators]
         )
-
-
-def _history(first: Section, inputs: SampleInputs, settings: SampleSettings) -> History:
-    """The history that the first section to be sampled meets."""
-    history = make_history(settings.layout, inputs.start, keeps_start=inputs.has_start, end=inputs.end)
-    given, expected = 0 if inputs.past is None else inputs.past.shape[2], first.index * settings.window
-    if given != expected:
-        raise ValueError(
-            f"the past holds {given} latent frames, but section {first.index} follows after {expected}; give "
-            "the latents of all sections before it, without the start frame."
-        )
-    if inputs.past is not None:
-        history.append(inputs.past)
-    return history
-
-
-def blend_image_embeds(section: Section, count: int, inputs: SampleInputs) -> Tensor | None:
-    """Image tokens of a section: those of the start image, moving linearly to the end image's along the video."""
-    if inputs.image_embeds is None or inputs.end_image_embeds is None:
-        return inputs.end_image_embeds if inputs.image_embeds is None else inputs.image_embeds
-    first, last = section.latents
-    offset = int(inputs.has_start)
-    weight = ((first + last) / 2 - offset) / (count * (last - first))
-    return torch.lerp(inputs.image_embeds, inputs.end_image_embeds, weight)
 
 
 def _initial_of(section: Section, inputs: SampleInputs, noise: Tensor) -> Tensor:

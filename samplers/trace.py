@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .conditioning import Anchor
 from .denoise import SectionDenoiser
 from .plan import Section
 from .techniques.base import Technique
@@ -41,7 +42,7 @@ def solver_name(solver: Any) -> str:
 def section_record(
     section: Section, denoiser: SectionDenoiser, schedule: Tensor, seconds: float
 ) -> dict[str, Any]:
-    """What happened in a section: frames, indices, prompt, and sigma, t, guidance and attention of every step."""
+    """What happened in a section: frames, indices, prompt, shot and anchor, and sigma, t, guidance and attention of every step."""
     steps = [denoiser.step(sigma) for sigma in schedule.tolist()]
     return {
         "index": section.index,
@@ -52,6 +53,14 @@ def section_record(
         "state": section.prompt.state,
         "change": section.change,
         "since_switch": section.since_switch,
+        "shot": 0 if section.shot is None else section.shot.number,
+        "cut": section.cut,
+        "anchor": {
+            **(section.anchor or Anchor()).describe(),
+            "vision_strength": section.prompt.vision_strength,
+        },
+        "blend": section.blend,
+        "blend_from": None if section.blend_from is None else section.blend_from.text,
         "sigmas": [step.sigma for step in steps],
         "t": [step.t for step in steps],
         "guidance": [asdict(denoiser.guidance(step)) for step in steps[:-1]],

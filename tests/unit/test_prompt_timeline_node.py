@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import zlib
 from pathlib import Path
 
 import framepack_transitions
 import pytest
+import torch
 from framepack_transitions.headless.cli import main
 from framepack_transitions.nodes.timeline import FramePackPromptTimeline
 
@@ -29,9 +31,25 @@ class CountingClip:
         return [[tokens["tokens of"], {}]]
 
 
-def build(text: str, syntax: str = "auto", seconds: float = 5.0, window: int = 9):
-    clip = CountingClip()
-    return clip, *FramePackPromptTimeline().build(clip, text, syntax, seconds, window)
+class WordClip(CountingClip):
+    """Encodes each word as a state of its own: the more words two texts share, the nearer they are."""
+
+    def encode_from_tokens_scheduled(self, tokens: dict[str, str]) -> list:
+        text = super().encode_from_tokens_scheduled(tokens)[0][0]
+        seeds = [zlib.crc32(word.strip(",").encode()) for word in text.split()]
+        states = [torch.randn(64, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return [[torch.stack(states)[None], {}]]
+
+
+def build(text: str, syntax: str = "auto", seconds: float = 5.0, window: int = 9, clip=None, **options):
+    clip = clip or CountingClip()
+    return clip, *FramePackPromptTimeline().build(clip, text, syntax, seconds, window, **options)
+
+
+def changes(text: str) -> list[float]:
+    _, timeline, _, report = build(text, clip=WordClip(), change="measured")
+    assert "uncalibrated" in report.splitlines()[-1]
+    return [entry.change for entry in timeline.entries]
 
 
 def test_each_distinct_prompt_is_encoded_once():
@@ -48,6 +66,45 @@ def test_entries_hold_times_prompts_changes_and_states():
         (1.2, "he goes", 1.0, "an empty room"),
         (3.0, "he goes", 1.0, ""),
     ]
+
+
+def test_cuts_and_blends_reach_the_timeline():
+    _, timeline, _, report = build("a [1.2s cut: b] [2.4s~2: c]")
+    assert [(e.cut, e.blend) for e in timeline.entries] == [(False, 0), (True, 0), (False, 2)]
+    assert ", cut): b" in report and ", blended over 2): c" in report
+
+
+def test_the_widget_blends_every_switch_that_does_not_say_how_it_takes_over():
+    text = "a [1s: b] [2s~1: c] [2.6s cut: d] [3s sham: d]"
+    _, timeline, _, _ = build(text, blend=3)
+    assert [entry.blend for entry in timeline.entries] == [0, 3, 1, 0, 0]
+
+
+def test_measured_changes_grow_with_what_the_prompts_do_not_share():
+    first, little, much = changes(
+        "a man sits in a room [1s: a man stands in a room] [2s: cars by the sea at night]"
+    )
+    assert first == 0 and 0 <= little < 0.4 < much <= 1
+
+
+def test_measured_the_same_text_is_no_change_unless_forced():
+    assert changes("a man [1s sham: a man] [2s!: a man] [3s! sham: a man]") == [0, 0, 1, 1]
+
+
+def test_measured_what_can_be_seen_counts_not_the_instruction():
+    text = "a man sits in a room => x [1s: he vanishes => x] [2s: he vanishes again => cars by the sea]"
+    _, instruction, scene = changes(text)
+    assert instruction == 0 < scene
+
+
+def test_without_a_switch_nothing_is_measured():
+    clip, *_ = build("a man", change="measured")
+    assert clip.encoded == ["a man"]
+
+
+def test_an_unknown_measure_is_named():
+    with pytest.raises(ValueError, match="'half'; choose one of full, measured"):
+        build("a", change="half")
 
 
 def test_the_example_in_the_widget_runs():

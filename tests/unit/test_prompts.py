@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from framepack_transitions.samplers.prompts import (
     SYNTAXES,
@@ -139,13 +141,23 @@ def test_detection_goes_by_the_strongest_mark(text, syntax):
         ("[3s: => state]", 4, "prompt is missing"),
         ("[3s: a =>]", 4, "state"),
         ("[3s: a => b => c]", 4, "state"),
-        ("[3s~2: a]", 3, "'~2' is no option"),
-        ("[3s cut: a]", 4, "'cut' is no option"),
+        ("[3s~: a]", 3, "'~' is no option"),
+        ("[3s~-2: a]", 3, "'~' is no option"),
+        ("a [3s~2.5: b]", 5, "'.5' is no option"),
+        ("a [3s~99999: b]", 5, "'~99999' is no option"),
+        ("a [3s 2: b]", 5, "'2' is no option"),
+        ("[3s fade: a]", 4, "'fade' is no option"),
+        ("a [3s CUT: b]", 6, "'CUT' is no option"),
+        ("[3s cut: a]", 0, "the first"),
+        ("[0s: a] [0s cut: b]", 8, "two prompts start at 0 s"),
+        ("[0s~2: a]", 0, "the first"),
+        ("a [3s cut~2: b]", 6, "remembers nothing"),
+        ("a [3s cut sham: a]", 6, "remembers nothing"),
         ("a [0s: b]", 0, "two prompts start at 0 s"),
         ("[1s: a][1s: b]", 7, "two prompts start at 1 s"),
         ("[0s-9s: a][3s-5s: b]", 10, "inside an earlier one"),
         ("[0s: a] ;;; 2: b", 8, "mixed"),
-        ("[3s sham: a]", 0, "none"),
+        ("[3s sham: a]", 0, "the first"),
         ("a [3s sham: b]", 2, "word for word"),
         ("a [3s: a => b]", 2, "state text differs"),
         ("0:a;;;b", 6, "names no section"),
@@ -205,9 +217,16 @@ def test_options_and_state_texts_stay_with_the_prompt(text, expected):
         ("[3s-5s!: a]", PromptSpan(3, "a", forced=True)),
         ("[3s sham: a]", PromptSpan(3, "a", sham=True)),
         ("[3s! sham: a]", PromptSpan(3, "a", forced=True, sham=True)),
+        ("[3s cut: b]", PromptSpan(3, "b", cut=True)),
+        ("[3s cut: a]", PromptSpan(3, "a", cut=True)),
+        ("[3scut!: a => c]", PromptSpan(3, "a", "c", forced=True, cut=True)),
+        ("[3s-5s  cut  cut :b]", PromptSpan(3, "b", cut=True)),
+        ("[3s~2: b]", PromptSpan(3, "b", blend=2)),
+        ("[3s ~ 12 ! : b]", PromptSpan(3, "b", forced=True, blend=12)),
+        ("[3s~0: b]", PromptSpan(3, "b")),
     ],
 )
-def test_forced_and_sham_entries_stay_switches(entry, span):
+def test_entries_keep_their_options(entry, span):
     assert parse(f"a {entry}")[1:] == [span]
 
 
@@ -238,11 +257,15 @@ def test_text_to_spans_to_text_keeps_the_spans(text, _):
 
 
 def test_the_canonical_text_is_plain_to_read():
-    spans = parse("a man => a man [3.5s!: [x] gone => an empty room] [5s sham: [x] gone]")
+    spans = parse(
+        "a man => a man [3.5s!: [x] gone => an empty room] [5s sham: [x] gone] [6s~3!: b] [7s ! cut: night]"
+    )
     assert format_spans(spans).splitlines() == [
         "[0s: a man => a man]",
         r"[3.5s!: \[x\] gone => an empty room]",
         r"[5s sham: \[x\] gone]",
+        "[6s!~3: b]",
+        "[7s! cut: night]",
     ]
 
 
@@ -258,8 +281,12 @@ def spans_of_a_video(draw) -> list[PromptSpan]:
     for start in starts:
         span = PromptSpan(start, draw(words), draw(states), forced=draw(st.booleans()))
         if spans and draw(st.booleans()):
-            span = PromptSpan(start, spans[-1].text, span.state, span.forced, sham=True)
-        if spans and span.text == spans[-1].text and not span.sham and not span.forced:
+            span = replace(span, text=spans[-1].text, sham=True)
+        if spans and draw(st.booleans()):
+            blended = {"blend": draw(st.integers(0, 9999))}
+            span = replace(span, **blended) if span.sham or draw(st.booleans()) else replace(span, cut=True)
+        same = spans and span.text == spans[-1].text
+        if same and not (span.sham or span.forced or span.cut):
             continue
         spans.append(span)
     return spans
@@ -280,7 +307,9 @@ fragments = st.sampled_from(
         "2s:",
         "!",
         " sham",
+        " cut",
         "~2",
+        "~",
         ";;;",
         "|",
         "\n",

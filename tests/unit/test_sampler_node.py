@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +12,11 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling import FramePackSampler
+from framepack_transitions.samplers.anchors import image_embeds_of
+from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.plan import plan_sections
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting
-from framepack_transitions.samplers.sample import SampleInputs, blend_image_embeds
+from framepack_transitions.samplers.sample import SampleInputs, SampleSettings
 from framepack_transitions.samplers.timeline import Timeline, TimelineEntry
 
 SPEC = FramePackSampler.INPUT_TYPES()
@@ -172,8 +175,11 @@ def test_vision_tokens_move_from_start_to_end_along_the_video(layout, weights):
     inputs = SampleInputs(
         torch.zeros(1), True, None, image_embeds=torch.zeros(1), end_image_embeds=torch.ones(1)
     )
-    sections = plan_sections(layout, 2, 9)
-    assert [blend_image_embeds(section, 2, inputs).item() for section in sections] == pytest.approx(weights)
+    prompt = Prompt(0.0, "", None)
+    sections = [replace(section, prompt=prompt) for section in plan_sections(layout, 2, 9)]
+    assert [
+        image_embeds_of(section, inputs, SampleSettings()).item() for section in sections
+    ] == pytest.approx(weights)
 
 
 def test_progress_is_reported_per_step_and_can_interrupt(sample):
@@ -230,6 +236,10 @@ def test_progress_is_reported_per_step_and_can_interrupt(sample):
         ({"layout": "f2"}, "layout is 'f2'"),
         ({"sigmas": torch.tensor([1.0, 0.5])}, "sigmas"),
         ({"sampler": object()}, "cannot run outside ComfyUI"),
+        ({"past_latent": {"samples": torch.zeros(1, 16, 3, 8, 8)}}, "past_latent is an empty latent"),
+        ({"past_latent": latent(1, 16, 3, 8, 10)}, "past_latent is 80x64 pixels but start_latent is 64x64"),
+        ({"embed_interpolation": "cubic"}, "choose one of linear, weighted_average"),
+        ({"start_embed_strength": 1.5}, "start_embed_strength is 1.5"),
     ],
 )
 def test_wrong_inputs_get_one_clear_sentence(sample, overrides, words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from framepack_transitions.nodes.timeline import FramePackTimelineEntry
+from framepack_transitions.samplers.timeline import TimelineEntry
 
 add = FramePackTimelineEntry().add
 
@@ -21,6 +22,25 @@ def test_an_entry_leaves_the_timeline_before_it_as_it_was():
     (first,) = add("a", 0.0, "", 1.0)
     add("b", 1.0, "", 1.0, first)
     assert len(first.entries) == 1
+
+
+def test_what_is_left_out_changes_nothing():
+    (timeline,) = add("a", 1.0, "", 1.0)
+    assert vars(timeline.entries[0]) == vars(TimelineEntry(1.0, "", "a"))
+
+
+def test_an_entry_brings_its_keyframe_cut_and_blend():
+    keyframe, vision = {"samples": "latent"}, object()
+    (shot,) = add("a", 1.0, "", 1.0, start_latent=keyframe, clip_vision_output=vision, cut=True)
+    (soft,) = add("b", 2.0, "", 1.0, shot, blend=2, vision_strength=0.5)
+    first, second = soft.entries
+    assert (first.start_latent, first.clip_vision_output, first.cut) == (keyframe, vision, True)
+    assert (second.blend, second.vision_strength, second.cut) == (2, 0.5, False)
+
+
+def test_a_cut_at_the_beginning_is_refused():
+    with pytest.raises(ValueError, match="only begins there"):
+        add("a", 0.0, "", 1.0, cut=True)
 
 
 @pytest.mark.parametrize("start", [0.0, 1.0])
