@@ -87,6 +87,32 @@ def test_video_to_video_equals_the_run_without_the_host(model, dit, sample):
     assert torch.allclose(in_host, alone, atol=1e-4)
 
 
+@pytest.mark.parametrize("layout", ["f1", "original"])
+def test_timelines_and_given_videos_equal_the_run_without_the_host(model, dit, sample, layout):
+    from framepack_transitions.models.plain import PlainModel
+    from framepack_transitions.samplers.timeline import Timeline, TimelineEntry
+
+    def normal(*shape):
+        return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape) + shape[1]))
+
+    def conditioning(tokens):
+        return [[normal(1, tokens, 24), {"pooled_output": normal(1, 20)}]]
+
+    keyframe = {"samples": normal(1, 16, 1, 8, 8)}
+    entries = (
+        TimelineEntry(0.4, "soft", conditioning(7), blend=1, start_latent=keyframe, vision_strength=0.5),
+        TimelineEntry(0.8, "a shot from nothing", conditioning(3), cut=True),
+        TimelineEntry(1.2, "a shot from an image", conditioning(4), cut=True, start_latent=keyframe),
+    )
+    run = {"layout": layout, "seconds": 1.6, "timeline": Timeline(entries), "steps": 2}
+    given = {"past_latent": {"samples": normal(1, 16, 5, 8, 8)}}
+    in_host, trace = sample(model, **run, **given)
+    alone, _ = sample(PlainModel(dit, SCALE), **run, **given)
+    assert torch.allclose(in_host, alone, atol=1e-4)
+    assert trace["given_latent_frames"] == 5
+    assert sorted(section["shot"] for section in trace["sections"]) == [0, 0, 1, 2]
+
+
 @pytest.mark.parametrize(
     "name",
     [
