@@ -18,6 +18,15 @@ from . import folders, media
 MAX_SIDE = 16384
 
 
+def _in_input_folder(name: str) -> bool | str:
+    """True, or why this file of the input folder cannot be read."""
+    try:
+        folders.current().input_file(name)
+    except ValueError as error:
+        return str(error)
+    return True
+
+
 class LoadImage:
     """A picture of the input folder and its transparency."""
 
@@ -35,16 +44,75 @@ class LoadImage:
 
     @classmethod
     def VALIDATE_INPUTS(cls, image: str | None) -> bool | str:
-        if image is None:  # linked: known only when it runs
-            return True
-        try:
-            folders.current().input_file(image)
-        except ValueError as error:
-            return str(error)
-        return True
+        # A linked name is None: known only when it runs.
+        return image is None or _in_input_folder(image)
 
     def load_image(self, image: str) -> tuple[torch.Tensor, torch.Tensor]:
         return media.load_image(folders.current().input_file(image))
+
+
+class ImageFromBatch:
+    """Some images of several; an index or a length beyond them stops at the last one."""
+
+    CATEGORY = "image/batch"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "frombatch"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "image": ("IMAGE",),
+                "batch_index": ("INT", {"default": 0, "min": 0, "max": 4095}),
+                "length": ("INT", {"default": 1, "min": 1, "max": 4096}),
+            }
+        }
+
+    def frombatch(self, image: torch.Tensor, batch_index: int, length: int) -> tuple[torch.Tensor]:
+        first = min(batch_index, image.shape[0] - 1)
+        return (image[first : first + length].clone(),)
+
+
+class LoadVideo:
+    """A video of the input folder."""
+
+    CATEGORY = "image/video"
+    RETURN_TYPES = ("VIDEO",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "file": (folders.current().input_files(media.VIDEO_EXTENSIONS), {"video_upload": True})
+            }
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, file: str | None) -> bool | str:
+        # A linked name is None: known only when it runs.
+        return file is None or _in_input_folder(file)
+
+    def load(self, file: str) -> tuple[media.Video]:
+        images, fps = media.read_video(folders.current().input_file(file))
+        return (media.Video(images, Fraction(fps)),)
+
+
+class GetVideoComponents:
+    """Frames, sound and frame rate of a video; sound is left to ComfyUI."""
+
+    CATEGORY = "image/video"
+    RETURN_TYPES = ("IMAGE", "AUDIO", "FLOAT")
+    RETURN_NAMES = ("images", "audio", "fps")
+    FUNCTION = "take_apart"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"video": ("VIDEO",)}}
+
+    def take_apart(self, video: Any) -> tuple[torch.Tensor, Any, float]:
+        parts = video.get_components()
+        return parts.images, parts.audio, float(parts.frame_rate)
 
 
 class CLIPTextEncode:
@@ -345,6 +413,9 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
     node.__name__: node
     for node in (
         LoadImage,
+        ImageFromBatch,
+        LoadVideo,
+        GetVideoComponents,
         CLIPTextEncode,
         ConditioningZeroOut,
         VAEEncode,

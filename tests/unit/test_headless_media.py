@@ -123,6 +123,28 @@ def test_the_save_nodes_name_their_files_as_comfyui_does(tmp_path: Path) -> None
         assert (tmp_path / "out" / entry["subfolder"] / entry["filename"]).stat().st_size > 0
 
 
+def test_a_saved_video_is_loaded_again_as_frames_and_rate(tmp_path: Path) -> None:
+    media.write_video(tmp_path / "a.mp4", moving_square(), 24)
+    with folders.using(Folders(tmp_path, tmp_path / "out")):
+        assert core_nodes.LoadVideo.INPUT_TYPES()["required"]["file"][0] == ["a.mp4"]
+        assert core_nodes.LoadVideo.VALIDATE_INPUTS("a.mp4") is True
+        assert "no file 'b.mp4'" in str(core_nodes.LoadVideo.VALIDATE_INPUTS("b.mp4"))
+        (video,) = core_nodes.LoadVideo().load("a.mp4")
+    images, audio, fps = core_nodes.GetVideoComponents().take_apart(video)
+    assert (images - moving_square()).abs().mean() < 0.02
+    assert audio is None
+    assert fps == 24
+
+
+@pytest.mark.parametrize(
+    ("index", "length", "numbers"), [(2, 3, [2, 3, 4]), (8, 5, [8, 9]), (4095, 1, [9]), (0, 1, [0])]
+)
+def test_a_choice_of_images_stops_at_the_last_one(index: int, length: int, numbers: list[int]) -> None:
+    images = torch.arange(10.0).view(10, 1, 1, 1)
+    (chosen,) = core_nodes.ImageFromBatch().frombatch(images, index, length)
+    assert chosen.flatten().tolist() == numbers
+
+
 def test_sound_is_refused() -> None:
     with pytest.raises(ValueError, match="sound"):
         core_nodes.CreateVideo().create(moving_square(), 30.0, audio={})
