@@ -1,0 +1,16 @@
+"""What a frame looks like, as a vector: extractors with one interface."""
+
+from .base import Extractor, as_frames, reduced
+from .host import HostExtractor
+from .openclip import OpenClipExtractor, tiny_extractor
+from .pixel import PixelExtractor
+
+__all__ = [
+    "Extractor",
+    "HostExtractor",
+    "OpenClipExtractor",
+    "PixelExtractor",
+    "as_frames",
+    "reduced",
+    "tiny_extractor",
+]
