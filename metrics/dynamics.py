@@ -25,22 +25,23 @@ def intentional_dynamics(
     reference: ArrayLike | None = None,
     penalty: float = PENALTY,
     length: int | None = None,
+    stride: int = 1,
 ) -> Metric:
     """Mean over windows of p min(d, d_R) - penalty ((1 - p) d + p max(d - d_R, 0)); 0 for a frozen video.
 
     flow [T-1]: degree of motion between neighbouring frames, 1 = what counts as dynamic; d is its mean in a
-    window of `length` frames (None: half a second), p that of `probability` [T] (the curve of STF).
-    reference [n]: the same of R, whose mean is d_R (1 without). `change` [T-1]: difference of neighbouring
-    frames, in which cuts are found; pairs at a cut and next to it are left out.
-    Founding: mean motion where the new prompt prevails (p >= 0.5) less `penalty` times that elsewhere.
-    The curve is the value of each pair, at its first frame.
+    window of `length` frames (None: half a second), p that of `probability` [T] (the curve of STF). reference
+    [n]: the same of R, whose mean is d_R (1 without). `change` [T-1]: difference of neighbouring frames, in
+    which cuts are found; pairs at a cut and next to it are left out, with all of the `stride` frames between
+    which the flow is one. Founding: mean motion where the new prompt prevails (p >= 0.5) less `penalty` times
+    that elsewhere. The curve is the value of each pair, at its first frame.
     """
     flow, probability = np.asarray(flow, np.float64), np.asarray(probability, np.float64)
     if len(flow) != max(len(probability) - 1, 0):
         raise ValueError(f"{len(probability)} frames have {len(probability) - 1} flows, but got {len(flow)}.")
     if (reason := problem(windows)) is not None:
         return undefined(reason)
-    kept = np.where(_near(cuts(change)), np.nan, flow) if change is not None else flow
+    kept = np.where(_near(cuts(change), stride), np.nan, flow) if change is not None else flow
     usual = 1.0 if reference is None else mean(reference)
     start, end = windows.after
     means = np.array(
@@ -76,10 +77,12 @@ def cuts(change: ArrayLike) -> Array:
     return (change > CUT * usual[: len(change)]) & (change > CUT_SHARE * largest)
 
 
-def _near(flags: Array) -> Array:
-    """The flags and their neighbours."""
+def _near(flags: Array, stride: int) -> Array:
+    """The flags, their neighbours, and all that was measured in one stretch of `stride` frames with these."""
     wide = np.pad(flags, 1)
-    return wide[:-2] | wide[1:-1] | wide[2:]
+    near = wide[:-2] | wide[1:-1] | wide[2:]
+    starts = np.arange(0, len(near), stride)
+    return np.repeat(np.logical_or.reduceat(near, starts), stride)[: len(near)] if len(near) else near
 
 
 def _balance(p: Array, d: Array, usual: float, penalty: float) -> Array:

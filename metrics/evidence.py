@@ -181,6 +181,7 @@ def _dynamics(windows: Windows, evidence: Evidence, fidelity: Metric) -> Metric:
         fidelity.curve,
         windows,
         change=evidence.measured.change,
+        stride=evidence.measured.flow_stride,
         reference=None if evidence.reference is None else evidence.reference.measurements.flow,
     )
 
