@@ -81,10 +81,20 @@ class SectionDenoiser:
         return attention_at(self._techniques, self.section, step)
 
     def predictions(self, step: Step, guidance: Guidance) -> list[Prediction]:
-        """Every prediction that a step needs, the guided text's first."""
+        """Every prediction that a step needs, the guided text's first; none where nothing moves."""
+        if guidance.zero_velocity:
+            return []
         guided = [POSITIVE, NEGATIVE] if guidance.needs_negative else [POSITIVE]
         wanted = predictions_at(self._techniques, self.section, step)
         return list(dict.fromkeys([*guided, *wanted]))
+
+    def context_at(self, step: Step) -> Context:
+        """The packed past as the techniques want a step to see it; the section's own where nothing changes it."""
+        return context_at(self._techniques, self.section, step, self.context, self._attached)
+
+    def describe(self, step: Step) -> list[dict[str, float]]:
+        """What each technique says of itself in a step."""
+        return [technique.describe(self.section, step) for technique in self._techniques]
 
     def __call__(
         self, x: Tensor, sigma: Tensor, evaluate: Evaluate, combine: CombineCFG = combine_cfg
@@ -92,8 +102,10 @@ class SectionDenoiser:
         """x0 for x [B, 16, T, H, W] at sigma [B]. `combine` lets the host apply its own guidance functions."""
         step = self.step(float(sigma[0]))
         guidance, attention = self.guidance(step), self.attention(step)
-        context = context_at(self._techniques, self.section, step, self.context, self._attached)
         wanted = self.predictions(step, guidance)
+        if not wanted:
+            return x
+        context = self.context_at(step)
         branches = [
             Branch(prediction.text, context.without(prediction.past), guidance.distilled, attention)
             for prediction in wanted

@@ -18,13 +18,15 @@ class Guidance:
     """Scales of one step.
 
     `rescale` in [0, 1] pulls the spread of the guided velocity back to the conditional one's; `zero_star` projects the
-    negative prediction on the positive one first (CFG-Zero*).
+    negative prediction on the positive one first (CFG-Zero*). With `zero_velocity` the step leaves x where it is, and
+    nothing is predicted.
     """
 
     distilled: float = 10.0
     cfg: float = 1.0
     rescale: float = 0.0
     zero_star: bool = False
+    zero_velocity: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (

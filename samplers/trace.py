@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -67,6 +67,19 @@ def section_record(
         "attention": [
             None if policy is None else policy.describe() for policy in map(denoiser.attention, steps[:-1])
         ],
+        "predictions": [
+            [prediction.name for prediction in denoiser.predictions(step, denoiser.guidance(step))]
+            for step in steps[:-1]
+        ],
+        "techniques": _by_value([denoiser.describe(step) for step in steps[:-1]]),
         "evaluations": denoiser.evaluations,
         "seconds": seconds,
     }
+
+
+def _by_value(steps: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, list[float | None]]]:
+    """What every technique says of itself, one value a step, from what all of them say in each step."""
+    return [
+        {name: [values.get(name) for values in own] for name in dict.fromkeys(n for v in own for n in v)}
+        for own in zip(*steps)
+    ]

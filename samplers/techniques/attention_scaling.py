@@ -42,3 +42,6 @@ class AttentionScaling(Technique):
         if policy.key_scale is not None:
             raise ValueError("two attention scalings act on the same section; keep one of them.")
         return replace(policy, key_scale=torch.tensor(scale), scaled_blocks=block_set(self.blocks))
+
+    def describe(self, section: Section, step: Step) -> dict[str, float]:
+        return {}

@@ -34,10 +34,14 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Noise levels of a section, float32 [steps + 1] falling to 0, and the shift by which progress t is told."""
+    """Noise levels of a section, float32 [steps + 1] falling to 0, and the shift by which progress t is told.
+
+    `placed` says that a technique has chosen them, which only one can.
+    """
 
     sigmas: Tensor
     shift: float
+    placed: bool = False
 
 
 PASTS = ("full", "anchor", "none")
@@ -57,6 +61,11 @@ class Prediction:
     def __post_init__(self) -> None:
         if self.past not in PASTS:
             raise ValueError(f"past is {self.past!r}; choose one of {', '.join(PASTS)}.")
+
+    @property
+    def name(self) -> str:
+        """For the trace."""
+        return self.text if self.past == "full" else f"{self.text}/{self.past}"
 
 
 POSITIVE, NEGATIVE = Prediction(), Prediction("negative")
@@ -133,10 +142,30 @@ class Technique:
         """How this step attends, from what the techniques before left."""
         return policy
 
+    def describe(self, section: Section, step: Step) -> dict[str, float]:
+        """Numbers for the trace and its picture, by name. Those of one technique share an axis.
+
+        Where a technique has nothing better to say it shows its `amount` inside its window (t_start, t_end). Nothing is
+        computed from these; guidance, attention and predictions are shown without them.
+        """
+        inside = in_window(step, getattr(self, "t_start", 1.0), getattr(self, "t_end", 0.0))
+        return {"amount": self.amount(section) if inside else 0.0}
+
 
 def techniques_of(model_options: dict[str, Any]) -> tuple[Technique, ...]:
     """The techniques on a MODEL in wired order."""
     return tuple(model_options.get("transformer_options", {}).get(OPTION, ()))
+
+
+def framepack_config(model: Any) -> FramePackConfig:
+    """The architecture of a MODEL. Raises ValueError for one that is no FramePack model."""
+    config = getattr(getattr(model.model, "diffusion_model", None), "config", None)
+    if not isinstance(config, FramePackConfig):
+        raise ValueError(
+            f"model is a {type(model.model).__name__}, not a FramePack model; load the file with FramePack "
+            "Model Loader, and wire technique nodes after it."
+        )
+    return config
 
 
 def with_technique(model: Any, technique: Technique, **objects: Any) -> Any:
@@ -144,13 +173,7 @@ def with_technique(model: Any, technique: Technique, **objects: Any) -> Any:
 
     `objects` that are not None are attached to the clone; the technique's field of the same name becomes the key.
     """
-    config = getattr(getattr(model.model, "diffusion_model", None), "config", None)
-    if not isinstance(config, FramePackConfig):
-        raise ValueError(
-            f"model is a {type(model.model).__name__}, not a FramePack model; load the file with FramePack "
-            "Model Loader, and wire technique nodes after it."
-        )
-    check_blocks(block_set(getattr(technique, "blocks", "")), config)
+    check_blocks(block_set(getattr(technique, "blocks", "")), framepack_config(model))
     clone = model.clone()
     options = clone.model_options["transformer_options"]
     wired = options.get(OPTION, ())
