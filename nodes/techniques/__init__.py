@@ -7,10 +7,12 @@ from .attention_scaling import FramePackAttentionScaling
 from .context_blur import FramePackContextBlur
 from .kv_gate import FramePackSemanticKVGate
 from .low_pass import FramePackLowPassGuidance
+from .transition_sigmas import FramePackTransitionSigmas
 
 NODE_CLASS_MAPPINGS = {
     "FramePackAdaptiveCFG": FramePackAdaptiveCFG,
     "FramePackSemanticKVGate": FramePackSemanticKVGate,
+    "FramePackTransitionSigmas": FramePackTransitionSigmas,
     "FramePackAttentionScaling": FramePackAttentionScaling,
     "FramePackContextBlur": FramePackContextBlur,
     "FramePackLowPassGuidance": FramePackLowPassGuidance,
@@ -18,6 +20,7 @@ NODE_CLASS_MAPPINGS = {
 NODE_DISPLAY_NAME_MAPPINGS = {
     "FramePackAdaptiveCFG": "FramePack Adaptive CFG",
     "FramePackSemanticKVGate": "FramePack Semantic KV Gate",
+    "FramePackTransitionSigmas": "FramePack Transition Sigmas",
     "FramePackAttentionScaling": "FramePack Attention Scaling",
     "FramePackContextBlur": "FramePack Context Blur",
     "FramePackLowPassGuidance": "FramePack Low-Pass Guidance",
