@@ -16,6 +16,43 @@ class FramePackAdaptiveCFG(TechniqueNode):
     TECHNIQUE = AdaptiveCFG
 
     @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        # Behind all others: saved workflows list the values of widgets in order.
+        later = {
+            "zero_init": (
+                "FLOAT",
+                {
+                    "default": 0.0,
+                    "min": 0.0,
+                    "max": 0.5,
+                    "step": 0.01,
+                    "tooltip": "Share of progress at the start in which nothing moves and nothing is evaluated (zero-init of CFG-Zero*); 0.04 is the first of 25 steps, 0 is off.",
+                },
+            ),
+            "peak": (
+                "FLOAT",
+                {
+                    "default": 0.75,
+                    "min": 0.0,
+                    "max": 1.0,
+                    "step": 0.01,
+                    "tooltip": "Where beta_curve is at base, in progress from 1 (noise) to 0 (clean); higher is earlier.",
+                },
+            ),
+            "concentration": (
+                "FLOAT",
+                {
+                    "default": 8.0,
+                    "min": 0.0,
+                    "max": 1000.0,
+                    "step": 0.5,
+                    "tooltip": "How narrow beta_curve is around its peak; 0 is flat.",
+                },
+            ),
+        }
+        return {**super().INPUT_TYPES(), "optional": later}
+
+    @classmethod
     def widgets(cls) -> dict[str, Any]:
         return {
             "target": (
@@ -29,7 +66,7 @@ class FramePackAdaptiveCFG(TechniqueNode):
                 list(SHAPES),
                 {
                     "default": "interval",
-                    "tooltip": "interval: base inside the window. high_early: strong first, falling. low_early: weak first, rising (the founding formula). low_early_t: the same over progress.",
+                    "tooltip": "interval: base inside the window. high_early: strong first, falling. low_early: weak first, rising (the founding formula). low_early_t: the same over progress. beta_curve: a bell around peak.",
                 },
             ),
             "base": (
@@ -49,7 +86,7 @@ class FramePackAdaptiveCFG(TechniqueNode):
                     "min": 0.0,
                     "max": 100.0,
                     "step": 0.1,
-                    "tooltip": "The scale at its weakest, for high_early and low_early.",
+                    "tooltip": "The scale at its weakest, for high_early, low_early and beta_curve.",
                 },
             ),
             "beta": (
@@ -59,7 +96,7 @@ class FramePackAdaptiveCFG(TechniqueNode):
                     "min": 0.0,
                     "max": 1.0,
                     "step": 0.05,
-                    "tooltip": "How far the rising and falling shapes move from base towards minimum; 0 stays at base.",
+                    "tooltip": "How far all shapes but interval move from base towards minimum; 0 stays at base, 1 goes all the way.",
                 },
             ),
             **window(0.54),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import exp, log
 
 from ..guidance import Guidance
 from ..plan import Section
 from .base import Step, Technique, check_range, check_window, in_window
 
 TARGETS = ("distilled", "real", "both")
-SHAPES = ("interval", "high_early", "low_early", "low_early_t")
+SHAPES = ("interval", "high_early", "low_early", "low_early_t", "beta_curve")
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,13 @@ class AdaptiveCFG(Technique):
     - interval: base inside the window, the sampler's own scale outside (limited-interval guidance, Kynkaanniemi et
       al. 2024, arXiv 2404.07724).
 
+    - beta_curve: minimum + (base - minimum)(1 - beta (1 - B)), B the density of a beta distribution over t with its peak,
+      of height 1, at `peak`, the narrower the larger `concentration` (beta-CFG, Malarz et al. 2025, arXiv 2502.10574).
+
     Outside the window of t every shape keeps the sampler's own scale. base 0 stands for the sampler's own scale, so
-    base 0 with beta 0 is off. cfg_zero projects the unconditional prediction (CFG-Zero*, Fan et al. 2025, arXiv 2503.18886).
+    base 0 with beta 0 is off. cfg_zero projects the unconditional prediction, and steps at t above 1 - zero_init predict
+    zero velocity: x stays as it is and nothing is evaluated (CFG-Zero*, Fan et al. 2025, arXiv 2503.18886; there for the
+    first 4 % of the steps). zero_init takes no notice of window and target.
     """
 
     target: str = "real"
@@ -36,6 +42,9 @@ class AdaptiveCFG(Technique):
     t_end: float = 0.54
     cfg_zero: bool = False
     rescale: float = 0.0
+    zero_init: float = 0.0
+    peak: float = 0.75
+    concentration: float = 8.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,19 +56,33 @@ class AdaptiveCFG(Technique):
         check_range("rescale", self.rescale, 0, 1)
         check_range("base", self.base, 0, 100)
         check_range("minimum", self.minimum, 0, 100)
+        check_range("zero_init", self.zero_init, 0, 0.5)
+        check_range("peak", self.peak, 0, 1)
+        check_range("concentration", self.concentration, 0, 1000)
         check_window(self.t_start, self.t_end)
 
     def guidance(self, section: Section, step: Step, guidance: Guidance) -> Guidance:
         amount = self.amount(section)
-        if amount == 0 or not in_window(step, self.t_start, self.t_end):
-            return guidance
+        changed = guidance
+        if amount and in_window(step, self.t_start, self.t_end):
+            changed = self._scaled(step, guidance, amount)
+        # t comes from a float32 sigma: 1 of 25 steps must not be 2 because 0.96 is 0.96 and a bit.
+        if self.zero_init and step.t > 1 - amount * self.zero_init + 1e-4:
+            changed = replace(changed, zero_velocity=True)
+        return guidance if changed == guidance else changed
+
+    def describe(self, section: Section, step: Step) -> dict[str, float]:
+        return {}
+
+    def _scaled(self, step: Step, guidance: Guidance, amount: float) -> Guidance:
+        """The scales inside the window."""
         if self.target != "real":
             guidance = replace(guidance, distilled=self._scale(step, guidance.distilled, amount))
         if self.target != "distilled":
             guidance = replace(
                 guidance,
                 cfg=self._scale(step, guidance.cfg, amount),
-                zero_star=self.cfg_zero,
+                zero_star=guidance.zero_star or self.cfg_zero,
                 rescale=max(guidance.rescale, self.rescale),
             )
         return guidance
@@ -73,5 +96,16 @@ class AdaptiveCFG(Technique):
             "low_early": minimum + (base - minimum) * (1 - self.beta * step.sigma),
             "low_early_t": base * (1 - self.beta * step.t),
             "high_early": minimum + (base - minimum) * (1 - self.beta * (1 - step.sigma)),
+            "beta_curve": minimum + (base - minimum) * (1 - self.beta * (1 - self._bell(step.t))),
         }[self.shape]
         return shaped if amount == 1 else own + amount * (shaped - own)
+
+    def _bell(self, t: float) -> float:
+        """t^a (1 - t)^b over its value at the peak a / (a + b), with a + b the concentration."""
+        height = 0.0
+        for share, top in ((t, self.peak), (1 - t, 1 - self.peak)):
+            if top > 0 and self.concentration > 0:
+                if share <= 0:
+                    return 0.0
+                height += self.concentration * top * (log(share) - log(top))
+        return exp(height)
