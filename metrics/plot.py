@@ -78,14 +78,15 @@ def plot_scores(scores: Sequence[VideoScores], width: int = WIDTH) -> NDArray[np
         raise ValueError("there is nothing to plot: give the scores of at least one video.")
     import matplotlib
 
-    look = {"font.family": _fonts(), "font.size": SMALL, "text.parse_math": False}
+    look = {"font.family": installed_fonts(), "font.size": SMALL, "text.parse_math": False}
     with matplotlib.rc_context(look), warnings.catch_warnings():
         # Where no font holds a letter it is drawn as a box, which says enough.
         warnings.filterwarnings("ignore", "Glyph .* missing")
         return _rendered([*_head(scores, width), *_panels(scores), *_strips(scores, width)], width)
 
 
-def _fonts() -> list[str]:
+def installed_fonts() -> list[str]:
+    """Those of FONTS that this machine has."""
     from matplotlib import font_manager
 
     installed = set(font_manager.get_font_names())

@@ -23,7 +23,7 @@ from .history import Context, History
 from .plan import Section
 from .sigmas import check_sigmas, flow_sigmas, flux_shift
 from .stage import Stage
-from .techniques.base import Schedule, context_of, schedule_at
+from .techniques.base import Schedule, Technique, context_of, schedule_at
 from .trace import new_trace, section_record
 
 logger = logging.getLogger(__name__)
@@ -241,14 +241,22 @@ def begin_run(
     *,
     fixed: bool = False,
 ) -> Run:
-    """A run over sections with its progress and an empty trace; with `fixed` no technique changes the schedule."""
-    wanted = {section.index: schedule_at(driver.techniques, section, schedule) for section in sections}
-    if fixed and any(changed is not schedule for changed in wanted.values()):
-        logger.warning("A SIGMAS input is connected: Transition Sigmas leaves the schedule as it is.")
-        wanted = dict.fromkeys(wanted, schedule)
+    """A run over sections with its progress and an empty trace; `fixed` as in section_schedules."""
+    wanted = section_schedules(driver.techniques, sections, schedule, fixed=fixed)
     total = sum(len(changed.sigmas) - 1 for changed in wanted.values())
     trace = new_trace(settings, schedule.shift, driver.techniques, solver, len(schedule.sigmas) - 1)
     return Run(driver, negative, settings, solver, wanted, driver.progress(total), trace)
+
+
+def section_schedules(
+    techniques: Sequence[Technique], sections: Sequence[Section], schedule: Schedule, *, fixed: bool
+) -> dict[int, Schedule]:
+    """The schedule of every section by its index; with `fixed` no technique changes it."""
+    wanted = {section.index: schedule_at(techniques, section, schedule) for section in sections}
+    if fixed and any(changed is not schedule for changed in wanted.values()):
+        logger.warning("A SIGMAS input is connected: Transition Sigmas leaves the schedule as it is.")
+        return dict.fromkeys(wanted, schedule)
+    return wanted
 
 
 def section_texts(
