@@ -6,20 +6,23 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ..nodes.extraction import DETECTORS
 from ..samplers.progress import Interrupted
 from .bench import BENCHES, run_transition
 from .demo import run_demo
 from .errors import WorkflowError
+from .evaluate import FEATURES, Request, run_evaluate
 from .executor import describe
 from .folders import Folders
 from .progress import Bars
-from .report import Record, write_report
+from .report import FILE_NAME, Record, write_report
 from .runs import Job, input_folder_for, run_here, run_there
 from .workflow import Setting
 
@@ -31,9 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 wrong workflow, 130 interrupted."""
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
-    record, bars = Record(options.out), Bars()
+    options.report = _report_file(options)
+    record, bars = Record(options.report.parent), Bars()
     try:
-        _check_writable(options.out)
+        _check_writable(record.out)
         with logging_redirect_tqdm():
             facts = options.command(options, record, bars)
         return _finish(options, record, facts)
@@ -109,6 +113,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--server", metavar="URL", help="queue to this running ComfyUI and fetch what it makes")
     run.set_defaults(command=_run, kind="run")
 
+    _add_evaluate(commands, common)
+
     bench = commands.add_parser(
         "bench",
         parents=[common],
@@ -130,6 +136,89 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.set_defaults(command=_bench, kind="bench")
     return root
+
+
+def _add_evaluate(commands: Any, common: argparse.ArgumentParser) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        parents=[common],
+        help="measure how a video follows a change of its prompt",
+        description="Measures whether, how fast and how cleanly a video follows its prompts over time. Without "
+        "--timeline there are curves and guards, but no scores.",
+    )
+    evaluate.add_argument("video", type=Path, metavar="VIDEO", help="a video file")
+    evaluate.add_argument(
+        "--timeline",
+        metavar="TEXT|FILE",
+        help='the prompts and their times, such as "a man [3s: the man disappears => an empty room]"; or a file '
+        "with such a text, a report.json of a run, a trace, or a list of {start, prompt, state, change} as JSON",
+    )
+    evaluate.add_argument(
+        "--compare", type=Path, nargs="+", default=[], metavar="VIDEO", help="more videos of the same prompts"
+    )
+    evaluate.add_argument(
+        "--features",
+        choices=FEATURES,
+        default="pixel",
+        help="what frames are compared by: clip understands the prompts and needs its weights on this machine, "
+        "pixel needs none and reads no text, tiny knows the embedded model's world only (%(default)s)",
+    )
+    evaluate.add_argument(
+        "--model", default=Request.model, metavar="NAME", help="open_clip model for clip (%(default)s)"
+    )
+    evaluate.add_argument(
+        "--pretrained",
+        default=Request.pretrained,
+        metavar="TAG|FILE",
+        help="its weights: a tag that is in the cache, or a .safetensors file (%(default)s)",
+    )
+    evaluate.add_argument(
+        "--window",
+        type=int,
+        default=0,
+        metavar="N",
+        help="latent frames of a section: switches move to section borders, as FramePack does it (usual: 9). "
+        "0: they happen when the timeline says so; a trace knows better than both (%(default)s)",
+    )
+    evaluate.add_argument(
+        "--concept", metavar="TEXT", help="an object that should disappear, such as 'a man'; scored as DF"
+    )
+    evaluate.add_argument(
+        "--detector",
+        choices=DETECTORS,
+        default="auto",
+        help="what looks for it; auto: the embedded world's own with tiny, else clip (%(default)s)",
+    )
+    evaluate.add_argument(
+        "--detector-model", metavar="DIR", help="folder of an owlv2 or grounding_dino model"
+    )
+    evaluate.add_argument(
+        "--object-free",
+        type=Path,
+        metavar="VIDEO",
+        help="a video without the object, to calibrate the detector",
+    )
+    evaluate.add_argument(
+        "--reference",
+        type=Path,
+        metavar="VIDEO",
+        help="the new prompt without the old history: what could be had",
+    )
+    evaluate.add_argument(
+        "--target", type=Path, metavar="VIDEO", help="pictures of the new scene, where they are known"
+    )
+    evaluate.add_argument(
+        "--out", type=Path, default=Path(FILE_NAME), metavar="FILE", help="the report (%(default)s)"
+    )
+    evaluate.add_argument("--plot", type=Path, metavar="FILE.png", help="draw curves, scores and frames")
+    evaluate.set_defaults(command=_evaluate, kind="evaluate")
+
+
+def _report_file(options: argparse.Namespace) -> Path:
+    """Where the report goes; --out is its folder, or for `evaluate` the file itself."""
+    if options.kind == "evaluate" and options.out.suffix == ".json":
+        return options.out
+    return options.out / FILE_NAME
 
 
 def _check_writable(folder: Path) -> None:
@@ -159,6 +248,12 @@ def _bench(options: argparse.Namespace, record: Record, bars: Bars) -> dict[str,
     return run_transition(options.out, options.seeds, record, bars)
 
 
+def _evaluate(options: argparse.Namespace, record: Record, bars: Bars) -> dict[str, Any]:
+    names = {field.name for field in fields(Request)}
+    given = {name: value for name, value in vars(options).items() if name in names}
+    return run_evaluate(Request(**given), record, bars)
+
+
 def _run(options: argparse.Namespace, record: Record, bars: Bars) -> dict[str, Any]:
     folders = Folders(options.input or input_folder_for(options.workflow), options.out)
     job = Job(options.workflow, folders, options.settings)
@@ -169,6 +264,8 @@ def _finish(options: argparse.Namespace, record: Record, facts: dict[str, Any]) 
     for entry in record.texts:
         print(entry["text"])
     for video in record.videos:
+        if video["node"] is None:  # it was there before
+            continue
         width, height = video["size"]
         print(
             f"{record.out / video['path']}: {video['frames']} frames, {width}x{height}, {video['fps']:g} fps"
@@ -180,7 +277,7 @@ def _finish(options: argparse.Namespace, record: Record, facts: dict[str, Any]) 
             print(record.out / facts[name])
     for remark in facts.get("remarks", ()):
         print(remark)
-    print(write_report(options.out, record.report(options.kind, **facts)))
+    print(write_report(options.report, record.report(options.kind, **facts)))
     return OK
 
 

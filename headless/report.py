@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..metrics.report import SCHEMA, switch_entry
+from ..metrics.switches import switches_from_trace
 from .executor import Observer
-from .media import VIDEO_EXTENSIONS, probe_video
+from .media import VIDEO_EXTENSIONS, VideoInfo, probe_video
 from .workflow import Node
 
-SCHEMA = "framepack-transitions/1"
 FILE_NAME = "report.json"
 TRACE_TYPE = "FRAMEPACK_TRACE"
 
@@ -38,20 +39,29 @@ class Record(Observer):
 
     def add_file(self, node: Node, path: Path) -> None:
         """Notes a file in `out`; a video's frames, rate and size are read from the file itself."""
-        name = path.resolve().relative_to(self.out.resolve()).as_posix()
         if path.suffix.lower() in VIDEO_EXTENSIONS:
-            info = probe_video(path)
-            self.videos.append(
-                {
-                    "path": name,
-                    "frames": info.frames,
-                    "fps": info.fps,
-                    "size": [info.width, info.height],
-                    "node": node.id,
-                }
-            )
+            self.add_video(path, probe_video(path), node.id)
         else:
-            self.images.append({"path": name, "node": node.id})
+            self.images.append({"path": self.relative(path), "node": node.id})
+
+    def add_video(self, path: Path, info: VideoInfo, node: str | None = None) -> None:
+        """Notes a video, made by a node or already there."""
+        self.videos.append(
+            {
+                "path": self.relative(path),
+                "frames": info.frames,
+                "fps": info.fps,
+                "size": [info.width, info.height],
+                "node": node,
+            }
+        )
+
+    def relative(self, path: Path) -> str:
+        """How the report names a file: from the folder that it lies in, where that is possible."""
+        try:
+            return Path(os.path.relpath(path.resolve(), self.out.resolve())).as_posix()
+        except ValueError:  # another drive
+            return path.resolve().as_posix()
 
     def add_text(self, node: Node, text: str) -> None:
         """Notes a text that a node shows."""
@@ -99,19 +109,7 @@ class Record(Observer):
 
 def switches(trace: Mapping[str, Any], fps: float) -> list[dict[str, Any]]:
     """The prompt changes between the sections of a sampler's trace, in the order of the video."""
-    sections = in_video_order(trace)
-    return [
-        {
-            "frame": new["frames"][0],
-            "seconds": new["frames"][0] / fps,
-            "old": old["prompt"],
-            "new": new["prompt"],
-            "change": new["change"],
-            "metrics": {},
-        }
-        for old, new in zip(sections, sections[1:], strict=False)
-        if old["prompt"] != new["prompt"]
-    ]
+    return [switch_entry(switch, fps) for switch in switches_from_trace(trace, fps=fps)]
 
 
 def in_video_order(trace: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -119,11 +117,10 @@ def in_video_order(trace: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return sorted(trace.get("sections", ()), key=lambda section: section["frames"][0])
 
 
-def write_report(folder: Path, report: Mapping[str, Any]) -> Path:
-    """Writes report.json into `folder`, in place of an earlier one, and returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE_NAME
-    unfinished = folder / f".{FILE_NAME}.part"
+def write_report(path: Path, report: Mapping[str, Any]) -> Path:
+    """Writes a report to `path`, in place of an earlier one, and returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
     unfinished.write_text(
         json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import loaders, lora, one_frame, preview, sampling, techniques, timeline, video
+from . import evaluation, loaders, lora, one_frame, preview, sampling, techniques, timeline, video
 
-_MODULES = (loaders, lora, timeline, sampling, one_frame, techniques, preview, video)
+_MODULES = (loaders, lora, timeline, sampling, one_frame, techniques, preview, video, evaluation)
 
 NODE_CLASS_MAPPINGS = {name: node for module in _MODULES for name, node in module.NODE_CLASS_MAPPINGS.items()}
 NODE_DISPLAY_NAME_MAPPINGS = {
