@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 CHUNK = 16  # frames worked on at once
 THUMBNAILS = 64
 LUMA = (0.2126, 0.7152, 0.0722)  # BT.709
-LARGEST_VALUE = 4.0  # brighter pictures are in 0..255, whatever overshoots a decoder makes
-TILE, TILES = 32, 6  # px and number a side, of the places where noise is measured
+BRIGHTEST = 2.0  # brighter pictures are in 0..255, whatever overshoots a decoder makes
+TILE, TILES = 32, 4  # px and number a side, of the places where noise is measured
 # What a normal distribution's median of absolute values is to its standard deviation, and the length of the mask.
 NOISE_SCALE = 0.6744898 * 6
 
@@ -39,8 +39,8 @@ class Measurements:
     size: height and width in px. extractor: its name. features: raw, float32 [T,D].
     change [T-1]: distance of neighbours by `change_method`. flow [T-1]: flow degree at 8 frames per second
     (see flow.degree) of the stretch of `flow_stride` frames that a pair of neighbours lies in, NaN when off.
-    brightness: mean luma. saturation: mean of the largest minus the smallest channel. sharpness: standard
-    deviation of the Laplacian at a short side of 256 px. noise: standard deviation, estimated at full size
+    brightness: mean luma. saturation: mean of the largest minus the smallest channel. sharpness: root mean
+    square of the Laplacian at a short side of 192 px. noise: standard deviation, estimated at full size
     (Immerkaer 1996, with a median). All [T] in pixel values 0..1.
     detections, boxes: confidence [T] and box [T,4] (left, top, right, bottom in 0..1) by concept.
     thumbnails: uint8 [h,w,3] by frame number, evenly spaced.
@@ -126,8 +126,8 @@ class _Pass:
             logger.warning("Frames %s hold NaN or infinite values and are left out.", bad.tolist())
             frames = torch.where(torch.from_numpy(finite)[:, None, None, None], frames, 0)
         small = reduced(frames)
-        self._check_values(small)
         looks = {**_looks(small), "noise": noise(frames), "finite": finite}
+        self._check_values(looks["brightness"])
         looks["features"] = self._features(frames, small)
         looks.update(self._detected(frames, finite))
         if self.perceptual is not None:
@@ -204,11 +204,11 @@ class _Pass:
                 f"{self.size[1]}x{self.size[0]}: bring all frames of a video to one size."
             )
 
-    def _check_values(self, small: Tensor) -> None:
-        largest = float(small.abs().max())
-        if largest > LARGEST_VALUE:
+    def _check_values(self, brightness: Array) -> None:
+        if brightness.max() > BRIGHTEST:
             raise ValueError(
-                f"frames from {self.count} on have values up to {largest:.4g}: give floats in 0..1, or uint8."
+                f"frames from {self.count} on have a mean brightness of up to {brightness.max():.4g}: "
+                "give floats in 0..1, or uint8."
             )
 
 
@@ -294,14 +294,15 @@ def _tiles(length: int) -> tuple[Tensor, int]:
 
 def _looks(small: Tensor) -> dict[str, Array]:
     """Brightness, saturation and sharpness [N] of pictures [N,3,h,w]."""
-    small = small.contiguous()
-    luma = (small * small.new_tensor(LUMA)[:, None, None]).sum(1)
+    red, green, blue = (small[:, channel].contiguous() for channel in range(3))
+    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+    most, least = (pick(pick(red, green), blue) for pick in (torch.maximum, torch.minimum))
     padded = F.pad(luma[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
     around = padded[:, 2:, 1:-1] + padded[:, :-2, 1:-1] + padded[:, 1:-1, 2:] + padded[:, 1:-1, :-2]
     looks = {
         "brightness": luma.mean((1, 2)),
-        "saturation": (small.amax(1) - small.amin(1)).mean((1, 2)),
-        "sharpness": (around - 4 * luma).flatten(1).std(1, unbiased=False),
+        "saturation": (most - least).mean((1, 2)),
+        "sharpness": (around - 4 * luma).square().mean((1, 2)).sqrt(),
     }
     return {name: values.numpy() for name, values in looks.items()}
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-REDUCED_SIDE = 256  # px
+REDUCED_SIDE = 192  # px
 # Extractors without a text tower say this one: it is where CLIP models end up, and stop, in training.
 USUAL_LOGIT_SCALE = 100.0
 
