@@ -15,10 +15,20 @@ from .attention import AttentionFunction, Segments, sdpa_attention
 from .blocks import DoubleBlock, Modulation, SingleBlock, modulate
 from .config import FramePackConfig
 from .embedders import ContextEmbedder, ImageProjection, PatchEmbedder, TextEmbedder, TimeTextEmbedder
-from .gate import under_policy
+from .gate import muted, under_policy
 from .operations import Layers
-from .packing import Tier, check_tier, concatenate_places, embed, embed_places
+from .packing import (
+    Tier,
+    check_tier,
+    concatenate_places,
+    embed,
+    embed_places,
+    keep_tokens,
+    pack_frames,
+    split_segments,
+)
 from .patches import call_double, call_single, run_patched
+from .probe import watched
 from .rope import identity_rope
 
 
@@ -106,10 +116,10 @@ class FramePackDiT(nn.Module):
         if latent_indices is None and x.ndim == 5:
             latent_indices = torch.arange(x.shape[2], device=x.device)
         tiers = [
-            Tier("clean_latents_4x", 4, clean_latents_4x, clean_latent_4x_indices),
-            Tier("clean_latents_2x", 2, clean_latents_2x, clean_latent_2x_indices),
-            Tier("clean_latents", 1, clean_latents, clean_latent_indices),
-            Tier("x", 1, x, latent_indices),
+            Tier("clean_latents_4x", 4, clean_latents_4x, clean_latent_4x_indices, ("4x",)),
+            Tier("clean_latents_2x", 2, clean_latents_2x, clean_latent_2x_indices, ("2x",)),
+            Tier("clean_latents", 1, clean_latents, clean_latent_indices, ("start", "last")),
+            Tier("x", 1, x, latent_indices, ("noisy",)),
         ]
         tiers = [tier for tier in tiers if tier.latents is not None and tier.latents.numel() > 0]
         self.check_window(x, tiers)
@@ -118,7 +128,9 @@ class FramePackDiT(nn.Module):
             timestep, guidance = round_to_bfloat16(timestep), round_to_bfloat16(guidance)
 
         # tokens
-        img, pe, lengths = self.pack(x, tiers)
+        kept = transformer_options.get("framepack_tokens") or {}
+        img, pe, lengths = self.pack(x, tiers, kept)
+        image_embeds = keep_image(image_embeds, kept.get("image"))
         txt, mask, counts = self.condition(x.dtype, timestep, context, attention_mask, image_embeds)
         vec = self.time_text_embed(timestep, y.to(x.dtype), guidance)
         segments = Segments.of({**lengths, **counts})
@@ -166,24 +178,27 @@ class FramePackDiT(nn.Module):
             tokens = image_embeds.shape[1] if image_embeds.ndim == 3 else 0
             check_shape("image_embeds", image_embeds, batch, tokens, self.config.image_proj_dim)
 
-    def pack(self, x: Tensor, tiers: list[Tier]) -> tuple[Tensor, Tensor, dict[str, int]]:
-        """Tokens [B, L, D] of past and window, rotations [1 or B, L, D / 2, 2] and the segments' lengths."""
+    def pack(
+        self, x: Tensor, tiers: list[Tier], kept: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, int]]:
+        """Tokens [B, L, D] of past and window, rotations [1 or B, L, D / 2, 2] and the segments' lengths.
+
+        `kept` has the indices int64 [B or 1, K] of the only tokens of a segment to be packed; the others do not exist.
+        """
         height, width = (-(-size // self.config.patch_size) for size in x.shape[3:])
-        tokens = [embed(tier, self.projection(tier), x.dtype) for tier in tiers]
-        places = [
-            embed_places(tier, height, width, self.config.rope_axes_dim, self.config.rope_theta, x.device)
-            for tier in tiers
-        ]
-        count = {tier.argument: part.shape[1] for tier, part in zip(tiers, tokens)}
-        start = height * width if "clean_latents" in count else 0
-        lengths = {
-            "4x": count.get("clean_latents_4x", 0),
-            "2x": count.get("clean_latents_2x", 0),
-            "start": start,
-            "last": count.get("clean_latents", 0) - start,
-            "noisy": count["x"],
-        }
-        return torch.cat(tokens, dim=1), concatenate_places(places), lengths
+        axes, theta = self.config.rope_axes_dim, self.config.rope_theta
+        tokens: dict[str, Tensor] = {}
+        places: dict[str, Tensor] = {}
+        for tier in (pack_frames(tier, kept) for tier in tiers):
+            if tier is None:
+                continue
+            embedded = embed(tier, self.projection(tier), x.dtype)
+            rotations = embed_places(tier, height, width, axes, theta, x.device)
+            for name, place in split_segments(tier, height * width):
+                tokens[name] = keep_tokens(embedded[:, place], kept.get(name))
+                places[name] = keep_tokens(rotations[:, place], kept.get(name))
+        lengths = {name: part.shape[1] for name, part in tokens.items()}
+        return torch.cat(list(tokens.values()), dim=1), concatenate_places(list(places.values())), lengths
 
     def projection(self, tier: Tier) -> nn.Module:
         """The convolution that embeds a tier."""
@@ -220,6 +235,11 @@ class FramePackDiT(nn.Module):
         """All blocks over the joint sequence -> tokens of the noisy window [B, L_noisy, D]."""
         patches = transformer_options.get("patches_replace", {}).get("dit", {})
         attention = under_policy(self.attention, transformer_options.get("framepack_attention"))
+        probe, tally = transformer_options.get("framepack_probe"), None
+        if probe is not None:
+            tally = probe.tally(segments, img.shape[0], img.device)
+            attention = watched(attention, tally)
+        attention = muted(attention, transformer_options.get("framepack_muted"), segments)
         told = {"segments": segments, "attention": attention}
         shared = {"vec": vec, "pe": pe, "attention_mask": mask, "transformer_options": transformer_options}
 
@@ -235,6 +255,8 @@ class FramePackDiT(nn.Module):
             rows = noisy if index == self.config.num_single_layers - 1 and patch is None else None
             original = partial(call_single, block, {**told, "rows": rows})
             img = run_patched(original, {"img": img, **shared}, patch)["img"]
+        if tally is not None:
+            probe.read(tally, segments, transformer_options.get("cond_or_uncond"))
         return img if rows is not None else img[:, noisy]
 
     def unpack(self, img: Tensor, vec: Tensor, x: Tensor) -> Tensor:
@@ -255,6 +277,13 @@ def key_mask(text_mask: Tensor | None, segments: Segments) -> Tensor | None:
         return None
     others = text_mask.new_ones(text_mask.shape[0], segments.length - text_mask.shape[1])
     return rearrange(torch.cat((others, text_mask), dim=1), "b k -> b 1 1 k")
+
+
+def keep_image(image_embeds: Tensor | None, kept: Tensor | None) -> Tensor | None:
+    """The image tokens [B, N, D] that are kept (see keep_tokens); None for none."""
+    if image_embeds is None or kept is None:
+        return image_embeds
+    return keep_tokens(image_embeds, kept) if kept.shape[-1] else None
 
 
 def check_shape(name: str, value: Tensor | None, *shape: int) -> None:

@@ -2,16 +2,16 @@
 
 A bias that is constant on a group of keys equals merging the groups' separate attentions by their log-sum-exps:
 o = sum_g e^(b_g + L_g) o_g / sum_g e^(b_g + L_g). So nothing needs an additive mask, which some back ends ignore,
-and the share of the past is known for every row and head, which is what a cap needs.
+and the share of the past is known for every row and head, which is what a cap needs. Only a bias that differs from token to
+token inside a group is added to the logits, in a kernel of our own choice.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 from typing import Any
 
 import torch
@@ -25,6 +25,32 @@ from .config import FramePackConfig
 PAST = ("4x", "2x", "start", "last")
 HALF = (torch.float16, torch.bfloat16)
 LOGITS_BYTES = 2**29
+# A logit that leaves nothing of a key beside others, and that half precision can hold.
+NOTHING = -1e4
+
+
+@dataclass(frozen=True, eq=False)
+class TokenRule:
+    """A gate on single tokens of some segments, by weights M in [0, 1]: bias adds bias * M to their logits, drop leaves
+    1 - M of their attention, cap puts M of it under the policy's cap.
+
+    `weighing` says where M comes from; `weights` has it, [B or 1, L] for every segment that is packed.
+    """
+
+    kind: str
+    segments: frozenset[str]
+    weighing: str
+    bias: Tensor | None = None
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def describe(self) -> dict[str, Any]:
+        """The rule as plain data."""
+        return {
+            "kind": self.kind,
+            "segments": sorted(self.segments),
+            "by": self.weighing,
+            "bias": None if self.bias is None else float(self.bias),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +58,16 @@ class AttentionPolicy:
     """How one step attends. Values that change from step to step are 0-d tensors, so that compiled blocks are kept.
 
     `biases` adds to the logits of the keys of some segments, each segment named once; segments in `dropped` are not
-    attended at all; `cap` bounds the share of attention that `capped` segments get. These hold for query rows of the segments in `rows`. `key_scale`
-    multiplies all keys for all rows. `blocks` and `scaled_blocks` hold ("double" | "single", index), None means every block.
+    attended at all; `cap` bounds the share of attention that `capped` segments get; `by_token` weighs single tokens,
+    at most one rule capping. These hold for query rows of the segments in `rows`. `key_scale` multiplies all keys for
+    all rows. `blocks` and `scaled_blocks` hold ("double" | "single", index), None means every block.
     """
 
     biases: tuple[tuple[frozenset[str], Tensor], ...] = ()
     dropped: frozenset[str] = frozenset()
     cap: Tensor | None = None
     capped: frozenset[str] = frozenset(PAST)
+    by_token: tuple[TokenRule, ...] = ()
     rows: frozenset[str] = frozenset({"noisy"})
     blocks: frozenset[tuple[str, int]] | None = None
     key_scale: Tensor | None = None
@@ -52,6 +80,7 @@ class AttentionPolicy:
             "bias": bias,
             "dropped": sorted(self.dropped),
             "cap": None if self.cap is None else float(self.cap),
+            "by_token": [rule.describe() for rule in self.by_token],
             "key_scale": None if self.key_scale is None else float(self.key_scale),
             "rows": sorted(self.rows),
         }
@@ -67,10 +96,14 @@ class AttentionPolicy:
         )
         return replace(self, biases=biases)
 
+    @property
+    def weighs(self) -> bool:
+        """Whether keys are weighed at all."""
+        return bool(self.biases or self.dropped or self.by_token) or self.cap is not None
+
     def gates(self, block: tuple[str, int]) -> bool:
         """Whether keys are weighed in this block."""
-        acts = bool(self.biases) or bool(self.dropped) or self.cap is not None
-        return acts and (self.blocks is None or block in self.blocks)
+        return self.weighs and (self.blocks is None or block in self.blocks)
 
     def scales(self, block: tuple[str, int]) -> bool:
         """Whether keys are scaled in this block."""
@@ -120,7 +153,7 @@ def merged_attention(
 ) -> Tensor:
     """All rows of q under the policy's biases and cap -> [B, Lq, H * D]."""
     groups = _groups(segments, policy)
-    parts = [_attend_with_lse(q, *_take(k, v, mask, group.slices)) for group in groups]
+    parts = [attend_with_lse(q, *_take(k, v, mask, group.slices), group.key_bias) for group in groups]
     weights = [lse if group.bias is None else lse + group.bias for group, (_, lse) in zip(groups, parts)]
     if policy.cap is not None:
         weights = _cap_share(weights, [group.capped for group in groups], policy.cap)
@@ -131,25 +164,53 @@ def merged_attention(
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Segments that share a bias and a place inside or outside the cap."""
+    """Segments that share a bias and a place inside or outside the cap; `key_bias` [B or 1, L] differs from key to key."""
 
     slices: tuple[slice, ...]
     bias: Tensor | None
     capped: bool
+    key_bias: Tensor | None = None
 
 
 def _groups(segments: Segments, policy: AttentionPolicy) -> list[_Group]:
     """The keys in as few groups as the policy tells apart."""
-    bias_of = {name: number for number, (names, _) in enumerate(policy.biases) for name in names}
-    members: dict[tuple[int | None, bool], list[slice]] = {}
+    biases = [None, *(bias for _, bias in policy.biases)]
+    number_of = {name: number for number, (names, _) in enumerate(policy.biases, 1) for name in names}
+    members: dict[tuple[int, bool], list[slice]] = {}
+    weighed: list[_Group] = []
     for name, place in segments.items():
-        if name not in policy.dropped:
-            capped = policy.cap is not None and name in policy.capped
-            members.setdefault((bias_of.get(name), capped), []).append(place)
-    return [
-        _Group(_joined(slices), None if number is None else policy.biases[number][1], capped)
-        for (number, capped), slices in members.items()
-    ]
+        if name in policy.dropped:
+            continue
+        number, capped = number_of.get(name, 0), policy.cap is not None and name in policy.capped
+        rules = [rule for rule in policy.by_token if name in rule.segments and name in rule.weights]
+        if rules:
+            weighed += _weighed_groups(name, place, biases[number], capped, rules)
+        else:
+            members.setdefault((number, capped), []).append(place)
+    whole = [_Group(_joined(slices), biases[number], capped) for (number, capped), slices in members.items()]
+    return whole + weighed
+
+
+def _weighed_groups(
+    name: str, place: slice, bias: Tensor | None, capped: bool, rules: Sequence[TokenRule]
+) -> list[_Group]:
+    """A segment under token rules. A cap by tokens attends it twice: the part under the cap and the part beside it."""
+    added = [_added(rule, rule.weights[name].float()) for rule in rules if rule.kind != "cap"]
+    capping = [rule.weights[name].float() for rule in rules if rule.kind == "cap"]
+    if not capping:
+        return [_Group((place,), bias, capped, sum(added))]
+    inside, outside = (sum(added, share_logit(share)) for share in (capping[0], 1 - capping[0]))
+    return [_Group((place,), bias, True, inside), _Group((place,), bias, False, outside)]
+
+
+def _added(rule: TokenRule, weights: Tensor) -> Tensor:
+    """What a bias or drop rule adds to the logits of keys of these weights."""
+    return share_logit(1 - weights) if rule.kind == "drop" else rule.bias.to(weights) * weights
+
+
+def share_logit(share: Tensor) -> Tensor:
+    """What the logits of keys need for them to keep a share in [0, 1] of their weight."""
+    return torch.where(share > 0, share.clamp(min=torch.finfo(share.dtype).tiny).log(), NOTHING)
 
 
 def _joined(slices: Sequence[slice]) -> tuple[slice, ...]:
@@ -183,32 +244,93 @@ def _cap_share(weights: list[Tensor], capped: Sequence[bool], cap: Tensor) -> li
     return [w - excess if inside else w for w, inside in zip(weights, capped)]
 
 
-def _attend_with_lse(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def attend_with_lse(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, key_bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Attention output [B, H, Lq, D] and log-sum-exp of its logits [B, H, Lq] in float32.
 
-    Fused kernels return both where they exist (CUDA from compute capability 8 on in half precision, the CPU without
-    gradients); elsewhere the logits are formed for as many rows at a time as fit LOGITS_BYTES.
+    `mask` [B, 1, 1, Lk] is True where a key may be attended, `key_bias` [B or 1, Lk] is added to the logits. Fused kernels
+    return both where they exist (CUDA from compute capability 8 on in half precision, the CPU without gradients);
+    elsewhere the logits are formed for as many rows at a time as fit LOGITS_BYTES.
     """
-    if (
-        q.is_cuda
-        and mask is None
-        and q.dtype in HALF
-        and torch.cuda.get_device_capability(q.device) >= (8, 0)
-    ):
-        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[:2]
+    bias = _logit_bias(mask, key_bias, q.shape[0])
+    if q.is_cuda and q.dtype in HALF and torch.cuda.get_device_capability(q.device) >= (8, 0):
+        flash = torch.ops.aten._scaled_dot_product_flash_attention
+        if bias is None:
+            return flash(q, k, v)[:2]
+        output, lse = flash(*bias_in_channels(q, k, v, bias), scale=q.shape[-1] ** -0.5)[:2]
+        return output[..., : v.shape[-1]], lse
     if q.device.type == "cpu" and not torch.is_grad_enabled():
-        bias = None if mask is None else torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, -inf)
-        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=bias)
+        added = None if bias is None else bias.to(q.dtype)
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=added)
     rows = max(1, LOGITS_BYTES // (4 * q.shape[0] * q.shape[1] * k.shape[2]))
-    parts = [_attend_by_logits(part, k, v, mask) for part in q.split(rows, dim=2)]
+    parts = [_attend_by_logits(part, k, v, bias) for part in q.split(rows, dim=2)]
     return torch.cat([output for output, _ in parts], dim=2), torch.cat([lse for _, lse in parts], dim=2)
 
 
-def _attend_by_logits(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def _logit_bias(mask: Tensor | None, key_bias: Tensor | None, batch: int) -> Tensor | None:
+    """Mask and bias as one bias [B or 1, 1, 1, Lk] in float32; a batch that repeats gets the bias repeated."""
+    masked = None if mask is None else torch.where(mask, 0.0, NOTHING)
+    if key_bias is None:
+        return masked
+    bias = key_bias.float()[:, None, None]
+    if bias.shape[0] > 1:
+        bias = bias.repeat(batch // bias.shape[0], 1, 1, 1)
+    return bias if masked is None else bias + masked
+
+
+def bias_in_channels(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k and v with eight channels more, in which q k^T gains sqrt(D) times a bias [B or 1, 1, 1, Lk]; v gains zeros.
+
+    So a kernel that takes no mask adds the bias, told the scale D^-0.5. Three channels of q are 1, and k's sum to the
+    bias there, which in half precision holds it to about 24 bits.
+    """
+    rest = (bias[..., 0, :] * q.shape[-1] ** 0.5).expand(k.shape[0], k.shape[1], -1)
+    channels = []
+    for _ in range(3):
+        channels.append(rest.to(k.dtype))
+        rest = rest - channels[-1].float()
+    added = torch.stack([*channels, *[torch.zeros_like(channels[0])] * 5], dim=-1)
+    asking = q.new_zeros(*q.shape[:3], 8)
+    asking[..., :3] = 1
+    return (
+        torch.cat((q, asking), dim=-1),
+        torch.cat((k, added), dim=-1),
+        torch.cat((v, torch.zeros_like(added)), dim=-1),
+    )
+
+
+def _attend_by_logits(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     logits = (q.float() @ k.float().transpose(-1, -2)) * q.shape[-1] ** -0.5
-    if mask is not None:
-        logits = logits.masked_fill(~mask, -inf)
+    if bias is not None:
+        logits = logits + bias
     return F.softmax(logits, dim=-1).to(v.dtype) @ v, torch.logsumexp(logits, dim=-1)
+
+
+def muted(
+    attention: AttentionFunction, kept: Mapping[str, Tensor] | None, segments: Segments
+) -> AttentionFunction:
+    """`attention` with the keys and values of some tokens zeroed for all rows; where nothing is, the same function.
+
+    `kept` has 1 or 0 for each token of a segment, [B or 1, L]. A zero key still takes its part of the softmax, e^0.
+    """
+    present = {name: kept[name] for name, _ in segments.items() if kept and name in kept}
+    if not present:
+        return attention
+    some = next(iter(present.values()))
+    rows = max(part.shape[0] for part in present.values())
+    parts = [
+        present.get(name, torch.ones_like(some[:1, :1])).expand(rows, place.stop - place.start)
+        for name, place in segments.items()
+    ]
+    return partial(_attend_muted, attention, torch.cat(parts, dim=1)[:, None, :, None])
+
+
+def _attend_muted(
+    attention: AttentionFunction, kept: Tensor, q: Tensor, k: Tensor, v: Tensor, **told: Any
+) -> Tensor:
+    factor = kept.to(k.dtype).repeat(k.shape[0] // kept.shape[0], 1, 1, 1)
+    return attention(q, k * factor, v * factor, **told)
 
 
 def _row_runs(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +15,16 @@ from .rope import rope_map
 
 @dataclass(frozen=True)
 class Tier:
-    """Latents [B, C, T, H, W] and their frame indices, [T] or [B, T]; `ratio` 4, 2 or 1 is how coarse."""
+    """Latents [B, C, T, H, W] and their frame indices, [T] or [B, T]; `ratio` 4, 2 or 1 is how coarse.
+
+    `segments` names what its tokens are: with two names, the first frame is the first and all others the second.
+    """
 
     argument: str
     ratio: int
     latents: Tensor
     indices: Tensor | None
+    segments: tuple[str, ...]
 
     @property
     def indices_argument(self) -> str:
@@ -58,6 +62,39 @@ def pad_to_multiple(x: Tensor, multiples: tuple[int, int, int]) -> Tensor:
     if not (frames or rows or columns):
         return x
     return F.pad(x, (0, columns, 0, rows, 0, frames), mode="replicate")
+
+
+def pack_frames(tier: Tier, kept: Mapping[str, Tensor]) -> Tier | None:
+    """The tier without the frames of which no token is kept, so that they are not even embedded; None for no frames."""
+    names = tuple(name for name in tier.segments if name not in kept or kept[name].shape[-1])
+    if names == tier.segments:
+        return tier
+    if not names:
+        return None
+    frames = slice(1) if names[0] == tier.segments[0] else slice(1, None)
+    return replace(
+        tier, latents=tier.latents[:, :, frames], indices=tier.indices[..., frames], segments=names
+    )
+
+
+def split_segments(tier: Tier, grid: int) -> Iterator[tuple[str, slice]]:
+    """(segment, token range) of a tier whose frames have `grid` tokens each."""
+    first = grid if len(tier.segments) == 2 else 0
+    if first:
+        yield tier.segments[0], slice(first)
+    yield tier.segments[-1], slice(first, None)
+
+
+def keep_tokens(x: Tensor, kept: Tensor | None) -> Tensor:
+    """Some tokens of x [B or 1, L, ...]: kept [B or 1, K] int64 says which, None all. A batch that repeats gets kept repeated."""
+    if kept is None:
+        return x
+    if kept.shape[0] == 1:
+        return x.index_select(1, kept[0])
+    batch = max(x.shape[0], kept.shape[0])
+    rows = kept.repeat(batch // kept.shape[0], 1)
+    index = rows.view(*rows.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
+    return x.expand(batch, *[-1] * (x.ndim - 1)).gather(1, index)
 
 
 def embed(tier: Tier, project: nn.Module, dtype: torch.dtype) -> Tensor:

@@ -231,6 +231,13 @@ class FramePackSampler:
                         "tooltip": "Share of the start image's tokens with weighted_average; without end tokens it multiplies the start image's: lower follows the image less. Not read with linear and both images.",
                     },
                 ),
+                "measure_memory": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Record in the trace how much of its attention every section pays to the packed memory, for the evaluators' inertia. The video stays the same; a few per cent slower.",
+                    },
+                ),
             },
         }
 
@@ -263,6 +270,7 @@ class FramePackSampler:
         past_latent: Any = None,
         embed_interpolation: str = "linear",
         start_embed_strength: float = 1.0,
+        measure_memory: bool = False,
     ) -> tuple[Any, Any]:
         settings = SampleSettings(
             layout,
@@ -275,6 +283,7 @@ class FramePackSampler:
             upstream_rounding,
             embed_interpolation=embed_interpolation,
             start_embed_strength=start_embed_strength,
+            measure_memory=measure_memory,
         )
         count = (
             sections_for_latents(latent_frames, window) if latent_frames else section_count(seconds, window)

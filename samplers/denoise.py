@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Protocol, Sequence
 
 from torch import Tensor
 
 from ..models.gate import AttentionPolicy
+from ..models.probe import Probe
 from .conditioning import TextConditioning
 from .guidance import Guidance, combine_cfg, project_negative, rescale_guidance
 from .history import Context
+from .memory import StepMemory, first_reading, memory_record
 from .plan import Section
 from .sigmas import unshift_sigma
 from .techniques.base import (
@@ -25,18 +27,23 @@ from .techniques.base import (
     guidance_at,
     predictions_at,
 )
+from .tokens import weigh_tokens
 
 CombineCFG = Callable[[Tensor, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """One evaluation of the model: the name of a text, the packed past it sees, the distilled guidance, how it attends."""
+    """One evaluation of the model: the name of a text, the packed past it sees, the distilled guidance, how it attends.
+
+    A `probe` measures what it attends to.
+    """
 
     text: str
     context: Context
     distilled: float
     attention: AttentionPolicy | None = None
+    probe: Probe | None = None
 
 
 class Evaluate(Protocol):
@@ -47,7 +54,8 @@ class Evaluate(Protocol):
 class SectionDenoiser:
     """Predicts x0 for one section; `texts` are the conditionings that its branches name.
 
-    `shift` turns sigmas into progress t, by which techniques place their windows; `attached` is what they read.
+    `shift` turns sigmas into progress t, by which techniques place their windows; `attached` is what they read. With
+    `measure` every step's attention to the packed past is measured, which `memory` then tells.
     """
 
     def __init__(
@@ -59,6 +67,7 @@ class SectionDenoiser:
         shift: float = 1.0,
         techniques: Sequence[Technique] = (),
         attached: Mapping[str, Any] | None = None,
+        measure: bool = False,
     ) -> None:
         self.section = section
         self.context = context
@@ -68,6 +77,8 @@ class SectionDenoiser:
         self._shift = shift
         self._techniques = techniques
         self._attached = attached or {}
+        self._measure = measure
+        self._measured: list[StepMemory] = []
 
     def step(self, sigma: float) -> Step:
         return Step(sigma, unshift_sigma(sigma, self._shift))
@@ -105,17 +116,41 @@ class SectionDenoiser:
         wanted = self.predictions(step, guidance)
         if not wanted:
             return x
-        context = self.context_at(step)
+        context, probe = self.context_at(step), self._probe()
+        attention = weigh_tokens(attention, context, self._attached)
         branches = [
             Branch(prediction.text, context.without(prediction.past), guidance.distilled, attention)
             for prediction in wanted
         ]
+        branches[0] = replace(branches[0], probe=probe)
         predictions = dict(zip(wanted, evaluate(branches, x, sigma)))
+        self._read(probe, step)
         self.evaluations += len(branches)
         x0 = guide(predictions, x, sigma, guidance, combine)
         for technique in self._techniques:
             x0 = technique.combine(self.section, step, x0, predictions)
         return x0
+
+    def memory(self) -> dict[str, Any] | None:
+        """What the section attended to, as plain data for the trace; None unless it was measured."""
+        return memory_record(self._measured)
+
+    def _probe(self) -> Probe | None:
+        """What measures a step: every one where that is asked for, the first one where a technique needs it."""
+        wanted = self.context.received is None and any(
+            technique.reads_received(self.section) for technique in self._techniques
+        )
+        return Probe(tokens=wanted) if wanted or self._measure else None
+
+    def _read(self, probe: Probe | None, step: Step) -> None:
+        """Keep what was measured, without waiting for it."""
+        reading = None if probe is None else first_reading(probe)
+        if reading is None:
+            return
+        if self._measure:
+            self._measured.append(StepMemory(step, reading))
+        if probe.tokens:
+            self.context = replace(self.context, received=reading.received)
 
 
 def guide(

@@ -5,7 +5,8 @@ Latents are in the model's scale, float32, [B, 16, T, H, W]. Source: as in plan.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,7 +18,10 @@ from .plan import HISTORY, HISTORY_1X, HISTORY_2X, HISTORY_4X, Section, SectionI
 class Context:
     """The packed past of one section: `clean` = start and last frame, 2x and 4x compressed history, image tokens.
 
-    A tier that is None is not packed at all. Lengths along time equal those of `indices`.
+    A tier that is None is not packed at all. Lengths along time equal those of `indices`. By segment (4x, 2x, start, last,
+    image): `tokens` int64 [B or 1, K] says which of its tokens alone are packed, `muted` [B or 1, L] which keep their keys and
+    values (1) and which have them zeroed (0), `received` [B, L] the share of attention that each got in the section's
+    first evaluation, where a technique asked for it.
     """
 
     indices: SectionIndices
@@ -25,6 +29,9 @@ class Context:
     clean_2x: Tensor | None
     clean_4x: Tensor | None
     image_embeds: Tensor | None = None
+    tokens: Mapping[str, Tensor] = field(default_factory=dict)
+    muted: Mapping[str, Tensor] = field(default_factory=dict)
+    received: Mapping[str, Tensor] | None = None
 
     def to(self, device: torch.device) -> Context:
         """The same context with every tensor on `device`."""
@@ -37,7 +44,11 @@ class Context:
                 ("image_embeds", self.image_embeds),
             )
         }
-        return Context(self.indices, **moved)
+        chosen = {
+            name: {segment: part.to(device) for segment, part in parts.items()}
+            for name, parts in (("tokens", self.tokens), ("muted", self.muted))
+        }
+        return replace(self, **moved, **chosen)
 
     def without(self, past: str) -> Context:
         """The same context with less of the past: full, anchor or none (see techniques.base.Prediction)."""
@@ -48,13 +59,13 @@ class Context:
             for name, value in (("clean_2x", self.clean_2x), ("clean_4x", self.clean_4x))
         }
         if past == "none":
-            return Context(self.indices, torch.zeros_like(self.clean), **emptied)
+            return replace(self, clean=torch.zeros_like(self.clean), image_embeds=None, **emptied)
         # As in first sections: F1 sees the start twice, the original layout nothing where its future will be.
         start = self.clean[:, :, :1]
         forward = self.indices.clean[-1] < self.indices.target[0]
         others = (start if forward else torch.zeros_like(start)).repeat(1, 1, self.clean.shape[2] - 1, 1, 1)
         clean = torch.cat([start, others], dim=2)
-        return Context(self.indices, clean, **emptied, image_embeds=self.image_embeds)
+        return replace(self, clean=clean, **emptied)
 
 
 class _Anchored:

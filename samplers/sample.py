@@ -37,7 +37,8 @@ class SampleSettings:
     """Scalars of a run. `shift` 0 is upstream's automatic one; `denoise` is the strength for an initial latent.
 
     `seeds`, one for every video of the batch, stand in for `seed`: then a video's noise does not depend on the others.
-    `embed_interpolation` and `start_embed_strength` mix the image tokens (see anchors.image_embeds_of).
+    `embed_interpolation` and `start_embed_strength` mix the image tokens (see anchors.image_embeds_of). `measure_memory`
+    writes into the trace how much of its attention every section pays to the packed past (see memory.memory_record).
     """
 
     layout: str = "f1"
@@ -51,6 +52,7 @@ class SampleSettings:
     seeds: tuple[int, ...] = ()
     embed_interpolation: str = "linear"
     start_embed_strength: float = 1.0
+    measure_memory: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -207,6 +209,7 @@ class Run:
             schedule.shift,
             techniques,
             driver.attached,
+            self.settings.measure_memory,
         )
         task = SectionTask(
             denoiser,

@@ -42,9 +42,14 @@ def solver_name(solver: Any) -> str:
 def section_record(
     section: Section, denoiser: SectionDenoiser, schedule: Tensor, seconds: float
 ) -> dict[str, Any]:
-    """What happened in a section: frames, indices, prompt, shot and anchor, and sigma, t, guidance and attention of every step."""
+    """What happened in a section: frames, indices, prompt, shot and anchor, and sigma, t, guidance and attention of every step.
+
+    `tokens` counts, by segment, the tokens of the past that are packed where a technique leaves some out of all steps.
+    `memory` is there where it was measured.
+    """
     steps = [denoiser.step(sigma) for sigma in schedule.tolist()]
-    return {
+    memory = denoiser.memory()
+    record = {
         "index": section.index,
         "latents": list(section.latents),
         "frames": list(section.frames),
@@ -67,6 +72,7 @@ def section_record(
         "attention": [
             None if policy is None else policy.describe() for policy in map(denoiser.attention, steps[:-1])
         ],
+        "tokens": {name: kept.shape[-1] for name, kept in denoiser.context.tokens.items()},
         "predictions": [
             [prediction.name for prediction in denoiser.predictions(step, denoiser.guidance(step))]
             for step in steps[:-1]
@@ -75,6 +81,7 @@ def section_record(
         "evaluations": denoiser.evaluations,
         "seconds": seconds,
     }
+    return record if memory is None else {**record, "memory": memory}
 
 
 def _by_value(steps: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, list[float | None]]]:

@@ -78,6 +78,14 @@ def window(t_end: float) -> dict[str, Any]:
     }
 
 
+def check_mask(name: str, choice: str, mask: Any) -> None:
+    """Raises ValueError where a choice named mask has no mask to go by."""
+    if choice == "mask" and mask is None:
+        raise ValueError(
+            f"{name} is mask, but no mask is connected; connect a MASK, or choose another {name}."
+        )
+
+
 BLOCKS = (
     "STRING",
     {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...samplers.techniques.kv_gate import MODES, SemanticKVGate
-from .base import BLOCKS, TechniqueNode, window
+from ...samplers.techniques.base import with_technique
+from ...samplers.techniques.kv_gate import MODES, TOKENS, SemanticKVGate
+from .base import BLOCKS, TechniqueNode, check_mask, window
 
 
 class FramePackSemanticKVGate(TechniqueNode):
@@ -14,6 +15,20 @@ class FramePackSemanticKVGate(TechniqueNode):
         "cap on the past's share, or by dropping it."
     )
     TECHNIQUE = SemanticKVGate
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        mask = {
+            "tooltip": "White where the past is gated, for tokens mask; several masks are united. Any size: it is fitted to the picture."
+        }
+        tokens = {
+            "default": "all",
+            "tooltip": "Which tokens of the past are gated: all alike; those under the mask; those that move over the remembered frames; or those that stand still.",
+        }
+        return {
+            **super().INPUT_TYPES(),
+            "optional": {"mask": ("MASK", mask), "tokens": (list(TOKENS), tokens)},
+        }
 
     @classmethod
     def widgets(cls) -> dict[str, Any]:
@@ -99,3 +114,7 @@ class FramePackSemanticKVGate(TechniqueNode):
             **window(0.54),
             "blocks": BLOCKS,
         }
+
+    def apply(self, model: Any, mask: Any = None, tokens: str = "all", **values: Any) -> tuple[Any]:
+        check_mask("tokens", tokens, mask)
+        return (with_technique(model, self.TECHNIQUE(**values, tokens=tokens), mask=mask),)

@@ -80,5 +80,16 @@ def context_arguments(branch: Branch, batch: int, device: torch.device) -> dict[
     return arguments
 
 
+def attention_options(branch: Branch) -> dict[str, Any]:
+    """What the DiT's attention is told for a branch, in transformer_options; nothing for a branch like any other."""
+    options = {
+        "framepack_attention": branch.attention,
+        "framepack_tokens": branch.context.tokens,
+        "framepack_muted": branch.context.muted,
+        "framepack_probe": branch.probe,
+    }
+    return {name: value for name, value in options.items() if value}
+
+
 def _row(indices: tuple[int, ...], batch: int, device: torch.device) -> Tensor:
     return torch.tensor(indices, dtype=torch.int64, device=device).expand(batch, -1)

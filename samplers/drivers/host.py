@@ -22,7 +22,7 @@ from ..guidance import combine_cfg
 from ..solvers import SOLVERS
 from ..techniques.base import techniques_of
 from ..trace import solver_name
-from .base import SectionTask, context_arguments
+from .base import SectionTask, attention_options, context_arguments
 
 # Where other nodes hook into guidance, in model_options.
 GUIDANCE_FUNCTIONS = {"sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function"}
@@ -103,8 +103,10 @@ class FramePackGuider(comfy.samplers.CFGGuider):
         conds = [
             [self._with_context(cond, branch, x) for cond in self.conds[branch.text]] for branch in branches
         ]
-        if branches[0].attention is not None:
-            options = {**model_options["transformer_options"], "framepack_attention": branches[0].attention}
+        # All branches of a step attend alike; the first one's forward is the one to be measured.
+        told = attention_options(branches[0])
+        if told:
+            options = {**model_options["transformer_options"], **told}
             model_options = {**model_options, "transformer_options": options}
         evaluate = model_options.get("sampler_calc_cond_batch_function")
         if evaluate is None:

@@ -14,7 +14,7 @@ from ..denoise import Branch
 from ..progress import report
 from ..solvers import SOLVERS
 from ..techniques.base import techniques_of
-from .base import SectionTask, context_arguments
+from .base import SectionTask, attention_options, context_arguments
 
 
 class PlainDriver:
@@ -66,7 +66,7 @@ class PlainDriver:
             text.states,
             attention_mask=text.mask,
             y=text.pooled,
-            transformer_options={**inputs.options, "framepack_attention": branch.attention},
+            transformer_options={**inputs.options, **attention_options(branch)},
             **context_arguments(branch, x.shape[0], x.device),
         ).to(x.dtype)
 

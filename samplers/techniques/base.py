@@ -151,6 +151,10 @@ class Technique:
         inside = in_window(step, getattr(self, "t_start", 1.0), getattr(self, "t_end", 0.0))
         return {"amount": self.amount(section) if inside else 0.0}
 
+    def reads_received(self, section: Section) -> bool:
+        """Whether `context_at` reads Context.received, which the section's first evaluation then measures."""
+        return False
+
 
 def techniques_of(model_options: dict[str, Any]) -> tuple[Technique, ...]:
     """The techniques on a MODEL in wired order."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ...models.gate import AttentionPolicy, block_set
+from ...models.gate import AttentionPolicy, TokenRule, block_set
 from ..plan import Section
+from ..tokens import CHANGES
 from .base import Step, Technique, check_range, check_window, in_window
 
 MODES = ("bias", "cap", "drop")
+TOKENS = ("all", "mask", *CHANGES)
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class SemanticKVGate(Technique):
     Text and image rows go on reading the past and relay it, unless `gate_text_rows` is set; rows of the past itself are
     never gated, which would corrupt the anchors. Weights of 0 leave a segment alone. A change below `threshold` is
     ignored (the founding documents use 0.3).
+
+    With `tokens` other than all, M belongs to each token: how far it lies under the attached mask, how much it moves over
+    the remembered frames, or how still it stands (see tokens.changing_cells). Then bias adds -gamma M, cap bounds the
+    share that goes to the tokens' parts M, and drop leaves 1 - M of what a token would get.
     """
 
     mode: str = "bias"
@@ -40,11 +46,15 @@ class SemanticKVGate(Technique):
     t_start: float = 1.0
     t_end: float = 0.54
     blocks: str = ""
+    tokens: str = "all"
+    mask: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.mode not in MODES:
             raise ValueError(f"mode is {self.mode!r}; choose one of {', '.join(MODES)}.")
+        if self.tokens not in TOKENS:
+            raise ValueError(f"tokens is {self.tokens!r}; choose one of {', '.join(TOKENS)}.")
         check_range("gamma", self.gamma, 0, 100)
         check_range("cap", self.cap, 0, 1)
         check_range("threshold", self.threshold, 0, 1)
@@ -63,23 +73,50 @@ class SemanticKVGate(Technique):
             or not in_window(step, self.t_start, self.t_end)
         ):
             return policy
+        dropping = self.mode == "drop" or (self.mode == "cap" and self.cap == 0)
+        if not dropping and (self.gamma == 0 if self.mode == "bias" else self.cap == 1):
+            return policy
         gated = self._placed(policy)
-        if self.mode == "drop" or (self.mode == "cap" and self.cap == 0):
+        if self.tokens != "all":
+            return self._by_token(gated, "drop" if dropping else self.mode, segments, amount)
+        if dropping:
             return replace(gated, dropped=policy.dropped | segments)
         if self.mode == "bias":
-            return policy if self.gamma == 0 else gated.biased(self._biases(amount))
-        if self.cap == 1:
-            return policy
+            return gated.biased(self._biases(amount))
+        return replace(gated, cap=self._cap(policy, amount), capped=segments)
+
+    def _by_token(
+        self, policy: AttentionPolicy, kind: str, segments: frozenset[str], amount: float
+    ) -> AttentionPolicy:
+        """The policy with rules for single tokens; segments of equal weight share one."""
+        source = self.mask if self.tokens == "mask" else self.tokens
+        if kind != "bias":
+            rules = (TokenRule(kind, segments, source),)
+        else:
+            biases = self._biases(amount)
+            rules = tuple(
+                TokenRule(
+                    kind,
+                    frozenset(name for name in biases if biases[name] == bias),
+                    source,
+                    torch.tensor(bias),
+                )
+                for bias in dict.fromkeys(biases.values())
+            )
+        policy = replace(policy, by_token=policy.by_token + rules)
+        return replace(policy, cap=self._cap(policy, amount), capped=frozenset()) if kind == "cap" else policy
+
+    def _cap(self, policy: AttentionPolicy, amount: float) -> torch.Tensor:
+        """The cap, relaxed by a small change. Raises ValueError where another gate caps already."""
         if policy.cap is not None:
             raise ValueError("two KV gates of mode cap act on the same section; keep one of them.")
-        return replace(gated, cap=torch.tensor(self.cap**amount), capped=segments)
+        return torch.tensor(self.cap**amount)
 
     def _placed(self, policy: AttentionPolicy) -> AttentionPolicy:
         """The policy with this gate's rows and blocks, which all gates of a section share."""
         rows = frozenset({"noisy", "text", "image"} if self.gate_text_rows else {"noisy"})
         blocks = block_set(self.blocks)
-        gates = policy.biases or policy.dropped or policy.cap is not None
-        if gates and (rows, blocks) != (policy.rows, policy.blocks):
+        if policy.weighs and (rows, blocks) != (policy.rows, policy.blocks):
             raise ValueError(
                 "two KV gates act on the same section with different blocks or gate_text_rows; give both the "
                 "same."

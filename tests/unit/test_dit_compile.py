@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from framepack_transitions.models.attention import Segments, sdpa_attention
-from framepack_transitions.models.gate import AttentionPolicy
+from framepack_transitions.models.gate import AttentionPolicy, TokenRule
+from framepack_transitions.models.probe import Probe
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
@@ -70,6 +71,8 @@ def test_the_whole_forward_compiles_as_one_graph(dit_cases: ModuleType) -> None:
 def policies(step: int) -> dict[str, AttentionPolicy]:
     """The techniques' own ways to attend, with the values of one step."""
     value = torch.tensor(0.2 + 0.05 * step)
+    weights = {"start": torch.linspace(0, 1, 16)[None] * value, "4x": torch.ones(1, 4) * value}
+    past = frozenset({"start", "4x"})
     return {
         "bias": AttentionPolicy(
             biases=((frozenset({"start", "last"}), -value), (frozenset({"4x"}), -2 * value))
@@ -77,6 +80,10 @@ def policies(step: int) -> dict[str, AttentionPolicy]:
         "cap": AttentionPolicy(cap=value),
         "drop": AttentionPolicy(dropped=frozenset({"4x", "2x"})),
         "key_scale": AttentionPolicy(key_scale=1 + value),
+        "bias by token": AttentionPolicy(by_token=(TokenRule("bias", past, "moving", -value, weights),)),
+        "cap by token": AttentionPolicy(
+            cap=value, capped=frozenset(), by_token=(TokenRule("cap", past, "moving", None, weights),)
+        ),
     }
 
 
@@ -91,3 +98,43 @@ def test_a_policy_compiles_once_for_all_steps(kind: str, dit_cases: ModuleType) 
             compiled(**inputs, transformer_options=options), dit(**inputs, transformer_options=options)
         )
     assert counter.frame_count == 1
+
+
+def test_measuring_and_chosen_tokens_compile_once_for_all_steps(dit_cases: ModuleType) -> None:
+    dit, counter = dit_cases.make_dit(), CompileCounter()
+    compiled = torch.compile(dit, fullgraph=True, backend=counter)
+    inputs = dit_cases.make_inputs()
+    for step in range(5):
+        options = {
+            "framepack_attention": policies(step)["bias"],
+            "framepack_tokens": {
+                "start": torch.tensor([[step, 6, 9]]),
+                "2x": torch.empty(1, 0, dtype=torch.int64),
+            },
+            "framepack_muted": {"last": (torch.arange(16) != step)[None].float()},
+        }
+        there, here = Probe(tokens=True), Probe(tokens=True)
+        torch.testing.assert_close(
+            compiled(**inputs, transformer_options={**options, "framepack_probe": there}),
+            dit(**inputs, transformer_options={**options, "framepack_probe": here}),
+        )
+        torch.testing.assert_close(there.readings[0].shares, here.readings[0].shares)
+        torch.testing.assert_close(there.readings[0].received, here.readings[0].received)
+    assert counter.frame_count == 1
+
+
+def test_measured_blocks_compile_as_one_graph_each(dit_cases: ModuleType) -> None:
+    dit = dit_cases.make_dit(num_layers=2, num_single_layers=3)
+    compiled, counter = copy.deepcopy(dit), CompileCounter()
+    for stack in (compiled.transformer_blocks, compiled.single_transformer_blocks):
+        for index, block in enumerate(stack):
+            stack[index] = torch.compile(block, fullgraph=True, backend=counter)
+    inputs = dit_cases.make_inputs()
+    for step in range(4):
+        there, here = Probe(), Probe()
+        policy = policies(step)["bias"]
+        for model, probe in ((compiled, there), (dit, here)):
+            model(**inputs, transformer_options={"framepack_attention": policy, "framepack_probe": probe})
+        torch.testing.assert_close(there.readings[0].shares, here.readings[0].shares)
+    # A double, a single and the last block.
+    assert counter.frame_count <= 3
