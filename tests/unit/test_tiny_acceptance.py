@@ -34,14 +34,14 @@ class Gate:
     bound: float
 
 
-# The shipped weights had an hour on two shared cores; all but PLAIN and CODEC still miss their goals.
-SURVIVAL = Gate(goal=0.90, bound=0.25)
-ZERO_HISTORY = Gate(goal=0.95, bound=0.20)
+# The shipped weights had two hours on two shared cores; all but PLAIN, CODEC and nearly GAIN still miss their goals.
+SURVIVAL = Gate(goal=0.90, bound=0.35)
+ZERO_HISTORY = Gate(goal=0.95, bound=0.15)
 NEW_HISTORY = Gate(goal=0.95, bound=0.60)
 PLAIN = Gate(goal=0.40, bound=0.40)
-GAIN = Gate(goal=0.40, bound=0.08)
+GAIN = Gate(goal=0.40, bound=0.25)
 CODEC = Gate(goal=0.99, bound=0.99)
-RETRIEVAL = Gate(goal=0.95, bound=0.55)
+RETRIEVAL = Gate(goal=0.95, bound=0.70)
 
 
 @pytest.fixture(scope="module")

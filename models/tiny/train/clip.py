@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -82,13 +82,18 @@ def normalized(images: Tensor) -> Tensor:
 
 def train_clip(
     codec: TinyCodec, folder: Path, steps: int, seed: int, device: torch.device, log: Callable[..., None],
-    progress: bool = True, batch: int = BATCH,
+    progress: bool = True, batch: int = BATCH, init: Path | None = None,
 ) -> torch.nn.Module:
-    """Contrastive training on frames, raw or through the codec as generated ones are; gives the model."""
+    """Contrastive training on frames, raw or through the codec as generated ones are; gives the model.
+
+    It begins from the weight file `init` where one is given.
+    """
     import open_clip
 
     with fixed_seed(seed + 2):
         model = build(folder).to(device).train()
+    if init is not None:
+        model.load_state_dict({name: value.float() for name, value in load_file(init).items()})
     tokenizer = open_clip.get_tokenizer(NAME)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.02)
     bar = tqdm(range(steps), desc="clip", disable=not progress)

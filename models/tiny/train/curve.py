@@ -26,8 +26,10 @@ def draw_curve(entries: Sequence[dict[str, Any]], file: Path) -> None:
     """Write a PNG: the transformer's loss over its steps, and what the evaluations in between found."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True)
+    judged = [entry for entry in entries if entry["stage"] == "evaluate" and entry["step"] >= 0]
+    panels = 2 if judged else 1
+    figure = Figure(figsize=(8, 3 * panels), layout="constrained")
+    top, *below = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
     steps = {entry["step"]: entry for entry in entries if entry["stage"] == "dit" and "loss" in entry}
     phases = ((False, "tab:blue", "flow matching"), (True, "tab:orange", "distillation"))
     for distilling, colour, name in phases:
@@ -39,7 +41,15 @@ def draw_curve(entries: Sequence[dict[str, Any]], file: Path) -> None:
     top.set_ylabel("squared error of the velocity")
     if steps:
         top.legend()
-    judged = [entry for entry in entries if entry["stage"] == "evaluate" and entry["step"] >= 0]
+    for panel in below:
+        draw_shares(panel, judged)
+    (below or [top])[-1].set_xlabel("step")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=100)
+
+
+def draw_shares(axes: Any, judged: Sequence[dict[str, Any]]) -> None:
+    """Draw what the evaluations in between found."""
     shown = {
         "survival over three sections": lambda e: e["survival"]["section_3"],
         "text alone": lambda e: e["zero"]["success"],
@@ -48,11 +58,7 @@ def draw_curve(entries: Sequence[dict[str, Any]], file: Path) -> None:
     }
     for name, value in shown.items():
         shares = [value(entry) for entry in judged]
-        bottom.plot([entry["step"] for entry in judged], shares, marker="o", label=name)
-    bottom.set_ylim(0, 1)
-    bottom.set_xlabel("step")
-    bottom.set_ylabel("share of episodes")
-    if judged:
-        bottom.legend(fontsize="small")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=100)
+        axes.plot([entry["step"] for entry in judged], shares, marker="o", label=name)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("share of episodes")
+    axes.legend(fontsize="small")

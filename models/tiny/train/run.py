@@ -169,7 +169,7 @@ def train_stage_clip(run: Run) -> None:
         return
     recipe = run.recipe
     model = train_clip(load_codec(run), run.folder, recipe.clip_steps, recipe.seed, run.device, run.log,
-                       run.progress)
+                       run.progress, init=run.init and run.init / CLIP_FILES[1])
     save_clip(model, file, {})
 
 
