@@ -5,6 +5,7 @@ from __future__ import annotations
 from .adaptive_cfg import FramePackAdaptiveCFG
 from .attention_scaling import FramePackAttentionScaling
 from .context_blur import FramePackContextBlur
+from .context_purge import FramePackContextPurge
 from .kv_gate import FramePackSemanticKVGate
 from .low_pass import FramePackLowPassGuidance
 from .transition_sigmas import FramePackTransitionSigmas
@@ -16,6 +17,7 @@ NODE_CLASS_MAPPINGS = {
     "FramePackAttentionScaling": FramePackAttentionScaling,
     "FramePackContextBlur": FramePackContextBlur,
     "FramePackLowPassGuidance": FramePackLowPassGuidance,
+    "FramePackContextPurge": FramePackContextPurge,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "FramePackAdaptiveCFG": "FramePack Adaptive CFG",
@@ -24,4 +26,5 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "FramePackAttentionScaling": "FramePack Attention Scaling",
     "FramePackContextBlur": "FramePack Context Blur",
     "FramePackLowPassGuidance": "FramePack Low-Pass Guidance",
+    "FramePackContextPurge": "FramePack Context Purge",
 }
