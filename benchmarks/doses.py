@@ -7,13 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..models.tiny.config import DIT
 from ..samplers.techniques.adaptive_cfg import AdaptiveCFG
 from ..samplers.techniques.attention_scaling import AttentionScaling
 from ..samplers.techniques.base import Technique
+from ..samplers.techniques.context_blur import ContextBlur
+from ..samplers.techniques.context_purge import ContextPurge
+from ..samplers.techniques.contrastive import ContrastiveGuidance
 from ..samplers.techniques.kv_gate import SemanticKVGate
+from ..samplers.techniques.low_pass import LowPassGuidance
+from ..samplers.techniques.refresh import ContextRefresh
+from ..samplers.techniques.transition_sigmas import TransitionSigmas
 from . import pictures
 from .arms import PLAIN, Arm
-from .episodes import SWITCHES
 from .studio import Settings
 from .summary import POOLED
 from .transition import Bench
@@ -21,48 +27,64 @@ from .transition import Bench
 
 @dataclass(frozen=True)
 class Dose:
-    """A technique and the values of the setting that says how much of it there is, from the weakest on."""
+    """A technique and what is varied of it: labels with the technique at rising strength."""
 
     name: str
-    technique: Technique
-    setting: str
-    values: tuple[Any, ...]
+    steps: tuple[tuple[str, tuple[Technique, ...]], ...]
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        """One arm for each value."""
-        return tuple(
-            Arm(f"{self.name} {value:g}", (replace(self.technique, **{self.setting: value}),))
-            for value in self.values
-        )
+        """One arm for each step."""
+        return tuple(Arm(f"{self.name} {label}", techniques) for label, techniques in self.steps)
 
+
+def dose(name: str, technique: Technique, setting: str, values: Sequence[Any], *beside: Technique) -> Dose:
+    """A technique over the values of one setting, wired after those `beside` it."""
+    return Dose(
+        name, tuple((f"{value:g}", (*beside, replace(technique, **{setting: value}))) for value in values)
+    )
+
+
+ALL_SINGLE = f"single:0-{DIT.num_single_layers - 1}"
+NOTHING_PURGED = ContextPurge(last="keep", history_2x="keep", history_4x="keep")
+LOW_EARLY = AdaptiveCFG(target="distilled", shape="low_early", base=10.0, t_end=0.0)
 
 DOSES = (
-    Dose("adaptive_cfg real base", AdaptiveCFG(), "base", (2.0, 3.5, 5.0, 8.0)),
+    dose("adaptive CFG, real base", AdaptiveCFG(), "base", (2.0, 3.5, 5.0, 8.0)),
+    dose("adaptive CFG, founding beta", LOW_EARLY, "beta", (0.7,)),
+    dose("KV gate, gamma", SemanticKVGate(), "gamma", (1.0, 2.0, 4.0)),
+    dose("KV gate, cap", SemanticKVGate(mode="cap"), "cap", (0.3, 0.1)),
+    dose("CFG 5 and KV gate, gamma", SemanticKVGate(), "gamma", (0.5, 1.0, 2.0, 4.0), AdaptiveCFG()),
+    dose("attention scaling", AttentionScaling(blocks=ALL_SINGLE), "scale", (1.35, 1.6)),
+    dose("context blur, low-pass", ContextBlur(), "strength", (0.5, 1.0)),
+    dose("context blur, high-pass", ContextBlur(mode="high_pass"), "strength", (1.0,)),
+    dose("low-pass guidance, factor", LowPassGuidance(), "factor", (0.6, 0.25)),
     Dose(
-        "adaptive_cfg founding beta",
-        AdaptiveCFG(target="distilled", shape="low_early", base=10.0, t_end=0.0),
-        "beta",
-        (0.3, 0.7),
+        "context purge",
+        (("history removed", (ContextPurge(),)), ("gap 8", (replace(NOTHING_PURGED, gap=8),))),
     ),
-    Dose("kv_gate gamma", SemanticKVGate(), "gamma", (1.0, 2.0, 4.0)),
-    Dose("kv_gate cap", SemanticKVGate(mode="cap"), "cap", (0.3, 0.1, 0.03)),
-    Dose("attention_scaling", AttentionScaling(), "scale", (1.15, 1.35, 1.6)),
+    dose("context refresh, sigma", ContextRefresh(), "strength", (0.6, 0.9)),
+    dose("contrast, omega", ContrastiveGuidance(), "omega", (0.5, 1.0)),
+    dose("contrast, history", ContrastiveGuidance(omega=0.0), "history", (0.7, 0.3)),
+    dose("transition sigmas, shift", TransitionSigmas(), "shift", (4.0, 8.0)),
 )
+CASES = ("disappear", "colour", "background", "cut", "sham")
 
 
 def bench(folder: Path, seeds: int) -> Bench:
-    """Plain and every dose, on all switches and on shams; the section after the treated one is there for latencies."""
-    arms = (PLAIN, *(arm for dose in DOSES for arm in dose.arms))
-    return Bench(folder, seeds, Settings(after=2), arms, (*SWITCHES, "sham"))
+    """Plain and every dose, on four kinds of switch and on shams; the section after the treated one is there for latencies."""
+    arms = (PLAIN, *(arm for varied in DOSES for arm in varied.arms))
+    return Bench(folder, seeds, Settings(after=2), arms, CASES)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Every dose with what it brings and what it costs, as a Markdown table."""
     found = {(row["technique"], row["case"]): row for row in rows}
     lines = [_line("plain", "-", found, PLAIN.name)]
-    for dose in DOSES:
-        lines += [_line(dose.name, f"{v:g}", found, arm.name) for v, arm in zip(dose.values, dose.arms)]
+    for varied in DOSES:
+        lines += [
+            _line(varied.name, label, found, arm.name) for (label, _), arm in zip(varied.steps, varied.arms)
+        ]
     return pictures.markdown(lines)
 
 
@@ -101,8 +123,8 @@ def save_plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     figure = Figure(figsize=(4 * columns, 3.1 * lines), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, columns, sharey=True, squeeze=False).flatten()
-    for axis, dose in zip(axes, DOSES):
-        _plot_dose(axis, dose, found)
+    for axis, varied in zip(axes, DOSES):
+        _plot_dose(axis, varied, found)
     for axis in axes[len(DOSES) :]:
         axis.axis("off")
     axes[0].legend(fontsize=8)
@@ -111,8 +133,8 @@ def save_plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def _plot_dose(axis: Any, dose: Dose, found: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
-    names = [PLAIN.name, *(arm.name for arm in dose.arms)]
+def _plot_dose(axis: Any, varied: Dose, found: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
+    names = [PLAIN.name, *(arm.name for arm in varied.arms)]
     pooled = [found[name, POOLED] for name in names]
     for number, (measure, label) in enumerate(MEASURES):
         axis.plot([row[measure] for row in pooled], marker="o", label=label, color=f"C{number}")
@@ -120,5 +142,5 @@ def _plot_dose(axis: Any, dose: Dose, found: Mapping[tuple[str, str], Mapping[st
         axis.plot([place, place], row["success_ci"], color="C0", linewidth=2)
     sham = [found[name, "sham"]["success"] for name in names]
     axis.plot(sham, marker="s", linestyle="--", color="C3", label="sham: still right")
-    axis.set_xticks(range(len(names)), ["plain", *(f"{value:g}" for value in dose.values)])
-    axis.set(title=dose.name, ylim=(-0.03, 1.03))
+    axis.set_xticks(range(len(names)), ["plain", *(label for label, _ in varied.steps)])
+    axis.set(title=varied.name, ylim=(-0.03, 1.03))

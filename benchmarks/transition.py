@@ -28,7 +28,7 @@ from .studio import Scenario, Settings, Studio, Take
 logger = logging.getLogger(__name__)
 
 VERSION = 2  # of what is measured and how: results of another version are not mixed with these
-CHUNK = 4  # episodes sampled as one batch, which is also what an interrupted run loses for each worker
+CHUNK = 8  # episodes sampled as one batch, which is also what an interrupted run loses for each worker
 EPISODES = "episodes.jsonl"
 STRIPS = "strips"  # folder of the pictures that the contact sheet is made of
 

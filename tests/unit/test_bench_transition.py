@@ -22,7 +22,7 @@ from framepack_transitions.models.tiny.bundle import TinyBundle, load_tiny
 from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
 from PIL import Image
 
-SMALL = Settings(window=3, steps=2, after=3)
+SMALL = Settings(window=3, steps=2, after=3, bfloat16=False)
 TWO = (ARMS[0], ARMS[3])
 
 
