@@ -410,7 +410,16 @@ def _draw_strip(
     axes.set(xlim=(0, end), ylim=(0, 1), xticks=(), yticks=())
     axes.spines[:].set_visible(False)
     if len(scores) > 1:
-        axes.set_ylabel(one_line(video.name, 14), color=COLOURS[index], fontsize=SMALL - 1, labelpad=4)
+        label = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+        axes.text(
+            0.004,
+            0.04,
+            one_line(video.name, 40),
+            color=COLOURS[index],
+            weight="bold",
+            transform=axes.transAxes,
+            bbox=label,
+        )
 
 
 def _time_axis(figure: Figure, box: tuple[float, float, float, float], end: float) -> None:

@@ -18,12 +18,14 @@ DIGITS = 4  # of a curve in the report
 
 @dataclass(frozen=True)
 class Measure:
-    """How a metric is shown: its name, which direction is good, and whether it counts frames."""
+    """How a metric is shown: its name, which direction is good, whether it counts frames, and
+    whether it is only shown where it was asked for."""
 
     name: str
     meaning: str
     good: str
     in_frames: bool = False
+    on_demand: bool = False
 
     @property
     def label(self) -> str:
@@ -36,9 +38,9 @@ MEASURES = {
     "tl10": Measure("TL10", "change begins", "low", in_frames=True),
     "tl90": Measure("TL90", "change complete", "low", in_frames=True),
     "gas": Measure("GAS", "old scene lingers", "low"),
-    "df": Measure("DF", "object gone", "high"),
+    "df": Measure("DF", "object gone", "high", on_demand=True),
     "ddi": Measure("DDI", "motion on prompt", "high"),
-    "inertia": Measure("inertia", "attention to the past", "low"),
+    "inertia": Measure("inertia", "memory wins", "low", on_demand=True),
 }
 UNSCORED = "No switch of the prompt is known: curves and guards only, no scores."
 FOUNDING = "In parentheses: by the founding formula."
@@ -120,16 +122,12 @@ def cell(metric: Metric, measure: Measure, fps: float, mark: str = "") -> str:
     if not metric.valid or not isfinite(metric.value):
         value = "not valid"
     elif not measure.in_frames:
-        value = f"{metric.value:.2f}"
+        value = _decimal(metric.value)
     elif metric.censored:
         value = f"not in {metric.value:.0f} frames"
     else:
         value = f"{metric.value:.0f} frames {metric.value / fps:.2f} s"
-    founding = (
-        f"{metric.founding:.0f}"
-        if measure.in_frames and isfinite(metric.founding)
-        else f"{metric.founding:.2f}"
-    )
+    founding = f"{metric.founding:.0f}" if measure.in_frames else _decimal(metric.founding)
     return " ".join(filter(None, (value, mark, f"({founding})" * isfinite(metric.founding))))
 
 
@@ -193,7 +191,7 @@ def _switch_group(scores: Sequence[VideoScores], index: int, most: int, notes: d
     entries = [video.switches[index] if index < len(video.switches) else None for video in scores]
     rows = [Row("switch at", tuple(map(_place, entries, scores)))]
     for key, measure in MEASURES.items():
-        if any(entry and key in entry.metrics for entry in entries):
+        if any(_is_shown(entry, key) for entry in entries):
             cells = (_metric_cell(entry, key, video, notes) for entry, video in zip(entries, scores))
             rows.append(Row(measure.label, tuple(cells)))
     if any(entry and entry.guards for entry in entries):
@@ -201,6 +199,15 @@ def _switch_group(scores: Sequence[VideoScores], index: int, most: int, notes: d
     switch = next(entry.switch for entry in entries if entry)
     title = f"{one_line(switch.old, 40)!r} -> {one_line(switch.new, 40)!r}"
     return Group(title if most == 1 else f"switch {index + 1}: {title}", tuple(rows))
+
+
+def _is_shown(entry: SwitchScores | None, key: str) -> bool:
+    """Whether a metric of a switch was asked for: then something of it is known."""
+    if entry is None or key not in entry.metrics:
+        return False
+    metric = entry.metrics[key]
+    known = metric.valid or isfinite(metric.founding) or metric.curve is not None or bool(metric.details)
+    return known or not MEASURES[key].on_demand
 
 
 def _place(entry: SwitchScores | None, video: VideoScores) -> str:
@@ -227,6 +234,11 @@ def _guards(guards: Sequence[Guard], notes: dict[str, int]) -> str:
 def _mark(note: str, notes: dict[str, int]) -> str:
     """The number of a note in brackets; the same words get the same number."""
     return f"[{notes.setdefault(note, len(notes) + 1)}]" if note else ""
+
+
+def _decimal(value: float) -> str:
+    """Two decimals, without a minus before zeros."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _line(label: str, cells: Sequence[str], labels: int, widths: Sequence[int]) -> str:

@@ -46,6 +46,22 @@ def test_what_is_not_valid_is_never_a_number(score_cases: ModuleType, value: flo
     assert "[1] no reference" in text
 
 
+def test_what_was_not_asked_for_takes_no_line(score_cases: ModuleType) -> None:
+    unasked = score_cases.metric(np.nan, reason="nothing was named", valid=False)
+    entry = score_cases.switch_scores(30, stf=score_cases.metric(0.9), df=unasked)
+    text = text_table([score_cases.video_scores(switches=(entry,))])
+    assert "DF" not in text and "nothing was named" not in text
+    asked = score_cases.metric(np.nan, reason="not seen before", valid=False, curve=np.zeros(90))
+    entry = score_cases.switch_scores(30, df=asked)
+    assert line_of(text_table([score_cases.video_scores(switches=(entry,))]), "DF").endswith("not valid [1]")
+
+
+def test_zero_has_no_sign(score_cases: ModuleType) -> None:
+    entry = score_cases.switch_scores(30, ddi=score_cases.metric(-0.001, -0.004))
+    line = line_of(text_table([score_cases.video_scores(switches=(entry,))]), "DDI")
+    assert line.endswith(" 0.00 (0.00)")
+
+
 def test_the_same_reason_is_written_once(score_cases: ModuleType) -> None:
     bad = score_cases.metric(np.nan, reason="no reference", valid=False)
     entry = score_cases.switch_scores(30, stf=bad, gas=bad)
