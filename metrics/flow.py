@@ -75,7 +75,7 @@ class LucasKanade:
     iterations = 2  # at each size
     smooth = 5  # px, over which displacements are averaged at each size
     faint = 0.03  # contrast below which texture is not amplified, in pixel values
-    smallest = 0.2  # mean difference in a window that counts as a change, in local contrasts
+    smallest = 0.1  # mean difference in a window that counts as a change, in local contrasts
     gain = 0.7  # share of it that may remain after moving
     astray = 0.4  # px, and a tenth of the way, by which the way back may miss
     ridge = 0.02  # square of a gradient, in local contrasts, that a window needs to be believed
