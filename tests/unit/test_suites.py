@@ -1,0 +1,164 @@
+"""Suites of TransitionBench as files: the shipped ones are whole, and a wrong one is said in a sentence."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from framepack_transitions.benchmarks.suites import CASES, FOLDER, SHIPPED, Suite, read_suite
+from framepack_transitions.samplers.prompts import parse
+from PIL import Image
+
+BOTH = pytest.mark.parametrize("name", SHIPPED)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
+    return tmp_path
+
+
+def suite(*changes: dict[str, Any], **shared: Any) -> dict[str, Any]:
+    episode = {
+        "id": "one",
+        "case": "disappear",
+        "image": "red.png",
+        "old": {"prompt": "A ball rolls.", "state": "a ball"},
+        "new": {"prompt": "The ball rolls away.", "state": "a meadow"},
+        "concept": "a ball",
+    }
+    episodes = [
+        {name: value for name, value in {**episode, **change}.items() if value is not None}
+        for change in changes or ({},)
+    ]
+    facts = {"schema": "framepack-transitions/suite/1", "name": "mine", "workflow": "w.json"}
+    return {**facts, "features": "clip", "seconds": 6, "switch": 2.4, "episodes": episodes, **shared}
+
+
+def read(folder: Path, data: Any) -> Suite:
+    path = folder / "suite.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return read_suite(str(path))
+
+
+@BOTH
+def test_a_shipped_suite_holds_every_case(name: str) -> None:
+    known = read_suite(name)
+    cases = Counter(script.case for script in known.scripts)
+    assert set(cases) == set(CASES)
+    assert known.name == name
+    assert (FOLDER.parents[1] / "example_workflows" / "api" / known.workflow).is_file()
+
+
+def test_the_suite_for_the_large_model_has_enough_of_every_change() -> None:
+    scripts = read_suite("transition").scripts
+    cases = Counter(script.case for script in scripts)
+    assert 16 <= len(scripts) <= 24
+    assert all(cases[case] >= 3 for case in CASES if case not in ("control", "sham"))
+    assert cases["control"] >= 2 and cases["sham"] >= 2
+
+
+@BOTH
+def test_every_timeline_is_read_as_it_was_meant(name: str) -> None:
+    for script in read_suite(name).scripts:
+        spans = parse(script.timeline(), "brackets")
+        assert (spans[0].start, spans[0].text, spans[0].state) == (0, script.old.prompt, script.old.state)
+        if script.case == "control":
+            assert len(spans) == 1
+        elif script.case == "sham":
+            assert (spans[1].start, spans[1].text, spans[1].sham) == (script.switch, script.old.prompt, True)
+        else:
+            assert (spans[1].start, spans[1].text, spans[1].state) == (
+                script.switch,
+                script.new.prompt,
+                script.new.state,
+            )
+
+
+@BOTH
+def test_switches_lie_where_sections_begin_and_leave_time_after_them(name: str) -> None:
+    for script in read_suite(name).scripts:
+        section = 36 / 30  # nine latent frames at 30 frames a second
+        assert script.switch / section == pytest.approx(round(script.switch / section))
+        assert script.seconds - script.switch >= 2 * section
+
+
+def test_the_start_images_are_small_and_their_rights_are_told() -> None:
+    told = (FOLDER / "images" / "LICENSES.md").read_text(encoding="utf-8")
+    used = {script.image for name in SHIPPED for script in read_suite(name).scripts}
+    pictures = {path.relative_to(FOLDER).as_posix() for path in (FOLDER / "images").iterdir()}
+    assert pictures - {"images/LICENSES.md"} == used
+    for image in used:
+        path = FOLDER / image
+        assert path.stat().st_size < 100_000
+        assert path.name in told or (path.name.startswith("tiny_") and "tiny_*.png" in told)
+        with Image.open(path) as picture:
+            assert max(picture.size) <= 640
+
+
+def test_the_suites_are_installed_with_the_package() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read pyproject.toml by itself")
+    settings = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = settings["tool"]["setuptools"]["package-data"]["framepack_transitions"]
+    installed = {path for pattern in patterns for path in FOLDER.parents[1].glob(pattern)}
+    assert {path for path in FOLDER.rglob("*") if path.is_file()} <= installed
+
+
+def test_an_episode_may_have_a_length_of_its_own(files: Path) -> None:
+    first, second = read(files, suite({}, {"id": "two", "seconds": 9.5, "switch": 3})).scripts
+    assert (first.seconds, first.switch) == (6, 2.4)
+    assert (second.seconds, second.switch) == (9.5, 3)
+
+
+def test_a_control_says_what_would_be_seen_if_the_scene_were_lost(files: Path) -> None:
+    (script,) = read(
+        files, suite({"case": "control", "new": None, "concept": None, "lost": "a meadow"})
+    ).scripts
+    assert not script.changes and script.other_state == "a meadow"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"case": "dance"}, "episode one: case is 'dance'; give one of disappear, appear"),
+        ({"new": None}, "episode one: new is missing"),
+        ({"concept": None}, "episode one: concept is missing"),
+        ({"colour": "red"}, "episode one: colour has no meaning here"),
+        ({"case": "sham", "lost": "a meadow"}, "episode one: concept has no meaning here"),
+        ({"old": {"prompt": "A ball rolls."}}, "episode one: old is not a prompt and a state"),
+        ({"new": {"prompt": "A ball rolls.", "state": "a ball"}}, "old and new are the same"),
+        ({"image": "blue.png"}, "episode one: there is no image blue.png beside the suite"),
+        ({"image": "../red.png"}, "episode one: the image ../red.png lies outside the suite's folder"),
+        ({"switch": 5.8}, "episode one: switch is 5.8 s of 6 s; leave at least 0.5 s"),
+        ({"seconds": "six"}, "episode one: seconds and switch are no numbers"),
+        ({"id": "../one"}, "episode 1 has no id of letters"),
+    ],
+)
+def test_what_is_wrong_with_an_episode_is_said(files: Path, change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        read(files, suite(change))
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ([], 'it is no suite of the schema "framepack-transitions/suite/1"'),
+        (suite(episodes=[]), "episodes is no list of at least one episode"),
+        (suite(name=""), "name is no text"),
+        (suite({}, {}), "several episodes have the id one"),
+        (suite(colour="red"), "colour has no meaning here"),
+    ],
+)
+def test_what_is_wrong_with_a_suite_is_said(files: Path, data: Any, sentence: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        read(files, data)
+    assert sentence in str(caught.value)
+
+
+def test_a_suite_that_is_not_there_is_said() -> None:
+    with pytest.raises(ValueError, match="nowhere.json cannot be read.*give a file, or transition or tiny"):
+        read_suite("nowhere.json")
