@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,8 +14,8 @@ from .executor import HINT, execute, prepare
 from .folders import Folders
 from .progress import Bars
 from .report import Record
-from .specs import specs_of
-from .workflow import Setting, apply_settings
+from .specs import NodeSpec, specs_of
+from .workflow import Setting, Workflow, apply_settings
 
 EXAMPLES = "example_workflows"
 PACK = Path(__file__).resolve().parents[1]
@@ -46,23 +46,67 @@ def local_nodes() -> dict[str, type]:
     return {**core_nodes.NODE_CLASS_MAPPINGS, **NODE_CLASS_MAPPINGS}
 
 
+class Here:
+    """Runs workflows in this process."""
+
+    def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
+        """Reads a workflow file and what is known of its classes; raises WorkflowError."""
+        nodes = local_nodes()
+        with folders.using(places):
+            return load_workflow(path, lambda names: specs_of(nodes, names), HINT)
+
+    def run(
+        self,
+        workflow: Workflow,
+        specs: Mapping[str, NodeSpec],
+        places: Folders,
+        record: Record,
+        bars: Bars,
+    ) -> None:
+        """Runs the workflow, filling `record`; raises WorkflowError or Interrupted."""
+        nodes = local_nodes()
+        with folders.using(places):
+            execute(prepare(workflow, nodes), nodes, (bars, record))
+
+
+class There:
+    """Runs workflows on the ComfyUI at an address; raises WorkflowError for what is no address."""
+
+    def __init__(self, url: str) -> None:
+        self.server = client.Server(url)
+
+    def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
+        """Reads a workflow file and what the server knows of its classes; raises WorkflowError."""
+        hint = f"the ComfyUI at {self.server.url} does not have it either"
+        return load_workflow(path, self.server.specs, hint)
+
+    def run(
+        self,
+        workflow: Workflow,
+        specs: Mapping[str, NodeSpec],
+        places: Folders,
+        record: Record,
+        bars: Bars,
+    ) -> None:
+        """Queues the workflow, and fetches its files into `record`; raises WorkflowError."""
+        client.upload_inputs(workflow, specs, self.server, places)
+        client.run_on_server(workflow, self.server, places, record, bars)
+
+
 def run_here(job: Job, record: Record, bars: Bars) -> dict[str, Any]:
     """Runs the job in this process, filling `record`; raises WorkflowError or Interrupted."""
-    nodes = local_nodes()
-    with folders.using(job.folders):
-        workflow, specs = load_workflow(job.workflow, lambda names: specs_of(nodes, names), HINT)
-        apply_settings(workflow, job.settings, specs)
-        execute(prepare(workflow, nodes), nodes, (bars, record))
+    _run(Here(), job, record, bars)
     return {"workflow": job.workflow.name}
 
 
 def run_there(job: Job, url: str, record: Record, bars: Bars) -> dict[str, Any]:
     """Runs the job on the ComfyUI at `url` and fetches its files; raises WorkflowError."""
-    server = client.Server(url)
-    workflow, specs = load_workflow(
-        job.workflow, server.specs, f"the ComfyUI at {server.url} does not have it either"
-    )
+    venue = There(url)
+    _run(venue, job, record, bars)
+    return {"workflow": job.workflow.name, "server": venue.server.url}
+
+
+def _run(venue: Here | There, job: Job, record: Record, bars: Bars) -> None:
+    workflow, specs = venue.load(job.workflow, job.folders)
     apply_settings(workflow, job.settings, specs)
-    client.upload_inputs(workflow, specs, server, job.folders)
-    client.run_on_server(workflow, server, job.folders, record, bars)
-    return {"workflow": job.workflow.name, "server": server.url}
+    venue.run(workflow, specs, job.folders, record, bars)
