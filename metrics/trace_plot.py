@@ -22,7 +22,7 @@ Record = Mapping[str, Any]
 Read = Callable[[Record, int], Mapping[str, float]]
 
 WIDTH = 1000  # px
-LEFT, RIGHT, TOP, BOTTOM = 46, 176, 46, 38  # px: around all panels
+LEFT, RIGHT, TOP, BOTTOM = 46, 190, 46, 38  # px: around all panels
 PANEL, TITLE = 84, 26  # px: a panel, and its title
 LETTER = 6.3  # px: a letter of a label
 
@@ -149,7 +149,9 @@ def _attention(section: Record, step: int) -> dict[str, float]:
     if policy["key_scale"] is not None:
         shown["keys"] = policy["key_scale"]
     for rule in policy.get("by_token", ()):
-        shown[f"by {rule['by']}"] = 0.0 if rule["bias"] is None else exp(rule["bias"])
+        if rule["kind"] != "cap":
+            by = rule["by"].rsplit("/")[-1]
+            shown[f"tokens by {by}"] = 0.0 if rule["bias"] is None else exp(rule["bias"])
     return shown
 
 
@@ -213,7 +215,7 @@ def _draw(axes: Axes, panel: _Panel, blocks: Sequence[_Block]) -> None:
             color=COLOURS[number % len(COLOURS)],
             linestyle=DASHES[number % len(DASHES)],
             linewidth=1.6,
-            label=one_line(name, 24),
+            label="\n".join(one_line(line, 22) for line in name.split("\n")),
         )
     for block in blocks[1:]:
         look = {"color": INK, "linestyle": ":"} if _switches(block.first) else {"color": FAINT}
@@ -228,7 +230,7 @@ def _draw(axes: Axes, panel: _Panel, blocks: Sequence[_Block]) -> None:
     axes.tick_params(labelbottom=False, length=2, colors=INK)
     axes.grid(axis="y", color=SHADE, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, handlelength=2.4)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, handlelength=1.8)
 
 
 def _merged(curves: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -236,7 +238,10 @@ def _merged(curves: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     names: dict[tuple[float, ...], list[str]] = {}
     for name, curve in curves.items():
         names.setdefault(tuple(curve.tolist()), []).append(name)
-    return {", ".join(same): curves[same[0]] for same in names.values()}
+    joined = {same[0]: ", ".join(same) for same in names.values()}
+    return {
+        line if len(line) <= 20 else line.replace(", ", "\n"): curves[first] for first, line in joined.items()
+    }
 
 
 def _spacing(blocks: Sequence[_Block]) -> int:

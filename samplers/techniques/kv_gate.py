@@ -85,6 +85,9 @@ class SemanticKVGate(Technique):
             return gated.biased(self._biases(amount))
         return replace(gated, cap=self._cap(policy, amount), capped=segments)
 
+    def describe(self, section: Section, step: Step) -> dict[str, float]:
+        return {}
+
     def _by_token(
         self, policy: AttentionPolicy, kind: str, segments: frozenset[str], amount: float
     ) -> AttentionPolicy:

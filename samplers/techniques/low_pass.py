@@ -118,6 +118,9 @@ class LowPassGuidance(Technique):
             filtered, image_embeds=self._tokens(context.image_embeds, weight * self.vision, attached)
         )
 
+    def describe(self, section: Section, step: Step) -> dict[str, float]:
+        return {"blended in": self.weight(section, step)}
+
     def filter_images(self, images: Tensor) -> Tensor:
         """Images [B, H, W, 3] in 0..1 without what the latents' filter takes away; the same object where it takes nothing."""
         if self.passes_all:
