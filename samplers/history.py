@@ -6,6 +6,7 @@ Latents are in the model's scale, float32, [B, 16, T, H, W]. Source: as in plan.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -115,6 +116,18 @@ class F1History(_Anchored):
         count = latents.shape[2]
         self._recent = torch.cat([self._recent[:, :, :-count], latents.to(self._start)], dim=2)
 
+    def before_recent(self, count: int) -> F1History:
+        """A history that knows what this one knew before the latest `count` frames came, as far as it still remembers."""
+        earlier = copy(self)
+        earlier._recent = torch.cat([_empty(self._start), self._recent[:, :, :-count]], dim=2)[
+            :, :, -HISTORY:
+        ]
+        return earlier
+
+    def forget(self) -> None:
+        """Empty what is remembered beside the start frame."""
+        self._recent = _empty(self._start)
+
     def cut(self, start: Tensor) -> None:
         """Forget everything, as at the first section of a run from `start`, which the video does not show."""
         self.take_anchor(start)
@@ -163,6 +176,16 @@ class OriginalHistory(_Anchored):
     def replace_recent(self, latents: Tensor) -> None:
         """Let later sections remember these frames instead of those that `recent` gives; the video keeps its own."""
         self._recent = torch.cat([latents.to(self._start), self._recent[:, :, latents.shape[2] :]], dim=2)
+
+    def before_recent(self, count: int) -> OriginalHistory:
+        """A history that knows what this one knew before the latest `count` frames came, as far as it still remembers."""
+        earlier = copy(self)
+        earlier._recent = torch.cat([self._recent[:, :, count:], _empty(self._start)], dim=2)[:, :, :HISTORY]
+        return earlier
+
+    def forget(self) -> None:
+        """Empty what is remembered beside the start frame."""
+        self._recent = _empty(self._start)
 
     def cut(self, start: Tensor) -> None:
         """Forget the future, as at the first section of a run from `start`, which the video does not show."""

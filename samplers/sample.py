@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .anchors import EMBED_INTERPOLATIONS, begin_history, enter, image_embeds_of
-from .conditioning import TextConditioning, blend_texts, text_conditioning
+from .conditioning import TextConditioning, blend_texts, text_conditioning, vision_tokens
 from .denoise import SectionDenoiser
 from .drivers import Driver, SectionTask
 from .guidance import Guidance
@@ -155,6 +155,7 @@ class Run:
             partial(next, _stage_noises(shape, self.settings, section)),
             self.driver.to_vae,
             self.driver.to_model,
+            self._vision_tokens,
             self._solve_again,
         )
         for technique in self.driver.techniques:
@@ -222,6 +223,10 @@ class Run:
             self.settings.upstream_rounding,
         )
         return driver.run(task), denoiser
+
+    def _vision_tokens(self, output: Any) -> Tensor | None:
+        """Image tokens [B, N, D] of a CLIP_VISION_OUTPUT that a technique has made."""
+        return vision_tokens(output, "clip_vision", self.driver.config, self.negative.states.shape[0])
 
     def _solve_again(
         self, section: Section, context: Context, noise: Tensor, initial: Tensor, strength: float

@@ -24,8 +24,8 @@ class Stage:
     """A run right before `section`. Latents are in the model's scale, float32 on the CPU.
 
     `image_embeds` are the section's image tokens; `draw_noise` gives noise of a section's shape that the sections' own
-    noise does not depend on; `to_vae` and `to_model` convert latents; `attached` is what techniques read. What a
-    technique writes into `record` goes into the section's trace.
+    noise does not depend on; `to_vae` and `to_model` convert latents, `vision_tokens` checks a CLIP_VISION_OUTPUT and gives its
+    image tokens; `attached` is what techniques read. What a technique writes into `record` goes into the section's trace.
     """
 
     section: Section
@@ -35,6 +35,7 @@ class Stage:
     draw_noise: Callable[[], Tensor]
     to_vae: Callable[[Tensor], Tensor]
     to_model: Callable[[Tensor], Tensor]
+    vision_tokens: Callable[[Any], Tensor | None]
     solve: Denoise
     record: dict[str, Any] = field(default_factory=dict)
 

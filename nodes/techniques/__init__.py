@@ -6,8 +6,11 @@ from .adaptive_cfg import FramePackAdaptiveCFG
 from .attention_scaling import FramePackAttentionScaling
 from .context_blur import FramePackContextBlur
 from .context_purge import FramePackContextPurge
+from .contrastive import FramePackContrastiveGuidance
 from .kv_gate import FramePackSemanticKVGate
 from .low_pass import FramePackLowPassGuidance
+from .preset import FramePackTransitionPreset
+from .refresh import FramePackContextRefresh
 from .transition_sigmas import FramePackTransitionSigmas
 
 NODE_CLASS_MAPPINGS = {
@@ -17,6 +20,9 @@ NODE_CLASS_MAPPINGS = {
     "FramePackAttentionScaling": FramePackAttentionScaling,
     "FramePackContextBlur": FramePackContextBlur,
     "FramePackLowPassGuidance": FramePackLowPassGuidance,
+    "FramePackContextRefresh": FramePackContextRefresh,
+    "FramePackContrastiveGuidance": FramePackContrastiveGuidance,
+    "FramePackTransitionPreset": FramePackTransitionPreset,
     "FramePackContextPurge": FramePackContextPurge,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -26,5 +32,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "FramePackAttentionScaling": "FramePack Attention Scaling",
     "FramePackContextBlur": "FramePack Context Blur",
     "FramePackLowPassGuidance": "FramePack Low-Pass Guidance",
+    "FramePackContextRefresh": "FramePack Context Refresh",
+    "FramePackContrastiveGuidance": "FramePack Contrastive Guidance",
+    "FramePackTransitionPreset": "FramePack Transition Preset",
     "FramePackContextPurge": "FramePack Context Purge",
 }

@@ -1,0 +1,69 @@
+"""FramePack Transition Preset: the node around samplers.techniques.presets."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from ...samplers.techniques.base import with_technique
+from ...samplers.techniques.presets import PRESETS, preset_techniques
+from ..types import ROOT
+
+
+class FramePackTransitionPreset:
+    DESCRIPTION = (
+        "Adds a tried set of techniques in one node, so that a change of the prompt takes hold. Its help page lists what "
+        "each preset holds and what it costs."
+    )
+    CATEGORY = f"{ROOT}/Techniques"
+    FUNCTION = "apply"
+    RETURN_TYPES = ("MODEL",)
+    OUTPUT_TOOLTIPS = (
+        "The model with the preset's techniques added; wire it on to more techniques or to FramePack Sampler.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "A FramePack model, with or without other techniques."}),
+                "preset": (
+                    list(PRESETS),
+                    {
+                        "default": "balanced",
+                        "tooltip": "mild keeps most of the old picture, balanced lets a prompt win, strong forgets more, cut starts anew. founding and alignvid are for comparison.",
+                    },
+                ),
+                "sections": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 100,
+                        "tooltip": "How many sections after a switch it acts; more holds against the old scene longer. 0 is the preset's own.",
+                    },
+                ),
+            },
+            "optional": {
+                "vae": (
+                    "VAE",
+                    {"tooltip": "Decodes the new start frame for its vision tokens; only read by cut."},
+                ),
+                "clip_vision": (
+                    "CLIP_VISION",
+                    {
+                        "tooltip": "Makes the new start frame's vision tokens; without it and vae those of the start image stay, which still show the old scene. Only read by cut."
+                    },
+                ),
+            },
+        }
+
+    def apply(self, model: Any, preset: str, sections: int, **objects: Any) -> tuple[Any]:
+        for technique in preset_techniques(preset, sections):
+            read = {field.name for field in fields(technique)}
+            wanted = {name: value for name, value in objects.items() if name in read}
+            try:
+                model = with_technique(model, technique, **wanted)
+            except ValueError as error:
+                raise ValueError(f"preset {preset} does not fit this model: {error}") from error
+        return (model,)

@@ -1,0 +1,48 @@
+"""Presets: sets of techniques that work together at a change, and the published and founding settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .adaptive_cfg import AdaptiveCFG
+from .attention_scaling import PUBLISHED_BLOCKS, AttentionScaling
+from .base import Technique
+from .context_blur import ContextBlur
+from .kv_gate import SemanticKVGate
+from .refresh import ContextRefresh
+from .transition_sigmas import TransitionSigmas
+
+# Chosen by TransitionBench on the embedded model (docs/TECHNIQUES.md), from the least to the most forgetful.
+PRESETS: dict[str, tuple[Technique, ...]] = {
+    "mild": (AdaptiveCFG(base=3.5),),
+    "balanced": (AdaptiveCFG(base=5.0), SemanticKVGate(gamma=1.0)),
+    "strong": (AdaptiveCFG(base=5.0), SemanticKVGate(gamma=2.0)),
+    "cut": (
+        AdaptiveCFG(base=5.0),
+        SemanticKVGate(gamma=4.0),
+        ContextRefresh(strength=0.9, sees="none", anchor="replaced", history="emptied"),
+    ),
+    # What the project was founded on, as its documents recommend it.
+    "founding": (
+        AdaptiveCFG(target="distilled", shape="low_early", base=10.0, minimum=1.0, beta=0.7, t_end=0.0),
+        ContextBlur(mode="founding"),
+        SemanticKVGate(mode="bias", gamma=2.0, threshold=0.3, t_end=0.0),
+        TransitionSigmas(mode="founding", delta=0.85),
+    ),
+    # AlignVid (arXiv 2512.01334) as published for the two 13B models; it acts in every section.
+    "alignvid_f1": (AttentionScaling(apply_to="all", blocks=PUBLISHED_BLOCKS["f1"]),),
+    "alignvid_original": (AttentionScaling(apply_to="all", blocks=PUBLISHED_BLOCKS["original"]),),
+}
+
+
+def preset_techniques(name: str, sections: int = 0) -> tuple[Technique, ...]:
+    """The techniques of a preset in wired order; `sections` above 0 replaces how long they act after a switch.
+
+    Raises ValueError for a name that is none of PRESETS.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset is {name!r}; choose one of {', '.join(PRESETS)}.")
+    if sections < 0:
+        raise ValueError(f"sections is {sections}; give 0 (the preset's own) or more.")
+    techniques = PRESETS[name]
+    return tuple(replace(technique, sections=sections) for technique in techniques) if sections else techniques

@@ -1,0 +1,215 @@
+"""Context refresh: what is remembered afterwards, what the video keeps, and that off is off."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from framepack_transitions.models.config import FramePackConfig
+from framepack_transitions.models.dit import FramePackDiT
+from framepack_transitions.models.plain import PlainModel
+from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
+from framepack_transitions.samplers.drivers import PlainDriver
+from framepack_transitions.samplers.history import make_history
+from framepack_transitions.samplers.plan import plan_sections
+from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
+from framepack_transitions.samplers.stage import Stage
+from framepack_transitions.samplers.techniques.base import with_technique
+from framepack_transitions.samplers.techniques.refresh import ContextRefresh, nearest
+from framepack_transitions.samplers.timeline import assign_prompts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+WINDOW = 3
+LAYOUTS = ("f1", "original")
+
+
+def normal(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def text(seed: int) -> TextConditioning:
+    return TextConditioning(normal(1, 5, 24, seed=seed), normal(1, 20, seed=seed + 1))
+
+
+def switched(layout: str):
+    """The section that meets the switch, of three; two or one of them lie before it."""
+    prompts = [Prompt(0.0, "old", None, 0.0), Prompt(0.9, "new", None)]
+    sections = assign_prompts(plan_sections(layout, 3, WINDOW), prompts)
+    return next(section for section in sections if section.since_switch == 0)
+
+
+def stage_of(section, history, solved=None, attached=None, image_embeds=None) -> Stage:
+    return Stage(
+        section,
+        history,
+        image_embeds,
+        attached or {},
+        lambda: torch.zeros(1, 16, WINDOW, 4, 4),
+        lambda latents: latents,
+        lambda latents: latents,
+        lambda output: output.last_hidden_state,
+        solved or (lambda *given: (torch.ones(1, 16, WINDOW, 4, 4), 7)),
+    )
+
+
+def on_stage(layout: str, technique: ContextRefresh, attached=None, image_embeds=None):
+    """Run the hook with a denoiser that writes down what it was given and returns ones."""
+    section, asked = switched(layout), []
+    history = make_history(layout, torch.full((1, 16, 1, 4, 4), 5.0))
+    for number in range(section.index):
+        history.append(torch.full((1, 16, WINDOW, 4, 4), 10.0 + number))
+    solved = lambda *given: (asked.append(given), (torch.ones(1, 16, WINDOW, 4, 4), 7))[1]  # noqa: E731
+    stage = stage_of(section, history, solved, attached, image_embeds)
+    technique.before_section(section, stage)
+    return stage, asked
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("frames", [0, 1, 2])
+def test_the_frames_next_to_the_window_are_replaced_and_the_video_is_not(layout, frames):
+    stage, [(_, _, _, initial, strength)] = on_stage(layout, ContextRefresh(frames=frames, strength=0.6))
+    newest = 10.0 + stage.section.index - 1
+    assert (initial == newest).all() and strength == 0.6
+    used = frames or WINDOW
+    remembered = stage.history.recent(WINDOW)[0, 0, :, 0, 0].tolist()
+    expected = [newest] * (WINDOW - used) + [1.0] * used
+    assert remembered == (expected if layout == "f1" else expected[::-1])
+    assert not (stage.history.video() == 1).any()
+    assert stage.record == {
+        "evaluations": 7,
+        "refreshed": {"sigma": 0.6, "frames": used, "anchor": "kept"},
+    }
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("sees", ["full", "anchor", "none"])
+def test_what_is_refreshed_sees_what_was_before_it(layout, sees):
+    stage, [(_, context, *_)] = on_stage(layout, ContextRefresh(sees=sees))
+    newest = 10.0 + stage.section.index - 1
+    everything = torch.cat([context.clean, context.clean_2x, context.clean_4x], dim=2)
+    assert not (everything == newest).any(), "not itself"
+    assert (everything == 5).any() == (sees != "none")
+    if layout == "f1":
+        assert (everything == newest - 1).any() == (sees == "full")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_replaced_anchor_and_an_emptied_history_are_a_first_section(layout):
+    stage, _ = on_stage(layout, ContextRefresh(frames=1, anchor="replaced", history="emptied"))
+    context = stage.context()
+    assert (context.clean == 1).all()
+    assert not context.clean_2x.any() and not context.clean_4x.any()
+
+
+def test_new_tokens_come_from_the_decoded_anchor():
+    seen = []
+    vae = SimpleNamespace(decode=lambda latent: (seen.append(latent), torch.full((1, 1, 8, 8, 3), 0.5))[1])
+    vision = SimpleNamespace(
+        encode_image=lambda image, crop: SimpleNamespace(
+            last_hidden_state=image.mean() * torch.ones(1, 4, 12)
+        )
+    )
+    technique = ContextRefresh(anchor="replaced", vae="v", clip_vision="c")
+    stage, _ = on_stage("f1", technique, {"v": vae, "c": vision}, torch.zeros(1, 4, 12))
+    assert (seen[0] == 1).all() and seen[0].shape[2] == 1
+    assert (stage.context().image_embeds == 0.5).all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_first_section_of_a_shot_has_nothing_to_refresh(layout):
+    prompts = [Prompt(0.0, "old", None, 0.0), Prompt(0.7, "new", None, cut=True)]
+    sections = assign_prompts(plan_sections(layout, 4, WINDOW), prompts)
+    technique, refreshed = ContextRefresh(apply_to="all"), {}
+    for section in sections:
+        stage = stage_of(section, make_history(layout, torch.ones(1, 16, 1, 4, 4)))
+        technique.before_section(section, stage)
+        refreshed[section.latents[0]] = "refreshed" in stage.record
+    expected = [False, True, False, True] if layout == "f1" else [True, False, True, False]
+    assert [refreshed[latent] for latent in sorted(refreshed)] == expected
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_window_longer_than_the_memory_is_filled_up_and_cut_back(layout):
+    section = plan_sections(layout, 2, 24)[1]
+    history = make_history(layout, torch.zeros(1, 16, 1, 4, 4))
+    history.append(torch.arange(24.0).view(1, 1, 24, 1, 1).expand(1, 16, 24, 4, 4))
+    stage = stage_of(section, history, solved=lambda _, context, noise, initial, strength: (initial + 100, 7))
+    ContextRefresh(apply_to="all", strength=1.0).before_section(section, stage)
+    remembered = list(range(5, 24)) if layout == "f1" else list(range(19))
+    assert history.recent(24)[0, 0, :, 0, 0].tolist() == [100 + frame for frame in remembered]
+
+
+def test_frames_touch_the_window_from_the_side_where_time_comes_from():
+    latents = torch.arange(4.0).view(1, 1, 4, 1, 1)
+    assert nearest(latents, 2, True).flatten().tolist() == [2, 3]
+    assert nearest(latents, 2, False).flatten().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"strength": 1.5}, "strength is 1.5; give a value from 0 to 1"),
+        ({"strength": float("nan")}, "strength is nan"),
+        ({"frames": -1}, "frames is -1"),
+        ({"anchor": "new"}, "anchor is 'new'; choose one of kept, replaced"),
+        ({"sees": "all"}, "sees is 'all'"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(values, words):
+    with pytest.raises(ValueError, match=words):
+        ContextRefresh(**values)
+
+
+# In the sampler
+
+
+@pytest.fixture(scope="module")
+def model(upstream) -> PlainModel:
+    return PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5)
+
+
+def sample(model, *techniques, layout: str = "f1", switch: bool = True):
+    for technique in techniques:
+        model = with_technique(model, technique)
+    prompts = [Prompt(0.0, "old", text(1), 0.0), Prompt(0.4, "new", text(3))]
+    inputs = SampleInputs(normal(1, 16, 1, 8, 8, seed=5), True, text(7), normal(1, 4, 12, seed=9))
+    with torch.inference_mode():
+        return sample_sections(
+            PlainDriver(model),
+            assign_prompts(plan_sections(layout, 3, WINDOW), prompts[: 1 + switch]),
+            inputs,
+            SampleSettings(layout=layout, window=WINDOW, steps=2, seed=7),
+        )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_off_and_without_a_switch_nothing_changes(model, layout):
+    off, plain = ContextRefresh(strength=0.0, apply_to="all"), sample(model, layout=layout)[0]
+    assert torch.equal(sample(model, off, layout=layout)[0], plain)
+    quiet = sample(model, ContextRefresh(), layout=layout, switch=False)[0]
+    assert torch.equal(quiet, sample(model, layout=layout, switch=False)[0])
+
+
+def test_sections_before_the_switch_stay_and_the_cost_is_recorded(model):
+    plain, _ = sample(model)
+    latents, trace = sample(model, ContextRefresh())
+    assert torch.equal(latents[:, :, : 1 + WINDOW], plain[:, :, : 1 + WINDOW])
+    assert not torch.equal(latents[:, :, 1 + WINDOW :], plain[:, :, 1 + WINDOW :])
+    assert [section["evaluations"] for section in trace["sections"]] == [2, 4, 2]
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    st.floats(0, 1),
+    st.integers(0, 5),
+    st.sampled_from(["full", "anchor", "none"]),
+    st.sampled_from(["kept", "replaced"]),
+    st.sampled_from(["kept", "emptied"]),
+    st.sampled_from(LAYOUTS),
+)
+def test_no_setting_breaks_the_latents(model, strength, frames, sees, anchor, history, layout):
+    technique = ContextRefresh("all", 1, strength, frames, sees, anchor, history)
+    latents, _ = sample(model, technique, layout=layout)
+    assert latents.shape == (1, 16, 1 + 3 * WINDOW, 8, 8) and latents.isfinite().all()
