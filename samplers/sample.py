@@ -21,6 +21,7 @@ from .drivers import Driver, SectionTask
 from .guidance import Guidance
 from .history import Context, History
 from .plan import Section
+from .restarts import restart_steps
 from .sigmas import check_sigmas, flow_sigmas, flux_shift
 from .stage import Stage
 from .techniques.base import Schedule, Technique, context_of, schedule_at
@@ -221,6 +222,7 @@ class Run:
             seed,
             on_step,
             self.settings.upstream_rounding,
+            restart_steps(denoiser, schedule.sigmas),
         )
         return driver.run(task), denoiser
 

@@ -5,6 +5,7 @@ The same functions run alone and as a KSAMPLER inside ComfyUI.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from math import factorial
 from typing import Any, Callable
@@ -23,8 +24,9 @@ def sample_euler(
     extra_args: dict[str, Any] | None = None,
     callback: StepCallback | None = None,
     disable: bool | None = None,
+    restarts: Collection[int] = (),
 ) -> Tensor:
-    """Euler's method on dx/dsigma = (x - x0) / sigma."""
+    """Euler's method on dx/dsigma = (x - x0) / sigma; it reuses no prediction, so it has nothing to restart."""
     extra_args = extra_args or {}
     batch = x.new_ones(x.shape[0])
     for i in range(len(sigmas) - 1):
@@ -42,6 +44,7 @@ def sample_unipc(
     extra_args: dict[str, Any] | None = None,
     callback: StepCallback | None = None,
     disable: bool | None = None,
+    restarts: Collection[int] = (),
     *,
     variant: str = "bh1",
 ) -> Tensor:
@@ -50,6 +53,9 @@ def sample_unipc(
     Follows FramePack in what the paper leaves open: alpha = 1 and lambda = -log sigma, the order grows by one a step,
     the corrector reuses the evaluation of the next step, and the last x0 prediction is returned, so that a schedule of
     n steps costs n evaluations.
+
+    The steps in `restarts` use no earlier prediction after theirs: x is left as it was predicted, since a correction would
+    mix what was before with what is now, and the order grows from one again.
     """
     extra_args = extra_args or {}
     batch = x.new_ones(x.shape[0])
@@ -58,18 +64,14 @@ def sample_unipc(
     denoised = x
     for i in range(len(sigmas) - 1):
         if past:
-            step = UniPCStep(
-                [p[0] for p in past[-min(i, order) :]],
-                [p[1] for p in past[-min(i, order) :]],
-                sigmas[i],
-                variant,
-            )
+            step = UniPCStep([sigma for sigma, _ in past], [x0 for _, x0 in past], sigmas[i], variant)
             predicted = step.predict(x)
             denoised = model(predicted, sigmas[i] * batch, **extra_args)
-            x = step.correct(x, denoised)
+            x = predicted if i in restarts else step.correct(x, denoised)
         else:
             denoised = model(x, sigmas[i] * batch, **extra_args)
-        past = (past + [(sigmas[i], denoised)])[-max(order, 1) :]
+        kept = [] if i in restarts else past
+        past = [*kept, (sigmas[i], denoised)][-max(order, 1) :]
         if callback is not None:
             callback({"x": x, "i": i, "sigma": sigmas[i], "denoised": denoised})
     return denoised

@@ -21,7 +21,8 @@ class SectionTask:
     """Everything that a driver needs to denoise one section. Latents are in the model's scale.
 
     `initial` is mixed with the noise by the first sigma (zeros for a section from nothing); `solver` is a name in
-    SOLVERS or a SAMPLER of the host; `on_step(step, x0)` is called after every solver step.
+    SOLVERS or a SAMPLER of the host; `on_step(step, x0)` is called after every solver step. Our solvers begin anew at the
+    steps in `restarts`.
     """
 
     denoiser: SectionDenoiser
@@ -32,6 +33,7 @@ class SectionTask:
     seed: int
     on_step: OnStep
     upstream_rounding: bool = False
+    restarts: tuple[int, ...] = ()
 
 
 class Driver(Protocol):

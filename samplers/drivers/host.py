@@ -61,7 +61,7 @@ class HostDriver:
         latents = guider.sample(
             task.noise,
             self.to_vae(task.initial),
-            host_sampler(task.solver),
+            host_sampler(task.solver, task.restarts),
             task.sigmas,
             callback=lambda step, x0, x, total: task.on_step(step, x0),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
@@ -164,10 +164,10 @@ class FramePackGuider(comfy.samplers.CFGGuider):
         )
 
 
-def host_sampler(solver: Any) -> Any:
-    """A SAMPLER for the guider: ours by name, or the host's as it is. CFG++ samplers are refused."""
+def host_sampler(solver: Any, restarts: tuple[int, ...] = ()) -> Any:
+    """A SAMPLER for the guider: ours by name with its restarts, or the host's as it is. CFG++ samplers are refused."""
     if isinstance(solver, str):
-        return comfy.samplers.KSAMPLER(SOLVERS[solver])
+        return comfy.samplers.KSAMPLER(SOLVERS[solver], extra_options={"restarts": restarts})
     name = solver_name(solver)
     if name.endswith("_cfg_pp"):
         raise ValueError(

@@ -49,7 +49,8 @@ class PlainDriver:
         evaluate = partial(self._evaluate, _Inputs(task, self._model.model_options, device))
         model = lambda x, sigma: task.denoiser(x, sigma, evaluate)  # noqa: E731
         callback = lambda state: task.on_step(state["i"], state["denoised"])  # noqa: E731
-        return SOLVERS[task.solver](model, x, sigmas, callback=callback).float().cpu()
+        solve = SOLVERS[task.solver]
+        return solve(model, x, sigmas, callback=callback, restarts=task.restarts).float().cpu()
 
     def _evaluate(
         self, inputs: _Inputs, branches: Sequence[Branch], x: Tensor, sigma: Tensor

@@ -113,6 +113,32 @@ def test_timelines_and_given_videos_equal_the_run_without_the_host(model, dit, s
     assert sorted(section["shot"] for section in trace["sections"]) == [0, 0, 1, 2]
 
 
+@pytest.mark.parametrize("solver", ["unipc_bh1", "euler"])
+def test_schedules_rests_and_restarts_equal_the_run_without_the_host(model, dit, sample, solver):
+    from framepack_transitions.models.plain import PlainModel
+    from framepack_transitions.nodes.preview import FramePackTechniquePreview
+    from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
+    from framepack_transitions.samplers.techniques.base import with_technique
+    from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
+    from framepack_transitions.samplers.techniques.transition_sigmas import TransitionSigmas
+
+    plain = PlainModel(dit, SCALE)
+    for technique in (
+        AdaptiveCFG(zero_init=0.2, base=3.0, apply_to="all"),
+        SemanticKVGate(t_end=0.3, apply_to="all"),
+        TransitionSigmas(shift=12.0, early=2.0, extra_steps=2, apply_to="all"),
+    ):
+        model, plain = with_technique(model, technique), with_technique(plain, technique)
+    in_host, trace = sample(model, solver=solver)
+    alone, same = sample(plain, solver=solver)
+    assert torch.allclose(in_host, alone, atol=1e-4)
+    section = trace["sections"][0]
+    assert len(section["sigmas"]) == 7 and section["predictions"][0] == []
+    assert section["evaluations"] == same["sections"][0]["evaluations"]
+    (picture,) = FramePackTechniquePreview().draw(model, "f1", 0.4, WINDOW, 4, 10.0, 1.0, 0.0)
+    assert picture.shape[0] == 1 and picture.shape[3] == 3
+
+
 @pytest.mark.parametrize(
     "name",
     [
