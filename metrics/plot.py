@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .report import FOUNDING, NONE, UNSCORED, Table, describe, one_line, score_table
+from .report import FOUNDING, NONE, UNSCORED, Table, describe, first_distance, one_line, score_table
 from .results import SwitchScores, VideoScores
 from .switches import windows_of
 
@@ -245,7 +245,9 @@ def _all_panels(scores: Sequence[VideoScores]) -> list[_Panel]:
         _Panel(
             "Distance from the first frame",
             _finite(
-                _Curve(i, _distance(m.features)) for i, m in enumerate(measured) if not scores[i].switches
+                _Curve(i, first_distance(m.features))
+                for i, m in enumerate(measured)
+                if not scores[i].switches
             ),
         ),
         _Panel("Motion (flow)", _finite(_Curve(i, m.flow) for i, m in enumerate(measured))),
@@ -282,15 +284,6 @@ def _joined(video: VideoScores, key: str) -> NDArray[Any]:
 def _windows(video: VideoScores, entry: SwitchScores) -> Any:
     switches = [other.switch for other in video.switches]
     return windows_of(entry.switch, switches, video.frames, video.fps)
-
-
-def _distance(features: NDArray[Any]) -> NDArray[Any]:
-    """How far each frame is from the first whole one, as a share of that one's length."""
-    whole = np.isfinite(features).all(1)
-    if not whole.any():
-        return np.full(len(features), np.nan)
-    first = features[whole.argmax()]
-    return np.linalg.norm(features - first, axis=1) / max(float(np.linalg.norm(first)), 1e-12)
 
 
 def _finite(curves: Any) -> tuple[_Curve, ...]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .results import Guard, Metric, SwitchScores, VideoScores
 from .switches import Switch
 
@@ -158,6 +161,7 @@ def curves(video: VideoScores) -> dict[str, list[float | None]]:
         name: getattr(measured, name)
         for name in ("brightness", "saturation", "sharpness", "noise", "change", "flow")
     }
+    named["first_distance"] = first_distance(measured.features)
     named |= {f"detection {concept}": values for concept, values in measured.detections.items()}
     for number, entry in enumerate(video.switches, 1):
         named |= {
@@ -169,6 +173,15 @@ def curves(video: VideoScores) -> dict[str, list[float | None]]:
         name: [round(float(v), DIGITS) if isfinite(v) else None for v in values]
         for name, values in named.items()
     }
+
+
+def first_distance(features: NDArray[Any]) -> NDArray[Any]:
+    """How far features [T,D] are from those of the first whole frame, as a share of their length, [T]."""
+    whole = np.isfinite(features).all(1)
+    if not whole.any():
+        return np.full(len(features), np.nan)
+    first = features[whole.argmax()]
+    return np.linalg.norm(features - first, axis=1) / max(float(np.linalg.norm(first)), 1e-12)
 
 
 def one_line(text: str, limit: int) -> str:

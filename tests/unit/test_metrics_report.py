@@ -8,7 +8,14 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from framepack_transitions.metrics.report import SCHEMA, one_line, report_part, switch_entry, text_table
+from framepack_transitions.metrics.report import (
+    SCHEMA,
+    first_distance,
+    one_line,
+    report_part,
+    switch_entry,
+    text_table,
+)
 from framepack_transitions.metrics.results import Guard
 from framepack_transitions.metrics.switches import Switch
 
@@ -145,6 +152,12 @@ def test_curves_are_written_frame_by_frame(score_cases: ModuleType) -> None:
     assert curves["tl90_1"] == [None] * 30 + [1.0] * 60
     assert curves["detection a cat"] == [0.0] * 90
     assert len(curves["change"]) == 89
+
+
+def test_distance_counts_from_the_first_whole_frame() -> None:
+    features = np.array([[np.nan, np.nan], [3.0, 4.0], [3.0, 4.0], [0.0, 0.0], [6.0, 8.0]])
+    assert np.array_equal(first_distance(features), [np.nan, 0, 0, 1, 1], equal_nan=True)
+    assert np.isnan(first_distance(np.full((3, 2), np.nan))).all()
 
 
 def test_a_switch_alone_is_an_entry_without_metrics() -> None:
