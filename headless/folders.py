@@ -11,9 +11,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..models.runtime import PREVIEWS as PREVIEWS
 from ..models.runtime import reading_from, writing_to
 
-PREVIEWS = "previews"
 _ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]$")
 
 

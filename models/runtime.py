@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
+PREVIEWS = "previews"  # the folder of temporary pictures outside ComfyUI
+
 
 class InputFolder(Protocol):
     """The one folder that a run outside ComfyUI reads from."""

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..models.runtime import inside_comfyui, output_folder
+from ..models.runtime import PREVIEWS, inside_comfyui, output_folder
 
-PREVIEWS = "previews"
 KINDS = {False: "output", True: "temp"}  # ComfyUI's names of the folders
 
 
