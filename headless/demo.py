@@ -89,7 +89,8 @@ def _clips(record: Record) -> list[Clip]:
 def _scores(clip: Clip) -> dict[str, Any]:
     """What the analytic detector says of a video; see docs/BENCHMARKS.md for the measures."""
     first, last = next(s["frames"] for s in clip.trace["sections"] if s["frames"][0] == clip.switch)
-    episode = Episode("cut", 0, 0, clip.frames[0].numpy(), BEFORE, AFTER, ("", ""))
+    ends = clip.frames[0].numpy(), clip.frames[-1].numpy()
+    episode = Episode("cut", 0, 0, *ends, BEFORE, AFTER, ("", ""))
     past = detect(clip.frames[max(first - 2 * judge.HALF_SECOND, 0) : first].numpy())
     measures = judge.judge(episode, past, clip.frames[first:].numpy(), last - first)
     evaluations = sum(section["evaluations"] for section in clip.trace["sections"])

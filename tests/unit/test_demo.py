@@ -28,8 +28,14 @@ def video(new_from: int | None) -> torch.Tensor:
 def clip(new_from: int | None) -> demo.Clip:
     frames = [[max(36 * index + 1, 0) - (index == 0), 36 * index + 37] for index in range(5)]
     sections = [
-        {"frames": span, "prompt": "new" if span[0] >= SWITCH else "old", "change": 1.0, "evaluations": 12}
-        for span in frames
+        {
+            "index": index,
+            "frames": span,
+            "prompt": "new" if span[0] >= SWITCH else "old",
+            "change": 1.0,
+            "evaluations": 12,
+        }
+        for index, span in enumerate(frames)
     ]
     return demo.Clip("plain", "plain.mp4", video(new_from), 30.0, {"sections": sections})
 
@@ -75,8 +81,9 @@ def test_both_samplers_get_the_seed_and_only_one_the_techniques(shown) -> None:
 def test_the_videos_are_the_same_until_the_switch(shown) -> None:
     out, report = shown
     plain, treated = (media.read_video(out / entry["path"])[0] for entry in report["videos"])
-    assert torch.allclose(plain[:60], treated[:60], atol=0.05)
-    assert not torch.allclose(plain[SWITCH:], treated[SWITCH:], atol=0.05)
+    # The video codec spreads what comes after the switch a little over the frames before it.
+    assert torch.allclose(plain[:60], treated[:60], atol=0.1)
+    assert not torch.allclose(plain[SWITCH:], treated[SWITCH:], atol=0.1)
 
 
 def test_switches_and_scores_are_told_for_each_video(shown) -> None:
