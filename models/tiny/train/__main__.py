@@ -21,6 +21,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--preset", choices=PRESETS, help="sizes of the run (default: by the device)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--steps", type=int, default=None, help="steps of the transformer")
+    p.add_argument("--caption-noise", type=float, metavar="SHARE",
+                   help="share of examples whose prompt says a change that does not happen (default: the preset's)")
     p.add_argument("--minutes", type=float, default=float("inf"),
                    help="end the transformer's training after these")
     p.add_argument("--evaluate-minutes", type=float, default=10.0,
@@ -41,6 +43,8 @@ def main() -> None:
     device = torch.device(options.device)
     recipe = PRESETS[options.preset or ("cpu" if device.type == "cpu" else "gpu")]
     recipe = replace(recipe, seed=options.seed, steps=options.steps or recipe.steps)
+    if options.caption_noise is not None:
+        recipe = replace(recipe, mix=replace(recipe.mix, caption_noise=options.caption_noise))
     if device.type == "cpu":
         # Replicas are threads of their own: they do not wait for each other inside every operation.
         torch.set_num_threads(1)

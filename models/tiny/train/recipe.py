@@ -26,6 +26,12 @@ class Mix:
     history_noise: float = 0.5
     history_noise_sigma: float = 0.15
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.caption_noise <= 1 - self.real - self.after:
+            raise ValueError(
+                f"caption_noise is {self.caption_noise}; give a share from 0 to {1 - self.real - self.after:g}."
+            )
+
 
 @dataclass(frozen=True)
 class Recipe:
