@@ -10,6 +10,7 @@ from ..samplers.techniques.adaptive_cfg import AdaptiveCFG
 from ..samplers.techniques.attention_scaling import AttentionScaling
 from ..samplers.techniques.base import Technique
 from ..samplers.techniques.kv_gate import SemanticKVGate
+from ..samplers.techniques.presets import PRESETS
 
 HISTORIES, PROMPTS, ANCHORS = ("old", "new", "zero"), ("new", "old"), ("kept", "replaced")
 
@@ -53,20 +54,14 @@ class Arm:
         return any(technique.apply_to != "transition" for technique in self.techniques)
 
 
-EARLY_CFG = AdaptiveCFG(target="real", shape="interval", base=5.0, t_end=0.54)
-GATE = SemanticKVGate(mode="bias", gamma=2.0, t_end=0.54)
+# AlignVid as published, but in all single blocks: its list of blocks was chosen for the 13B model.
+ALIGNVID = AttentionScaling(blocks=f"single:0-{DIT.num_single_layers - 1}")
 
 PLAIN = Arm("plain")
 ARMS = (
     PLAIN,
-    Arm("adaptive_cfg", (EARLY_CFG,)),
-    Arm("kv_gate", (GATE,)),
-    Arm("adaptive_cfg+kv_gate", (EARLY_CFG, GATE)),
-    Arm("kv_gate cap 0.1", (SemanticKVGate(mode="cap", cap=0.1, t_end=0.54),)),
-    Arm("kv_gate drop", (SemanticKVGate(mode="drop", t_end=0.54),)),
-    # AlignVid as published, but in all single blocks: its list of blocks was chosen for the 13B model.
-    Arm(
-        "attention_scaling",
-        (AttentionScaling(scale=1.35, t_end=0.56, blocks=f"single:0-{DIT.num_single_layers - 1}"),),
-    ),
+    Arm("adaptive_cfg", (AdaptiveCFG(),)),
+    Arm("kv_gate", (SemanticKVGate(),)),
+    *(Arm(f"preset {name}", PRESETS[name]) for name in ("mild", "balanced", "strong", "cut")),
+    Arm("attention_scaling", (ALIGNVID,)),
 )

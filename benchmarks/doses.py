@@ -64,7 +64,10 @@ DOSES = (
         (("history removed", (ContextPurge(),)), ("gap 8", (replace(NOTHING_PURGED, gap=8),))),
     ),
     dose("context refresh, sigma", ContextRefresh(), "strength", (0.6, 0.9)),
-    dose("contrast, omega", ContrastiveGuidance(), "omega", (0.5, 1.0)),
+    dose("contrast, omega", ContrastiveGuidance(), "omega", (0.5, 1.0, 2.0)),
+    dose(
+        "contrast 1 and KV gate, gamma", SemanticKVGate(), "gamma", (0.5, 1.0), ContrastiveGuidance(omega=1.0)
+    ),
     dose("contrast, history", ContrastiveGuidance(omega=0.0), "history", (0.7, 0.3)),
     dose("transition sigmas, shift", TransitionSigmas(), "shift", (4.0, 8.0)),
 )
