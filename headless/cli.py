@@ -24,9 +24,13 @@ from .folders import Folders
 from .progress import Bars
 from .report import FILE_NAME, Record, write_report
 from .runs import Job, input_folder_for, run_here, run_there
+from .suite import SUITES, run_suite
+from .suite import Request as SuiteRequest
 from .workflow import Setting
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
+STUDY_SEEDS, SUITE_SEEDS = 8, 1
+SUITE_OPTIONS = ("workflow", "server", "features", "model", "pretrained")
 PROGRAM = "framepack-transitions"
 
 
@@ -118,24 +122,59 @@ def parser() -> argparse.ArgumentParser:
     bench = commands.add_parser(
         "bench",
         parents=[common],
-        help="measure the techniques with the embedded model",
-        description="Measures with the embedded model. transition: does a change of the prompt happen, how "
-        "fast, how cleanly and at what cost, with and without each technique. Run again, it goes on where it "
-        "stopped.",
+        help="measure the techniques with the embedded model, or a workflow with any model",
+        description="transition: does a change of the prompt happen, how fast, how cleanly and at what cost, with and "
+        "without techniques. By default the embedded model is measured, in numbers; --suite measures whatever model a "
+        "workflow runs, such as the 13B on a ComfyUI with a GPU. Run again, it goes on where it stopped.",
     )
     bench.add_argument("bench", choices=BENCHES, help="what to measure")
     bench.add_argument(
+        "--suite",
+        nargs="?",
+        const=SUITES[0],
+        metavar="NAME|FILE",
+        help="of a workflow: make the videos of these episodes, each with the workflow's technique nodes and without "
+        f"them, and measure both. A file, or {' or '.join(SUITES)} ({SUITES[0]})",
+    )
+    bench.add_argument(
         "--seeds",
         type=int,
-        default=8,
         metavar="N",
-        help="episodes of each case; 32 and more are enough to quote (%(default)s)",
+        help=f"without --suite, episodes of each case; 32 and more are enough to quote ({STUDY_SEEDS}). With --suite, "
+        f"videos of each episode and arm ({SUITE_SEEDS})",
     )
+    _add_suite(bench)
     bench.add_argument(
         "--out", type=Path, default=Path("bench_output"), metavar="DIR", help="where files go (%(default)s)"
     )
     bench.set_defaults(command=_bench, kind="bench")
     return root
+
+
+def _add_suite(bench: argparse.ArgumentParser) -> None:
+    suite = bench.add_argument_group("with --suite")
+    suite.add_argument(
+        "--workflow",
+        type=Path,
+        metavar="W.json",
+        help="the workflow to measure, with technique nodes between loader and sampler; docs/BENCHMARKS.md says which "
+        "titles its nodes need (default: the example that the suite names)",
+    )
+    suite.add_argument(
+        "--server", metavar="URL", help="queue to this running ComfyUI (default: run in this process)"
+    )
+    suite.add_argument(
+        "--features",
+        choices=FEATURES,
+        help="what frames are compared by; clip understands the prompts and needs its weights on this machine "
+        "(default: what the suite names)",
+    )
+    suite.add_argument("--model", metavar="NAME", help=f"open_clip model for clip ({Request.model})")
+    suite.add_argument(
+        "--pretrained",
+        metavar="TAG|FILE",
+        help=f"its weights: a tag that is in the cache, or a .safetensors file ({Request.pretrained})",
+    )
 
 
 def _add_evaluate(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -245,7 +284,14 @@ def _demo(options: argparse.Namespace, record: Record, bars: Bars) -> dict[str, 
 
 
 def _bench(options: argparse.Namespace, record: Record, bars: Bars) -> dict[str, Any]:
-    return run_transition(options.out, options.seeds, record, bars)
+    own = {name: value for name in SUITE_OPTIONS if (value := getattr(options, name)) is not None}
+    if options.suite is None:
+        if own:
+            raise WorkflowError(f"--{next(iter(own))} belongs to --suite, which is missing.")
+        seeds = STUDY_SEEDS if options.seeds is None else options.seeds
+        return run_transition(options.out, seeds, record, bars)
+    seeds = SUITE_SEEDS if options.seeds is None else options.seeds
+    return run_suite(SuiteRequest(options.suite, options.out, seeds, **own), record, bars)
 
 
 def _evaluate(options: argparse.Namespace, record: Record, bars: Bars) -> dict[str, Any]:

@@ -1,0 +1,345 @@
+"""`bench transition --suite`: a workflow is filled, run plain and treated, measured, and gone on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from framepack_transitions.benchmarks.suites import SHIPPED, Script, View, read_suite
+from framepack_transitions.headless import client, media, runs, suite
+from framepack_transitions.headless.cli import main
+from framepack_transitions.headless.errors import WorkflowError
+from framepack_transitions.headless.folders import Folders, using
+from framepack_transitions.headless.rig import PLAIN, TREATED, Rig
+from framepack_transitions.headless.specs import specs_of
+from framepack_transitions.headless.workflow import Link, Workflow, parse_api, read_json, to_api
+
+API = runs.PACK / runs.EXAMPLES / "api"
+BENCHES = pytest.mark.parametrize("name", ["framepack_bench", "tiny_bench"])
+SCRIPT = Script("one", "colour", "red.png", View("A.", "a"), View("B.", "b"), "", "", 4.8, 1.2)
+
+
+def load(name: str) -> Workflow:
+    return parse_api(read_json(API / f"{name}.json"))
+
+
+def titled(workflow: Workflow, title: str) -> dict[str, Any]:
+    return next(node.inputs for node in workflow.values() if node.title == title)
+
+
+class TestRig:
+    @BENCHES
+    def test_plain_passes_the_model_through(self, name: str) -> None:
+        treated = Rig.of(load(name), name)
+        plain = treated.arm(PLAIN)
+        assert [node.class_type for node in treated.techniques()] == [
+            "FramePackAdaptiveCFG",
+            "FramePackSemanticKVGate",
+        ]
+        assert not plain.techniques()
+        assert titled(plain.workflow, "Sampler")["model"] == Link("1", 0)
+        removed = {node.id for node in treated.techniques()}
+        assert plain.workflow.keys() == treated.workflow.keys() - removed
+        same = [key for key in plain.workflow if plain.workflow[key] == treated.workflow[key]]
+        assert len(same) == len(plain.workflow) - 1
+
+    @BENCHES
+    def test_an_episode_fills_its_places_and_nothing_else(self, name: str) -> None:
+        rig = Rig.of(load(name), name)
+        filled = rig.filled(SCRIPT, 7, "takes/x")
+        assert titled(filled, "Start image")["image"] == "red.png"
+        assert titled(filled, "Prompts")["text"] == "[0s: A. => a]\n[1.2s: B. => b]"
+        assert (titled(filled, "Prompts")["syntax"], titled(filled, "Prompts")["seconds"]) == (
+            "brackets",
+            4.8,
+        )
+        sampler = titled(filled, "Sampler")
+        assert (sampler["seconds"], sampler["latent_frames"], sampler["seed"]) == (4.8, 0, 7)
+        assert titled(filled, "Save")["filename_prefix"] == "takes/x"
+        changed = {key for key in filled if filled[key] != rig.workflow[key]}
+        assert len(changed) == 4 and to_api(rig.workflow) == to_api(load(name))
+
+    def test_a_video_is_named_by_all_that_it_depends_on(self, tmp_path: Path) -> None:
+        rig = Rig.of(load("tiny_bench"), "w")
+        one, other = tmp_path / "one.png", tmp_path / "other.png"
+        one.write_bytes(b"one")
+        other.write_bytes(b"other")
+        stronger = load("tiny_bench")
+        titled(stronger, "Semantic KV Gate")["gamma"] = 3.0
+        keys = [
+            rig.key(SCRIPT, 1, one),
+            rig.key(SCRIPT, 2, one),
+            rig.key(SCRIPT, 1, other),
+            rig.arm(PLAIN).key(SCRIPT, 1, one),
+            Rig.of(stronger, "w").key(SCRIPT, 1, one),
+        ]
+        assert len(set(keys)) == len(keys)
+        assert rig.key(SCRIPT, 1, one) == keys[0]
+        # The plain arm does not know how strong the techniques are.
+        assert Rig.of(stronger, "w").arm(PLAIN).key(SCRIPT, 1, one) == keys[3]
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            (lambda graph: graph.pop("5"), "has no nodes titled 'Prompts'; the suite fills text and syntax"),
+            (lambda graph: graph["5"]["_meta"].update(title="Sampler"), "has 2 nodes titled 'Sampler'"),
+            (lambda graph: graph["12"]["inputs"].pop("filename_prefix"), "has no input 'filename_prefix'"),
+            (lambda graph: graph["9"]["inputs"].pop("timeline"), "has no timeline connected"),
+            (
+                lambda graph: [graph["9"]["inputs"].update(model=["1", 0]), graph.pop("7"), graph.pop("8")],
+                "has no technique node between loader and sampler",
+            ),
+        ],
+    )
+    def test_a_workflow_that_does_not_fit_is_said(
+        self, change: Callable[[dict[str, Any]], Any], sentence: str
+    ) -> None:
+        graph = read_json(API / "tiny_bench.json")
+        change(graph)
+        with pytest.raises(WorkflowError) as caught:
+            Rig.of(parse_api(graph), "mine.json")
+        assert sentence in str(caught.value) and "mine.json" in str(caught.value)
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> list[str]:
+    """Arguments for two short episodes with the embedded model, whose workflow is quick enough for a test."""
+    graph = read_json(API / "tiny_bench.json")
+    graph["5"]["inputs"]["window"] = 3
+    graph["9"]["inputs"].update(window=3, steps=1, measure_memory=False)
+    (tmp_path / "quick.json").write_text(json.dumps(graph), encoding="utf-8")
+    whole = read_json(SHIPPED["tiny"])
+    whole["episodes"] = [entry for entry in whole["episodes"] if entry["case"] in ("cut", "control")]
+    (tmp_path / "images").mkdir()
+    for entry in whole["episodes"]:
+        image = SHIPPED["tiny"].parent / entry["image"]
+        (tmp_path / entry["image"]).write_bytes(image.read_bytes())
+    few = {**whole, "name": "few", "seconds": 1.2, "switch": 0.4}
+    (tmp_path / "few.json").write_text(json.dumps(few), encoding="utf-8")
+    files = ["--suite", str(tmp_path / "few.json"), "--workflow", str(tmp_path / "quick.json")]
+    return ["bench", "transition", *files, "--out", str(tmp_path / "out")]
+
+
+def report(tmp_path: Path) -> dict[str, Any]:
+    return json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+
+
+def test_a_suite_is_run_measured_and_gone_on_with(
+    quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(quick) == 0
+    out, first = tmp_path / "out", report(tmp_path)
+    assert (first["kind"], first["bench"], first["suite"], first["workflow"]) == (
+        "bench",
+        "transition",
+        "few",
+        "quick.json",
+    )
+    assert {(row["technique"], row["case"]) for row in first["rows"]} == {
+        (arm, case) for arm in ("plain", "treated") for case in ("all", "cut", "control")
+    }
+    assert [(entry["episode"], entry["arm"]) for entry in first["episodes"]] == [
+        (f"tiny-{case}", arm) for case in ("cut", "control") for arm in ("plain", "treated")
+    ]
+    assert [len(found) for found in first["switches"]] == [1, 1, 0, 0]
+    assert [video["frames"] for video in first["videos"]] == [37] * 4
+    # Three sections of one step, and in one of them guidance asks a second time.
+    assert [entry["evaluations"] for entry in first["episodes"][:2]] == [3, 4]
+    assert {entry["switch"] for entry in first["episodes"]} == {13}
+    cut, control = ([entry["video"] for entry in first["episodes"]][at : at + 2] for at in (0, 2))
+    assert [frames(out, name) for name in control][0] == [frames(out, name) for name in control][1]
+    assert frames(out, cut[0]) != frames(out, cut[1])
+    assert (out / "contact_sheet.png").is_file()
+    shown = capsys.readouterr().out
+    assert (
+        (out / "table.md")
+        .read_text(encoding="utf-8")
+        .strip()
+        .endswith(shown[: shown.index(str(out))].strip())
+    )
+
+    made: list[str] = []
+    whole = suite.Stage._make
+    monkeypatch.setattr(
+        suite.Stage, "_make", lambda stage, shot, video: made.append(shot.name) or whole(stage, shot, video)
+    )
+    (out / cut[1]).with_suffix(".json").write_text("{")
+    assert main(quick) == 0
+    assert made == [Path(cut[1]).stem]
+
+
+def frames(out: Path, name: str) -> list[bytes]:
+    return [batch.tobytes() for batch in media.video_batches(out / name)]
+
+
+class FakeServer:
+    """A ComfyUI that knows the local nodes and answers everything with one video and a trace."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.queued: list[dict[str, Any]] = []
+        self.uploaded: list[str] = []
+        self.refuses = ""
+        self.saved: list[dict[str, str]] = [
+            {"filename": "a_00007_.mp4", "subfolder": "takes", "type": "output"}
+        ]
+        self.trace = json.dumps(
+            {
+                "schema": "framepack-transitions/trace/1",
+                "sections": [
+                    {
+                        "index": index,
+                        "frames": [index and 1 + 12 * index, 13 + 12 * index],
+                        "prompt": "",
+                        "change": 1.0,
+                        "since_switch": since,
+                        "evaluations": 25,
+                        "seconds": 10.0,
+                    }
+                    for index, since in enumerate([None, 0, 1])
+                ],
+            }
+        )
+
+    def specs(self, names: Sequence[str]) -> dict[str, Any]:
+        with using(Folders(Path(), Path())):
+            return specs_of(runs.local_nodes(), names)
+
+    def upload(self, path: Path) -> str:
+        self.uploaded.append(path.name)
+        return path.name
+
+    def queue(self, workflow: Workflow) -> str:
+        if self.refuses:
+            raise WorkflowError(self.refuses)
+        self.queued.append(to_api(workflow))
+        return "1"
+
+    def result(self, prompt_id: str) -> dict[str, Any]:
+        outputs = {"12": {"images": self.saved}, "13": {"text": [self.trace]}}
+        return {"outputs": outputs, "status": {"status_str": "success"}}
+
+    def download(self, file: dict[str, str], target: Path) -> None:
+        pictures = torch.zeros(37, 64, 64, 3)
+        pictures[:13, ..., 0], pictures[13:, ..., 2] = 0.8, 0.8
+        media.write_video(target, pictures, 30)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
+    fake = FakeServer("http://there")
+
+    @contextmanager
+    def events(server: Any) -> Iterator[None]:
+        yield None
+
+    monkeypatch.setattr(client, "Server", lambda url: fake)
+    monkeypatch.setattr(client, "_events", events)
+    monkeypatch.setattr(client, "_watch", lambda *arguments: True)
+    return fake
+
+
+def test_a_server_makes_the_videos(quick: list[str], tmp_path: Path, server: FakeServer) -> None:
+    assert main([*quick, "--server", "http://there"]) == 0
+    assert len(server.queued) == 4
+    assert server.uploaded == ["tiny_cut.png"] * 2 + ["tiny_control.png"] * 2
+    plain, treated = server.queued[:2]
+    assert plain["9"]["inputs"]["model"] == ["1", 0] and "7" not in plain
+    assert treated["9"]["inputs"]["model"] == ["8", 0]
+    assert plain["2"]["inputs"]["image"] == "tiny_cut.png"
+    scripts = {script.case: script for script in read_suite(str(tmp_path / "few.json")).scripts}
+    assert plain["5"]["inputs"]["text"] == scripts["cut"].timeline()
+    written = report(tmp_path)
+    assert written["server"] == "http://there"
+    assert {(entry["evaluations"], entry["seconds"], entry["switch"]) for entry in written["episodes"]} == {
+        (75, 30.0, 13)
+    }
+    assert (
+        sorted(path.suffix for path in (tmp_path / "out" / "takes").iterdir()) == [".json"] * 4 + [".mp4"] * 4
+    )
+
+
+def test_a_workflow_that_shows_no_trace_is_measured_without(
+    quick: list[str], tmp_path: Path, server: FakeServer
+) -> None:
+    server.trace = "None"
+    assert main([*quick, "--server", "http://there"]) == 0
+    written = report(tmp_path)
+    assert {(entry["evaluations"], entry["switch"]) for entry in written["episodes"]} == {(None, 13)}
+    assert any("No trace came with the videos" in remark for remark in written["remarks"])
+
+
+def test_more_seeds_are_other_videos(quick: list[str], tmp_path: Path, server: FakeServer) -> None:
+    assert main([*quick, "--seeds", "2", "--features", "pixel", "--server", "http://there"]) == 0
+    written = report(tmp_path)
+    assert len({entry["video"] for entry in written["episodes"]}) == 8
+    assert [prompt["9"]["inputs"]["seed"] for prompt in server.queued] == [1] * 4 + [2] * 4
+    # pixel reads no text: nothing can be judged, and that is said.
+    assert {row["n"] for row in written["rows"]} == {0}
+    assert any("read no text" in remark for remark in written["remarks"])
+
+
+def test_what_a_server_refuses_names_the_episode(
+    quick: list[str], server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.refuses = "The server refuses node 1: no such model."
+    assert main([*quick, "--server", "http://there"]) == 1
+    assert "Episode tiny-cut, seed 1, plain: The server refuses node 1: no such model." in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_run_that_saves_nothing_is_said(
+    quick: list[str], server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.saved = []
+    assert main([*quick, "--server", "http://there"]) == 1
+    assert 'node 12 SaveVideo "Save" has saved no videos' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--server", "127.0.0.1:9", "--suite", "tiny"], "No ComfyUI answers at http://127.0.0.1:9"),
+        (["--suite", "transition", "--features", "pixel"], "this class is not known here; queue"),
+        (["--suite", "nowhere.json"], "The suite nowhere.json cannot be read"),
+        (["--suite", "tiny", "--workflow", "nowhere.json"], "The workflow nowhere.json cannot be read"),
+        (["--suite", "tiny", "--workflow", str(API / "tiny_f1.json")], "has no nodes titled 'Prompts'"),
+        (["--suite", "tiny", "--seeds", "0"], "Seeds is 0; give at least 1."),
+        (["--workflow", "w.json"], "--workflow belongs to --suite, which is missing."),
+        (["--features", "clip"], "--features belongs to --suite, which is missing."),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_made(
+    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "transition", "--out", str(tmp_path), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_clip_weights_are_said_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = ["--pretrained", str(tmp_path / "absent.safetensors")]
+    assert main(["bench", "transition", "--suite", "--out", str(tmp_path), *weights]) == 1
+    assert "absent.safetensors" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_and_a_suite_are_two_things() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", "transition", "--study", "doses", "--suite"])
+    assert caught.value.code == 2
+
+
+def test_arms_have_the_names_that_rows_have() -> None:
+    assert (PLAIN, TREATED) == ("plain", "treated")
+    assert np.array_equal(suite.ARMS, ("plain", "treated"))
