@@ -1,4 +1,4 @@
-"""What the window attends to, measured beside the run: shares of attention by log-sum-exp, before any gate.
+"""What the window attends to, measured beside the run: shares of attention before any gate.
 
 Nothing that the model computes with is touched, and nothing is read while it runs: tensors are summed over the blocks
 and collected, so that a compiled forward stays whole.
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from .attention import AttentionFunction, Segments
-from .gate import LOGITS_BYTES, PAST, attend_with_lse
+from .gate import PAST
 
-# As many of the window's rows ask, evenly spread: at 13B sizes this costs about two per cent of an evaluation.
-ROWS = 1024
+# As many of the window's rows ask, evenly spread; of their logits, as many rows at a time are formed as fit LOGITS_BYTES.
+ROWS = 512
+LOGITS_BYTES = 2**27
 REMEMBERED = (*PAST, "image")
 
 
@@ -105,27 +106,25 @@ def _watch(
     transformer_options: Mapping[str, Any],
 ) -> Tensor:
     asking = q.index_select(2, tally.rows if rows is None else tally.rows - rows.start)
-    parts = []
-    for _, place in segments.items():
-        keys, allowed = k[:, :, place], None if mask is None else mask[..., place]
-        parts.append(attend_with_lse(asking, keys, keys, allowed)[1].float())
-    lse = torch.stack(parts, dim=-1)
-    tally.shares.add_(torch.softmax(lse, dim=-1).mean(dim=(1, 2)))
+    received = key_shares(asking, k, mask)
+    lengths = [place.stop - place.start for _, place in segments.items()]
+    tally.shares.add_(torch.stack([part.sum(dim=1) for part in received.split(lengths, dim=1)], dim=1))
     if tally.received is not None and tally.received.shape[1]:
-        keys = torch.cat([k[:, :, place] for _, place in _remembered(segments)], dim=2)
-        tally.received.add_(_received(asking, keys, torch.logsumexp(lse, dim=-1)))
+        tally.received.add_(torch.cat([received[:, place] for _, place in _remembered(segments)], dim=1))
     return attention(
         q, k, v, mask=mask, segments=segments, rows=rows, block=block, transformer_options=transformer_options
     )
 
 
-def _received(q: Tensor, k: Tensor, lse: Tensor) -> Tensor:
-    """Mean probability [B, Lk] of the keys over rows and heads, lse [B, H, Lq] being that of all logits."""
+def key_shares(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean probability float32 [B, Lk] that keys [B, H, Lk, D] get from queries [B, H, Lq, D], over rows and heads."""
     step = max(1, LOGITS_BYTES // (4 * q.shape[0] * q.shape[1] * k.shape[2]))
-    total = 0
-    for part, normaliser in zip(q.split(step, dim=2), lse.split(step, dim=2)):
-        logits = (part.float() @ k.float().transpose(-1, -2)) * q.shape[-1] ** -0.5
-        total = total + (logits - normaliser.unsqueeze(-1)).exp().sum(dim=2).mean(dim=1)
+    keys, total = k.float().transpose(-1, -2) * q.shape[-1] ** -0.5, 0
+    for part in q.split(step, dim=2):
+        logits = part.float() @ keys
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -torch.inf)
+        total = total + torch.softmax(logits, dim=-1).sum(dim=2).mean(dim=1)
     return total / q.shape[2]
 
 

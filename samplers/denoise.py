@@ -135,11 +135,14 @@ class SectionDenoiser:
         """What the section attended to, as plain data for the trace; None unless it was measured."""
         return memory_record(self._measured)
 
+    @property
+    def waits_for_attention(self) -> bool:
+        """Whether a technique acts from the second evaluation on, by what the first one attended to."""
+        return any(technique.reads_received(self.section) for technique in self._techniques)
+
     def _probe(self) -> Probe | None:
         """What measures a step: every one where that is asked for, the first one where a technique needs it."""
-        wanted = self.context.received is None and any(
-            technique.reads_received(self.section) for technique in self._techniques
-        )
+        wanted = self.context.received is None and self.waits_for_attention
         return Probe(tokens=wanted) if wanted or self._measure else None
 
     def _read(self, probe: Probe | None, step: Step) -> None:

@@ -16,10 +16,14 @@ from framepack_transitions.models.packing import pad_to_multiple
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.techniques.context_purge import FramePackContextPurge
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
+from framepack_transitions.samplers.denoise import SectionDenoiser
 from framepack_transitions.samplers.drivers import PlainDriver
+from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.history import Context
 from framepack_transitions.samplers.plan import f1_indices, original_indices, plan_sections
+from framepack_transitions.samplers.restarts import restart_steps
 from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
+from framepack_transitions.samplers.sigmas import flow_sigmas
 from framepack_transitions.samplers.techniques.base import Step, Technique, with_technique
 from framepack_transitions.samplers.techniques.context_purge import ACTIONS, SELECTIONS, ContextPurge
 from framepack_transitions.samplers.timeline import assign_prompts
@@ -312,6 +316,21 @@ def test_selecting_by_attention_waits_a_step_and_takes_what_was_measured(model, 
     steps = trace["sections"][1]["memory"]["steps"]
     assert [one["context_tokens"] for one in steps] == [40, 16, 16], "8 coarse tokens stay beside the quarter"
     assert torch.isfinite(latents).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "steps"),
+    [
+        ({"start": "remove"}, ()),
+        ({"start": "remove", "select": "most_attended"}, (1,)),
+        ({"start": "remove", "t_end": 0.5}, (6,)),
+    ],
+)
+def test_solvers_begin_anew_where_the_purge_begins_or_ends(values, steps):
+    technique = ContextPurge(**{**NOTHING, **values})
+    context = technique.context(SECTION, make_context(), {})
+    denoiser = SectionDenoiser(SECTION, context, {}, Guidance(), 3.0, [technique])
+    assert restart_steps(denoiser, flow_sigmas(10, 3.0)) == steps
 
 
 def test_a_window_limits_the_purge_to_its_steps(model):
