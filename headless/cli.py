@@ -15,7 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..nodes.extraction import DETECTORS
 from ..samplers.progress import Interrupted
-from .bench import BENCHES, run_transition
+from .bench import BENCHES, STUDIES, run_transition
 from .demo import run_demo
 from .errors import WorkflowError
 from .evaluate import FEATURES, Request, run_evaluate
@@ -124,11 +124,19 @@ def parser() -> argparse.ArgumentParser:
         parents=[common],
         help="measure the techniques with the embedded model, or a workflow with any model",
         description="transition: does a change of the prompt happen, how fast, how cleanly and at what cost, with and "
-        "without techniques. By default the embedded model is measured, in numbers; --suite measures whatever model a "
+        "without techniques. --study measures the embedded model, in numbers; --suite measures whatever model a "
         "workflow runs, such as the 13B on a ComfyUI with a GPU. Run again, it goes on where it stopped.",
     )
     bench.add_argument("bench", choices=BENCHES, help="what to measure")
-    bench.add_argument(
+    what = bench.add_mutually_exclusive_group()
+    what.add_argument(
+        "--study",
+        choices=STUDIES,
+        default="techniques",
+        help="of the embedded model. techniques: all of them against plain; doses: each at rising strength; conflict: "
+        "what the past shows against what the prompt asks, under a cap on attention (%(default)s)",
+    )
+    what.add_argument(
         "--suite",
         nargs="?",
         const=SUITES[0],
@@ -140,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
         "--seeds",
         type=int,
         metavar="N",
-        help=f"without --suite, episodes of each case; 32 and more are enough to quote ({STUDY_SEEDS}). With --suite, "
+        help=f"with --study, episodes of each case; 32 and more are enough to quote ({STUDY_SEEDS}). With --suite, "
         f"videos of each episode and arm ({SUITE_SEEDS})",
     )
     _add_suite(bench)
@@ -289,7 +297,7 @@ def _bench(options: argparse.Namespace, record: Record, bars: Bars) -> dict[str,
         if own:
             raise WorkflowError(f"--{next(iter(own))} belongs to --suite, which is missing.")
         seeds = STUDY_SEEDS if options.seeds is None else options.seeds
-        return run_transition(options.out, seeds, record, bars)
+        return run_transition(options.out, seeds, options.study, record, bars)
     seeds = SUITE_SEEDS if options.seeds is None else options.seeds
     return run_suite(SuiteRequest(options.suite, options.out, seeds, **own), record, bars)
 
