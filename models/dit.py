@@ -29,7 +29,7 @@ from .packing import (
 )
 from .patches import call_double, call_single, run_patched
 from .probe import watched
-from .rope import identity_rope
+from .rope import head_thetas, identity_rope
 
 
 class FramePackDiT(nn.Module):
@@ -129,7 +129,7 @@ class FramePackDiT(nn.Module):
 
         # tokens
         kept = transformer_options.get("framepack_tokens") or {}
-        img, pe, lengths = self.pack(x, tiers, kept)
+        img, pe, lengths = self.pack(x, tiers, kept, self.thetas(x, transformer_options))
         image_embeds = keep_image(image_embeds, kept.get("image"))
         txt, mask, counts = self.condition(x.dtype, timestep, context, attention_mask, image_embeds)
         vec = self.time_text_embed(timestep, y.to(x.dtype), guidance)
@@ -178,12 +178,22 @@ class FramePackDiT(nn.Module):
             tokens = image_embeds.shape[1] if image_embeds.ndim == 3 else 0
             check_shape("image_embeds", image_embeds, batch, tokens, self.config.image_proj_dim)
 
+    def thetas(self, x: Tensor, transformer_options: Mapping[str, Any]) -> Tensor | None:
+        """The base of every head's rotation along time [heads], where a policy wants them to differ."""
+        policy = transformer_options.get("framepack_attention")
+        if policy is None or policy.rope_jitter is None:
+            return None
+        return head_thetas(
+            self.config.rope_theta, policy.rope_jitter, self.config.num_attention_heads, x.device
+        )
+
     def pack(
-        self, x: Tensor, tiers: list[Tier], kept: Mapping[str, Tensor]
+        self, x: Tensor, tiers: list[Tier], kept: Mapping[str, Tensor], thetas: Tensor | None = None
     ) -> tuple[Tensor, Tensor, dict[str, int]]:
         """Tokens [B, L, D] of past and window, rotations [1 or B, L, D / 2, 2] and the segments' lengths.
 
         `kept` has the indices int64 [B or 1, K] of the only tokens of a segment to be packed; the others do not exist.
+        With `thetas` [heads] rotations are [1 or B, L, heads, D / 2, 2].
         """
         height, width = (-(-size // self.config.patch_size) for size in x.shape[3:])
         axes, theta = self.config.rope_axes_dim, self.config.rope_theta
@@ -193,7 +203,7 @@ class FramePackDiT(nn.Module):
             if tier is None:
                 continue
             embedded = embed(tier, self.projection(tier), x.dtype)
-            rotations = embed_places(tier, height, width, axes, theta, x.device)
+            rotations = embed_places(tier, height, width, axes, theta, x.device, thetas)
             for name, place in split_segments(tier, height * width):
                 tokens[name] = keep_tokens(embedded[:, place], kept.get(name))
                 places[name] = keep_tokens(rotations[:, place], kept.get(name))

@@ -60,7 +60,8 @@ class AttentionPolicy:
     `biases` adds to the logits of the keys of some segments, each segment named once; segments in `dropped` are not
     attended at all; `cap` bounds the share of attention that `capped` segments get; `by_token` weighs single tokens,
     at most one rule capping. These hold for query rows of the segments in `rows`. `key_scale` multiplies all keys for
-    all rows. `blocks` and `scaled_blocks` hold ("double" | "single", index), None means every block.
+    all rows. `blocks` and `scaled_blocks` hold ("double" | "single", index), None means every block. `rope_jitter` is how
+    far the heads' rotations along time differ (see rope.head_thetas); that holds for all rows and blocks.
     """
 
     biases: tuple[tuple[frozenset[str], Tensor], ...] = ()
@@ -72,9 +73,10 @@ class AttentionPolicy:
     blocks: frozenset[tuple[str, int]] | None = None
     key_scale: Tensor | None = None
     scaled_blocks: frozenset[tuple[str, int]] | None = None
+    rope_jitter: Tensor | None = None
 
     def describe(self) -> dict[str, Any]:
-        """The policy as plain data: biases by segment, dropped segments, cap, key scale."""
+        """The policy as plain data: biases by segment, dropped segments, cap, key scale, jitter."""
         bias = {name: float(value) for names, value in self.biases for name in sorted(names)}
         return {
             "bias": bias,
@@ -82,6 +84,7 @@ class AttentionPolicy:
             "cap": None if self.cap is None else float(self.cap),
             "by_token": [rule.describe() for rule in self.by_token],
             "key_scale": None if self.key_scale is None else float(self.key_scale),
+            "rope_jitter": None if self.rope_jitter is None else float(self.rope_jitter),
             "rows": sorted(self.rows),
         }
 

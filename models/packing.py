@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from .rope import rope_map
@@ -104,13 +104,28 @@ def embed(tier: Tier, project: nn.Module, dtype: torch.dtype) -> Tensor:
 
 
 def embed_places(
-    tier: Tier, height: int, width: int, axes_dim: tuple[int, ...], theta: float, device: torch.device
+    tier: Tier,
+    height: int,
+    width: int,
+    axes_dim: tuple[int, ...],
+    theta: float,
+    device: torch.device,
+    thetas: Tensor | None = None,
 ) -> Tensor:
-    """Rotations [1 or B, L, D / 2, 2] of a tier's tokens: a coarse one takes the mean of what it covers."""
-    grid = rope_map(torch.atleast_2d(tier.indices), height, width, axes_dim, theta, device)
+    """Rotations [1 or B, L, D / 2, 2] of a tier's tokens: a coarse one takes the mean of what it covers.
+
+    With `thetas` [heads] for the time axis every head has its own: [1 or B, L, heads, D / 2, 2].
+    """
+    indices, frame_theta = torch.atleast_2d(tier.indices), None
+    if thetas is not None:
+        frame_theta = thetas.repeat(indices.shape[0])[:, None, None]
+        indices = repeat(indices, "b t -> (b n) t", n=len(thetas))
+    grid = rope_map(indices, height, width, axes_dim, theta, device, frame_theta)
     if tier.ratio > 1:
         grid = average(grid, tier.ratio)
-    return rearrange(grid, "b t h w d c -> b (t h w) d c")
+    if thetas is None:
+        return rearrange(grid, "b t h w d c -> b (t h w) d c")
+    return rearrange(grid, "(b n) t h w d c -> b (t h w) n d c", n=len(thetas))
 
 
 def average(grid: Tensor, ratio: int) -> Tensor:
@@ -122,4 +137,4 @@ def average(grid: Tensor, ratio: int) -> Tensor:
 def concatenate_places(places: Sequence[Tensor]) -> Tensor:
     """Joins rotations along the tokens; one row stands for the whole batch until a tier's rows differ."""
     batch = max(pe.shape[0] for pe in places)
-    return torch.cat([pe.expand(batch, -1, -1, -1) for pe in places], dim=1)
+    return torch.cat([pe.expand(batch, *[-1] * (pe.ndim - 1)) for pe in places], dim=1)

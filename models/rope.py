@@ -6,18 +6,38 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+GOLDEN = (5**0.5 - 1) / 2
 
-def axis_angles(positions: Tensor, dim: int, theta: float) -> Tensor:
-    """Rotation angles of positions along one axis: [...] -> [..., dim / 2], float32."""
+
+def axis_angles(positions: Tensor, dim: int, theta: float | Tensor) -> Tensor:
+    """Rotation angles of positions along one axis: [...] -> [..., dim / 2], float32; theta goes with those."""
     exponents = torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim
     return positions.to(torch.float32)[..., None] * (1.0 / theta**exponents)
 
 
+def head_thetas(theta: float, jitter: Tensor, heads: int, device: torch.device) -> Tensor:
+    """A base of the rotation for every head [heads], float32: theta (1 + jitter e), with jitter 0-d and e in [-1, 1].
+
+    e runs through the golden ratio's sequence from 0 on, which fills the range evenly whatever the number of heads.
+    """
+    turns = torch.arange(heads, dtype=torch.float32, device=device) * GOLDEN + 0.5
+    return theta * (1 + jitter.to(device) * (2 * turns.frac() - 1))
+
+
 def rope_map(
-    indices: Tensor, height: int, width: int, axes_dim: tuple[int, ...], theta: float, device: torch.device
+    indices: Tensor,
+    height: int,
+    width: int,
+    axes_dim: tuple[int, ...],
+    theta: float,
+    device: torch.device,
+    frame_theta: Tensor | None = None,
 ) -> Tensor:
-    """Cosines and sines of a grid of tokens: frame indices [B, T] -> [B, T, H, W, D / 2, 2], float32."""
-    frames = axis_angles(indices.to(device), axes_dim[0], theta)
+    """Cosines and sines of a grid of tokens: frame indices [B, T] -> [B, T, H, W, D / 2, 2], float32.
+
+    `frame_theta` [B, 1, 1] takes the place of theta along time.
+    """
+    frames = axis_angles(indices.to(device), axes_dim[0], theta if frame_theta is None else frame_theta)
     rows = axis_angles(torch.arange(height, device=device), axes_dim[1], theta)
     columns = axis_angles(torch.arange(width, device=device), axes_dim[2], theta)
 
@@ -34,14 +54,18 @@ def rope_map(
 
 
 def identity_rope(length: int, like: Tensor) -> Tensor:
-    """The rotation by nothing, for tokens without a place: [B, length, D / 2, 2] beside [B, L, D / 2, 2]."""
-    shape = (like.shape[0], length, like.shape[2])
+    """The rotation by nothing, for tokens without a place: [B, length, (H,) D / 2, 2] beside [B, L, (H,) D / 2, 2]."""
+    shape = (like.shape[0], length, *like.shape[2:-1])
     return torch.stack((like.new_ones(shape), like.new_zeros(shape)), dim=-1)
 
 
 def apply_rope(x: Tensor, pe: Tensor) -> Tensor:
-    """Rotates neighbouring pairs of channels: x [B, H, L, D] by pe [B or 1, L, D / 2, 2], in float32."""
+    """Rotates neighbouring pairs of channels: x [B, H, L, D] by pe [B or 1, L, D / 2, 2], in float32.
+
+    Where heads turn differently pe is [B or 1, L, H, D / 2, 2].
+    """
     real, imaginary = rearrange(x.float(), "b h l (d c) -> c b h l d", c=2).unbind(0)
-    cos, sin = rearrange(pe, "b l d c -> c b 1 l d").unbind(0)
+    heads = "h" if pe.ndim == 5 else ""
+    cos, sin = rearrange(pe, f"b l {heads} d c -> c b {heads or 1} l d").unbind(0)
     rotated = torch.stack((real * cos - imaginary * sin, imaginary * cos + real * sin), dim=-1)
     return rearrange(rotated, "b h l d c -> b h l (d c)").to(x.dtype)

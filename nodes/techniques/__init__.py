@@ -11,6 +11,7 @@ from .kv_gate import FramePackSemanticKVGate
 from .low_pass import FramePackLowPassGuidance
 from .preset import FramePackTransitionPreset
 from .refresh import FramePackContextRefresh
+from .rope_jitter import FramePackRopeJitter
 from .transition_sigmas import FramePackTransitionSigmas
 
 NODE_CLASS_MAPPINGS = {
@@ -24,6 +25,7 @@ NODE_CLASS_MAPPINGS = {
     "FramePackContrastiveGuidance": FramePackContrastiveGuidance,
     "FramePackTransitionPreset": FramePackTransitionPreset,
     "FramePackContextPurge": FramePackContextPurge,
+    "FramePackRopeJitter": FramePackRopeJitter,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "FramePackAdaptiveCFG": "FramePack Adaptive CFG",
@@ -36,4 +38,5 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "FramePackContrastiveGuidance": "FramePack Contrastive Guidance",
     "FramePackTransitionPreset": "FramePack Transition Preset",
     "FramePackContextPurge": "FramePack Context Purge",
+    "FramePackRopeJitter": "FramePack RoPE Jitter",
 }

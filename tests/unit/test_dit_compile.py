@@ -80,6 +80,7 @@ def policies(step: int) -> dict[str, AttentionPolicy]:
         "cap": AttentionPolicy(cap=value),
         "drop": AttentionPolicy(dropped=frozenset({"4x", "2x"})),
         "key_scale": AttentionPolicy(key_scale=1 + value),
+        "rope_jitter": AttentionPolicy(rope_jitter=value),
         "bias by token": AttentionPolicy(by_token=(TokenRule("bias", past, "moving", -value, weights),)),
         "cap by token": AttentionPolicy(
             cap=value, capped=frozenset(), by_token=(TokenRule("cap", past, "moving", None, weights),)
