@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from framepack_transitions.headless.progress import Bars
 from framepack_transitions.headless.report import Record
 from framepack_transitions.headless.runs import EXAMPLES, PACK, Job, local_nodes, run_here
 from framepack_transitions.headless.specs import NodeSpec, specs_of
-from framepack_transitions.headless.workflow import Setting, Workflow, parse_api, read_json
+from framepack_transitions.headless.workflow import Node, Setting, Workflow, parse_api, read_json
 from PIL import Image
 
 FOLDER = PACK / EXAMPLES
@@ -47,8 +47,10 @@ HOST_ONLY: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
         ("IMAGE",),
     ),
 }
-# Each sampler, and what makes it quick enough for a test, whatever the file says.
-QUICK = {"FramePackSampler": {"steps": 2, "latent_frames": 1}, "FramePackOneFrameSampler": {"steps": 2}}
+SAMPLERS = ("FramePackSampler", "FramePackOneFrameSampler")
+LOADERS = {"LoadImage": "image", "LoadVideo": "file"}
+# What users of the pack come for, each with the 13B model and with the embedded one.
+SUBJECTS = ("f1", "end_frame", "timeline", "one_frame", "two_references", "extend", "cut", "ab")
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +78,8 @@ def contents(workflow: Workflow) -> dict[str, tuple[str, str, dict[str, Any]]]:
 
 def test_there_are_examples() -> None:
     names = {path.stem for path in UI_FILES}
-    assert names >= {"tiny_f1", "tiny_original", "framepack_f1", "framepack_original"}
-    assert names >= {"tiny_one_frame", "framepack_one_frame"}
-    assert TINY_FILES
+    assert names >= {f"{model}_{subject}" for model in ("framepack", "tiny") for subject in SUBJECTS}
+    assert names <= {path.stem for path in API_FILES}
 
 
 @named(UI_FILES)
@@ -112,7 +113,7 @@ def test_the_graph_is_tidy(path: Path) -> None:
 
 @named(UI_FILES)
 def test_a_second_run_gives_the_same_result(path: Path) -> None:
-    samplers = [node for node in read_json(path)["nodes"] if node["type"] in QUICK]
+    samplers = [node for node in read_json(path)["nodes"] if node["type"] in SAMPLERS]
     assert samplers
     assert all("fixed" in node["widgets_values"] for node in samplers)
 
@@ -141,28 +142,70 @@ def test_every_choice_exists(path: Path, specs: Mapping[str, NodeSpec]) -> None:
 
 
 @named(API_FILES)
-def test_every_image_comes_with_the_pack(path: Path) -> None:
+def test_every_picture_and_video_comes_with_the_pack(path: Path) -> None:
     for node in load(path).values():
-        if node.class_type == "LoadImage":
-            assert (FOLDER / "input" / node.inputs["image"]).is_file(), node
+        if node.class_type in LOADERS:
+            assert (FOLDER / "input" / node.inputs[LOADERS[node.class_type]]).is_file(), node
+
+
+def quick(node: Node) -> dict[str, int]:
+    """What makes a sampler quick enough for a test: with a timeline three sections, as the switch comes after two."""
+    if node.class_type == "FramePackOneFrameSampler":
+        return {"steps": 2}
+    sections = 3 if "timeline" in node.inputs else 1
+    return {"steps": 2, "latent_frames": sections * node.inputs["window"]}
 
 
 @named(TINY_FILES)
 def test_tiny_workflows_run_to_their_end(path: Path, tmp_path: Path) -> None:
-    samplers = [node for node in load(path).values() if node.class_type in QUICK]
+    samplers = [node for node in load(path).values() if node.class_type in SAMPLERS]
     settings = [
-        Setting(node.id, name, str(value))
-        for node in samplers
-        for name, value in QUICK[node.class_type].items()
+        Setting(node.id, name, str(value)) for node in samplers for name, value in quick(node).items()
     ]
     record = Record(tmp_path)
     run_here(Job(path, Folders(FOLDER / "input", tmp_path), settings), record, Bars())
     assert record.videos or record.images
-    one_section = {4 * node.inputs["window"] + 1 for node in samplers}
-    assert {probe_video(tmp_path / video["path"]).frames for video in record.videos} <= one_section
-    for saved in record.images:
-        with Image.open(tmp_path / saved["path"]) as image:
-            assert image.size == (64, 64)
+    lengths = {4 * latents + 1 for node in samplers if (latents := quick(node).get("latent_frames"))}
+    if "extend" in path.stem:
+        lengths = {length + 72 for length in lengths}
+    assert {probe_video(tmp_path / video["path"]).frames for video in record.videos} == lengths
+    if not lengths:
+        for saved in record.images:
+            with Image.open(tmp_path / saved["path"]) as image:
+                assert image.size == (64, 64)
+    AFTER.get(path.stem, lambda record: None)(record)
+
+
+def _switched(record: Record) -> None:
+    for entry in record.traces:
+        assert [section["since_switch"] for section in entry["trace"]["sections"]] == [None, None, 0]
+
+
+def _cut(record: Record) -> None:
+    sections = record.traces[0]["trace"]["sections"]
+    assert [section["shot"] for section in sections] == [0, 0, 1]
+    assert [section["cut"] for section in sections] == [False, False, True]
+
+
+def _extended(record: Record) -> None:
+    assert record.traces[0]["trace"]["given_latent_frames"] == 19
+
+
+def _scored(record: Record) -> None:
+    _switched(record)
+    texts = {entry["text"] for entry in record.texts}
+    assert len(texts) == 3
+    assert all("STF" in text and "DF" in text for text in texts)
+
+
+# What a run of an example shows besides its length.
+AFTER: dict[str, Callable[[Record], None]] = {
+    "tiny_timeline": _switched,
+    "tiny_transition": _switched,
+    "tiny_cut": _cut,
+    "tiny_extend": _extended,
+    "tiny_ab": _scored,
+}
 
 
 def _rectangle(numbers: list[float]) -> tuple[float, float, float, float]:
