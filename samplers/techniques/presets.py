@@ -8,13 +8,14 @@ from .adaptive_cfg import AdaptiveCFG
 from .attention_scaling import PUBLISHED_BLOCKS, AttentionScaling
 from .base import Technique
 from .context_blur import ContextBlur
+from .contrastive import ContrastiveGuidance
 from .kv_gate import SemanticKVGate
 from .refresh import ContextRefresh
 from .transition_sigmas import TransitionSigmas
 
 # Chosen by TransitionBench on the embedded model (docs/TECHNIQUES.md), from the least to the most forgetful.
 PRESETS: dict[str, tuple[Technique, ...]] = {
-    "mild": (AdaptiveCFG(base=3.5),),
+    "mild": (ContrastiveGuidance(omega=1.0),),
     "balanced": (AdaptiveCFG(base=5.0), SemanticKVGate(gamma=1.0)),
     "strong": (AdaptiveCFG(base=5.0), SemanticKVGate(gamma=2.0)),
     "cut": (
