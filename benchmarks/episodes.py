@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..models.tiny.world import FAST, Scene, make_clip, prompt_of
 
 SWITCHES = ("disappear", "appear", "colour", "background", "cut", "motion")
-CASES = (*SWITCHES, "control", "sham", "reworded")
+CASES = (*SWITCHES, "control", "sham")
 # These go on for ever: a subject that moves right would have to turn back. Half of the subjects stand still.
 LASTING_MOTIONS = ("still", "still", *FAST)
 FIRST_SEED = 2 * 10**9  # training and its own evaluation use smaller ones
@@ -21,7 +21,7 @@ class Episode:
     """A start image uint8 [64,64,3], the scenes before and after the switch, and the prompt of each.
 
     `noise_seed` is the sampler's, `image_after` a picture of the scene after the switch. In a control nothing is switched;
-    in a sham the same prompt is entered anew; in a reworded one it says the same scene in other words.
+    in a sham the same prompt is entered anew.
     """
 
     case: str
@@ -103,10 +103,7 @@ def _event(case: str, seed: int) -> str:
 
 def _prompts(case: str, before: Scene, after: Scene, rng: np.random.Generator) -> tuple[str, str]:
     old = prompt_of(before, rng)
-    new = old if case in ("control", "sham") else prompt_of(after, rng)
-    while case == "reworded" and new == old:
-        new = prompt_of(after, rng)
-    return old, new
+    return old, prompt_of(after, rng) if case in SWITCHES else old
 
 
 def _choose(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str:
