@@ -15,7 +15,9 @@ import av
 import pytest
 
 pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
-WORKFLOW = Path(__file__).parents[2] / "example_workflows" / "api" / "tiny_f1.json"
+EXAMPLES = Path(__file__).parents[2] / "example_workflows" / "api"
+WORKFLOW = EXAMPLES / "tiny_f1.json"
+SAMPLERS = ("FramePackSampler", "FramePackOneFrameSampler")
 
 
 @pytest.fixture
@@ -63,6 +65,17 @@ def test_the_tiny_workflow_yields_an_mp4(server, workflow):
         video = av.open(io.BytesIO(response.read()))
     frames = sum(1 for _ in video.decode(video=0))
     assert frames == 109 and video.streams.video[0].average_rate == 30
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("tiny_*.json")), ids=lambda path: path.stem)
+def test_every_tiny_example_runs_here(server, path):
+    graph = json.loads(path.read_text())
+    for step in graph.values():
+        if step["class_type"] in SAMPLERS:
+            step["inputs"]["steps"] = 2
+    entry = server.wait(server.queue(graph))
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    assert entry["outputs"]
 
 
 def test_three_interrupts_leave_the_server_usable_and_its_memory_where_it_was(server, workflow):

@@ -204,7 +204,7 @@ def test_the_example_with_the_embedded_model_runs(tmp_path: Path) -> None:
         "frames": 25,
         "fps": 30.0,
         "size": [64, 64],
-        "node": "10",
+        "node": "8",
     }
     assert len(written["traces"][0]["trace"]["sections"]) == 2
 
