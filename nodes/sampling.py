@@ -235,7 +235,7 @@ class FramePackSampler:
                     "BOOLEAN",
                     {
                         "default": False,
-                        "tooltip": "Record in the trace how much of its attention every section pays to the packed memory, for the evaluators' inertia. The video stays the same; a few per cent slower.",
+                        "tooltip": "Record in the trace how much of its attention every section pays to the packed memory, for the evaluators' inertia. The video stays the same; on the tiny model it takes a tenth longer.",
                     },
                 ),
             },
