@@ -121,8 +121,8 @@ class SemanticKVGate(Technique):
         blocks = block_set(self.blocks)
         if policy.weighs and (rows, blocks) != (policy.rows, policy.blocks):
             raise ValueError(
-                "two KV gates act on the same section with different blocks or gate_text_rows; give both the "
-                "same."
+                "a KV gate acts on the same section as another one with different blocks or gate_text_rows, or as the "
+                "decay of a Context Blur before it, which knows neither; give gates the same, and wire the blur last."
             )
         return replace(policy, rows=rows, blocks=blocks)
 
