@@ -136,8 +136,8 @@ class TestEpisodes:
         assert made["cut"].before.background != made["cut"].after.background
         for case in ("control", "sham"):
             assert made[case].before == made[case].after and made[case].before.subject
-        assert made["control"].prompts[0] == made["control"].prompts[1]
-        assert made["sham"].prompts[0] != made["sham"].prompts[1]
+            assert made[case].prompts[0] == made[case].prompts[1]
+        assert made["sham"].switches and not made["control"].switches
 
     def test_an_unknown_case_is_refused(self):
         with pytest.raises(ValueError, match="has no case 'dance'"):
