@@ -31,19 +31,21 @@ VERSION = 2  # of what is measured and how: results of another version are not m
 CHUNK = 8  # episodes sampled as one batch, which is also what an interrupted run loses for each worker
 EPISODES = "episodes.jsonl"
 STRIPS = "strips"  # folder of the pictures that the contact sheet is made of
+FILMS = "films"  # folder of the frames of every result, where a bench keeps them
 
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What is to be measured; results lie in `folder`. `arms` begin with the plain one."""
+    """What is to be measured; results lie in `folder`, with frames where `keeps_films`. `arms` begin with the plain one."""
 
     folder: Path
     seeds: int
     settings: Settings = Settings()
     arms: Sequence[Arm] = ARMS
     cases: Sequence[str] = CASES
+    keeps_films: bool = False
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -131,7 +133,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Task:
-    """Episodes of one case, to be measured under some arms; `strips` takes pictures of one of them."""
+    """Episodes of one case, to be measured under some arms; `strips` takes pictures of one of them, `films` the frames of all."""
 
     settings: Settings
     keys: Keys
@@ -139,6 +141,7 @@ class Task:
     seeds: range
     arms: tuple[Arm, ...]
     strips: Path | None
+    films: Path | None = None
 
 
 def run(
@@ -176,6 +179,7 @@ def _tasks(bench: Bench, keys: Keys) -> list[Task]:
             seeds,
             tuple(bench.arms),
             bench.folder / STRIPS if 0 in seeds else None,
+            bench.folder / FILMS if bench.keeps_films else None,
         )
         for seeds in bench.chunks()
         for case in bench.cases
@@ -231,7 +235,7 @@ def _studio_of_worker(settings: Settings) -> Studio:
 def measure(task: Task, studio: Studio) -> list[Result]:
     """Sample and judge a task's episodes; their common past is sampled once."""
     shoot = Shoot(studio, [make_episode(task.case, seed) for seed in task.seeds])
-    return [result for arm in task.arms for result in shoot.measure(arm, task.keys, task.strips)]
+    return [result for arm in task.arms for result in shoot.measure(arm, task.keys, task.strips, task.films)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,7 +267,7 @@ class Shoot:
             self._pasts[history] = Past(scenario, seen, valid)
         return self._pasts[history]
 
-    def measure(self, arm: Arm, keys: Keys, strips: Path | None) -> list[Result]:
+    def measure(self, arm: Arm, keys: Keys, strips: Path | None, films: Path | None = None) -> list[Result]:
         """Sample and judge all episodes under an arm; draw the first valid one where `strips` is a folder."""
         take, past = self._take(arm), self._past(arm.premise.history)
         shown = past.valid.index(True) if True in past.valid else 0
@@ -284,6 +288,8 @@ class Shoot:
                     round(take.seconds, 4),
                 )
             )
+            if films is not None:
+                save_film(films / f"{key}.npz", past.scenario.frames[number], frames)
             if strips is not None and number == shown:
                 save_strip(strips / f"{key}.png", self._strip(past.scenario.frames[number], frames))
         return results
@@ -314,6 +320,19 @@ def save_strip(path: Path, frames: Sequence[np.ndarray]) -> None:
     """Write frames [H,W,3] in 0..1 side by side."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.round(np.concatenate(frames, axis=1) * 255).astype(np.uint8)).save(path)
+
+
+def save_film(path: Path, before: np.ndarray, after: np.ndarray) -> None:
+    """Keep the last half second before a switch and what follows it, frames [T,H,W,3] in 0..1."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = {"before": before[-judge.HALF_SECOND :], "after": after}
+    np.savez_compressed(path, **{name: np.round(255 * part).astype(np.uint8) for name, part in parts.items()})
+
+
+def load_film(path: Path) -> tuple[np.ndarray, int]:
+    """Frames uint8 [T,H,W,3] that `save_film` has kept, and the number of the first one after the switch."""
+    with np.load(path) as film:
+        return np.concatenate([film["before"], film["after"]]), len(film["before"])
 
 
 def cores() -> int:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks import conflict, doses, pictures, summary, transition
+from ..benchmarks import agreement, agreement_pictures, conflict, doses, pictures, summary, transition
 from ..benchmarks.studio import Studio
 from ..models.tiny.bundle import load_tiny
 from .errors import WorkflowError
@@ -81,6 +81,24 @@ def _conflict(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
     return {"cells": cells, "conclusions": conflict.conclusions(cells), "text": conflict.table(cells)}
 
 
+def _agreement(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
+    """Whether the metrics say what is true."""
+    bench = agreement.bench(out, seeds)
+    judged = agreement.judge_all(
+        agreement.gallery(out), seeds, measure(bench), bench.folder / transition.FILMS
+    )
+    agreement.save_clips(out / agreement.CLIPS, judged)
+    agreement_pictures.save_plot(out / pictures.PLOT, judged)
+    return {
+        **_facts(bench),
+        "gates": agreement.gates(judged),
+        "kinds": agreement.by_kind(judged),
+        "arms": agreement.arm_means(judged, "stf_reference"),
+        "clips": agreement.CLIPS,
+        "text": agreement_pictures.table(judged),
+    }
+
+
 def _facts(bench: transition.Bench) -> dict[str, Any]:
     """What was measured and how."""
     return {
@@ -94,6 +112,7 @@ STUDIES: dict[str, Callable[[Path, int, Measure], dict[str, Any]]] = {
     "techniques": _techniques,
     "doses": _doses,
     "conflict": _conflict,
+    "agreement": _agreement,
 }
 
 

@@ -134,7 +134,8 @@ def parser() -> argparse.ArgumentParser:
         choices=STUDIES,
         default="techniques",
         help="of the embedded model. techniques: all of them against plain; doses: each at rising strength; conflict: "
-        "what the past shows against what the prompt asks, under a cap on attention (%(default)s)",
+        "what the past shows against what the prompt asks, under a cap on attention; agreement: whether the metrics say what "
+        "is true (%(default)s)",
     )
     what.add_argument(
         "--suite",

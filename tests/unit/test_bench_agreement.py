@@ -1,0 +1,172 @@
+"""The agreement study: its statistics, the clips whose truth it relies on, and one small run."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import inf
+from pathlib import Path
+
+import numpy as np
+import pytest
+from framepack_transitions.benchmarks import agreement, agreement_pictures, rendered, statistics, transition
+from framepack_transitions.benchmarks.agreement import Gallery, Judged
+from framepack_transitions.benchmarks.arms import PLAIN
+from framepack_transitions.benchmarks.sights import Scores, Sight, confidence_of, states_of
+from framepack_transitions.benchmarks.studio import Settings, Studio
+from framepack_transitions.benchmarks.transition import Bench
+from framepack_transitions.models.tiny.bundle import load_tiny
+from framepack_transitions.models.tiny.detector import agrees, detect
+from framepack_transitions.models.tiny.world import Scene, Subject
+from PIL import Image
+
+SMALL = Settings(window=3, steps=1, before=1, after=1)
+
+
+class ColourExtractor:
+    """Features without weights: mean colours of the picture's quarters; texts are all different and mean nothing."""
+
+    name, logit_scale, resolution = "colours", 10.0, None
+
+    def images(self, frames):
+        frames = np.asarray(frames, np.float32) / (255 if frames.dtype == np.uint8 else 1)
+        return (
+            frames.reshape(len(frames), 2, frames.shape[1] // 2, 2, -1, 3)
+            .mean((2, 4))
+            .reshape(len(frames), 12)
+        )
+
+    def texts(self, texts):
+        return np.stack([np.random.default_rng(list(text.encode())).normal(size=12) for text in texts])
+
+
+def judged(
+    source="rendered", kind="at once", event="night", seed=0, succeeds=True, latency=None, gone=None, **scores
+):
+    known = dict.fromkeys(Scores.__dataclass_fields__) | scores
+    return Judged(source, kind, event, seed, succeeds, latency, gone, Scores(**known))
+
+
+class TestStatistics:
+    @pytest.mark.parametrize("seed", range(5))
+    def test_auc_counts_the_pairs_that_are_in_order(self, seed):
+        rng = np.random.default_rng(seed)
+        yes, no = rng.integers(0, 6, 17), rng.integers(-2, 4, 11)
+        pairs = [(high > low) + 0.5 * (high == low) for high, low in product(yes, no)]
+        assert statistics.auc(yes, no) == pytest.approx(np.mean(pairs))
+
+    def test_auc_of_separate_groups(self):
+        assert statistics.auc([2, 3], [0, 1]) == 1 and statistics.auc([0], [1]) == 0
+        assert np.isnan(statistics.auc([], [1]))
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_rank_correlation_is_that_of_ranks_counted_one_by_one(self, seed):
+        rng = np.random.default_rng(seed)
+        first, second = rng.integers(0, 5, 9), rng.integers(0, 5, 9)
+
+        def places(values):
+            return [sum(v < x for v in values) + (sum(v == x for v in values) + 1) / 2 for x in values]
+
+        x, y = (np.array(places(values)) - 5 for values in (first, second))
+        assert statistics.rank_correlation(first, second) == pytest.approx(x @ y / np.sqrt((x @ x) * (y @ y)))
+
+    def test_rank_correlation_sees_order_only(self):
+        assert statistics.rank_correlation([1, 2, 3], [1, 10, 1000]) == pytest.approx(1)
+        assert statistics.rank_correlation([1, 2, 3], [3, 2, -5]) == pytest.approx(-1)
+        assert np.isnan(statistics.rank_correlation([1, 1], [1, 2]))
+
+
+class TestRenderedClips:
+    @pytest.mark.parametrize("seed", range(len(rendered.EVENTS)))
+    def test_the_detector_sees_what_a_clip_is_said_to_show(self, seed):
+        for clip in rendered.rendered_clips(seed):
+            if clip.kind in (*rendered.GHOSTS, "fading"):
+                continue
+            found = detect(clip.frames)
+            new = agrees(found, clip.shown)
+            assert (new == (clip.share == 1))[rendered.BEFORE :].all(), clip.kind
+            assert agrees(found, clip.before)[: rendered.BEFORE].all()
+            ends = agrees(found, clip.after)[-rendered.AFTER // 3 :].mean() > 0.5
+            assert ends == clip.succeeds, clip.kind
+            if clip.latency is not None:
+                assert np.flatnonzero(new[rendered.BEFORE :])[0] == clip.latency
+            if clip.is_gone is not None:
+                seen = confidence_of(found, clip.before)[-rendered.AFTER // 3 :] > 0.4
+                assert seen.any() != clip.is_gone, clip.kind
+
+    def test_a_fade_is_done_with_nine_tenths(self):
+        clip = next(clip for clip in rendered.rendered_clips(3) if clip.kind == "fading")
+        reached = clip.share[rendered.BEFORE :] >= 0.9
+        assert reached[clip.latency :].all() and not reached[: clip.latency].any()
+
+    def test_clips_are_always_the_same(self):
+        first, second = (rendered.rendered_clips(1) for _ in range(2))
+        assert all((one.frames == other.frames).all() for one, other in zip(first, second))
+
+    def test_neighbours_differ_in_one_respect(self):
+        scene = Scene("sea", True, Subject("star", "red", "large"))
+        others = rendered.neighbours(scene)
+        assert len(others) == 4 + 1 + 3 + 5 + 1 and scene not in others
+        states = states_of(scene, Scene("sea", True))
+        assert states[:2] == [Scene("sea", True), scene] or states[0] == scene
+        assert len(states) == len(set(states))
+
+    def test_unknown_kinds_are_refused(self):
+        with pytest.raises(ValueError, match="no clips of kind 'odd'"):
+            rendered.shares("odd", np.random.default_rng(0))
+
+
+class TestGates:
+    def test_figures_follow_from_the_clips(self):
+        clips = [
+            judged(seed=0, latency=0, tl=1.0, stf=0.9, stf_reference=1.0, gas=0.0),
+            judged(seed=1, latency=4, tl=inf, stf=0.2, stf_reference=0.8),
+            judged(kind="never", succeeds=False, stf=0.4, stf_reference=0.1, gas=0.9),
+            *(
+                judged(kind=kind, succeeds=None, gas=gas)
+                for kind, gas in zip(rendered.GHOSTS, (0.2, 0.1, 0.5))
+            ),
+        ]
+        arms = {"plain": (0.1, False), "a": (0.5, True), "b": (0.4, True)}
+        clips += [
+            judged("generated", arm, "cut", 0, right, stf=mean, stf_reference=mean)
+            for arm, (mean, right) in arms.items()
+        ]
+        rows = {(row["question"], row["clips"], row["by"]): row for row in agreement.gates(clips)}
+        found = rows["STF against success, AUC", "rendered", "with reference"]
+        assert (found["value"], found["n"], found["met"]) == (1, 3, True)
+        assert rows["STF against success, AUC", "rendered", "texts alone"]["value"] == 0.5
+        within = rows["TL90 within 2 frames", "rendered", "abrupt changes"]
+        assert (within["value"], within["n"], within["met"]) == (0.5, 2, False)
+        assert rows["TL90 within 2 frames", "rendered", "all changes"]["value"] == 0.5
+        rising = rows["GAS rises with opacity", "rendered", "place, time, cut"]
+        assert (rising["value"], rising["n"]) == (0, 1), "0.2 falls to 0.1"
+        ranks = rows["STF against success, ranks of arm means", "generated", "with reference"]
+        assert ranks["value"] == pytest.approx(statistics.rank_correlation([0, 1, 1], [0.1, 0.5, 0.4]))
+        assert agreement.to_json(clips[1])["scores"]["tl"] == "never"
+        assert "**missed**" in agreement_pictures.table(clips)
+
+    def test_nothing_measured_is_no_figure(self):
+        assert all(row["value"] is None and row["met"] is None for row in agreement.gates([]))
+
+
+def test_a_small_run_goes_on_where_it_stopped_and_draws(tmp_path, monkeypatch):
+    bundle = load_tiny(weights=Path("nowhere"))
+    bench = Bench(tmp_path / "generated", 1, SMALL, (PLAIN,), ("colour",), keeps_films=True)
+    results = transition.run(bench, Studio(bundle, SMALL))
+    monkeypatch.setattr(rendered, "KINDS", ("at once", "never"))
+    gallery = Gallery(tmp_path, bundle.vae, ColourExtractor())
+    result = results[0]
+    frames, switch = transition.load_film(bench.folder / transition.FILMS / f"{result.key}.npz")
+    assert frames.shape == (13 + 12, 64, 64, 3) and frames.dtype == np.uint8 and switch == 13
+    clips = [*gallery.rendered(0), gallery.generated(result, bench.folder / transition.FILMS)]
+    assert [(one.source, one.kind) for one in clips] == [
+        ("rendered", "at once"),
+        ("rendered", "never"),
+        ("generated", "plain"),
+    ]
+    files = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("0_*.npz")}
+    assert len(files) == 2 and [*gallery.rendered(0)] == clips[:2]
+    assert {file: file.stat().st_mtime_ns for file in files} == files
+    assert Sight.load(next(iter(files))).switch == rendered.BEFORE
+    with Image.open(agreement_pictures.save_plot(tmp_path / "plot.png", clips)) as picture:
+        assert picture.width > 1000
