@@ -35,18 +35,16 @@ Array = NDArray[Any]
 class Sight:
     """What was seen of a clip of T frames that is asked to change at frame `switch`.
 
-    features [T,D] by the embedded CLIP, colours [T,P] by pixels, and the same of a reference [n,...]: nothing but the
-    new scene. old_subject, new_subject [T]: the analytic detector's confidence for the subject of the scene before and
-    after (by shape and colour), any_subject [T] for any; 0 where it was not asked.
+    features [T,D] by the extractor, and of a reference [n,D]: nothing but the new scene; colours [T,P] by pixels.
+    old_subject, new_subject [T]: the analytic detector's confidence for the subject of the scene before and after (by
+    shape and colour), 0 where it was not asked.
     """
 
     features: Array
     colours: Array
     reference: Array
-    reference_colours: Array
     old_subject: Array
     new_subject: Array
-    any_subject: Array
     switch: int
 
     def save(self, path: Path) -> None:
@@ -78,13 +76,12 @@ class Eyes:
         self, frames: Array, switch: int, before: Scene, after: Scene, reference: Array, detects: bool = True
     ) -> Sight:
         """See frames [T,64,64,3], uint8 or in 0..1, and `reference` ones; `detects` asks the detector, which is slow."""
-        old = new = either = np.zeros(len(frames))
+        old = new = np.zeros(len(frames))
         if detects and before.subject != after.subject:
             found = detect(frames)
             old, new = (confidence_of(found, scene) for scene in (before, after))
-            either = found.score
-        seen = [[eye.images(part) for eye in (self.extractor, self.pixels)] for part in (frames, reference)]
-        return Sight(*seen[0], *seen[1], old, new, either, switch)
+        features, known = (self.extractor.images(part) for part in (frames, reference))
+        return Sight(features, self.pixels.images(frames), known, old, new, switch)
 
 
 def confidence_of(found: Detection, scene: Scene) -> Array:
