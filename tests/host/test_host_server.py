@@ -44,8 +44,8 @@ def test_object_info_has_every_node_with_tooltips(server):
     for name in NODE_CLASS_MAPPINGS:
         assert info[name]["category"].startswith("FramePack/") and info[name]["description"]
         assert len(info[name]["output_tooltips"]) == len(info[name]["output"])
-        for group in info[name]["input"].values():
-            for key, spec in group.items():
+        for group in ("required", "optional"):
+            for key, spec in info[name]["input"].get(group, {}).items():
                 assert spec[1]["tooltip"], f"{name}.{key} has no tooltip"
 
 
