@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from . import statistics
+from ..metrics.survival import kaplan_meier
 from .episodes import SWITCHES, Episode, make_episode
 from .studio import Settings
 from .summary import POOLED, latencies
@@ -156,7 +156,7 @@ def _plot_success(axes: Any, pooled: Sequence[Row], colours: Mapping[str, str]) 
 
 def _plot_latency(axes: Any, results: Sequence[Result], section: int, arm: str, colour: str) -> None:
     if results:
-        times, survival = statistics.kaplan_meier(*latencies(results, section))
+        times, survival = kaplan_meier(*latencies(results, section))
         axes.step(
             [0, *times, section],
             [1, *survival, survival[-1] if len(survival) else 1],

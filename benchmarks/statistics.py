@@ -1,4 +1,4 @@
-"""Statistics of TransitionBench: censored latencies, and bootstrap intervals of paired episodes."""
+"""Statistics of TransitionBench: bootstrap intervals of paired episodes, and how well scores rank them."""
 
 from __future__ import annotations
 
@@ -11,37 +11,6 @@ ROUNDS = 2000
 LEVEL = 0.95
 
 Array = NDArray[np.float64]
-
-
-def kaplan_meier(times: ArrayLike, observed: ArrayLike) -> tuple[Array, Array]:
-    """Survival curve of times [n], some censored (observed False): (event times, survival after each).
-
-    Survival is 1 before the first event time. Kaplan and Meier 1958. Raises ValueError without any time.
-    """
-    times, observed = np.asarray(times, float), np.asarray(observed, bool)
-    if not times.size or times.shape != observed.shape:
-        raise ValueError(
-            f"a survival curve needs as many times as flags, and at least one; got {times.shape} and "
-            f"{observed.shape}."
-        )
-    events = np.unique(times[observed])
-    at_risk = (times[None] >= events[:, None]).sum(1)
-    happened = ((times[None] == events[:, None]) & observed[None]).sum(1)
-    return events, np.cumprod(1 - happened / at_risk)
-
-
-def restricted_mean(times: ArrayLike, observed: ArrayLike, horizon: float) -> float:
-    """Mean wait, none counted beyond `horizon`: the area below the survival curve up to there."""
-    events, survival = kaplan_meier(times, observed)
-    inside = events < horizon
-    edges = np.concatenate([[0.0], events[inside], [horizon]])
-    return float(np.diff(edges) @ np.concatenate([[1.0], survival[inside]]))
-
-
-def fraction_reached(times: ArrayLike, observed: ArrayLike) -> float:
-    """Share to which the event has happened in the end, by the survival curve."""
-    _, survival = kaplan_meier(times, observed)
-    return float(1 - survival[-1]) if survival.size else 0.0
 
 
 def bootstrap_interval(

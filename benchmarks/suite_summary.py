@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ..metrics.survival import restricted_mean
 from . import statistics
 from .episodes import SWITCHES
 from .pictures import BACKGROUND, GAP, LABEL_WIDTH, SWITCH, TEXT, markdown, number, percent, with_interval
@@ -177,7 +178,7 @@ def _wait(verdicts: Sequence[Verdict]) -> float | None:
     if not verdicts:
         return None
     horizon = max(verdict.frames for verdict in verdicts)
-    return statistics.restricted_mean([v.frames for v in verdicts], [v.reached for v in verdicts], horizon)
+    return restricted_mean([v.frames for v in verdicts], [v.reached for v in verdicts], horizon)
 
 
 def _mean(values: Sequence[float]) -> float | None:

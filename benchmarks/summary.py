@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+from ..metrics.survival import fraction_reached, restricted_mean
 from . import statistics
 from .arms import PLAIN
 from .episodes import SWITCHES
@@ -68,8 +69,8 @@ def _row(strata: list[list[Result]], plain: list[list[Result]], section: int) ->
             [result for result in every if result.measures.success],
             lambda result: not result.measures.held[-1],
         ),
-        "tl_frames": statistics.restricted_mean(*times, section) if switched else None,
-        "reached": statistics.fraction_reached(*times) if switched else None,
+        "tl_frames": restricted_mean(*times, section) if switched else None,
+        "reached": fraction_reached(*times) if switched else None,
         "remaining": _mean(every, lambda result: result.measures.remaining),
         "continuity": _mean(every, lambda result: result.measures.jump),
         "continuity_before": _mean(every, lambda result: result.measures.jump_before),
