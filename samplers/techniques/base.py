@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 APPLY_TO = ("transition", "all")
 OPTION = "framepack_techniques"
+# How far off its place a t may be that was told from a sigma in float32.
+EDGE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -261,8 +263,12 @@ def check_window(t_start: float, t_end: float) -> None:
 
 
 def in_window(step: Step, t_start: float, t_end: float) -> bool:
-    """Whether a step's progress lies in [t_end, t_start]."""
-    return t_end <= step.t <= t_start
+    """Whether a step's progress lies in (t_end, t_start], or in [0, t_start] for a t_end of 0.
+
+    A step on t_start is inside and one on t_end is not, so that windows that touch share out the steps. t is recovered
+    from a float32 sigma, so what lies within EDGE of an edge lies on it.
+    """
+    return (t_end == 0 or step.t > t_end + EDGE) and step.t <= t_start + EDGE
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

@@ -15,9 +15,16 @@ from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
 from framepack_transitions.nodes.sampling import FramePackSampler
 from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.plan import plan_sections
+from framepack_transitions.samplers.sigmas import flow_sigmas, unshift_sigma
 from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
 from framepack_transitions.samplers.techniques.attention_scaling import PUBLISHED_BLOCKS, AttentionScaling
-from framepack_transitions.samplers.techniques.base import Step, attention_at, guidance_at, techniques_of
+from framepack_transitions.samplers.techniques.base import (
+    Step,
+    attention_at,
+    guidance_at,
+    in_window,
+    techniques_of,
+)
 from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
 from framepack_transitions.samplers.timeline import Timeline, TimelineEntry
 from hypothesis import given, settings
@@ -40,6 +47,31 @@ def defaults(node) -> dict:
 
 def scale(technique, sigma, guidance=Guidance(), section=SWITCHED):
     return guidance_at([technique], section, Step(sigma, sigma), guidance)
+
+
+class TestWindows:
+    SHIFTS = (1.0, 2.0, 7.0, 12.0, 16.4)
+
+    @pytest.mark.parametrize("steps", [12, 25, 50])
+    def test_the_same_steps_are_inside_whatever_the_shift_and_touching_windows_share_them_out(self, steps):
+        for shift in self.SHIFTS:
+            at = [Step(s, unshift_sigma(s, shift)) for s in flow_sigmas(steps, shift).tolist()[:-1]]
+            for edge in range(1, steps):
+                t = 1 - edge / steps
+                assert [in_window(step, 1.0, t) for step in at] == [i < edge for i in range(steps)]
+                assert [in_window(step, t, 0.0) for step in at] == [i >= edge for i in range(steps)]
+                if edge < steps - 1:
+                    one = [in_window(step, t, t - 1 / steps) for step in at]
+                    assert one == [i == edge for i in range(steps)]
+
+    @pytest.mark.parametrize(("steps", "inside"), [(12, 6), (25, 12), (50, 23)])
+    def test_the_usual_window_holds_what_lies_above_its_end(self, steps, inside):
+        for shift in self.SHIFTS:
+            at = [unshift_sigma(s, shift) for s in flow_sigmas(steps, shift).tolist()[:-1]]
+            assert sum(in_window(Step(t, t), 1.0, 0.54) for t in at) == inside
+
+    def test_a_window_down_to_zero_holds_everything(self):
+        assert all(in_window(Step(t, t), 1.0, 0.0) for t in (1.0, 0.5, 1e-6, 0.0))
 
 
 class TestAdaptiveCFG:
