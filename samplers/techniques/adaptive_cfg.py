@@ -7,7 +7,7 @@ from math import exp, log
 
 from ..guidance import Guidance
 from ..plan import Section
-from .base import Step, Technique, check_range, check_window, in_window
+from .base import EDGE, Step, Technique, check_range, check_window, in_window
 
 TARGETS = ("distilled", "real", "both")
 SHAPES = ("interval", "high_early", "low_early", "low_early_t", "beta_curve")
@@ -28,7 +28,8 @@ class AdaptiveCFG(Technique):
       of height 1, at `peak`, the narrower the larger `concentration` (beta-CFG, Malarz et al. 2025, arXiv 2502.10574).
 
     Outside the window of t every shape keeps the sampler's own scale. base 0 stands for the sampler's own scale, so
-    base 0 with beta 0 is off. cfg_zero projects the unconditional prediction, and steps at t above 1 - zero_init predict
+    base 0 with beta 0 is off. Scales and rescale go as far as the change of the switch does. cfg_zero projects the
+    unconditional prediction, which any change does in full, and steps at t above 1 - zero_init predict
     zero velocity: x stays as it is and nothing is evaluated (CFG-Zero*, Fan et al. 2025, arXiv 2503.18886; there for the
     first 4 % of the steps). zero_init takes no notice of window and target.
     """
@@ -67,7 +68,7 @@ class AdaptiveCFG(Technique):
         if amount and in_window(step, self.t_start, self.t_end):
             changed = self._scaled(step, guidance, amount)
         # t comes from a float32 sigma: 1 of 25 steps must not be 2 because 0.96 is 0.96 and a bit.
-        if self.zero_init and step.t > 1 - amount * self.zero_init + 1e-4:
+        if self.zero_init and step.t > 1 - amount * self.zero_init + EDGE:
             changed = replace(changed, zero_velocity=True)
         return guidance if changed == guidance else changed
 
@@ -83,7 +84,7 @@ class AdaptiveCFG(Technique):
                 guidance,
                 cfg=self._scale(step, guidance.cfg, amount),
                 zero_star=guidance.zero_star or self.cfg_zero,
-                rescale=max(guidance.rescale, self.rescale),
+                rescale=max(guidance.rescale, amount * self.rescale),
             )
         return guidance
 

@@ -88,6 +88,14 @@ class TestZeroInit:
         assert guidance(technique, 0.7, section=replace(SWITCHED, since_switch=1)) == Guidance()
 
 
+def test_the_rescale_is_in_proportion_to_the_change_and_the_projection_is_not():
+    half = replace(SWITCHED, change=0.5)
+    changed = guidance(AdaptiveCFG(rescale=0.8, cfg_zero=True), 0.8, section=half)
+    assert changed.rescale == pytest.approx(0.4) and changed.zero_star
+    assert guidance(AdaptiveCFG(rescale=0.8), 0.8, Guidance(rescale=0.6), half).rescale == 0.6
+    assert guidance(AdaptiveCFG(rescale=0.8), 0.8).rescale == 0.8
+
+
 def test_off_leaves_the_very_guidance():
     own = Guidance(7.0, 2.0, 0.3, True)
     off = AdaptiveCFG(target="both", shape="high_early", base=0.0, beta=0.0)
