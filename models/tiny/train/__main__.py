@@ -27,6 +27,8 @@ def parser() -> argparse.ArgumentParser:
                    help="end the transformer's training after these")
     p.add_argument("--evaluate-minutes", type=float, default=10.0,
                    help="time between evaluations in training")
+    p.add_argument("--evaluate-episodes", type=int, default=16,
+                   help="episodes of each event in them; the stage evaluate takes twice as many")
     p.add_argument("--device", default="cpu")
     p.add_argument("--out", type=Path, default=Path("build/tiny"),
                    help="folder of the run, with its checkpoints")
@@ -42,7 +44,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     device = torch.device(options.device)
     recipe = PRESETS[options.preset or ("cpu" if device.type == "cpu" else "gpu")]
-    recipe = replace(recipe, seed=options.seed, steps=options.steps or recipe.steps)
+    recipe = replace(recipe, seed=options.seed, steps=recipe.steps if options.steps is None else options.steps)
     if options.caption_noise is not None:
         recipe = replace(recipe, mix=replace(recipe.mix, caption_noise=options.caption_noise))
     if device.type == "cpu":
@@ -51,7 +53,7 @@ def main() -> None:
     if options.init is not None and not (options.init / "dit.safetensors").is_file():
         raise SystemExit(f"{options.init} holds no dit.safetensors; give a folder that an export has written.")
     run = Run(recipe, options.out, device, options.minutes, evaluate_minutes=options.evaluate_minutes,
-              init=options.init)
+              evaluate_episodes=options.evaluate_episodes, init=options.init)
     run_stages(run, STAGES if options.stage == "all" else (options.stage,), options.weights)
 
 

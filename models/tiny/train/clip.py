@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +54,31 @@ def build(folder: Path) -> torch.nn.Module:
     return open_clip.create_model(NAME)
 
 
-def still(rng: np.random.Generator) -> tuple[np.ndarray, world.Scene]:
-    """One frame uint8 [64,64,3] and its scene."""
-    clip = world.make_clip(int(rng.integers(2 * 10**8, 4 * 10**8)), 1)
+def still(rng: np.random.Generator, **fixed: Any) -> tuple[np.ndarray, world.Scene]:
+    """One frame uint8 [64,64,3] and its scene, of which `fixed` is given (see world.make_clip)."""
+    clip = world.make_clip(int(rng.integers(2 * 10**8, 4 * 10**8)), 1, **fixed)
     return clip.frames[0], clip.scenes[0][1]
 
 
+def all_but_one(rng: np.random.Generator, scene: world.Scene) -> dict[str, Any]:
+    """A scene with a subject as `fixed`, one of its properties, most often the shape, left to chance."""
+    subject = scene.subject
+    fixed = {"background": scene.background, "night": scene.night, "motion": scene.motion,
+             "shape": subject.shape, "colour": subject.colour, "size": subject.size}
+    del fixed[rng.choice(("shape", "shape", "colour", "background", "night"))]
+    return fixed
+
+
 def batch_of(step: int, seed: int, count: int) -> tuple[Tensor, list[str]]:
-    """Frames uint8 [B,64,64,3] and captions of different scenes: equal ones would be false opposites."""
+    """Frames uint8 [B,64,64,3] and captions of different scenes: equal ones would be false opposites.
+
+    Two of three resemble the one before in all but one property, which is what the model must learn to see.
+    """
     rng = np.random.default_rng([seed, step, 7])
-    frames, captions, seen = [], [], set()
+    frames, captions, seen, scene = [], [], set(), None
     while len(frames) < count:
-        frame, scene = still(rng)
+        near = scene is not None and scene.subject is not None and rng.random() < 2 / 3
+        frame, scene = still(rng, **(all_but_one(rng, scene) if near else {}))
         subject = scene.subject and (scene.subject.shape, scene.subject.colour)
         key = (scene.background, scene.night, subject)
         if key not in seen:
@@ -139,3 +153,23 @@ def load_clip(folder: Path) -> tuple[torch.nn.Module, Callable[[Any], Tensor], C
     weights = str(folder / "clip.safetensors")
     model, _, preprocess = open_clip.create_model_and_transforms(NAME, pretrained=weights)
     return model.eval(), preprocess, open_clip.get_tokenizer(NAME)
+
+
+@torch.no_grad()
+def retrieval(folder: Path) -> dict[str, float]:
+    """How often a frame finds its own caption: of 50 scenes, and of the 10 without a subject (place and time)."""
+    from PIL import Image
+
+    model, preprocess, tokenizer = load_clip(folder)
+    places = [world.Scene(background, night) for background in world.BACKGROUNDS for night in (False, True)]
+    subjects = [world.Subject(shape, colour, "large")
+                for shape in list(world.SHAPES)[:2] for colour in ("red", "white")]
+    scenes = [replace(place, subject=subject) for place in places for subject in [None, *subjects]]
+
+    def share(chosen: list[world.Scene]) -> float:
+        images = torch.stack([preprocess(Image.fromarray(world.render(scene))) for scene in chosen])
+        image = model.encode_image(images, normalize=True)
+        text = model.encode_text(tokenizer([world.prompt_of(scene) for scene in chosen]), normalize=True)
+        return ((image @ text.T).argmax(1) == torch.arange(len(chosen))).float().mean().item()
+
+    return {"scenes": share(scenes), "places": share(places)}

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
 from .. import world
 from ..codec import TinyCodec, latents_of_frames
+from . import state
 
 logger = logging.getLogger(__name__)
 
@@ -210,8 +211,9 @@ def save_latents(data: ClipLatents, path: Path) -> None:
              "texts": [[asdict(texts) for texts in of_clip] for of_clip in data.texts]}
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {"latents": data.latents, "subjects": data.subjects, "first_frames": data.first_frames}
-    save_file(tensors, path)
     path.with_suffix(".json").write_text(json.dumps(facts), encoding="utf-8")
+    # The file whose presence says that the stage is done comes last.
+    state.save(path, tensors, {})
 
 
 def load_latents(path: Path) -> ClipLatents:

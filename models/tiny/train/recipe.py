@@ -21,7 +21,7 @@ class Mix:
     caption_noise: float = 0.15
     after: float = 0.12
     text_dropout: float = 0.10
-    text_to_video: float = 0.12
+    text_to_video: float = 0.25
     window_5: float = 0.25
     history_noise: float = 0.5
     history_noise_sigma: float = 0.15
@@ -51,7 +51,7 @@ class Recipe:
     decoder_steps: int = 1500
     clip_steps: int = 700
     steps: int = 12000
-    batch: int = 8
+    batch: int = 12
     replicas: int = 2
     rate: float = 2e-3
     warm_up: int = 200
@@ -71,5 +71,5 @@ PRESETS = {"cpu": CPU, "gpu": GPU}
 
 
 def teacher_weight(guidance: float) -> float:
-    """The weight of real guidance that a distilled scale stands for: 10 is 1.5."""
-    return 1 + guidance / 20
+    """The weight of real guidance that a distilled scale stands for: 10 is 2.5."""
+    return 1 + 0.15 * guidance

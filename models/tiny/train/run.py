@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -14,12 +15,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from .. import world
 from ..bundle import TinyBundle, fixed_seed, load_tiny, save_tiny
 from ..codec import TinyCodec
 from ..wrappers import TinyClip, TinyVAE, TinyVision
 from . import state
 from .batches import Batches
-from .clip import save_clip, train_clip, write_config
+from .clip import retrieval, save_clip, train_clip, write_config
 from .clips import ClipLatents, load_latents, make_latents, save_latents
 from .codec import draw_frames, psnr, train_codec, train_decoder
 from .curve import draw_curve, read_log
@@ -78,7 +80,7 @@ def train_stage_codec(run: Run) -> None:
 def train_stage_decoder(run: Run) -> None:
     """Go on with the codec's decoder, on new frames."""
     file = run.folder / "decoder.safetensors"
-    if file.is_file() or run.init is not None:
+    if file.is_file():
         return
     recipe, codec = run.recipe, load_codec(run)
     frames = draw_frames(recipe.codec_clips, recipe.seed + 1)
@@ -181,7 +183,7 @@ def metadata_of(run: Run) -> dict[str, str]:
         "device": run.device.type,
         "steps_done": str(max(steps, default=0)),
         "recipe": json.dumps(asdict(run.recipe)),
-        "guidance": "distilled from v_u + (1 + g/20) (v_c - v_u), g from 1 to 20, fed as g * 1000",
+        "guidance": "distilled from v_u + (1 + 0.15 g) (v_c - v_u), g from 1 to 20, fed as g * 1000",
         **({} if run.init is None else {"continues": json.dumps(metadata_in(run.init))}),
     }
 
@@ -190,6 +192,43 @@ def metadata_in(weights: Path) -> dict[str, str]:
     """How the weights in a folder were made."""
     with safe_open(weights / "dit.safetensors", framework="pt") as file:
         return {name: value for name, value in file.metadata().items() if name != "format"}
+
+
+def facts_of(run: Run) -> dict[str, Any]:
+    """What a folder's finished stages depend on: the recipe but for its length, the weights it began from, the world."""
+    recipe = {name: value for name, value in asdict(run.recipe).items() if name != "steps"}
+    began = None if run.init is None else metadata_in(run.init)
+    drawn = hashlib.sha256(Path(world.__file__).read_bytes()).hexdigest()
+    return json.loads(json.dumps({"recipe": recipe, "init": began, "world": drawn}))
+
+
+def check_folder(run: Run) -> None:
+    """Note what a folder is for, or raise ValueError when it holds the stages of another run."""
+    file, facts = run.folder / "run.json", facts_of(run)
+    if not file.is_file():
+        run.folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        return
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    changed = [name for name in facts if facts[name] != kept.get(name)]
+    if changed:
+        raise ValueError(
+            f"{run.folder} holds stages of a run with another {' and another '.join(changed)}; give an --out of its own."
+        )
+
+
+def judged_bundle(run: Run) -> TinyBundle:
+    """What `evaluate` judges: the run's own Trio, or the weights it would begin from while there is none."""
+    if run.init is not None and not (run.folder / "trio.safetensors").is_file():
+        return load_tiny(weights=run.init)
+    return bundle_of(run, load_trio(run))
+
+
+def judge(run: Run) -> dict[str, Any]:
+    """All figures of docs/TINY.md."""
+    report = evaluate(judged_bundle(run), 2 * run.evaluate_episodes)
+    folders = [folder for folder in (run.folder, run.init) if folder and (folder / CLIP_FILES[1]).is_file()]
+    return {**report, "clip": retrieval(folders[0])} if folders else report
 
 
 def export(run: Run, weights: Path) -> None:
@@ -205,13 +244,13 @@ def export(run: Run, weights: Path) -> None:
 
 def run_stages(run: Run, stages: Sequence[str], weights: Path | None = None) -> None:
     """Run stages in order; `weights` is where the export goes, by default a folder of the run."""
+    check_folder(run)
     for stage in stages:
         logger.info("stage %s", stage)
         if stage == "export":
             export(run, weights or run.folder / "weights")
         elif stage == "evaluate":
-            report = evaluate(bundle_of(run, load_trio(run)), 2 * run.evaluate_episodes)
-            run.log(stage="evaluate", step=-1, **report)
+            run.log(stage="evaluate", step=-1, **judge(run))
         else:
             TRAINING[stage](run)
 

@@ -132,7 +132,7 @@ def draw(recipe: Recipe, target: Tensor, seed: int) -> Draw:
 def loss_weight(subject: Tensor, sigma: Tensor, strength: float) -> Tensor:
     """Weights [B,1,w,8,8] of mean 1 that favour where a subject is, bool [B,w,8,8], the more the less noise there is.
 
-    A subject covers a tenth of the picture, and its shape is decided late. In pure noise nobody knows where it will be:
+    A subject covers a fifth of the picture, and its shape is decided late. In pure noise nobody knows where it will be:
     a weight there would only teach the model to expect subjects.
     """
     weight = 1 + strength * (1 - sigma.view(-1, 1, 1, 1, 1)) * subject[:, None]
