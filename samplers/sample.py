@@ -234,6 +234,7 @@ class Run:
         self, section: Section, context: Context, noise: Tensor, initial: Tensor, strength: float
     ) -> tuple[Tensor, int]:
         """Denoise what is there already from sigma `strength`, outside the run's progress and trace."""
+        context = context_of(self.driver.techniques, section, context, self.driver.attached)
         schedule = self.schedules[section.index]
         again = replace(schedule, sigmas=schedule.sigmas / schedule.sigmas[0] * strength)
         seed = section_seed(self.settings, section)

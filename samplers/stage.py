@@ -46,7 +46,8 @@ class Stage:
     def denoise(self, context: Context, initial: Tensor, strength: float) -> Tensor:
         """Re-noise `initial` [B, 16, window, H, W] to sigma `strength` in (0, 1] and denoise it under the section's prompt.
 
-        The techniques' hooks of a step act as in the section itself; evaluations are added to the section's.
+        The techniques' hooks on the context and on a step act as in the section itself; evaluations are added to the
+        section's.
         """
         latents, evaluations = self.solve(self.section, context, self.draw_noise(), initial, strength)
         self.record["evaluations"] = self.record.get("evaluations", 0) + evaluations

@@ -16,6 +16,8 @@ from framepack_transitions.samplers.plan import plan_sections
 from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
 from framepack_transitions.samplers.stage import Stage
 from framepack_transitions.samplers.techniques.base import with_technique
+from framepack_transitions.samplers.techniques.context_blur import ContextBlur
+from framepack_transitions.samplers.techniques.context_purge import ContextPurge
 from framepack_transitions.samplers.techniques.refresh import ContextRefresh, nearest
 from framepack_transitions.samplers.timeline import assign_prompts
 from hypothesis import given, settings
@@ -170,14 +172,14 @@ def model(upstream) -> PlainModel:
     return PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5)
 
 
-def sample(model, *techniques, layout: str = "f1", switch: bool = True):
+def sample(model, *techniques, layout: str = "f1", switch: bool = True, driver=None):
     for technique in techniques:
         model = with_technique(model, technique)
     prompts = [Prompt(0.0, "old", text(1), 0.0), Prompt(0.4, "new", text(3))]
     inputs = SampleInputs(normal(1, 16, 1, 8, 8, seed=5), True, text(7), normal(1, 4, 12, seed=9))
     with torch.inference_mode():
         return sample_sections(
-            PlainDriver(model),
+            driver or PlainDriver(model),
             assign_prompts(plan_sections(layout, 3, WINDOW), prompts[: 1 + switch]),
             inputs,
             SampleSettings(layout=layout, window=WINDOW, steps=2, seed=7),
@@ -198,6 +200,34 @@ def test_sections_before_the_switch_stay_and_the_cost_is_recorded(model):
     assert torch.equal(latents[:, :, : 1 + WINDOW], plain[:, :, : 1 + WINDOW])
     assert not torch.equal(latents[:, :, 1 + WINDOW :], plain[:, :, 1 + WINDOW :])
     assert [section["evaluations"] for section in trace["sections"]] == [2, 4, 2]
+
+
+class Watched(PlainDriver):
+    """Keeps the packed past of every section that it denoises."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.seen = []
+
+    def run(self, task):
+        self.seen.append(task.denoiser.context)
+        return super().run(task)
+
+
+def test_what_changes_the_past_of_a_section_does_so_while_it_is_refreshed(model):
+    def seen(*techniques):
+        changed = model
+        for technique in techniques:
+            changed = with_technique(changed, technique)
+        driver = Watched(changed)
+        sample(changed, driver=driver)
+        return driver.seen
+
+    first, refreshed, second, third = seen(ContextPurge(), ContextRefresh())
+    assert not first.tokens and not third.tokens
+    assert refreshed.tokens.keys() == second.tokens.keys() == {"last", "2x", "4x"}
+    plain, blurred = seen(ContextRefresh())[1], seen(ContextRefresh(), ContextBlur(start=4.0))[1]
+    assert not torch.equal(blurred.clean, plain.clean)
 
 
 @settings(max_examples=10, deadline=None)
