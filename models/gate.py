@@ -60,8 +60,9 @@ class AttentionPolicy:
     `biases` adds to the logits of the keys of some segments, each segment named once; segments in `dropped` are not
     attended at all; `cap` bounds the share of attention that `capped` segments get; `by_token` weighs single tokens,
     at most one rule capping. These hold for query rows of the segments in `rows`. `key_scale` multiplies all keys for
-    all rows. `blocks` and `scaled_blocks` hold ("double" | "single", index), None means every block. `rope_jitter` is how
-    far the heads' rotations along time differ (see rope.head_thetas); that holds for all rows and blocks.
+    all rows. `blocks` and `scaled_blocks` hold ("double" | "single", index), None means every block. `placed` says that a
+    gate has chosen `rows` and `blocks`, which then hold for all that weighs keys. `rope_jitter` is how far the heads'
+    rotations along time differ (see rope.head_thetas); that holds for all rows and blocks.
     """
 
     biases: tuple[tuple[frozenset[str], Tensor], ...] = ()
@@ -71,6 +72,7 @@ class AttentionPolicy:
     by_token: tuple[TokenRule, ...] = ()
     rows: frozenset[str] = frozenset({"noisy"})
     blocks: frozenset[tuple[str, int]] | None = None
+    placed: bool = False
     key_scale: Tensor | None = None
     scaled_blocks: frozenset[tuple[str, int]] | None = None
     rope_jitter: Tensor | None = None

@@ -116,15 +116,14 @@ class SemanticKVGate(Technique):
         return torch.tensor(self.cap**amount)
 
     def _placed(self, policy: AttentionPolicy) -> AttentionPolicy:
-        """The policy with this gate's rows and blocks, which all gates of a section share."""
+        """The policy with this gate's rows and blocks, which all gates of a section share, and a blur's decay takes on."""
         rows = frozenset({"noisy", "text", "image"} if self.gate_text_rows else {"noisy"})
         blocks = block_set(self.blocks)
-        if policy.weighs and (rows, blocks) != (policy.rows, policy.blocks):
+        if policy.placed and (rows, blocks) != (policy.rows, policy.blocks):
             raise ValueError(
-                "a KV gate acts on the same section as another one with different blocks or gate_text_rows, or as the "
-                "decay of a Context Blur before it, which knows neither; give gates the same, and wire the blur last."
+                "two KV gates with different blocks or gate_text_rows act on the same section; give both the same."
             )
-        return replace(policy, rows=rows, blocks=blocks)
+        return replace(policy, rows=rows, blocks=blocks, placed=True)
 
     def _weights(self) -> dict[str, float]:
         """How much each segment is gated."""

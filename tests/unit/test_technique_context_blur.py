@@ -9,6 +9,7 @@ import pytest
 import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
+from framepack_transitions.models.gate import block_set
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.drivers import PlainDriver
@@ -265,6 +266,11 @@ def test_decay_adds_to_a_gate_and_follows_its_rows_and_blocks():
     expected = {"4x": -3.15, "2x": -2.25, "last": -2.1, "start": -4.0, "image": -2.0}
     assert policy.describe()["bias"] == pytest.approx(expected)
     assert policy.rows == {"noisy", "text", "image"} and len(policy.blocks) == 4
+    for values in ({}, {"mode": "cap"}, {"mode": "drop"}, {"tokens": "still"}):
+        pair = [replace(gate, **values), ContextBlur(decay=0.1)]
+        after, before = (attention_at(order, SWITCHED, EARLY) for order in (pair, pair[::-1]))
+        assert after.describe() == before.describe(), "the order does not matter"
+        assert after.blocks == before.blocks == block_set("single:0-3")
     twice = attention_at([ContextBlur(decay=0.1), ContextBlur(decay=0.2)], SWITCHED, EARLY)
     assert twice.describe()["bias"]["start"] == pytest.approx(-6.0)
 
