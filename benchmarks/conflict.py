@@ -26,7 +26,11 @@ CASES = ("disappear", "colour", "background", "cut")
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of the factorial; without a history there is nothing of length, and the cap acts on the anchor."""
+    """One combination of the factorial; without a history there is nothing of length, and the cap acts on the anchor.
+
+    The cap holds for start frame, history and image tokens together, and for what window, text and image tokens read:
+    none of them can relay the past, so that cap 0 leaves no memory.
+    """
 
     premise: Premise
     cap: float
@@ -35,7 +39,7 @@ class Cell:
     @property
     def arm(self) -> Arm:
         """The cell as an arm of the bench: the first section after the switch is capped in all of its steps."""
-        gate = SemanticKVGate(mode="cap", cap=self.cap, t_end=0.0)
+        gate = SemanticKVGate(mode="cap", cap=self.cap, image=1.0, gate_text_rows=True, t_end=0.0)
         p = self.premise
         name = f"history {p.history}, asks {p.prompt}, anchor {p.anchor}, cap {self.cap:g}"
         return Arm(name, (gate,) if self.cap < 1 else (), p)
@@ -136,13 +140,13 @@ def sham_cost(sham: Sequence[dict[str, Any]], cap: float) -> float | None:
 def cap_at_half(successes: Sequence[float | None]) -> float | None:
     """The largest cap at which half of the switches succeed, between caps on a logarithmic scale (0 stands at 0.01).
 
-    None where they never do; 1 where they do without a cap.
+    Caps without a success (None) are passed over. None where half is never reached; 1 where it is without a cap.
     """
-    values = [0.0 if value is None else value for value in successes]
-    if values[0] >= 0.5:
-        return 1.0
     places = np.log10([max(cap, 0.01) for cap in CAPS])
-    for (left, right), (low, high) in zip(zip(places, places[1:]), zip(values, values[1:])):
+    known = [(place, value) for place, value in zip(places, successes) if value is not None]
+    if known and known[0][1] >= 0.5:
+        return float(10 ** known[0][0])
+    for (left, low), (right, high) in zip(known, known[1:]):
         if low < 0.5 <= high:
             return float(10 ** (left + (0.5 - low) / (high - low) * (right - left)))
     return None

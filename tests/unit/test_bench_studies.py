@@ -53,6 +53,23 @@ class TestConflict:
         assert conflict.cap_at_half([0.6, 0.7, 0.8, 0.9, 1.0]) == 1
         assert conflict.cap_at_half([0.1, 0.1, 0.2, 0.3, 0.4]) is None
 
+    def test_caps_without_a_valid_episode_are_passed_over(self):
+        assert conflict.cap_at_half([0.1, 0.2, None, 0.8, None]) == pytest.approx(np.sqrt(0.3 * 0.03))
+        assert conflict.cap_at_half([None, 0.7, 0.8, 0.9, 1.0]) == pytest.approx(0.3)
+        assert conflict.cap_at_half([None] * 5) is None
+
+    def test_cap_0_leaves_no_memory(self, studio):
+        episodes = [make_episode("cut", 0)]
+        scenario = studio.prepare(episodes)
+
+        def first_section(cap: float, anchor: str) -> np.ndarray:
+            arm = conflict.Cell(Premise(anchor=anchor), cap, 1).arm
+            return studio.go_on(studio.meet(episodes, scenario, arm.premise), arm).frames[:, :12]
+
+        kept, replaced = (first_section(0.0, anchor) for anchor in ("kept", "replaced"))
+        assert np.allclose(kept, replaced, atol=1e-3)
+        assert not np.allclose(first_section(0.1, "kept"), first_section(0.1, "replaced"), atol=1e-3)
+
     def test_conclusions_follow_from_the_cells(self):
         def success_of(cell: conflict.Cell) -> int:
             if cell.premise.history == "zero":
