@@ -80,12 +80,12 @@ def bench(folder: Path, seeds: int) -> Bench:
 
 
 class Gallery:
-    """Sights of clips, kept in a folder under a name that weights and VERSION are part of."""
+    """Sights of clips, kept in a folder under a name that weights, world and VERSION are part of."""
 
     def __init__(self, folder: Path, vae: Any, extractor: Any) -> None:
         self.vae, self.eyes, self.scorer = vae, Eyes(extractor), Scorer(extractor)
         self._latest: tuple[Scene | None, int, Array] = (None, 0, np.empty(0))
-        digest = hashlib.sha256(repr((VERSION, extractor.name)).encode())
+        digest = hashlib.sha256(repr((VERSION, transition.world_digest(), extractor.name)).encode())
         for value in vae.codec.state_dict().values():
             digest.update(value.float().numpy().tobytes())
         digest.update(np.asarray(extractor.texts(["a large red circle in the sky by day"])).tobytes())

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..models.tiny import detector, world
 from ..models.tiny.bundle import load_tiny
 from ..models.tiny.detector import Detection, detect
 from . import judge
@@ -27,7 +28,7 @@ from .studio import Scenario, Settings, Studio, Take
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2  # of what is measured and how: results of another version are not mixed with these
+VERSION = 3  # of what is measured and how: results of another version are not mixed with these
 CHUNK = 8  # episodes sampled as one batch, which is also what an interrupted run loses for each worker
 EPISODES = "episodes.jsonl"
 STRIPS = "strips"  # folder of the pictures that the contact sheet is made of
@@ -124,11 +125,23 @@ class Keys:
 
     fingerprint: str
 
-    def of(self, case: str, seed: int, arm: Arm) -> str:
-        """The key of an episode under an arm."""
+    def of(self, case: str, seed: int, arm: Arm, beside: Sequence[int]) -> str:
+        """The key of an episode under an arm; `beside` has the seeds of the batch in which it is sampled.
+
+        In bfloat16 a batch of another size may round otherwise.
+        """
         what = [arm.name, arm.describe(), asdict(arm.premise)]
-        facts = json.dumps([VERSION, self.fingerprint, case, seed, *what], sort_keys=True)
-        return hashlib.sha256(facts.encode()).hexdigest()[:20]
+        facts = [VERSION, world_digest(), self.fingerprint, case, seed, list(beside), *what]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+@cache
+def world_digest() -> str:
+    """A digest of how the embedded world is drawn, told and detected: of the files that say so."""
+    digest = hashlib.sha256()
+    for module in (world, detector):
+        digest.update(Path(module.__file__).read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -162,10 +175,11 @@ def run(
         done += len(task.arms)
         progress(done, total, task.case)
     return [
-        ledger.results[keys.of(case, seed, arm)]
+        ledger.results[keys.of(case, seed, arm, seeds)]
         for arm in bench.arms
         for case in bench.cases
-        for seed in range(bench.seeds)
+        for seeds in bench.chunks()
+        for seed in seeds
     ]
 
 
@@ -191,7 +205,7 @@ def _rest_of(task: Task, ledger: Ledger) -> Task:
     missing = (
         arm
         for arm in task.arms
-        if not all(task.keys.of(task.case, seed, arm) in ledger.results for seed in task.seeds)
+        if not all(task.keys.of(task.case, seed, arm, task.seeds) in ledger.results for seed in task.seeds)
     )
     return replace(task, arms=tuple(missing))
 
@@ -271,9 +285,10 @@ class Shoot:
         """Sample and judge all episodes under an arm; draw the first valid one where `strips` is a folder."""
         take, past = self._take(arm), self._past(arm.premise.history)
         shown = past.valid.index(True) if True in past.valid else 0
+        seeds = [episode.seed for episode in self._episodes]
         results = []
         for number, (episode, seen) in enumerate(zip(self._episodes, past.seen)):
-            key, frames = keys.of(episode.case, episode.seed, arm), take.frames[number]
+            key, frames = keys.of(episode.case, episode.seed, arm, seeds), take.frames[number]
             judged = seen_from(episode, arm.premise.history, arm.premise.prompt)
             measures = judge.judge(judged, seen, frames, self._studio.settings.section_frames)
             results.append(
