@@ -9,8 +9,15 @@ from ..models.tiny.config import DIT
 from ..samplers.techniques.adaptive_cfg import AdaptiveCFG
 from ..samplers.techniques.attention_scaling import AttentionScaling
 from ..samplers.techniques.base import Technique
+from ..samplers.techniques.context_blur import ContextBlur
+from ..samplers.techniques.context_purge import ContextPurge
+from ..samplers.techniques.contrastive import ContrastiveGuidance
 from ..samplers.techniques.kv_gate import SemanticKVGate
+from ..samplers.techniques.low_pass import LowPassGuidance
 from ..samplers.techniques.presets import PRESETS
+from ..samplers.techniques.refresh import ContextRefresh
+from ..samplers.techniques.rope_jitter import RopeJitter
+from ..samplers.techniques.transition_sigmas import TransitionSigmas
 
 HISTORIES, PROMPTS, ANCHORS = ("old", "new", "zero"), ("new", "old"), ("kept", "replaced")
 
@@ -54,14 +61,23 @@ class Arm:
         return any(technique.apply_to != "transition" for technique in self.techniques)
 
 
-# AlignVid as published, but in all single blocks: its list of blocks was chosen for the 13B model.
-ALIGNVID = AttentionScaling(blocks=f"single:0-{DIT.num_single_layers - 1}")
+# AlignVid as published, in every section after the shared past, but in all single blocks: its list of blocks was chosen
+# for the 13B model.
+ALIGNVID = AttentionScaling(apply_to="all", blocks=f"single:0-{DIT.num_single_layers - 1}")
 
 PLAIN = Arm("plain")
+# Techniques as their nodes come, except for RoPE jitter, whose node is off.
 ARMS = (
     PLAIN,
     Arm("adaptive_cfg", (AdaptiveCFG(),)),
+    Arm("contrastive", (ContrastiveGuidance(),)),
     Arm("kv_gate", (SemanticKVGate(),)),
-    *(Arm(f"preset {name}", PRESETS[name]) for name in ("mild", "balanced", "strong", "cut")),
-    Arm("attention_scaling", (ALIGNVID,)),
+    Arm("context_blur", (ContextBlur(),)),
+    Arm("low_pass", (LowPassGuidance(),)),
+    Arm("context_purge", (ContextPurge(),)),
+    Arm("context_refresh", (ContextRefresh(),)),
+    Arm("transition_sigmas", (TransitionSigmas(),)),
+    Arm("rope_jitter", (RopeJitter(sigma=0.1),)),
+    *(Arm(f"preset {name}", PRESETS[name]) for name in ("mild", "balanced", "strong", "cut", "founding")),
+    Arm("alignvid", (ALIGNVID,)),
 )

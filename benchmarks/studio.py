@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from ..samplers.drivers import PlainDriver
 from ..samplers.guidance import Guidance
 from ..samplers.plan import FPS, Section, plan_sections
 from ..samplers.sample import SampleInputs, SampleSettings, sample_sections
-from ..samplers.techniques.base import with_technique
+from ..samplers.techniques.base import Technique, with_technique
+from ..samplers.techniques.low_pass import LowPassGuidance
 from ..samplers.timeline import assign_prompts
 from .arms import PLAIN, Arm, Premise
 from .episodes import Episode
@@ -33,7 +34,7 @@ class Settings:
     solver: str = "unipc_bh1"
     distilled_guidance: float = 10.0
     before: int = 2
-    after: int = 4
+    after: int = 3
     bfloat16: bool = True  # half the time on a CPU, and no difference that the detector sees
 
     @property
@@ -58,8 +59,12 @@ class Take:
 
 @dataclass(frozen=True, eq=False)
 class Scenario:
-    """Episodes of one case up to the switch: what the sampler needs to go on, and the frames so far."""
+    """Episodes of one case up to the switch: what the sampler needs to go on, and the frames so far.
 
+    `images` are the start images [B,64,64,3] in 0..1 that techniques may ask for.
+    """
+
+    images: Tensor
     sections: list[Section]
     inputs: SampleInputs
     sampling: SampleSettings
@@ -87,8 +92,9 @@ class Studio:
     def prepare(self, episodes: Sequence[Episode]) -> Scenario:
         """Sample a batch of episodes of one case up to the switch, without techniques."""
         settings = self.settings
-        driver = self._driver(PLAIN)
-        inputs = self._inputs(driver, [episode.image for episode in episodes])
+        images = _images([episode.image for episode in episodes])
+        driver = self._driver(PLAIN, images)
+        inputs = self._inputs(driver, images)
         sampling = SampleSettings(
             window=settings.window,
             steps=settings.steps,
@@ -99,7 +105,7 @@ class Studio:
         latents, _ = self._sample(driver, sections[: settings.before], inputs, sampling)
         frames = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
         return Scenario(
-            sections[settings.before :], replace(inputs, past=latents[:, :, 1:]), sampling, frames
+            images, sections[settings.before :], replace(inputs, past=latents[:, :, 1:]), sampling, frames
         )
 
     @torch.inference_mode()
@@ -108,8 +114,8 @@ class Studio:
 
         `scenario` holds the history that the premise asks for; with "zero" it is left out.
         """
-        images = [e.image if premise.anchor == "kept" else e.image_after for e in episodes]
-        inputs = self._inputs(self._driver(PLAIN), images)
+        images = _images([e.image if premise.anchor == "kept" else e.image_after for e in episodes])
+        inputs = self._inputs(self._driver(PLAIN, images), images)
         asked = Prompt(
             self.settings.switch_frame / FPS,
             premise.prompt,
@@ -125,12 +131,12 @@ class Studio:
             replace(section, prompt=asked, previous=met, change=1.0, since_switch=number)
             for number, section in enumerate(sections)
         ]
-        return replace(scenario, sections=sections, inputs=inputs)
+        return replace(scenario, images=images, sections=sections, inputs=inputs)
 
     @torch.inference_mode()
     def go_on(self, scenario: Scenario, arm: Arm) -> Take:
         """Sample what follows the switch with the techniques of an arm."""
-        driver = self._driver(arm)
+        driver = self._driver(arm, scenario.images)
         latents, trace = self._sample(driver, scenario.sections, scenario.inputs, scenario.sampling)
         sections, batch = trace["sections"], latents.shape[0]
         return Take(
@@ -145,21 +151,29 @@ class Studio:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.settings.bfloat16):
             return sample_sections(driver, sections, inputs, sampling, solver=self.settings.solver)
 
-    def _inputs(self, driver: PlainDriver, pictures: Sequence[np.ndarray]) -> SampleInputs:
-        """Start latents and image tokens of pictures uint8 [64,64,3]."""
-        images = torch.from_numpy(np.stack(pictures)).float() / 255
+    def _inputs(self, driver: PlainDriver, images: Tensor) -> SampleInputs:
+        """Start latents and image tokens of images [B,64,64,3]."""
         return SampleInputs(
             start=driver.to_model(self.bundle.vae.encode(images[:, None])),
             has_start=True,
-            negative=self._texts([""] * len(pictures)),
+            negative=self._texts([""] * len(images)),
             image_embeds=self.bundle.clip_vision.encode_image(images, crop=False).last_hidden_state,
         )
 
-    def _driver(self, arm: Arm) -> PlainDriver:
+    def _driver(self, arm: Arm, images: Tensor) -> PlainDriver:
+        """The model with an arm's techniques, each with what its node can be given; `images` are the start images."""
         model = self._model
         for technique in arm.techniques:
-            model = with_technique(model, technique)
+            model = with_technique(model, technique, **self._read_by(technique, images))
         return PlainDriver(model)
+
+    def _read_by(self, technique: Technique, images: Tensor) -> dict[str, Any]:
+        """What a technique reads of VAE, CLIP vision and start images, by the field that holds its key."""
+        if isinstance(technique, LowPassGuidance):
+            return technique.vision_pair(images, self.bundle.clip_vision)
+        has = {field.name for field in fields(technique)}
+        models = {"vae": self.bundle.vae, "clip_vision": self.bundle.clip_vision}
+        return {name: model for name, model in models.items() if name in has}
 
     def _sections(self, episodes: Sequence[Episode]) -> list[Section]:
         """All sections with their prompts; one case makes one timeline, whatever its episodes say."""
@@ -188,6 +202,11 @@ class Studio:
         vae, new = self.bundle.vae, self.settings.after * self.settings.window
         decoded = vae.decode(latents[:, :, -(new + vae.codec.past_latents) :])
         return decoded[:, -4 * new :].numpy()
+
+
+def _images(pictures: Sequence[np.ndarray]) -> Tensor:
+    """Pictures uint8 [64,64,3] as one batch in 0..1."""
+    return torch.from_numpy(np.stack(pictures)).float() / 255
 
 
 def _padded(tensor: Tensor, length: int) -> Tensor:

@@ -14,16 +14,18 @@ from framepack_transitions.benchmarks import pictures, summary, transition
 from framepack_transitions.benchmarks.arms import ARMS, PLAIN, Arm
 from framepack_transitions.benchmarks.episodes import CASES, make_episode
 from framepack_transitions.benchmarks.judge import Measures
-from framepack_transitions.benchmarks.studio import Settings, Studio
+from framepack_transitions.benchmarks.studio import Scenario, Settings, Studio
 from framepack_transitions.benchmarks.transition import Bench, Ledger, Result
 from framepack_transitions.headless import bench as command
 from framepack_transitions.headless.cli import main
 from framepack_transitions.models.tiny.bundle import TinyBundle, load_tiny
 from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.samplers.techniques.base import Technique
 from PIL import Image
 
 SMALL = Settings(window=3, steps=2, after=3, bfloat16=False)
-TWO = (ARMS[0], ARMS[3])
+BY_NAME = {arm.name: arm for arm in ARMS}
+TWO = (PLAIN, BY_NAME["adaptive_cfg"])
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +54,8 @@ class TestRuns:
             (arm.name, case, 0) for arm in TWO for case in ("colour", "control")
         ]
 
-    def test_workers_find_what_one_process_finds(self, tmp_path, studio, bundle):
-        if bundle.trained or load_tiny().trained:
-            pytest.skip("workers load the shipped weights")
+    def test_workers_find_what_one_process_finds(self, tmp_path):
+        studio = Studio(load_tiny(), SMALL)
         alone = transition.run(small(tmp_path / "one"), studio)
         assert timeless(transition.run(small(tmp_path / "two"), studio, workers=2)) == timeless(alone)
 
@@ -70,6 +71,24 @@ class TestRuns:
         more = transition.run(small(tmp_path, seeds=2), studio)
         assert asked == [("colour", 1), ("control", 1)]
         assert [result for result in more if result.seed == 0] == first
+
+    def test_another_batch_or_another_world_is_measured_anew(self, tmp_path, studio, monkeypatch):
+        first = transition.run(small(tmp_path), studio)
+        both = transition.run(small(tmp_path, seeds=2), studio)
+        assert not {result.key for result in first} & {result.key for result in both}
+        assert len(Ledger.open(tmp_path).results) == 4 + 8
+        monkeypatch.setattr(transition, "world_digest", lambda: "another world")
+        assert not {result.key for result in transition.run(small(tmp_path), studio)} & {r.key for r in first}
+
+    def test_the_digest_of_the_world_follows_its_files(self, tmp_path, monkeypatch):
+        before = transition.world_digest()
+        for name in ("world", "detector"):
+            changed = tmp_path / f"{name}.py"
+            changed.write_bytes(Path(getattr(transition, name).__file__).read_bytes() + b"#")
+            with monkeypatch.context() as patch:
+                patch.setattr(getattr(transition, name), "__file__", str(changed))
+                assert transition.world_digest.__wrapped__() != before
+        assert transition.world_digest.__wrapped__() == before
 
     def test_a_line_that_was_cut_off_is_measured_again(self, tmp_path, studio, caplog):
         whole = transition.run(small(tmp_path), studio)
@@ -103,6 +122,17 @@ class TestRuns:
             Bench(tmp_path, 0)
 
 
+def image_tokens(studio: Studio, scenario: Scenario, arm: Arm) -> list[torch.Tensor | None]:
+    """The image tokens of every call of the model while an arm goes on."""
+    seen: list[torch.Tensor | None] = []
+    hook = studio.bundle.dit.register_forward_pre_hook(
+        lambda module, args, named: seen.append(named.get("image_embeds")), with_kwargs=True
+    )
+    studio.go_on(scenario, arm)
+    hook.remove()
+    return seen
+
+
 class TestStudio:
     def test_techniques_act_after_the_switch_alone(self, studio):
         scenario = studio.prepare([make_episode("colour", 0)])
@@ -115,6 +145,36 @@ class TestStudio:
         scenario = studio.prepare([make_episode("control", 0)])
         plain, treated = (studio.go_on(scenario, arm) for arm in TWO)
         assert np.array_equal(plain.frames, treated.frames)
+
+    def test_the_published_baseline_acts_without_a_switch_too(self, studio):
+        arm = BY_NAME["alignvid"]
+        assert arm.acts_without_a_switch
+        scenario = studio.prepare([make_episode("control", 0)])
+        plain, treated = (studio.go_on(scenario, which) for which in (PLAIN, arm))
+        assert not np.array_equal(plain.frames, treated.frames)
+
+    @pytest.mark.parametrize("arm", ARMS[1:], ids=lambda arm: arm.name)
+    def test_every_arm_acts(self, studio, scenario, plain, arm):
+        assert not np.array_equal(studio.go_on(scenario, arm).frames, plain.frames)
+
+    @pytest.fixture(scope="class")
+    def scenario(self, studio):
+        return studio.prepare([make_episode("cut", seed) for seed in range(2)])
+
+    @pytest.fixture(scope="class")
+    def plain(self, studio, scenario):
+        return studio.go_on(scenario, PLAIN)
+
+    def test_a_refreshed_anchor_brings_its_own_image_tokens(self, studio, scenario):
+        seen = image_tokens(studio, scenario, BY_NAME["preset cut"])
+        start = scenario.inputs.image_embeds
+        assert seen[0] is None, "the past is denoised again without looking back"
+        assert seen[-1].shape == start.shape and not torch.allclose(seen[-1], start, atol=0.1)
+
+    def test_low_pass_guidance_swaps_image_tokens_early(self, studio, scenario):
+        seen = image_tokens(studio, scenario, BY_NAME["low_pass"])
+        start = scenario.inputs.image_embeds
+        assert not torch.allclose(seen[0], start, atol=0.1) and torch.equal(seen[-1], start)
 
     def test_the_end_is_decoded_as_in_the_whole(self, studio, bundle):
         latents = torch.randn(1, 16, 1 + 5 * 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -215,5 +275,7 @@ def test_wrong_numbers_of_seeds_are_one_sentence(tmp_path, capsys):
 
 def test_every_arm_has_a_name_of_its_own_and_the_first_is_plain():
     names = [arm.name for arm in ARMS]
+    alone = {type(arm.techniques[0]) for arm in ARMS if len(arm.techniques) == 1}
+    assert alone == set(Technique.__subclasses__()), "one arm for each technique"
     assert len(set(names)) == len(names) and names[0] == "plain" and not ARMS[0].techniques
     assert set(CASES) >= {"disappear", "appear", "colour", "background", "cut", "motion", "control", "sham"}
