@@ -38,7 +38,7 @@ class FramePackSemanticKVGate(TechniqueNode):
                 list(MODES),
                 {
                     "default": "bias",
-                    "tooltip": "bias lowers the past's logits by gamma; cap bounds its share of attention; drop leaves it out.",
+                    "tooltip": "bias lowers the past's logits by gamma times the change; founding by all of gamma above the threshold; cap bounds its share of attention; drop leaves it out.",
                 },
             ),
             "gamma": (
@@ -48,7 +48,7 @@ class FramePackSemanticKVGate(TechniqueNode):
                     "min": 0.0,
                     "max": 100.0,
                     "step": 0.1,
-                    "tooltip": "Strength of mode bias; higher forgets more, 0 is off.",
+                    "tooltip": "Strength of modes bias and founding; higher forgets more, 0 is off.",
                 },
             ),
             "cap": (
@@ -108,7 +108,7 @@ class FramePackSemanticKVGate(TechniqueNode):
                     "min": 0.0,
                     "max": 1.0,
                     "step": 0.05,
-                    "tooltip": "Ignore switches whose change is below this.",
+                    "tooltip": "Ignore switches whose change is below this; mode founding, below this or at it.",
                 },
             ),
             **window(0.54),

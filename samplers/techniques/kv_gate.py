@@ -11,7 +11,7 @@ from ..plan import Section
 from ..tokens import CHANGES
 from .base import Step, Technique, check_range, check_window, in_window
 
-MODES = ("bias", "cap", "drop")
+MODES = ("bias", "cap", "drop", "founding")
 TOKENS = ("all", "mask", *CHANGES)
 
 
@@ -19,18 +19,19 @@ TOKENS = ("all", "mask", *CHANGES)
 class SemanticKVGate(Technique):
     """Weighs the past's keys down for the window's query rows, inside a window of progress.
 
-    - bias: logits of a segment's keys minus gamma times the segment's weight (the founding form softmax(QK/sqrt(d) - gamma M)
-      with M the segments); gamma 0 is off.
+    - bias: logits of a segment's keys minus gamma times the segment's weight, in proportion to the change; gamma 0 is off.
+    - founding: the founding form softmax(QK/sqrt(d) - gamma M) with M the segments' weights: all of gamma where the change
+      is above `threshold` (the founding documents use 0.3), nothing where it is not; gamma 0 is off.
     - cap: the past's share of attention is bounded, row by row and head by head; cap 1 is off.
     - drop: the past is not attended at all (gamma to infinity).
 
     Text and image rows go on reading the past and relay it, unless `gate_text_rows` is set; rows of the past itself are
     never gated, which would corrupt the anchors. Weights of 0 leave a segment alone. A change below `threshold` is
-    ignored (the founding documents use 0.3).
+    ignored, and in mode founding one of `threshold` too.
 
     With `tokens` other than all, M belongs to each token: how far it lies under the attached mask, how much it moves over
-    the remembered frames, or how still it stands (see tokens.changing_cells). Then bias adds -gamma M, cap bounds the
-    share that goes to the tokens' parts M, and drop leaves 1 - M of what a token would get.
+    the remembered frames, or how still it stands (see tokens.changing_cells). Then bias and founding add -gamma M, cap
+    bounds the share that goes to the tokens' parts M, and drop leaves 1 - M of what a token would get.
     """
 
     mode: str = "bias"
@@ -64,29 +65,38 @@ class SemanticKVGate(Technique):
         block_set(self.blocks)
 
     def attention(self, section: Section, step: Step, policy: AttentionPolicy) -> AttentionPolicy:
-        amount = self.amount(section)
+        amount = self._gated(section)
         segments = frozenset(name for name, weight in self._weights().items() if weight > 0)
-        if (
-            amount == 0
-            or amount < self.threshold
-            or not segments
-            or not in_window(step, self.t_start, self.t_end)
-        ):
+        if amount == 0 or not segments or not in_window(step, self.t_start, self.t_end):
             return policy
         dropping = self.mode == "drop" or (self.mode == "cap" and self.cap == 0)
-        if not dropping and (self.gamma == 0 if self.mode == "bias" else self.cap == 1):
+        if not dropping and (self.cap == 1 if self.mode == "cap" else self.gamma == 0):
             return policy
         gated = self._placed(policy)
         if self.tokens != "all":
-            return self._by_token(gated, "drop" if dropping else self.mode, segments, amount)
+            return self._by_token(gated, "drop" if dropping else self._kind, segments, amount)
         if dropping:
             return replace(gated, dropped=policy.dropped | segments)
-        if self.mode == "bias":
+        if self._kind == "bias":
             return gated.biased(self._biases(amount))
         return replace(gated, cap=self._cap(policy, amount), capped=segments)
 
     def describe(self, section: Section, step: Step) -> dict[str, float]:
         return {}
+
+    @property
+    def _kind(self) -> str:
+        """What is done to keys: bias, cap or drop."""
+        return "bias" if self.mode == "founding" else self.mode
+
+    def _gated(self, section: Section) -> float:
+        """The change as far as the gate reckons with it; everywhere it is 1, whatever the threshold."""
+        amount = self.amount(section)
+        if self.apply_to == "all":
+            return amount
+        if self.mode == "founding":
+            return 1.0 if amount > self.threshold else 0.0
+        return 0.0 if amount < self.threshold else amount
 
     def _by_token(
         self, policy: AttentionPolicy, kind: str, segments: frozenset[str], amount: float

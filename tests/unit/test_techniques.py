@@ -139,10 +139,28 @@ class TestSemanticKVGate:
             == {"4x", "2x", "start", "last"}
         )
 
+    @pytest.mark.parametrize(("change", "bias"), [(0.31, -2.0), (0.3, None), (1.0, -2.0)])
+    @pytest.mark.parametrize("tokens", ["all", "moving"])
+    def test_the_founding_mode_is_on_or_off(self, change, bias, tokens):
+        section = replace(SWITCHED, change=change)
+        policy = self.policy(section, mode="founding", gamma=2.0, threshold=0.3, last=0.5, tokens=tokens)
+        if bias is None:
+            assert policy is None
+        elif tokens == "all":
+            assert policy.describe()["bias"] == {"4x": bias, "2x": bias, "start": bias, "last": bias / 2}
+        else:
+            assert {rule.describe()["bias"] for rule in policy.by_token} == {bias, bias / 2}
+
+    def test_a_threshold_means_nothing_where_a_gate_acts_everywhere(self):
+        for mode in ("bias", "founding"):
+            policy = self.policy(SECTION, mode=mode, threshold=1.0, apply_to="all")
+            assert policy.describe()["bias"]["start"] == -2
+
     @pytest.mark.parametrize(
         "values",
         [
             {"gamma": 0.0},
+            {"mode": "founding", "gamma": 0.0},
             {"mode": "cap", "cap": 1.0},
             {"t_end": 0.95},
             {"threshold": 0.5, "section": replace(SWITCHED, change=0.3)},
@@ -255,6 +273,20 @@ class TestInTheSampler:
         assert torch.equal(treated[:, :, :4], plain[:, :, :4])
         assert (treated[:, :, 4:] - plain[:, :, 4:]).abs().max() > 1e-3
         assert trace["techniques"][0]["name"] == name.removeprefix("FramePack")
+
+    @pytest.mark.parametrize("image", [0.0, 1.0])
+    def test_dropping_for_all_rows_and_steps_is_purging(self, run, image):
+        """What nobody reads need not be there: gamma to infinity equals tokens that were never packed."""
+        everywhere = {"apply_to": "all", "t_end": 0.0}
+        gate = {"mode": "drop", "gate_text_rows": True, "image": image}
+        removed = dict.fromkeys(("start", "last", "history_2x", "history_4x"), "remove")
+        purge = {**removed, "image": "remove" if image else "keep"}
+        dropped, _ = run(("FramePackSemanticKVGate", {**gate, **everywhere}))
+        purged, _ = run(("FramePackContextPurge", {**purge, **everywhere}))
+        torch.testing.assert_close(dropped, purged, atol=1e-5, rtol=1e-5)
+        assert (dropped - run()[0]).abs().max() > 1e-2
+        relayed, _ = run(("FramePackSemanticKVGate", {**gate, **everywhere, "gate_text_rows": False}))
+        assert (relayed - purged).abs().max() > 1e-3
 
     def test_the_order_of_independent_techniques_does_not_matter(self, run):
         pair = [("FramePackAdaptiveCFG", {}), ("FramePackSemanticKVGate", {})]
