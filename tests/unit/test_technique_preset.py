@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from math import exp
 from pathlib import Path
 
 import framepack_transitions
@@ -16,10 +17,18 @@ from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
 from framepack_transitions.nodes.techniques.preset import FramePackTransitionPreset
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.drivers import PlainDriver
+from framepack_transitions.samplers.history import Context
 from framepack_transitions.samplers.plan import plan_sections
 from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
 from framepack_transitions.samplers.techniques.attention_scaling import AttentionScaling
-from framepack_transitions.samplers.techniques.base import techniques_of, with_technique
+from framepack_transitions.samplers.techniques.base import (
+    Step,
+    attention_at,
+    context_of,
+    techniques_of,
+    with_technique,
+)
+from framepack_transitions.samplers.techniques.context_blur import ContextBlur
 from framepack_transitions.samplers.techniques.presets import PRESETS, preset_techniques
 from framepack_transitions.samplers.timeline import assign_prompts
 
@@ -99,6 +108,21 @@ def test_sections_hold_all_of_it_longer(preset):
     assert [technique.sections for technique in longer] == [3] * len(PRESETS[preset])
     assert longer == tuple(replace(technique, sections=3) for technique in PRESETS[preset])
     assert preset_techniques(preset) == PRESETS[preset]
+
+
+def test_the_founding_preset_is_made_of_the_founding_forms():
+    section = replace(plan_sections("f1", 1, 9)[0], since_switch=0)
+    _, blur, gate, _ = PRESETS["founding"]
+    for change, biases in ((0.3, None), (0.31, dict.fromkeys(("4x", "2x", "start", "last"), -2.0))):
+        policy = attention_at([gate], replace(section, change=change), Step(0.5, 0.5))
+        assert (policy and policy.describe()["bias"]) == biases
+    tiers = (torch.ones(1, 16, frames, 4, 4) for frames in (2, 2, 16))
+    past = Context(section.indices, *tiers)
+    faded, smooth = (
+        context_of([used], replace(section, change=1.0), past, {}) for used in (blur, ContextBlur())
+    )
+    torch.testing.assert_close(smooth.clean, past.clean)
+    torch.testing.assert_close(faded.clean[0, 0, :, 0, 0], torch.tensor([exp(-1.9), 1.0]))
 
 
 def test_it_can_be_chained_with_itself_and_other_techniques(model):
