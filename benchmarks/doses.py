@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..models.tiny.config import DIT
 from ..samplers.techniques.adaptive_cfg import AdaptiveCFG
 from ..samplers.techniques.attention_scaling import AttentionScaling
 from ..samplers.techniques.base import Technique
@@ -17,6 +16,7 @@ from ..samplers.techniques.contrastive import ContrastiveGuidance
 from ..samplers.techniques.kv_gate import SemanticKVGate
 from ..samplers.techniques.low_pass import LowPassGuidance
 from ..samplers.techniques.refresh import ContextRefresh
+from ..samplers.techniques.rope_jitter import RopeJitter
 from ..samplers.techniques.transition_sigmas import TransitionSigmas
 from . import pictures
 from .arms import PLAIN, Arm
@@ -45,31 +45,41 @@ def dose(name: str, technique: Technique, setting: str, values: Sequence[Any], *
     )
 
 
-ALL_SINGLE = f"single:0-{DIT.num_single_layers - 1}"
 NOTHING_PURGED = ContextPurge(last="keep", history_2x="keep", history_4x="keep")
 LOW_EARLY = AdaptiveCFG(target="distilled", shape="low_early", base=10.0, t_end=0.0)
+HIGH_EARLY = AdaptiveCFG(target="distilled", shape="high_early")
 
 DOSES = (
     dose("adaptive CFG, real base", AdaptiveCFG(), "base", (2.0, 3.5, 5.0, 8.0)),
     dose("adaptive CFG, founding beta", LOW_EARLY, "beta", (0.7,)),
+    dose("adaptive CFG, distilled early", HIGH_EARLY, "base", (20.0,)),
     dose("KV gate, gamma", SemanticKVGate(), "gamma", (1.0, 2.0, 4.0)),
     dose("KV gate, cap", SemanticKVGate(mode="cap"), "cap", (0.3, 0.1)),
     dose("CFG 5 and KV gate, gamma", SemanticKVGate(), "gamma", (0.5, 1.0, 2.0, 4.0), AdaptiveCFG()),
-    dose("attention scaling", AttentionScaling(blocks=ALL_SINGLE), "scale", (1.35, 1.6)),
+    dose("attention scaling", AttentionScaling(), "scale", (1.35, 1.6)),
     dose("context blur, low-pass", ContextBlur(), "strength", (0.5, 1.0)),
     dose("context blur, high-pass", ContextBlur(mode="high_pass"), "strength", (1.0,)),
-    dose("low-pass guidance, factor", LowPassGuidance(), "factor", (0.6, 0.25)),
+    dose("low-pass guidance, factor", LowPassGuidance(), "factor", (0.4, 0.25)),
     Dose(
         "context purge",
         (("history removed", (ContextPurge(),)), ("gap 8", (replace(NOTHING_PURGED, gap=8),))),
     ),
-    dose("context refresh, sigma", ContextRefresh(), "strength", (0.6, 0.9)),
-    dose("contrast, omega", ContrastiveGuidance(), "omega", (0.5, 1.0, 2.0)),
+    dose("context refresh, sigma", ContextRefresh(), "strength", (0.75, 0.9)),
+    dose("contrast, omega", ContrastiveGuidance(), "omega", (0.75, 1.0, 2.0)),
     dose(
         "contrast 1 and KV gate, gamma", SemanticKVGate(), "gamma", (0.5, 1.0), ContrastiveGuidance(omega=1.0)
     ),
     dose("contrast, history", ContrastiveGuidance(omega=0.0), "history", (0.7, 0.3)),
-    dose("transition sigmas, shift", TransitionSigmas(), "shift", (4.0, 8.0)),
+    Dose(
+        "transition sigmas",
+        (
+            ("shift 8", (TransitionSigmas(shift=8.0),)),
+            ("shift 12", (TransitionSigmas(shift=12.0),)),
+            ("founding", (TransitionSigmas(mode="founding", delta=0.85),)),
+            ("boost 2", (TransitionSigmas(mode="boost", boost=2.0),)),
+        ),
+    ),
+    dose("RoPE jitter, sigma", RopeJitter(), "sigma", (0.1, 0.4)),
 )
 CASES = ("disappear", "colour", "background", "cut", "sham")
 
@@ -81,14 +91,21 @@ def bench(folder: Path, seeds: int) -> Bench:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Every dose with what it brings and what it costs, as a Markdown table."""
+    """Every dose with what it brings and what it costs, as a Markdown table; those that nodes come with are marked."""
     found = {(row["technique"], row["case"]): row for row in rows}
     lines = [_line("plain", "-", found, PLAIN.name)]
     for varied in DOSES:
         lines += [
-            _line(varied.name, label, found, arm.name) for (label, _), arm in zip(varied.steps, varied.arms)
+            _line(varied.name, marked(label, techniques), found, arm.name)
+            for (label, techniques), arm in zip(varied.steps, varied.arms)
         ]
     return pictures.markdown(lines)
+
+
+def marked(label: str, techniques: Sequence[Technique]) -> str:
+    """The label of a dose, which says so where it is a technique's default."""
+    is_default = len(techniques) == 1 and techniques[0] == type(techniques[0])()
+    return f"{label} (default)" if is_default else label
 
 
 def _line(
@@ -104,10 +121,11 @@ def _line(
         "TL90 frames": pictures.number(row["tl_frames"]),
         "reached": pictures.percent(row["reached"]),
         "old content": pictures.percent(row["remaining"]),
-        "jump px": pictures.number(row["continuity"]),
+        "jump over plain (n)": pictures.jump_over_plain(row),
         "artefacts": pictures.percent(row["artefacts"]),
-        "sham success": pictures.percent(sham["success"]),
-        "sham jump px": pictures.number(sham["continuity"]),
+        f"sham success ({sham['n']})": pictures.percent(sham["success"]),
+        "sham gain": pictures.with_interval(sham, "gain"),
+        "sham jump over plain (n)": pictures.jump_over_plain(sham),
         "calls": pictures.number(row["evaluations"]),
     }
 

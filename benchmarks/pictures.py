@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,15 @@ Row = Mapping[str, Any]
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as two Markdown tables: techniques over all switches, and their success case by case."""
+    """The rows as Markdown tables: techniques over all switches, what they cost where nothing changes, and every case."""
     by_key = {(row["technique"], row["case"]): row for row in rows}
     arms, cases = (
         list(dict.fromkeys(row["technique"] for row in rows)),
         [c for c in dict.fromkeys(row["case"] for row in rows) if c != POOLED],
     )
-    overview = [_cells(arm, by_key, cases) for arm in arms]
+    overview = [_cells(arm, by_key[arm, POOLED]) for arm in arms]
+    unchanged = [case for case in ("control", "sham") if case in cases]
+    costs = [_costs(arm, {case: by_key[arm, case] for case in unchanged}) for arm in arms]
     numbers = [f"{case} ({by_key[arms[0], case]['n']})" for case in cases]
     by_case = [
         {
@@ -37,21 +39,12 @@ def table(rows: Sequence[Row]) -> str:
         }
         for arm in arms
     ]
-    return markdown(overview) + "\n" + markdown(by_case)
+    return "\n".join(
+        markdown(lines) for lines in ([overview, costs, by_case] if unchanged else [overview, by_case])
+    )
 
 
-def _cells(arm: str, by_key: Mapping[tuple[str, str], Row], cases: Sequence[str]) -> dict[str, str]:
-    row = by_key[arm, POOLED]
-    others = {
-        f"{case} success": percent(by_key[arm, case]["success"])
-        for case in ("control", "sham")
-        if case in cases
-    }
-    jumps = {
-        f"{case} jump px": number(by_key[arm, case]["continuity"])
-        for case in ("control", "sham")
-        if case in cases
-    }
+def _cells(arm: str, row: Row) -> dict[str, str]:
     return {
         "technique": arm,
         "n": str(row["n"]),
@@ -62,18 +55,39 @@ def _cells(arm: str, by_key: Mapping[tuple[str, str], Row], cases: Sequence[str]
         "reached": percent(row["reached"]),
         "remaining": percent(row["remaining"]),
         "jump px": number(row["continuity"]),
+        "jump over plain (n)": jump_over_plain(row),
         "artefacts": percent(row["artefacts"]),
-        **others,
-        **jumps,
         "evaluations": number(row["evaluations"]),
         "seconds": number(row["seconds"]),
     }
 
 
-def with_interval(row: Row, name: str) -> str:
+def _costs(arm: str, rows: Mapping[str, Row]) -> dict[str, str]:
+    """What is left of a scene that should stay."""
+    cells = {"unchanged": arm}
+    for case, row in rows.items():
+        cells |= {
+            f"{case} success ({row['n']})": with_interval(row, "success"),
+            f"{case} gain": with_interval(row, "gain"),
+            f"{case} jump over plain (n)": jump_over_plain(row),
+        }
+    return cells
+
+
+def jump_over_plain(row: Row) -> str:
+    """By how many px more than under the plain sampler a subject jumps, and in how many episodes it is seen under both."""
+    return f"{with_interval(row, 'jump_gain', signed)} ({row['jump_gain_n']})"
+
+
+def with_interval(row: Row, name: str, form: Callable[[float | None], str] | None = None) -> str:
+    form = form or percent
     if row[name] is None:
         return "-"
-    return f"{percent(row[name])} [{', '.join(map(percent, row[f'{name}_ci']))}]"
+    return f"{form(row[name])} [{', '.join(map(form, row[f'{name}_ci']))}]"
+
+
+def signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.1f}"
 
 
 def percent(value: float | None) -> str:
@@ -96,14 +110,16 @@ def markdown(lines: Sequence[Mapping[str, str]]) -> str:
 
 def save_plot(path: Path, rows: Sequence[Row], results: Sequence[Result], section: int, title: str) -> Path:
     """Draw success with its intervals, how latency runs, and what success costs in continuity."""
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 5), layout="constrained")
+    tab20 = colormaps["tab20"]
+    figure = Figure(figsize=(17, 7), layout="constrained")
     FigureCanvasAgg(figure)
     success, waiting, cost = figure.subplots(1, 3)
     pooled = [row for row in rows if row["case"] == POOLED]
-    colours = {row["technique"]: f"C{number % 10}" for number, row in enumerate(pooled)}
+    colours = {row["technique"]: tab20(number % 20) for number, row in enumerate(pooled)}
     _plot_success(success, pooled, colours)
     for arm, colour in colours.items():
         _plot_latency(
@@ -143,7 +159,7 @@ def save_plot(path: Path, rows: Sequence[Row], results: Sequence[Result], sectio
     return path
 
 
-def _plot_success(axes: Any, pooled: Sequence[Row], colours: Mapping[str, str]) -> None:
+def _plot_success(axes: Any, pooled: Sequence[Row], colours: Mapping[str, Any]) -> None:
     shown = [row for row in reversed(pooled) if row["success"] is not None]
     for place, row in enumerate(shown):
         low, high = row["success_ci"]
@@ -154,7 +170,7 @@ def _plot_success(axes: Any, pooled: Sequence[Row], colours: Mapping[str, str]) 
     axes.set(title="success (black: 95 % interval, white: at the end)", xlim=(0, 1))
 
 
-def _plot_latency(axes: Any, results: Sequence[Result], section: int, arm: str, colour: str) -> None:
+def _plot_latency(axes: Any, results: Sequence[Result], section: int, arm: str, colour: Any) -> None:
     if results:
         times, survival = kaplan_meier(*latencies(results, section))
         axes.step(

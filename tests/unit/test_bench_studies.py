@@ -15,6 +15,8 @@ from framepack_transitions.benchmarks.studio import Settings, Studio
 from framepack_transitions.benchmarks.transition import Result
 from framepack_transitions.models.tiny.bundle import load_tiny
 from framepack_transitions.models.tiny.world import Scene, render
+from framepack_transitions.samplers.techniques.base import Technique
+from framepack_transitions.samplers.techniques.rope_jitter import RopeJitter
 from PIL import Image
 
 SMALL = Settings(window=3, steps=1, before=1, after=2)
@@ -153,14 +155,30 @@ def test_doses_rise_from_plain_and_are_tabled_and_drawn(tmp_path, studio):
             "success_ci": [0.0, 1.0],
             "gain": 0.0,
             "gain_ci": [0.0, 0.0],
+            "jump_gain": None,
+            "jump_gain_ci": None,
+            "jump_gain_n": 0,
         }
         others = dict.fromkeys(
             ("tl_frames", "reached", "remaining", "continuity", "artefacts", "evaluations"), 0.5
         )
         rows += [{"technique": arm.name, "case": case, **facts, **others} for case in ("all", "sham")]
-    assert doses.table(rows).count("\n") == len(bench.arms) + 2
+    text = doses.table(rows)
+    assert text.count("\n") == len(bench.arms) + 2
+    for label in ("5 (default)", "0.4 (default)", "shift 12 (default)", "history removed (default)"):
+        assert f"| {label} " in text, label
     with Image.open(doses.save_plot(tmp_path / "plot.png", rows)) as picture:
         assert picture.width > 500
+
+
+def test_every_default_is_a_dose_and_there_are_not_too_many():
+    assert 1 + sum(len(varied.steps) for varied in doses.DOSES) <= 40
+    alone = [
+        techniques[0] for varied in doses.DOSES for _, techniques in varied.steps if len(techniques) == 1
+    ]
+    for kind in Technique.__subclasses__():
+        # RoPE jitter comes switched off, which is the plain sampler.
+        assert kind is RopeJitter or kind() in alone, kind.__name__
 
 
 def test_a_sham_enters_the_same_prompt_anew():

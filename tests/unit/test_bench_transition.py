@@ -189,9 +189,15 @@ class TestStudio:
 
 
 def result(
-    arm: str, case: str, seed: int, success: bool, latency: int | None = None, valid: bool = True
+    arm: str,
+    case: str,
+    seed: int,
+    success: bool,
+    latency: int | None = None,
+    valid: bool = True,
+    jump: float | None = 2.0,
 ) -> Result:
-    measures = Measures(success, (success, False), latency, 0.0 if success else 1.0, 2.0, 1.0, 1.0, 0.25)
+    measures = Measures(success, (success, False), latency, 0.0 if success else 1.0, jump, 1.0, 1.0, 0.25)
     return Result(f"{arm}{case}{seed}", case, seed, arm, valid, measures, 12, 0.5)
 
 
@@ -223,6 +229,25 @@ class TestRows:
         assert row["gain"] == 0.75 and row["gain_ci"][0] < 0.75 <= row["gain_ci"][1]
         assert self.rows["plain", "colour"]["gain_ci"] == [0, 0]
 
+    def test_arms_are_paired_by_seed_whatever_their_order_and_what_is_missing(self):
+        results = [
+            *(result("plain", "cut", seed, seed == 1, valid=seed != 0) for seed in range(4)),
+            *(result("gate", "cut", seed, True, valid=seed != 2) for seed in reversed(range(4))),
+        ]
+        rows = {row["technique"]: row for row in summary.rows(results, 36) if row["case"] == "cut"}
+        assert rows["plain"]["n"] == rows["gate"]["n"] == 2, "1 and 3 were right under both"
+        assert rows["gate"]["gain"] == 0.5 and rows["gate"]["gain_n"] == 2
+
+    def test_jumps_are_paired_where_the_subject_is_seen_under_both(self):
+        results = [
+            *(result("plain", "sham", seed, True, jump=(1.0, 2.0, None, 9.0)[seed]) for seed in range(4)),
+            *(result("gate", "sham", seed, True, jump=(2.0, 5.0, 7.0, None)[seed]) for seed in range(4)),
+        ]
+        row = summary.rows(results, 36)[-1]
+        assert (row["technique"], row["jump_gain"], row["jump_gain_n"]) == ("gate", 2.0, 2)
+        assert row["jump_gain_ci"] == [1.0, 3.0]
+        assert "+2.0 [+1.0, +3.0] (2)" in pictures.table(summary.rows(results, 36))
+
     def test_all_switches_are_pooled_without_controls_and_shams(self):
         assert self.rows["gate", "all"]["n"] == 4
         assert self.rows["gate", "sham"]["tl_frames"] is None
@@ -230,10 +255,17 @@ class TestRows:
     def test_the_table_names_every_technique_and_case(self):
         text = pictures.table(summary.rows(self.results, 36))
         assert "gate" in text and "colour (4)" in text and "0.75 [" in text
+        assert "sham success (2)" in text and "control" not in text
 
     def test_without_valid_episodes_rows_are_empty(self):
         row = summary.rows([result("plain", "cut", 0, True, 0, valid=False)], 36)[0]
-        assert row["n"] == 0 and row["success"] is None and row["success_ci"] is None
+        assert summary.rows([], 36) == []
+        assert (
+            row["n"] == 0
+            and row["jump_gain"] is None
+            and row["success"] is None
+            and row["success_ci"] is None
+        )
 
 
 def test_the_command_writes_a_report_a_table_a_plot_and_a_sheet(tmp_path, monkeypatch, capsys):
