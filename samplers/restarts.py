@@ -18,6 +18,8 @@ from .history import Context
 from .techniques.base import NEGATIVE, POSITIVE, Step
 
 JUMP = 1 / 3
+# A jitter of heads that counts as one change of a whole setting; a third of it already lets solvers begin anew.
+JITTER = 0.2
 
 
 def restart_steps(denoiser: SectionDenoiser, sigmas: Tensor) -> tuple[int, ...]:
@@ -57,11 +59,14 @@ def _names(settings: list[dict[str, float]]) -> dict[str, None]:
 def settings_at(denoiser: SectionDenoiser, step: Step) -> dict[str, float]:
     """What a step's predictions depend on beside x and sigma, as numbers; a missing one is 0.
 
-    The two scales of guidance; e^bias - 1 of each gated segment, the cap on the past and the scale of keys, both minus 1;
-    1 for each prediction that techniques ask for; how far the packed past is from the section's own, relative to its size.
+    The two scales of guidance, and where the negative prompt counts its rescale, and 1 for its projection; e^bias - 1 of
+    each gated segment, the cap on the past and the scale of keys, both minus 1; the jitter of heads over JITTER; 1 for each
+    prediction that techniques ask for; how far the packed past is from the section's own, relative to its size.
     """
     guidance = denoiser.guidance(step)
     settings = {"distilled": guidance.distilled, "cfg": guidance.cfg}
+    if guidance.needs_negative:
+        settings.update(rescale=guidance.rescale, zero_star=float(guidance.zero_star))
     settings.update(_attention_settings(denoiser.attention(step)))
     for prediction in denoiser.predictions(step, guidance):
         if prediction not in (POSITIVE, NEGATIVE):
@@ -79,6 +84,8 @@ def _attention_settings(policy: AttentionPolicy | None) -> dict[str, float]:
     settings = {f"weight {name}": exp(bias) - 1 for name, bias in told["bias"].items()}
     settings.update({f"weight {name}": -1.0 for name in told["dropped"]})
     settings.update({name: told[name] - 1 for name in ("cap", "key_scale") if told[name] is not None})
+    if told["rope_jitter"] is not None:
+        settings["rope_jitter"] = told["rope_jitter"] / JITTER
     for rule in told["by_token"]:
         if rule["kind"] != "cap":
             settings[f"tokens by {rule['by']}"] = -1.0 if rule["bias"] is None else exp(rule["bias"]) - 1

@@ -23,6 +23,7 @@ from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
 from framepack_transitions.samplers.techniques.attention_scaling import AttentionScaling
 from framepack_transitions.samplers.techniques.base import Prediction, Technique, with_technique
 from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
+from framepack_transitions.samplers.techniques.rope_jitter import RopeJitter
 from framepack_transitions.samplers.techniques.transition_sigmas import TransitionSigmas
 from framepack_transitions.samplers.timeline import assign_prompts
 
@@ -40,8 +41,10 @@ def context() -> Context:
     return Context(SECTION.indices, clean, clean_2x, clean_4x, normal(1, 4, 12, seed=9))
 
 
-def restarts(*techniques: Technique, steps: int = 20, section=SWITCHED) -> tuple[int, ...]:
-    denoiser = SectionDenoiser(section, context(), {}, Guidance(), SHIFT, techniques)
+def restarts(
+    *techniques: Technique, steps: int = 20, section=SWITCHED, guidance=Guidance()
+) -> tuple[int, ...]:
+    denoiser = SectionDenoiser(section, context(), {}, guidance, SHIFT, techniques)
     return restart_steps(denoiser, flow_sigmas(steps, SHIFT))
 
 
@@ -82,6 +85,7 @@ class Emptied(Technique):
         SemanticKVGate(mode="drop", t_end=0.49),
         SemanticKVGate(mode="cap", t_end=0.49),
         AttentionScaling(t_end=0.49),
+        RopeJitter(sigma=0.1, t_end=0.49),
         Asking(),
         Emptied(),
     ],
@@ -121,11 +125,22 @@ def test_curves_over_the_steps_are_none(technique, steps):
         AdaptiveCFG(target="distilled", base=12.0, t_end=0.49),
         SemanticKVGate(gamma=0.2, t_end=0.49),
         AttentionScaling(scale=1.1, t_end=0.49),
+        RopeJitter(sigma=0.05, t_end=0.49),
+        AdaptiveCFG(target="distilled", base=10.0, rescale=0.9, cfg_zero=True, t_end=0.49),
         Emptied(early=0.9),
     ],
 )
 def test_small_changes_are_none(technique):
     assert restarts(technique) == ()
+
+
+@pytest.mark.parametrize("values", [{"cfg_zero": True}, {"rescale": 0.7}])
+def test_what_is_done_to_the_negative_prediction_jumps_where_there_is_one(values):
+    """base 0 keeps the sampler's own scale, so that nothing else changes at the window's edge."""
+    technique = AdaptiveCFG(base=0.0, t_end=0.49, **values)
+    assert restarts(technique, guidance=Guidance(cfg=3.0)) == (11,)
+    assert restarts(technique) == ()
+    assert restarts(AdaptiveCFG(base=0.0, rescale=0.2, t_end=0.49), guidance=Guidance(cfg=3.0)) == ()
 
 
 def test_nothing_jumps_where_techniques_do_not_act():
