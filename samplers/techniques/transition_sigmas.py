@@ -14,7 +14,8 @@ from ..sigmas import shift_sigma
 from .base import Schedule, Step, Technique, check_range
 
 MODES = ("shift", "founding", "boost")
-MAX_SHIFT, MAX_CROWDING = 100.0, 10.0
+# Below MIN_SHIFT nearly all steps would have next to no noise, and in float32 some no less than their neighbours.
+MIN_SHIFT, MAX_SHIFT, MAX_CROWDING = 0.01, 100.0, 10.0
 GRID = 4096  # intervals of t on which step density is summed up
 
 
@@ -22,7 +23,7 @@ GRID = 4096  # intervals of t on which step density is summed up
 class TransitionSigmas(Technique):
     """A section's sigma = s t / (1 + (s - 1) t) with a shift s of its own, over progress t with steps as dense as asked.
 
-    - shift: s moves from the sampler's own to `shift` (0: stays), as far as the switch's change goes, in mu = ln s.
+    - shift: s moves from the sampler's own to `shift` (0: stays; else at least MIN_SHIFT), as far as the switch's change goes, in mu = ln s.
     - founding: mu = mu_base + `delta`, with mu_base the sampler's. At the 13B model's usual sizes mu_base is clamped to
       ln 7 = 1.95, so the founding documents' delta of 0.85 means a shift of 16.4, and a mu of 2.0 in place of it next to nothing.
     - boost: s stays, and steps lie up to 1 + `boost` times as dense around `points` of t, within about `width`. The
@@ -46,6 +47,10 @@ class TransitionSigmas(Technique):
         if self.mode not in MODES:
             raise ValueError(f"mode is {self.mode!r}; choose one of {', '.join(MODES)}.")
         check_range("shift", self.shift, 0, MAX_SHIFT)
+        if 0 < self.shift < MIN_SHIFT:
+            raise ValueError(
+                f"shift is {self.shift}; give 0 (keeps the sampler's) or a value from {MIN_SHIFT:g} to {MAX_SHIFT:g}."
+            )
         check_range("delta", self.delta, -3, 3)
         check_range("boost", self.boost, 0, MAX_CROWDING)
         check_range("width", self.width, 0.01, 1)
@@ -63,6 +68,10 @@ class TransitionSigmas(Technique):
             return schedule
         if schedule.placed:
             raise ValueError("two Transition Sigmas act on the same section; keep one of them.")
+        if not 0 < shift <= MAX_SHIFT and self.mode != "founding":
+            raise ValueError(
+                f"the sampler's shift is {schedule.shift:.3g}; lower it to at most {MAX_SHIFT:g}, or take the node out."
+            )
         if not 0 < shift <= MAX_SHIFT:
             raise ValueError(
                 f"a delta of {self.delta:g} makes the shift {schedule.shift:.3g} into {shift:.3g}; lower it, so that at most "

@@ -128,6 +128,7 @@ def test_two_on_a_section_are_refused_and_an_idle_one_does_no_harm():
         ({"mode": "up"}, "mode is 'up'"),
         ({"shift": -1.0}, "shift is -1"),
         ({"shift": float("nan")}, "shift is nan"),
+        ({"shift": 1e-9}, "shift is 1e-09; give 0 .keeps the sampler's. or a value from 0.01 to 100"),
         ({"delta": 4.0}, "delta is 4"),
         ({"boost": 11.0}, "boost is 11"),
         ({"width": 0.0}, "width is 0"),
@@ -147,6 +148,8 @@ def test_bad_values_are_refused(values, words):
 def test_a_shift_beyond_all_use_is_refused():
     with pytest.raises(ValueError, match="makes the shift 50 into 117; lower it"):
         changed(mode="founding", schedule=schedule_of(shift=50.0))
+    with pytest.raises(ValueError, match="the sampler's shift is 200; lower it to at most 100"):
+        changed(mode="boost", schedule=schedule_of(shift=200.0))
 
 
 @settings(max_examples=3000)
@@ -170,7 +173,7 @@ def test_any_schedule_falls_strictly_in_float32_from_its_start_to_zero(
     given_schedule = Schedule(flow_sigmas(steps, own) * strength, own)
     technique = TransitionSigmas(
         mode=mode,
-        shift=0.0 if shift < 0.05 else shift,
+        shift=0.0 if shift < 0.01 else shift,
         delta=delta,
         boost=boost,
         points=", ".join(map(repr, points)),
