@@ -119,8 +119,10 @@ def test_it_fades_in_the_last_part_of_its_window(t, weight):
 
 
 def test_without_fading_it_switches_at_the_end_as_published():
-    technique = LowPassGuidance(t_end=0.5, fade=0.0)
-    assert technique.weight(SWITCHED, Step(0.5, 0.5)) == 1 and technique.weight(SWITCHED, Step(0.4, 0.4)) == 0
+    """A t_end of 0.8 is the first 20 % of 50 steps: ten of them."""
+    technique = LowPassGuidance(t_end=0.8, fade=0.0)
+    weights = [technique.weight(SWITCHED, Step(1 - i / 50, 1 - i / 50)) for i in range(50)]
+    assert weights == [1] * 10 + [0] * 40
 
 
 def test_fading_blends_filtered_and_clean():

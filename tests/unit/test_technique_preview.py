@@ -46,7 +46,7 @@ class Away(Technique):
     """Asks for a prediction in a window and tells of its own strength."""
 
     t_start: float = 1.0
-    t_end: float = 0.5
+    t_end: float = 0.4
 
     def predictions(self, section, step):
         inside = self.amount(section) and self.t_end <= step.t <= self.t_start
