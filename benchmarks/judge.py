@@ -14,6 +14,7 @@ from ..models.tiny.world import FAST, SIZE, Scene, Subject, render
 from .episodes import Episode
 
 HALF_SECOND = 15  # frames
+SHORTEST_HOLD = 5  # frames, where the video ends sooner
 HOLD_SHARE = 0.9  # of the next half second, for a state to have been reached
 VALID_SHARE = 0.8  # of the half second before the switch in which the old scene must be seen
 LOOK_AHEAD = 12  # frames over which it is judged how a subject moves
@@ -30,7 +31,7 @@ class Measures:
 
     success: the new scene is seen in most of the last third of the first new section.
     held: the same for every section after the switch.
-    latency: frames from the switch until the new scene is seen and stays for half a second; None when that
+    latency: frames from the switch until the new scene is seen and stays for half a second (see latency); None when that
         did not begin in the first new section.
     remaining: share of what should have changed that is still seen in the last third of that section.
     jump: px between where the subject was going and where it is in the first new frame; before and after:
@@ -110,8 +111,11 @@ def motions(detection: Detection) -> Array:
 
 
 def latency(state: Array, section: int) -> int | None:
-    """The first frame of the first `section` frames from which `state` bool [T] holds, None without one."""
-    for frame in range(min(section, len(state) - HALF_SECOND + 1)):
+    """The first frame of the first `section` frames from which `state` bool [T] holds, None without one.
+
+    A state holds for half a second, or until the video ends if that comes first and there are SHORTEST_HOLD frames of it.
+    """
+    for frame in range(min(section, len(state) - SHORTEST_HOLD + 1)):
         if state[frame] and state[frame : frame + HALF_SECOND].mean() >= HOLD_SHARE:
             return frame
     return None

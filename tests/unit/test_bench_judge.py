@@ -67,6 +67,14 @@ def test_latency_is_the_delay_of_a_late_switch(delay):
     assert measures.success == (delay < 30)
 
 
+def test_latency_holds_to_the_end_of_a_video_that_is_shorter_than_half_a_second():
+    late = np.arange(36) >= 28
+    assert judge.latency(late, 36) == 28
+    assert judge.latency(np.arange(36) >= 33, 36) is None
+    late[-1] = False
+    assert judge.latency(late, 36) is None
+
+
 def test_a_switch_after_the_first_section_has_no_latency_but_is_there_in_the_end():
     measures = judged(make_episode("colour", 0), *video(make_episode("colour", 0), 40))
     assert measures.latency is None and measures.held == (False, True)
