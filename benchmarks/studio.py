@@ -34,7 +34,7 @@ class Settings:
     solver: str = "unipc_bh1"
     distilled_guidance: float = 10.0
     before: int = 2
-    after: int = 3
+    after: int = 2
     bfloat16: bool = True  # half the time on a CPU, and no difference that the detector sees
 
     @property
