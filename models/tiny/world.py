@@ -23,13 +23,13 @@ COLOURS = {
     "pink": (1.00, 0.36, 0.80),
     "white": (0.97, 0.97, 0.97),
 }
-SIZES = {"small": 20, "large": 26}
+SIZES = {"small": 28, "large": 36}
 MOTIONS = ("still", "left", "right", "up", "down", "sideways", "vertical")
 EVENTS = ("none", "disappear", "appear", "colour", "background", "night", "cut", "motion")
 
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 FAST = {"sideways": ("left", "right"), "vertical": ("up", "down")}
-SLOW_SPEED, FAST_SPEED = (0.6, 0.9), (2.2, 2.8)  # px a frame
+SLOW_SPEED, FAST_SPEED = (0.45, 0.7), (2.2, 2.8)  # px a frame
 INERTIA = 4.0  # frames in which the difference to the wanted velocity falls to 1/e
 LOOK_AHEAD = 12  # frames over which it is judged where a subject goes
 MARGIN = 2.0  # px that stay free between a subject and the border
@@ -405,7 +405,7 @@ DISTANCES: dict[str, Callable[[Array, Array], Array]] = {
     "circle": lambda x, y: np.hypot(x, y) - 0.49,
     "square": _polygon([(-0.45, -0.45), (0.45, -0.45), (0.45, 0.45), (-0.45, 0.45)]),
     "triangle": _polygon([(-0.5, 0.44), (0.0, -0.48), (0.5, 0.44)]),
-    "star": _polygon(_star(5, 0.52, 0.28, 0.03)),
+    "star": _polygon(_star(5, 0.52, 0.23, 0.03)),
 }
 
 

