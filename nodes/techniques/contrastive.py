@@ -32,7 +32,7 @@ class FramePackContrastiveGuidance(TechniqueNode):
                 "FLOAT",
                 {
                     **strength,
-                    "default": 0.75,
+                    "default": 1.0,
                     "tooltip": "How far away from the prompt before the switch; 0.3 to 1.5 are usual, 0 is off.",
                 },
             ),

@@ -44,7 +44,7 @@ class FramePackSemanticKVGate(TechniqueNode):
             "gamma": (
                 "FLOAT",
                 {
-                    "default": 2.0,
+                    "default": 1.0,
                     "min": 0.0,
                     "max": 100.0,
                     "step": 0.1,

@@ -37,7 +37,7 @@ class ContrastiveGuidance(Technique):
     Every part costs an evaluation a step (refusal two, or one where real guidance makes the negative one anyway).
     """
 
-    omega: float = 0.75
+    omega: float = 1.0
     history: float = 1.0
     without: str = "anchor"
     refusal: float = 0.0

@@ -35,7 +35,7 @@ class SemanticKVGate(Technique):
     """
 
     mode: str = "bias"
-    gamma: float = 2.0
+    gamma: float = 1.0
     cap: float = 0.1
     start: float = 1.0
     last: float = 1.0

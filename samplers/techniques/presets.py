@@ -17,7 +17,7 @@ from .transition_sigmas import TransitionSigmas
 PRESETS: dict[str, tuple[Technique, ...]] = {
     "mild": (ContrastiveGuidance(omega=1.0),),
     "balanced": (AdaptiveCFG(base=3.0), SemanticKVGate(gamma=1.0)),
-    "strong": (AdaptiveCFG(base=5.0), SemanticKVGate(gamma=2.0)),
+    "strong": (AdaptiveCFG(base=5.0), SemanticKVGate(gamma=1.0)),
     "cut": (
         AdaptiveCFG(base=3.0),
         SemanticKVGate(gamma=4.0),

@@ -136,7 +136,7 @@ class TestPicture:
             (AdaptiveCFG(base=8.0), {}),
             (AdaptiveCFG(zero_init=0.3), {}),
             (TransitionSigmas(), {}),
-            (SemanticKVGate(gamma=1.0), {}),
+            (SemanticKVGate(gamma=2.0), {}),
             (None, {"steps": 20}),
             (None, {"shift": 2.0}),
             (None, {"seconds": 7.2}),

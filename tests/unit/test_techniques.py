@@ -154,7 +154,7 @@ class TestSemanticKVGate:
     def test_a_threshold_means_nothing_where_a_gate_acts_everywhere(self):
         for mode in ("bias", "founding"):
             policy = self.policy(SECTION, mode=mode, threshold=1.0, apply_to="all")
-            assert policy.describe()["bias"]["start"] == -2
+            assert policy.describe()["bias"]["start"] == -1
 
     @pytest.mark.parametrize(
         "values",
@@ -296,7 +296,7 @@ class TestInTheSampler:
         _, trace = run(("FramePackAdaptiveCFG", {}), ("FramePackSemanticKVGate", {}))
         before, after = trace["sections"]
         assert [step["cfg"] for step in before["guidance"]] == [1, 1, 1] and before["attention"] == [None] * 3
-        assert after["guidance"][0]["cfg"] == 5 and after["attention"][0]["bias"]["start"] == -2
+        assert after["guidance"][0]["cfg"] == 5 and after["attention"][0]["bias"]["start"] == -1
         assert before["evaluations"] == 3 and after["evaluations"] == 5
 
     def test_blocks_that_the_model_lacks_are_refused_at_the_node(self, run):
