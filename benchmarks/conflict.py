@@ -198,8 +198,7 @@ def save_plot(path: Path, made: Sequence[dict[str, Any]]) -> Path:
     for (row, anchor), (column, prompt) in product(enumerate(ANCHORS), enumerate(PROMPTS)):
         _plot_cells(axes[row][column], made, prompt, anchor)
         axes[row][column].set(title=f"asks for the {prompt} scene, anchor {anchor}", ylim=(-0.03, 1.03))
-    for axis in axes[:, 0]:
-        axis.set_ylabel("success in the capped section (faint: three sections later)")
+    figure.supylabel("success in the capped section (faint: three sections later)")
     for axis in axes[-1]:
         axis.set_xticks(range(len(CAPS)), [f"{cap:g}" for cap in CAPS])
         axis.set_xlabel("cap on the past's attention")
