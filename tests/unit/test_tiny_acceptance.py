@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from framepack_transitions.models.tiny.bundle import WEIGHTS, TinyBundle, load_tiny
 from framepack_transitions.models.tiny.train.clip import retrieval
-from framepack_transitions.models.tiny.train.evaluate import evaluate
+from framepack_transitions.models.tiny.train.evaluate import codec_reading, evaluate
 
 pytestmark = pytest.mark.skipif(not (WEIGHTS / "dit.safetensors").is_file(), reason="no weights are shipped")
 EPISODES = 8
@@ -81,8 +81,8 @@ def test_they_cost_little_where_nothing_should_change(report: dict[str, Any]) ->
     assert remedy["jump"] - plain["jump"] <= SHAM_JUMP.bound
 
 
-def test_the_detector_reads_the_world_through_the_codec(report: dict[str, Any]) -> None:
-    assert report["codec"] >= CODEC.bound
+def test_the_detector_reads_the_world_through_the_codec(bundle: TinyBundle) -> None:
+    assert codec_reading(bundle) >= CODEC.bound
 
 
 def test_weights_are_small_and_say_how_they_were_made() -> None:

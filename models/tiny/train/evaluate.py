@@ -243,7 +243,7 @@ def evaluate(
     bundle: TinyBundle, count: int = 32, settings: Settings | None = None,
     trials: Mapping[str, tuple[Technique, ...]] = TRIALS,
 ) -> dict[str, Any]:
-    """All figures, `count` episodes an event type; the remedy is the preset `balanced`, early real guidance and a gate."""
+    """All figures of what is generated, `count` episodes an event type; the remedy is the preset `balanced`, early real guidance and a gate."""
     settings = settings or Settings()
     report: dict[str, Any] = {"episodes": count, "survival": survival(bundle, count, settings)}
     for history in ("zero", "new"):
@@ -255,4 +255,4 @@ def evaluate(
         report[name] = {"valid": total["valid"], "success": total["success"] / max(total["valid"], 1),
                         "stayed": total["stayed"] / max(total["valid"], 1),
                         "by_event": {event: dict(found[name]) for event, found in by_event.items()}}
-    return {**report, "sham": shams(bundle, count, settings, trials), "codec": codec_reading(bundle)}
+    return {**report, "sham": shams(bundle, count, settings, trials)}

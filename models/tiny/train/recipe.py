@@ -69,7 +69,9 @@ GPU = Recipe(clips=20000, codec_clips=4000, codec_steps=8000, decoder_steps=8000
              steps=30000, batch=128, replicas=1)
 PRESETS = {"cpu": CPU, "gpu": GPU}
 
+DISTILLED_SLOPE = 0.15  # of real guidance by the distilled scale
+
 
 def teacher_weight(guidance: float) -> float:
     """The weight of real guidance that a distilled scale stands for: 10 is 2.5."""
-    return 1 + 0.15 * guidance
+    return 1 + DISTILLED_SLOPE * guidance

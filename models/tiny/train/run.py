@@ -25,8 +25,8 @@ from .clip import retrieval, save_clip, train_clip, write_config
 from .clips import ClipLatents, load_latents, make_latents, save_latents
 from .codec import draw_frames, psnr, train_codec, train_decoder
 from .curve import draw_curve, read_log
-from .evaluate import evaluate
-from .recipe import Recipe
+from .evaluate import codec_reading, evaluate
+from .recipe import DISTILLED_SLOPE, Recipe
 from .transformer import Trio, quick_blocks, train_transformer
 
 logger = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ def metadata_of(run: Run) -> dict[str, str]:
         "device": run.device.type,
         "steps_done": str(max(steps, default=0)),
         "recipe": json.dumps(asdict(run.recipe)),
-        "guidance": "distilled from v_u + (1 + 0.15 g) (v_c - v_u), g from 1 to 20, fed as g * 1000",
+        "guidance": f"distilled from v_u + (1 + {DISTILLED_SLOPE} g) (v_c - v_u), g from 1 to 20, fed as g * 1000",
         **({} if run.init is None else {"continues": json.dumps(metadata_in(run.init))}),
     }
 
@@ -226,7 +226,8 @@ def judged_bundle(run: Run) -> TinyBundle:
 
 def judge(run: Run) -> dict[str, Any]:
     """All figures of docs/TINY.md."""
-    report = evaluate(judged_bundle(run), 2 * run.evaluate_episodes)
+    bundle = judged_bundle(run)
+    report = {**evaluate(bundle, 2 * run.evaluate_episodes), "codec": codec_reading(bundle)}
     folders = [folder for folder in (run.folder, run.init) if folder and (folder / CLIP_FILES[1]).is_file()]
     return {**report, "clip": retrieval(folders[0])} if folders else report
 
