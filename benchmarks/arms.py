@@ -66,7 +66,7 @@ class Arm:
 ALIGNVID = AttentionScaling(apply_to="all", blocks=f"single:0-{DIT.num_single_layers - 1}")
 
 PLAIN = Arm("plain")
-# Techniques as their nodes come, except for RoPE jitter, whose node is off.
+# Techniques as their nodes come, except for RoPE jitter, whose node is off. The preset mild is contrastive guidance as it comes.
 ARMS = (
     PLAIN,
     Arm("adaptive_cfg", (AdaptiveCFG(),)),
@@ -78,6 +78,6 @@ ARMS = (
     Arm("context_refresh", (ContextRefresh(),)),
     Arm("transition_sigmas", (TransitionSigmas(),)),
     Arm("rope_jitter", (RopeJitter(sigma=0.1),)),
-    *(Arm(f"preset {name}", PRESETS[name]) for name in ("mild", "balanced", "strong", "cut", "founding")),
+    *(Arm(f"preset {name}", PRESETS[name]) for name in ("balanced", "strong", "cut", "founding")),
     Arm("alignvid", (ALIGNVID,)),
 )

@@ -109,7 +109,7 @@ def markdown(lines: Sequence[Mapping[str, str]]) -> str:
 
 
 def save_plot(path: Path, rows: Sequence[Row], results: Sequence[Result], section: int, title: str) -> Path:
-    """Draw success with its intervals, how latency runs, and what success costs in continuity."""
+    """Draw success with its intervals, how latency runs, and what success costs in continuity; arms go by number."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -119,68 +119,89 @@ def save_plot(path: Path, rows: Sequence[Row], results: Sequence[Result], sectio
     FigureCanvasAgg(figure)
     success, waiting, cost = figure.subplots(1, 3)
     pooled = [row for row in rows if row["case"] == POOLED]
-    colours = {row["technique"]: tab20(number % 20) for number, row in enumerate(pooled)}
-    _plot_success(success, pooled, colours)
-    for arm, colour in colours.items():
-        _plot_latency(
-            waiting,
-            [r for r in results if r.valid and r.arm == arm and r.case in SWITCHES],
-            section,
-            arm,
-            colour,
-        )
-    waiting.set(
-        title="how long until the new scene is there",
-        xlabel="frames after the switch",
-        ylabel="share that waits",
-        ylim=(0, 1.02),
-    )
-    shams = {row["technique"]: row for row in rows if row["case"] == "sham"}
-    for row in pooled:
-        sham = shams.get(row["technique"], {})
-        if row["success"] is not None and sham.get("continuity") is not None:
-            cost.scatter(sham["continuity"], row["success"], color=colours[row["technique"]])
-            cost.annotate(
-                row["technique"],
-                (sham["continuity"], row["success"]),
-                (4, 4),
-                textcoords="offset points",
-                fontsize=8,
-            )
-    cost.set(
-        title="success against continuity",
-        xlabel="jump at a switch that changes nothing, px",
-        ylabel="success",
-        ylim=(-0.02, 1.05),
-    )
-    cost.margins(x=0.3)
+    numbers = {row["technique"]: number for number, row in enumerate(pooled, 1)}
+    colours = {arm: tab20((number - 1) % 20) for arm, number in numbers.items()}
+    _plot_success(success, pooled, numbers, colours)
+    _plot_latencies(waiting, results, section, numbers, colours)
+    shams = {row["technique"]: row["continuity"] for row in rows if row["case"] == "sham"}
+    places = {
+        row["technique"]: (shams[row["technique"]], row["success"])
+        for row in pooled
+        if row["success"] is not None and shams.get(row["technique"]) is not None
+    }
+    _plot_cost(cost, places, numbers, colours)
     figure.suptitle(title)
     figure.savefig(path, dpi=100)
     return path
 
 
-def _plot_success(axes: Any, pooled: Sequence[Row], colours: Mapping[str, Any]) -> None:
+def _plot_success(
+    axes: Any, pooled: Sequence[Row], numbers: Mapping[str, int], colours: Mapping[str, Any]
+) -> None:
     shown = [row for row in reversed(pooled) if row["success"] is not None]
     for place, row in enumerate(shown):
         low, high = row["success_ci"]
         axes.barh(place, row["success"], color=colours[row["technique"]])
         axes.plot([low, high], [place, place], color="black", linewidth=2)
         axes.plot([row["lasting"]], [place], "|", color="white", markersize=16, markeredgewidth=3)
-    axes.set_yticks(range(len(shown)), [row["technique"] for row in shown])
+    names = [f"{row['technique']}  {numbers[row['technique']]}" for row in shown]
+    axes.set_yticks(range(len(shown)), names)
     axes.set(title="success (black: 95 % interval, white: at the end)", xlim=(0, 1))
 
 
-def _plot_latency(axes: Any, results: Sequence[Result], section: int, arm: str, colour: Any) -> None:
-    if results:
-        times, survival = kaplan_meier(*latencies(results, section))
-        axes.step(
-            [0, *times, section],
-            [1, *survival, survival[-1] if len(survival) else 1],
-            where="post",
-            label=arm,
-            color=colour,
+def _plot_latencies(
+    axes: Any,
+    results: Sequence[Result],
+    section: int,
+    numbers: Mapping[str, int],
+    colours: Mapping[str, Any],
+) -> None:
+    """Curves of the arms, each with its number at the right end."""
+    ends = {}
+    for arm, colour in colours.items():
+        own = [r for r in results if r.valid and r.arm == arm and r.case in SWITCHES]
+        if own:
+            times, survival = kaplan_meier(*latencies(own, section))
+            ends[arm] = survival[-1] if len(survival) else 1.0
+            axes.step([0, *times, section], [1, *survival, ends[arm]], where="post", color=colour)
+    room, floor = 0.028, 0.0  # a number's height in the axes' units; numbers are pushed up past each other
+    for arm in sorted(ends, key=ends.get):
+        floor = max(ends[arm], floor)
+        axes.annotate(
+            str(numbers[arm]), (section, ends[arm]), (section * 1.05, floor), va="center", fontsize=9,
+            color=colours[arm], arrowprops={"arrowstyle": "-", "color": colours[arm], "linewidth": 0.7},
         )
-        axes.legend(fontsize=8)
+        floor += room
+    axes.set(
+        title="how long until the new scene is there",
+        xlabel="frames after the switch",
+        ylabel="share that waits",
+        xlim=(-0.02 * section, 1.12 * section),
+        ylim=(0, 1.02),
+    )
+
+
+def _plot_cost(
+    axes: Any,
+    places: Mapping[str, tuple[float, float]],
+    numbers: Mapping[str, int],
+    colours: Mapping[str, Any],
+) -> None:
+    """Arms at (jump, success); those that lie on each other share a label."""
+    labels: dict[tuple[float, float], list[str]] = {}
+    for arm, place in places.items():
+        axes.scatter(*place, color=colours[arm])
+        near = (p for p in labels if abs(p[0] - place[0]) < 0.7 and abs(p[1] - place[1]) < 0.02)
+        labels.setdefault(next(near, place), []).append(str(numbers[arm]))
+    for place, names in labels.items():
+        axes.annotate(", ".join(names), place, (6, 5), textcoords="offset points", fontsize=9)
+    axes.set(
+        title="success against continuity",
+        xlabel="jump at a switch that changes nothing, px",
+        ylabel="success",
+        ylim=(-0.02, 1.05),
+    )
+    axes.set_xlim(0, 1.15 * max((x for x, _ in places.values()), default=1.0))
 
 
 def save_sheet(path: Path, results: Sequence[Result], folder: Path, settings: Settings) -> Path:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..models.gate import PAST
 from ..models.probe import Probe, Reading
-from .techniques.base import Step
+from .techniques.base import EDGE, Step
 
 # Where a picture is composed, and where the techniques' windows end by default: sigma 0.89 at FramePack's shift of 7.
 EARLY = 0.54
@@ -41,7 +41,7 @@ def memory_record(measured: Sequence[StepMemory]) -> dict[str, Any] | None:
     if not measured:
         return None
     steps = [_step_record(one) for one in measured]
-    early = [number for number, one in enumerate(measured) if one.step.t >= EARLY] or range(len(measured))
+    early = [number for number, one in enumerate(measured) if one.step.t > EARLY - EDGE] or range(len(measured))
     decisive = [steps[number] for number in early]
     names = {name: None for step in decisive for name in step["segments"]}
     return {
