@@ -18,6 +18,7 @@ from ..samplers.techniques.low_pass import LowPassGuidance
 from ..samplers.techniques.refresh import ContextRefresh
 from ..samplers.techniques.rope_jitter import RopeJitter
 from ..samplers.techniques.transition_sigmas import TransitionSigmas
+from ..samplers.tokens import CHANGES
 from . import pictures
 from .arms import PLAIN, Arm
 from .studio import Settings
@@ -55,8 +56,12 @@ DOSES = (
     dose("adaptive CFG, distilled early", HIGH_EARLY, "base", (20.0,)),
     dose("KV gate, gamma", SemanticKVGate(), "gamma", (0.5, 1.0, 2.0, 4.0)),
     dose("KV gate, cap", SemanticKVGate(mode="cap"), "cap", (0.3, 0.1)),
+    Dose(
+        "KV gate, tokens, gamma 2",
+        tuple((tokens, (SemanticKVGate(gamma=2.0, tokens=tokens),)) for tokens in CHANGES),
+    ),
     dose("CFG 3 and KV gate, gamma", SemanticKVGate(), "gamma", (0.5, 1.0, 2.0), AdaptiveCFG(base=3.0)),
-    dose("CFG 5 and KV gate, gamma", SemanticKVGate(), "gamma", (1.0, 2.0), AdaptiveCFG()),
+    dose("CFG 5 and KV gate, gamma", SemanticKVGate(), "gamma", (1.0,), AdaptiveCFG()),
     dose("attention scaling", AttentionScaling(), "scale", (1.35, 1.6)),
     dose("context blur, low-pass", ContextBlur(), "strength", (0.5, 1.0)),
     dose("context blur, high-pass", ContextBlur(mode="high_pass"), "strength", (1.0,)),
@@ -66,11 +71,15 @@ DOSES = (
         (("history removed", (ContextPurge(),)), ("gap 8", (replace(NOTHING_PURGED, gap=8),))),
     ),
     dose("context refresh, sigma", ContextRefresh(), "strength", (0.75, 0.9)),
+    dose(
+        "context refresh, new anchor", ContextRefresh(sees="none", anchor="replaced"), "strength", (0.75, 0.9)
+    ),
     dose("contrast, omega", ContrastiveGuidance(), "omega", (0.75, 1.0, 2.0)),
     dose(
         "contrast 1 and KV gate, gamma", SemanticKVGate(), "gamma", (0.5, 1.0), ContrastiveGuidance(omega=1.0)
     ),
     dose("contrast, history", ContrastiveGuidance(omega=0.0), "history", (0.3,)),
+    dose("refusal of the old prompt", ContrastiveGuidance(omega=0.0), "refusal", (1.0, 2.0)),
     Dose(
         "transition sigmas",
         (

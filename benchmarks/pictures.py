@@ -168,8 +168,13 @@ def _plot_latencies(
     for arm in sorted(ends, key=ends.get):
         floor = max(ends[arm], floor)
         axes.annotate(
-            str(numbers[arm]), (section, ends[arm]), (section * 1.05, floor), va="center", fontsize=9,
-            color=colours[arm], arrowprops={"arrowstyle": "-", "color": colours[arm], "linewidth": 0.7},
+            str(numbers[arm]),
+            (section, ends[arm]),
+            (section * 1.05, floor),
+            va="center",
+            fontsize=9,
+            color=colours[arm],
+            arrowprops={"arrowstyle": "-", "color": colours[arm], "linewidth": 0.7},
         )
         floor += room
     axes.set(

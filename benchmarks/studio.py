@@ -19,6 +19,7 @@ from ..samplers.guidance import Guidance
 from ..samplers.plan import FPS, Section, plan_sections
 from ..samplers.sample import SampleInputs, SampleSettings, sample_sections
 from ..samplers.techniques.base import Technique, with_technique
+from ..samplers.techniques.contrastive import ContrastiveGuidance
 from ..samplers.techniques.low_pass import LowPassGuidance
 from ..samplers.timeline import assign_prompts
 from .arms import PLAIN, Arm, Premise
@@ -136,7 +137,8 @@ class Studio:
     @torch.inference_mode()
     def go_on(self, scenario: Scenario, arm: Arm) -> Take:
         """Sample what follows the switch with the techniques of an arm."""
-        driver = self._driver(arm, scenario.images)
+        first = scenario.sections[0]
+        driver = self._driver(arm, scenario.images, (first.previous or first.prompt).conditioning)
         latents, trace = self._sample(driver, scenario.sections, scenario.inputs, scenario.sampling)
         sections, batch = trace["sections"], latents.shape[0]
         return Take(
@@ -160,17 +162,23 @@ class Studio:
             image_embeds=self.bundle.clip_vision.encode_image(images, crop=False).last_hidden_state,
         )
 
-    def _driver(self, arm: Arm, images: Tensor) -> PlainDriver:
-        """The model with an arm's techniques, each with what its node can be given; `images` are the start images."""
+    def _driver(self, arm: Arm, images: Tensor, old: TextConditioning | None = None) -> PlainDriver:
+        """The model with an arm's techniques, each with what its node can be given: start images, the `old` prompt."""
         model = self._model
         for technique in arm.techniques:
-            model = with_technique(model, technique, **self._read_by(technique, images))
+            model = with_technique(model, technique, **self._read_by(technique, images, old))
         return PlainDriver(model)
 
-    def _read_by(self, technique: Technique, images: Tensor) -> dict[str, Any]:
-        """What a technique reads of VAE, CLIP vision and start images, by the field that holds its key."""
+    def _read_by(self, technique: Technique, images: Tensor, old: TextConditioning | None) -> dict[str, Any]:
+        """What a technique reads of VAE, CLIP vision, start images and text, by the field that holds its key.
+
+        The concept that contrastive guidance refuses is the old prompt.
+        """
         if isinstance(technique, LowPassGuidance):
             return technique.vision_pair(images, self.bundle.clip_vision)
+        if isinstance(technique, ContrastiveGuidance) and technique.refusal and old is not None:
+            options = {"pooled_output": old.pooled, "attention_mask": old.mask}
+            return {"concept": [[old.states, options]]}
         has = {field.name for field in fields(technique)}
         models = {"vae": self.bundle.vae, "clip_vision": self.bundle.clip_vision}
         return {name: model for name, model in models.items() if name in has}

@@ -171,8 +171,18 @@ def test_doses_rise_from_plain_and_are_tabled_and_drawn(tmp_path, studio):
         assert picture.width > 500
 
 
+def test_what_is_refused_is_the_old_prompt(studio):
+    refusal = next(d for d in doses.DOSES if d.name.startswith("refusal")).arms[0]
+    changed = {}
+    for case in ("cut", "sham"):
+        scenario = studio.prepare([make_episode(case, 0)])
+        plain, refused = (studio.go_on(scenario, arm).frames for arm in (PLAIN, refusal))
+        changed[case] = np.abs(plain - refused).max()
+    assert changed["cut"] > 10 * changed["sham"], "what the new prompt asks for too is not refused"
+
+
 def test_every_default_is_a_dose_and_there_are_not_too_many():
-    assert 1 + sum(len(varied.steps) for varied in doses.DOSES) <= 40
+    assert 1 + sum(len(varied.steps) for varied in doses.DOSES) <= 45
     alone = [
         techniques[0] for varied in doses.DOSES for _, techniques in varied.steps if len(techniques) == 1
     ]
