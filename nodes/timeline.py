@@ -114,6 +114,13 @@ class FramePackTimelineEntry:
                         "tooltip": "Multiplies the image tokens while this entry holds: lower ties the scene less to the start image's content, 1 leaves them as they are.",
                     },
                 ),
+                "state": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "What is seen while this entry holds, such as: an empty room. Evaluation nodes look for it in place of the prompt; the picture does not depend on it.",
+                    },
+                ),
             },
         }
 
@@ -129,12 +136,14 @@ class FramePackTimelineEntry:
         cut: bool = False,
         blend: int = 0,
         vision_strength: float = 1.0,
+        state: str = "",
     ) -> tuple[Timeline]:
         entry = TimelineEntry(
             start,
             prompt,
             conditioning,
             change,
+            state,
             cut=cut,
             blend=blend,
             start_latent=start_latent,

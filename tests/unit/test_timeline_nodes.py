@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from framepack_transitions.nodes.extraction import cues_of
 from framepack_transitions.nodes.timeline import FramePackTimelineEntry
 from framepack_transitions.samplers.timeline import TimelineEntry
 
@@ -32,10 +33,11 @@ def test_what_is_left_out_changes_nothing():
 def test_an_entry_brings_its_keyframe_cut_and_blend():
     keyframe, vision = {"samples": "latent"}, object()
     (shot,) = add("a", 1.0, "", 1.0, start_latent=keyframe, clip_vision_output=vision, cut=True)
-    (soft,) = add("b", 2.0, "", 1.0, shot, blend=2, vision_strength=0.5)
+    (soft,) = add("b", 2.0, "", 1.0, shot, blend=2, vision_strength=0.5, state="an empty room")
     first, second = soft.entries
     assert (first.start_latent, first.clip_vision_output, first.cut) == (keyframe, vision, True)
     assert (second.blend, second.vision_strength, second.cut) == (2, 0.5, False)
+    assert second.state == "an empty room" and cues_of(soft)[-1].state == "an empty room"
 
 
 def test_a_cut_at_the_beginning_is_refused():
