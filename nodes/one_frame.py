@@ -17,9 +17,9 @@ from ..samplers.one_frame import (
     mask_control,
     sample_one_frame,
 )
-from ..samplers.plan import MAX_WINDOW
 from ..samplers.sample import SampleInputs, SampleSettings
 from ..samplers.solvers import SOLVERS
+from . import widgets
 from .sampling import one_image
 from .types import ROOT, TRACE
 
@@ -78,9 +78,7 @@ class FramePackOneFrameSampler:
                 "window": (
                     "INT",
                     {
-                        "default": 9,
-                        "min": 1,
-                        "max": MAX_WINDOW,
+                        **widgets.WINDOW,
                         "tooltip": "The window that the preset counts from; another value moves target and history.",
                     },
                 ),
@@ -117,50 +115,33 @@ class FramePackOneFrameSampler:
                 ),
                 "steps": (
                     "INT",
-                    {
-                        "default": 25,
-                        "min": 1,
-                        "max": 1000,
-                        "tooltip": "Denoising steps. Fewer are faster and rougher.",
-                    },
+                    {**widgets.STEPS, "tooltip": "Denoising steps. Fewer are faster and rougher."},
                 ),
                 "distilled_guidance": (
                     "FLOAT",
                     {
-                        "default": 10.0,
-                        "min": 0.0,
-                        "max": 100.0,
-                        "step": 0.1,
+                        **widgets.DISTILLED_GUIDANCE,
                         "tooltip": "Guidance built into the model, at no cost. Higher follows the prompt more closely.",
                     },
                 ),
                 "cfg": (
                     "FLOAT",
                     {
-                        "default": 1.0,
-                        "min": 0.0,
-                        "max": 100.0,
-                        "step": 0.1,
+                        **widgets.CFG,
                         "tooltip": "Real classifier-free guidance. Anything but 1 uses the negative prompt and doubles the time.",
                     },
                 ),
                 "guidance_rescale": (
                     "FLOAT",
                     {
-                        "default": 0.0,
-                        "min": 0.0,
-                        "max": 1.0,
-                        "step": 0.05,
+                        **widgets.GUIDANCE_RESCALE,
                         "tooltip": "Pulls the contrast back to normal when cfg is high; 0 is off.",
                     },
                 ),
                 "shift": (
                     "FLOAT",
                     {
-                        "default": 0.0,
-                        "min": 0.0,
-                        "max": 100.0,
-                        "step": 0.1,
+                        **widgets.SHIFT,
                         "tooltip": "Higher spends more steps on composition, lower on detail; 0 is upstream's automatic value.",
                     },
                 ),
@@ -180,13 +161,7 @@ class FramePackOneFrameSampler:
                 ),
                 "seed": (
                     "INT",
-                    {
-                        "default": 0,
-                        "min": 0,
-                        "max": 0xFFFFFFFFFFFFFFFF,
-                        "control_after_generate": True,
-                        "tooltip": "The noise, the same for every image of a rope batch.",
-                    },
+                    {**widgets.SEED, "tooltip": "The noise, the same for every image of a rope batch."},
                 ),
             },
             "optional": {

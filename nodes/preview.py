@@ -9,11 +9,12 @@ import torch
 from ..metrics.trace_plot import plot_trace
 from ..samplers.conditioning import Prompt
 from ..samplers.guidance import Guidance
-from ..samplers.plan import LAYOUTS, MAX_WINDOW, plan_sections, section_count
+from ..samplers.plan import LAYOUTS, plan_sections, section_count
 from ..samplers.preview import preview_trace
 from ..samplers.sample import SampleSettings
 from ..samplers.techniques.base import framepack_config, techniques_of
 from ..samplers.timeline import assign_prompts
+from . import widgets
 from .types import ROOT, TIMELINE, TRACE
 
 USUAL_SIZE = (80, 80)  # latent pixels of 640x640
@@ -41,59 +42,34 @@ class FramePackTechniquePreview:
                 ),
                 "seconds": (
                     "FLOAT",
-                    {
-                        "default": 5.0,
-                        "min": 0.1,
-                        "max": 600.0,
-                        "step": 0.1,
-                        "tooltip": "As in the sampler: more seconds mean more sections.",
-                    },
+                    {**widgets.SECONDS, "tooltip": "As in the sampler: more seconds mean more sections."},
                 ),
                 "window": (
                     "INT",
-                    {
-                        "default": 9,
-                        "min": 1,
-                        "max": MAX_WINDOW,
-                        "tooltip": "As in the sampler: smaller windows mean more sections.",
-                    },
+                    {**widgets.WINDOW, "tooltip": "As in the sampler: smaller windows mean more sections."},
                 ),
                 "steps": (
                     "INT",
-                    {
-                        "default": 25,
-                        "min": 1,
-                        "max": 1000,
-                        "tooltip": "As in the sampler: more steps draw finer curves.",
-                    },
+                    {**widgets.STEPS, "tooltip": "As in the sampler: more steps draw finer curves."},
                 ),
                 "distilled_guidance": (
                     "FLOAT",
                     {
-                        "default": 10.0,
-                        "min": 0.0,
-                        "max": 100.0,
-                        "step": 0.1,
+                        **widgets.DISTILLED_GUIDANCE,
                         "tooltip": "As in the sampler: the scale where no technique changes it.",
                     },
                 ),
                 "cfg": (
                     "FLOAT",
                     {
-                        "default": 1.0,
-                        "min": 0.0,
-                        "max": 100.0,
-                        "step": 0.1,
+                        **widgets.CFG,
                         "tooltip": "As in the sampler: the scale where no technique changes it; anything but 1 doubles the evaluations.",
                     },
                 ),
                 "shift": (
                     "FLOAT",
                     {
-                        "default": 0.0,
-                        "min": 0.0,
-                        "max": 100.0,
-                        "step": 0.1,
+                        **widgets.SHIFT,
                         "tooltip": "As in the sampler: higher bends sigma upwards; 0 is the automatic value for the size.",
                     },
                 ),

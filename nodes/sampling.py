@@ -10,10 +10,11 @@ from ..samplers.anchors import EMBED_INTERPOLATIONS
 from ..samplers.conditioning import Prompt, latent_samples, text_conditioning, vision_tokens
 from ..samplers.drivers import Driver, driver_for
 from ..samplers.guidance import Guidance
-from ..samplers.plan import LAYOUTS, MAX_WINDOW, plan_sections, section_count, sections_for_latents
+from ..samplers.plan import LAYOUTS, plan_sections, section_count, sections_for_latents
 from ..samplers.sample import SampleInputs, SampleSettings, sample_sections
 from ..samplers.solvers import SOLVERS
 from ..samplers.timeline import TimelineEntry, assign_prompts
+from . import widgets
 from .types import ROOT, TIMELINE, TRACE
 
 
@@ -62,10 +63,7 @@ class FramePackSampler:
                 "seconds": (
                     "FLOAT",
                     {
-                        "default": 5.0,
-                        "min": 0.1,
-                        "max": 600.0,
-                        "step": 0.1,
+                        **widgets.SECONDS,
                         "tooltip": "Length of the video at 30 frames per second, rounded to whole sections. More seconds mean more sections, not more GPU memory.",
                     },
                 ),
@@ -81,58 +79,42 @@ class FramePackSampler:
                 "window": (
                     "INT",
                     {
-                        "default": 9,
-                        "min": 1,
-                        "max": MAX_WINDOW,
+                        **widgets.WINDOW,
                         "tooltip": "Latent frames per section. FramePack was trained with 9; smaller windows react to prompts sooner but drift more.",
                     },
                 ),
                 "steps": (
                     "INT",
                     {
-                        "default": 25,
-                        "min": 1,
-                        "max": 1000,
+                        **widgets.STEPS,
                         "tooltip": "Denoising steps per section. Fewer are faster and rougher.",
                     },
                 ),
                 "distilled_guidance": (
                     "FLOAT",
                     {
-                        "default": 10.0,
-                        "min": 0.0,
-                        "max": 100.0,
-                        "step": 0.1,
+                        **widgets.DISTILLED_GUIDANCE,
                         "tooltip": "Guidance built into the model, at no cost. Higher follows the prompt more closely, lower gives softer motion.",
                     },
                 ),
                 "cfg": (
                     "FLOAT",
                     {
-                        "default": 1.0,
-                        "min": 0.0,
-                        "max": 100.0,
-                        "step": 0.1,
+                        **widgets.CFG,
                         "tooltip": "Real classifier-free guidance. Anything but 1 uses the negative prompt and doubles the time.",
                     },
                 ),
                 "guidance_rescale": (
                     "FLOAT",
                     {
-                        "default": 0.0,
-                        "min": 0.0,
-                        "max": 1.0,
-                        "step": 0.05,
+                        **widgets.GUIDANCE_RESCALE,
                         "tooltip": "Pulls the contrast back to normal when cfg is high; 0 is off.",
                     },
                 ),
                 "shift": (
                     "FLOAT",
                     {
-                        "default": 0.0,
-                        "min": 0.0,
-                        "max": 100.0,
-                        "step": 0.1,
+                        **widgets.SHIFT,
                         "tooltip": "Higher spends more steps on composition, lower on detail; 0 is upstream's automatic value (7 at usual sizes).",
                     },
                 ),
@@ -163,10 +145,7 @@ class FramePackSampler:
                 "seed": (
                     "INT",
                     {
-                        "default": 0,
-                        "min": 0,
-                        "max": 0xFFFFFFFFFFFFFFFF,
-                        "control_after_generate": True,
+                        **widgets.SEED,
                         "tooltip": "The noise of all sections. The same seed and settings give the same video.",
                     },
                 ),

@@ -10,9 +10,10 @@ from typing import Any
 
 from ..samplers.change import change_scale, measured_remark, text_feature
 from ..samplers.landing import land, landing_report, landing_warnings
-from ..samplers.plan import FPS, MAX_WINDOW, section_count
+from ..samplers.plan import FPS, section_count
 from ..samplers.prompts import SYNTAXES, PromptSpan, parse
 from ..samplers.timeline import Timeline, TimelineEntry
+from . import widgets
 from .types import ROOT, TIMELINE
 
 logger = logging.getLogger(__name__)
@@ -191,19 +192,14 @@ class FramePackPromptTimeline:
                 "seconds": (
                     "FLOAT",
                     {
-                        "default": 5.0,
-                        "min": 0.1,
-                        "max": 600.0,
-                        "step": 0.1,
+                        **widgets.SECONDS,
                         "tooltip": "Length of the video, as in the sampler. The report and every syntax but brackets depend on it.",
                     },
                 ),
                 "window": (
                     "INT",
                     {
-                        "default": 9,
-                        "min": 1,
-                        "max": MAX_WINDOW,
+                        **widgets.WINDOW,
                         "tooltip": "Latent frames per section, as in the sampler. The report and every syntax but brackets depend on it.",
                     },
                 ),

@@ -23,6 +23,7 @@ from ..samplers.decode import (
 from ..samplers.plan import FPS, MAX_WINDOW
 from ..samplers.progress import report
 from ..samplers.video import VideoWriter, to_bytes
+from . import widgets
 from .output import OutputFile, new_output
 from .types import ROOT
 
@@ -51,9 +52,7 @@ class FramePackDecode:
                 "window": (
                     "INT",
                     {
-                        "default": 9,
-                        "min": 1,
-                        "max": MAX_WINDOW,
+                        **widgets.WINDOW,
                         "tooltip": "Latent frames decoded at a time; the sampler's window is FramePack's choice. Smaller takes less memory and more time, and the file grows in smaller steps.",
                     },
                 ),
