@@ -62,8 +62,11 @@ def start_of(section: Section, inputs: SampleInputs) -> Tensor:
     return torch.zeros_like(inputs.start) if anchor.start is None else anchor.start
 
 
-def image_embeds_of(section: Section, inputs: SampleInputs, settings: SampleSettings) -> Tensor | None:
-    """Image tokens [B, N, D] of a section: its anchor's, in the last shot mixed with those of the end image.
+def image_embeds_of(
+    section: Section, inputs: SampleInputs, settings: SampleSettings, history: History | None = None
+) -> Tensor | None:
+    """Image tokens [B, N, D] of a section: its anchor's, or those that the history has in their place, in the last shot
+    mixed with those of the end image.
 
     linear moves from the one to the other along the shot, weighted_average gives the start image a fixed share. The
     share scales the tokens where only one image is there. Source: kijai/ComfyUI-FramePackWrapper, `nodes.py`, whose
@@ -71,6 +74,8 @@ def image_embeds_of(section: Section, inputs: SampleInputs, settings: SampleSett
     """
     anchor = section.anchor or _RUNS_OWN
     tokens = inputs.image_embeds if anchor.vision_from is None else anchor.image_embeds
+    if history is not None and history.replaced_tokens is not None:
+        tokens = history.replaced_tokens
     end = inputs.end_image_embeds if section.shot.last else None
     strength = section.prompt.vision_strength
     if tokens is None or end is None:

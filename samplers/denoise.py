@@ -140,6 +140,10 @@ class SectionDenoiser:
         """Whether a technique acts from the second evaluation on, by what the first one attended to."""
         return any(technique.reads_received(self.section) for technique in self._techniques)
 
+    def acts_by_attention(self, step: Step) -> bool:
+        """Whether such a technique acts in a step, once the first evaluation is behind it."""
+        return any(t.reads_received(self.section) and t.claims(self.section, step) for t in self._techniques)
+
     def _probe(self) -> Probe | None:
         """What measures a step: every one where that is asked for, the first one where a technique needs it."""
         wanted = self.context.received is None and self.waits_for_attention

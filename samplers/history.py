@@ -73,20 +73,17 @@ class _Anchored:
     """The anchor of a history: its start frame and image tokens, which may be replaced on the way."""
 
     _start: Tensor
-    _image_embeds: Tensor | None = None
+    replaced_tokens: Tensor | None = None
 
     def replace_anchor(self, start: Tensor, image_embeds: Tensor | None = None) -> None:
-        """Let later sections see another start frame [B, 16, 1, H, W], and other image tokens where given."""
+        """Let later sections see another start frame [B, 16, 1, H, W]; `replaced_tokens` are other image tokens, if given."""
         self._start = start.to(self._start)
         if image_embeds is not None:
-            self._image_embeds = image_embeds
+            self.replaced_tokens = image_embeds
 
     def take_anchor(self, start: Tensor) -> None:
-        """Let later sections see another start frame, and again the image tokens that are passed to `context`."""
-        self._start, self._image_embeds = start, None
-
-    def _tokens(self, image_embeds: Tensor | None) -> Tensor | None:
-        return image_embeds if self._image_embeds is None else self._image_embeds
+        """Let later sections see another start frame, and again its own image tokens."""
+        self._start, self.replaced_tokens = start, None
 
 
 class F1History(_Anchored):
@@ -105,7 +102,7 @@ class F1History(_Anchored):
     def context(self, section: Section, image_embeds: Tensor | None = None) -> Context:
         clean_4x, clean_2x, last = self._recent.split([HISTORY_4X, HISTORY_2X, HISTORY_1X], dim=2)
         clean = torch.cat([self._start, last], dim=2)
-        return Context(section.indices, clean, clean_2x, clean_4x, self._tokens(image_embeds))
+        return Context(section.indices, clean, clean_2x, clean_4x, image_embeds)
 
     def recent(self, count: int) -> Tensor:
         """The `count` latent frames that touch the next window, in the video's order; zeros where there are none."""
@@ -167,7 +164,7 @@ class OriginalHistory(_Anchored):
         if section.index == 0 and self._end is not None:
             last = self._end
         clean = torch.cat([self._start, last], dim=2)
-        return Context(section.indices, clean, clean_2x, clean_4x, self._tokens(image_embeds))
+        return Context(section.indices, clean, clean_2x, clean_4x, image_embeds)
 
     def recent(self, count: int) -> Tensor:
         """The `count` latent frames that touch the next window, in the video's order; zeros where there are none."""

@@ -27,24 +27,20 @@ def restart_steps(denoiser: SectionDenoiser, sigmas: Tensor) -> tuple[int, ...]:
 
     A setting (see `settings_at`) jumps where it changes by more than JUMP times the largest value that it has in the section,
     and by more than JUMP. So the edge of a window is a jump unless the window does next to nothing, and a curve over ten
-    steps or more is none. After steps that moved nothing a solver begins anew too, and after a first evaluation that
-    techniques wait for. Raises ValueError when all steps are such.
+    steps or more is none. After steps that moved nothing a solver begins anew too, and where techniques begin to act that
+    wait for a first evaluation.
     """
     steps = [denoiser.step(sigma) for sigma in sigmas.tolist()[:-1]]
     resting = [denoiser.guidance(step).zero_velocity for step in steps]
-    if all(resting):
-        raise ValueError(
-            f"zero_init leaves no step of section {denoiser.section.index} to predict anything in; lower it, or take "
-            "more steps."
-        )
     settings = [settings_at(denoiser, step) for step in steps]
+    first = resting.index(False) if False in resting else len(steps)
+    for step, setting in list(zip(steps, settings))[first + 1 :]:
+        setting["attended"] = float(denoiser.acts_by_attention(step))
     largest = {name: max(abs(setting.get(name, 0.0)) for setting in settings) for name in _names(settings)}
-    acting = resting.index(False) + 1 if denoiser.waits_for_attention else None
     return tuple(
         i
         for i in range(1, len(steps))
-        if i == acting
-        or (resting[i - 1] and not resting[i])
+        if (resting[i - 1] and not resting[i])
         or any(
             abs(settings[i].get(name, 0.0) - settings[i - 1].get(name, 0.0)) > JUMP * max(1.0, most)
             for name, most in largest.items()

@@ -21,6 +21,7 @@ from .drivers import Driver, SectionTask
 from .guidance import Guidance
 from .history import Context, History
 from .plan import Section
+from .rehearsal import rehearse
 from .restarts import restart_steps
 from .sigmas import check_sigmas, flow_sigmas, flux_shift
 from .stage import Stage
@@ -119,9 +120,9 @@ def sample_sections(
 
     for section, before, noise in zip(sections, [sections[0], *sections], noises):
         enter(history, section, before, inputs)
-        image_embeds = image_embeds_of(section, inputs, settings)
+        image_embeds = partial(image_embeds_of, section, inputs, settings, history)
         extra = run.prepare(section, history, image_embeds, shape)
-        context = history.context(section, image_embeds)
+        context = history.context(section, image_embeds())
         initial = _initial_of(section, inputs, noise)
         history.append(run.denoise(section, context, noise, initial, section_seed(settings, section), extra))
     video = history.video()
@@ -145,7 +146,11 @@ class Run:
     trace: dict[str, Any]
 
     def prepare(
-        self, section: Section, history: History, image_embeds: Tensor | None, shape: tuple[int, ...]
+        self,
+        section: Section,
+        history: History,
+        image_embeds: Callable[[], Tensor | None],
+        shape: tuple[int, ...],
     ) -> dict[str, Any]:
         """Let techniques act before a section, and give what they have to record; `shape` is a section's."""
         stage = Stage(
@@ -254,6 +259,7 @@ def begin_run(
 ) -> Run:
     """A run over sections with its progress and an empty trace; `fixed` as in section_schedules."""
     wanted = section_schedules(driver.techniques, sections, schedule, fixed=fixed)
+    rehearse(driver.techniques, sections, wanted, settings.guidance)
     total = sum(len(changed.sigmas) - 1 for changed in wanted.values())
     trace = new_trace(settings, schedule.shift, driver.techniques, solver, len(schedule.sigmas) - 1)
     return Run(driver, negative, settings, solver, wanted, driver.progress(total), trace)

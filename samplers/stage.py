@@ -23,14 +23,14 @@ class Denoise(Protocol):
 class Stage:
     """A run right before `section`. Latents are in the model's scale, float32 on the CPU.
 
-    `image_embeds` are the section's image tokens; `draw_noise` gives noise of a section's shape that the sections' own
+    `image_embeds` gives the section's image tokens as they are by then; `draw_noise` gives noise of a section's shape that the sections' own
     noise does not depend on; `to_vae` and `to_model` convert latents, `vision_tokens` checks a CLIP_VISION_OUTPUT and gives its
     image tokens; `attached` is what techniques read. What a technique writes into `record` goes into the section's trace.
     """
 
     section: Section
     history: History
-    image_embeds: Tensor | None
+    image_embeds: Callable[[], Tensor | None]
     attached: Mapping[str, Any]
     draw_noise: Callable[[], Tensor]
     to_vae: Callable[[Tensor], Tensor]
@@ -41,7 +41,7 @@ class Stage:
 
     def context(self) -> Context:
         """What the section would see now."""
-        return self.history.context(self.section, self.image_embeds)
+        return self.history.context(self.section, self.image_embeds())
 
     def denoise(self, context: Context, initial: Tensor, strength: float) -> Tensor:
         """Re-noise `initial` [B, 16, window, H, W] to sigma `strength` in (0, 1] and denoise it under the section's prompt.

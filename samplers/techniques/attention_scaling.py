@@ -40,7 +40,7 @@ class AttentionScaling(Technique):
         if scale == 1 or not in_window(step, self.t_start, self.t_end):
             return policy
         if policy.key_scale is not None:
-            raise ValueError("two attention scalings act on the same section; keep one of them.")
+            raise ValueError("two attention scalings act on the same section; keep one of them, with the blocks of both.")
         return replace(policy, key_scale=torch.tensor(scale), scaled_blocks=block_set(self.blocks))
 
     def describe(self, section: Section, step: Step) -> dict[str, float]:

@@ -116,6 +116,10 @@ class Technique:
         """The packed past of a section, from what the techniques before left; tensors are on the CPU."""
         return context
 
+    def claims(self, section: Section, step: Step) -> frozenset[str]:
+        """Parts of the packed past that it takes apart in a step, which no other technique may take too."""
+        return frozenset()
+
     def context_at(
         self, section: Section, step: Step, context: Context, attached: Mapping[str, Any]
     ) -> Context:

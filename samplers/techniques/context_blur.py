@@ -94,7 +94,8 @@ class ContextBlur(Technique):
     def describe(self, section: Section, step: Step) -> dict[str, float]:
         acts = in_window(step, self.t_start, self.t_end) and self.strength * self.amount(section)
         widths = {f"sigma of {name}": sigma if acts else 0.0 for name, (sigma, _) in self._sigmas.items()}
-        return {"blended in": float(acts), **widths}
+        fades = in_window(step, self.t_start, self.t_end) and self.decay * self.amount(section)
+        return {"blended in": float(acts), "decay": float(fades), **widths}
 
     @property
     def _whole_section(self) -> bool:

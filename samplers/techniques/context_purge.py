@@ -83,6 +83,14 @@ class ContextPurge(Technique):
             return context
         return self._purged(section, context, attached)
 
+    def claims(self, section: Section, step: Step) -> frozenset[str]:
+        acts = self._amount(section) > 0 and in_window(step, self.t_start, self.t_end)
+        return frozenset(self._touched(section)) if acts else frozenset()
+
+    def describe(self, section: Section, step: Step) -> dict[str, float]:
+        acts = (self._touched(section) or self.gap) and in_window(step, self.t_start, self.t_end)
+        return {"amount": self._amount(section) if acts else 0.0}
+
     def reads_received(self, section: Section) -> bool:
         return self._by_attention and bool(self._purging()) and self._share(section) < 1
 
@@ -103,6 +111,12 @@ class ContextPurge(Technique):
             "image": self.image,
         }
 
+    def _touched(self, section: Section) -> set[str]:
+        """The segments that do not stay as they are."""
+        takes_some = self.select in ("all", "mask") or self._share(section) < 1
+        coarser = {name for name, action in self._actions().items() if action in COARSE}
+        return coarser | (self._purging().keys() if takes_some else set())
+
     def _purging(self) -> dict[str, str]:
         """The segments of which tokens are taken, and how."""
         return {name: action for name, action in self._actions().items() if action in PURGES}
@@ -121,12 +135,6 @@ class ContextPurge(Technique):
         waiting = context.received is None and self.reads_received(section)
         if amount == 0 or waiting:
             return context
-        touched = {name for name, action in self._actions().items() if action != KEEP}
-        twice = touched & (context.tokens.keys() | context.muted.keys())
-        if twice:
-            raise ValueError(
-                f"two context purges act on the same part of the past ({min(twice)}) in one section; keep one of them."
-            )
         purged = self._take(section, context, attached)
         purged = _demote(purged, {name: to for name, to in self._actions().items() if to in COARSE})
         gap = round(self.gap * amount)
@@ -167,11 +175,12 @@ class ContextPurge(Technique):
         if self.select == "mask":
             return mask_weights(context, attached[self.mask])[name] < 0.5
         if self._by_attention and self.reads_received(section):
-            received = context.received[name]
+            # Techniques behind this one may have packed more at the tier's end when it was measured.
+            received = context.received[name][:, :count]
             if received.shape[1] != count:
                 raise ValueError(
                     f"the {name} part of the past had {received.shape[1]} tokens in the first step and has {count} now; "
-                    "wire the context purge that selects by attention before techniques that change its size."
+                    "let the context purge that selects by attention come first in the chain of techniques."
                 )
             order = received.argsort(dim=1, descending=self.select == "least_attended")
         order = torch.atleast_2d(order)

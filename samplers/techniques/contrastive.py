@@ -84,6 +84,9 @@ class ContrastiveGuidance(Technique):
             x0 = x0 - amount * self.refusal * unshared(unwanted, new - predictions[NEGATIVE])
         return x0
 
+    def describe(self, section: Section, step: Step) -> dict[str, float]:
+        return {"amount": self.amount(section) if self.predictions(section, step) else 0.0}
+
     @property
     def _no_past(self) -> Prediction:
         return Prediction("positive", self.without)

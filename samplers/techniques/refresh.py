@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..plan import HISTORY, Section
 from ..stage import Stage
-from .base import PASTS, Technique, check_range
+from .base import PASTS, Step, Technique, check_range
 
 ANCHORS = ("kept", "replaced")
 HISTORIES = ("kept", "emptied")
@@ -56,7 +56,7 @@ class ContextRefresh(Technique):
         if strength < NOTHING or not remembers(section, forward):
             return
         window = section.latents[1] - section.latents[0]
-        context = stage.history.before_recent(window).context(section, stage.image_embeds)
+        context = stage.history.before_recent(window).context(section, stage.image_embeds())
         latest = held(stage.history.recent(window), window, forward)
         fresh = stage.denoise(context.without(self.sees), latest, strength)
         used = nearest(fresh, min(self.frames or window, HISTORY), forward)
@@ -68,9 +68,15 @@ class ContextRefresh(Technique):
             stage.history.replace_anchor(touching, self._tokens(touching, stage))
         stage.record["refreshed"] = {"sigma": strength, "frames": used.shape[2], "anchor": self.anchor}
 
+    def describe(self, section: Section, step: Step) -> dict[str, float]:
+        """The sigma that the memory was refreshed from before the section's steps."""
+        strength = self.strength * self.amount(section)
+        forward = section.indices.clean[-1] < section.indices.target[0]
+        return {"refreshed from sigma": strength if remembers(section, forward) else 0.0}
+
     def _tokens(self, latent: Tensor, stage: Stage) -> Tensor | None:
         """Image tokens of a latent frame [B, 16, 1, H, W]; None without the models that make them, or without tokens."""
-        if not self.vae or not self.clip_vision or stage.image_embeds is None:
+        if not self.vae or not self.clip_vision or stage.image_embeds() is None:
             return None
         images = first_images(stage.attached[self.vae].decode(stage.to_vae(latent)))
         return stage.vision_tokens(stage.attached[self.clip_vision].encode_image(images, crop=False))

@@ -22,6 +22,7 @@ from framepack_transitions.samplers.solvers import SOLVERS
 from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
 from framepack_transitions.samplers.techniques.attention_scaling import AttentionScaling
 from framepack_transitions.samplers.techniques.base import Prediction, Technique, with_technique
+from framepack_transitions.samplers.techniques.context_purge import ContextPurge
 from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
 from framepack_transitions.samplers.techniques.rope_jitter import RopeJitter
 from framepack_transitions.samplers.techniques.transition_sigmas import TransitionSigmas
@@ -148,10 +149,14 @@ def test_nothing_jumps_where_techniques_do_not_act():
     assert restarts() == () and restarts(*techniques, section=SECTION) == ()
 
 
-def test_rest_ends_with_a_jump_and_cannot_last():
+def test_the_edges_of_a_purge_by_attention_are_jumps_once_it_has_measured():
+    purge = ContextPurge(select="most_attended", t_start=0.81, t_end=0.49)
+    assert restarts(purge) == restarts(replace(purge, select="all")) == (4, 11)
+    assert restarts(replace(purge, t_start=1.0)) == (1, 11)
+
+
+def test_rest_ends_with_a_jump():
     assert restarts(AdaptiveCFG(base=1.0, zero_init=0.1)) == (2,)
-    with pytest.raises(ValueError, match="zero_init leaves no step of section 0"):
-        restarts(AdaptiveCFG(zero_init=0.5), steps=1)
 
 
 @pytest.mark.parametrize("name", SOLVERS)

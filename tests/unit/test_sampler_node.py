@@ -14,6 +14,7 @@ from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling import FramePackSampler
 from framepack_transitions.samplers.anchors import image_embeds_of
 from framepack_transitions.samplers.conditioning import Prompt
+from framepack_transitions.samplers.history import make_history
 from framepack_transitions.samplers.plan import plan_sections
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting
 from framepack_transitions.samplers.sample import SampleInputs, SampleSettings
@@ -180,6 +181,17 @@ def test_vision_tokens_move_from_start_to_end_along_the_video(layout, weights):
     assert [
         image_embeds_of(section, inputs, SampleSettings()).item() for section in sections
     ] == pytest.approx(weights)
+
+
+def test_tokens_that_replaced_the_start_images_keep_the_entrys_strength():
+    inputs = SampleInputs(torch.zeros(1, 16, 1, 4, 4), True, None, image_embeds=torch.ones(1, 2, 3))
+    history = make_history("f1", inputs.start)
+    history.replace_anchor(inputs.start, torch.full((1, 2, 3), 4.0))
+    section = replace(plan_sections("f1", 1, 9)[0], prompt=Prompt(0.0, "", None, vision_strength=0.5))
+    settings = SampleSettings(start_embed_strength=0.5)
+    assert (image_embeds_of(section, inputs, settings, history) == 1).all()
+    history.take_anchor(inputs.start)
+    assert (image_embeds_of(section, inputs, settings, history) == 0.25).all()
 
 
 def test_progress_is_reported_per_step_and_can_interrupt(sample):

@@ -21,6 +21,7 @@ from framepack_transitions.samplers.drivers import PlainDriver
 from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.history import Context
 from framepack_transitions.samplers.plan import f1_indices, original_indices, plan_sections
+from framepack_transitions.samplers.rehearsal import check_claims
 from framepack_transitions.samplers.restarts import restart_steps
 from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
 from framepack_transitions.samplers.sigmas import flow_sigmas
@@ -365,10 +366,16 @@ def test_without_a_switch_it_does_nothing(model):
 
 
 def test_two_purges_of_the_same_part_are_refused_and_of_different_parts_add_up():
-    first = purged(make_context(), start="remove")
-    with pytest.raises(ValueError, match="two context purges act on the same part of the past .start."):
-        purged(first, start="zero")
-    assert set(purged(first, last="remove").tokens) == {"start", "last"}
+    everywhere = {**NOTHING, "apply_to": "all"}
+    first = ContextPurge(**{**everywhere, "start": "remove"})
+    step = Step(0.9, 0.9)
+    with pytest.raises(ValueError, match="same part of the past .start. in section 0; keep one of them"):
+        check_claims((first, ContextPurge(**{**everywhere, "start": "zero"})), SECTION, step)
+    check_claims((first, ContextPurge(**{**everywhere, "last": "remove"})), SECTION, step)
+    early, late = (replace(first, t_end=0.5), replace(first, t_start=0.5))
+    for t in (1.0, 0.5, 0.1):
+        check_claims((early, late), SECTION, Step(t, t))
+    assert set(purged(purged(make_context(), start="remove"), last="remove").tokens) == {"start", "last"}
 
 
 def test_node_asks_for_the_mask_that_it_needs(model):

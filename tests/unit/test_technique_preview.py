@@ -22,7 +22,10 @@ from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, 
 from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
 from framepack_transitions.samplers.techniques.attention_scaling import AttentionScaling
 from framepack_transitions.samplers.techniques.base import Prediction, Step, Technique, with_technique
+from framepack_transitions.samplers.techniques.context_purge import ContextPurge
+from framepack_transitions.samplers.techniques.contrastive import ContrastiveGuidance
 from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
+from framepack_transitions.samplers.techniques.refresh import ContextRefresh
 from framepack_transitions.samplers.techniques.transition_sigmas import TransitionSigmas
 from framepack_transitions.samplers.timeline import Timeline, TimelineEntry, assign_prompts
 
@@ -97,6 +100,16 @@ def test_a_technique_says_how_much_it_acts_where_it_says_nothing_else():
     half = replace(SWITCHED, change=0.5)
     assert Technique().describe(half, Step(0.9, 0.9)) == {"amount": 0.5}
     assert Technique().describe(SECTION, Step(0.9, 0.9)) == {"amount": 0.0}
+    for idle in (
+        ContextPurge(last="keep", history_2x="keep", history_4x="keep"),
+        ContextPurge(threshold=0.6),
+        ContextRefresh(strength=0.0),
+        ContrastiveGuidance(omega=0.0),
+    ):
+        assert not any(idle.describe(half, Step(0.9, 0.9)).values()), idle
+    assert ContextPurge().describe(half, Step(0.9, 0.9)) == {"amount": 0.5}
+    first = replace(SECTION, since_switch=0)
+    assert ContextRefresh(apply_to="all").describe(first, Step(0.9, 0.9)) == {"refreshed from sigma": 0.0}
     windowed = Away()
     assert windowed.describe(SWITCHED, Step(0.9, 0.6))["amount"] == 1
     assert windowed.describe(SWITCHED, Step(0.9, 0.4))["amount"] == 0

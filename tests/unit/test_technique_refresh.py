@@ -46,7 +46,7 @@ def stage_of(section, history, solved=None, attached=None, image_embeds=None) ->
     return Stage(
         section,
         history,
-        image_embeds,
+        lambda: image_embeds if history.replaced_tokens is None else history.replaced_tokens,
         attached or {},
         lambda: torch.zeros(1, 16, WINDOW, 4, 4),
         lambda latents: latents,

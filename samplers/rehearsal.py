@@ -1,0 +1,43 @@
+"""Asks techniques for every step of a run beforehand: what cannot work together is refused before anything is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .guidance import Guidance
+from .plan import Section
+from .sigmas import unshift_sigma
+from .techniques.base import Schedule, Step, Technique, attention_at, guidance_at, predictions_at
+
+
+def rehearse(
+    techniques: Sequence[Technique],
+    sections: Sequence[Section],
+    schedules: Mapping[int, Schedule],
+    guidance: Guidance,
+) -> None:
+    """Go through all sections and their schedules (by section index) without a model. Raises ValueError as hooks do."""
+    for section in sections:
+        schedule = schedules[section.index]
+        steps = [Step(sigma, unshift_sigma(sigma, schedule.shift)) for sigma in schedule.sigmas[:-1].tolist()]
+        if all(guidance_at(techniques, section, step, guidance).zero_velocity for step in steps):
+            raise ValueError(
+                f"zero_init leaves no step of section {section.index} to predict anything in; lower it, or take more steps."
+            )
+        for step in steps:
+            predictions_at(techniques, section, step)
+            attention_at(techniques, section, step)
+            check_claims(techniques, section, step)
+
+
+def check_claims(techniques: Sequence[Technique], section: Section, step: Step) -> None:
+    """Raises ValueError when two techniques take the same part of the past apart in a step."""
+    taken: set[str] = set()
+    for technique in techniques:
+        claimed = technique.claims(section, step)
+        if twice := taken & claimed:
+            raise ValueError(
+                f"two techniques act on the same part of the past ({min(twice)}) in section {section.index}; keep one of "
+                "them, or let their windows touch without overlapping."
+            )
+        taken |= claimed

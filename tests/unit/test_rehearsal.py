@@ -1,0 +1,55 @@
+"""What cannot work together is refused before the first section is rendered."""
+
+from __future__ import annotations
+
+import pytest
+from framepack_transitions.samplers.conditioning import Prompt
+from framepack_transitions.samplers.guidance import Guidance
+from framepack_transitions.samplers.plan import plan_sections
+from framepack_transitions.samplers.rehearsal import rehearse
+from framepack_transitions.samplers.sigmas import flow_sigmas
+from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.samplers.techniques.attention_scaling import AttentionScaling
+from framepack_transitions.samplers.techniques.base import Schedule
+from framepack_transitions.samplers.techniques.context_blur import ContextBlur
+from framepack_transitions.samplers.techniques.context_purge import ContextPurge
+from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
+from framepack_transitions.samplers.techniques.rope_jitter import RopeJitter
+from framepack_transitions.samplers.timeline import assign_prompts
+
+LATE = [Prompt(0.0, "old", None, 0.0), Prompt(2.4, "new", None)]
+NEVER = LATE[:1]
+
+
+def refused(*techniques, prompts=LATE, steps=10) -> None:
+    sections = assign_prompts(plan_sections("f1", 3, 9), prompts)
+    schedules = {section.index: Schedule(flow_sigmas(steps, 7.0), 7.0) for section in sections}
+    rehearse(techniques, sections, schedules, Guidance())
+
+
+@pytest.mark.parametrize(
+    ("techniques", "words"),
+    [
+        ((SemanticKVGate(mode="cap"), SemanticKVGate(mode="cap", cap=0.3)), "cap"),
+        ((AttentionScaling(), AttentionScaling()), "attention scalings"),
+        ((RopeJitter(sigma=0.1), RopeJitter(sigma=0.2)), "jitter"),
+        ((ContextPurge(), ContextPurge(history_2x="zero")), r"part of the past \(2x\) in section 2"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_conflicts_after_a_late_switch_are_found_at_once(techniques, words):
+    with pytest.raises(ValueError, match=words):
+        refused(*techniques)
+    refused(*techniques, prompts=NEVER)
+    refused(*techniques[:-1])
+
+
+def test_a_rest_of_all_steps_is_refused():
+    refused(AdaptiveCFG(zero_init=0.5))
+    with pytest.raises(ValueError, match="zero_init leaves no step of section 2"):
+        refused(AdaptiveCFG(zero_init=0.5), steps=1)
+
+
+def test_what_goes_together_is_not_refused():
+    refused(AdaptiveCFG(), SemanticKVGate(), SemanticKVGate(mode="cap"), ContextPurge(), ContextBlur())
+    refused(ContextPurge(t_end=0.5), ContextPurge(t_start=0.5))
