@@ -25,8 +25,9 @@ from .config import FramePackConfig
 PAST = ("4x", "2x", "start", "last")
 HALF = (torch.float16, torch.bfloat16)
 LOGITS_BYTES = 2**29
-# A logit that leaves nothing of a key beside others, and that half precision can hold.
-NOTHING = -1e4
+MOST_BLOCKS = 1000  # more than any model has
+# A logit that leaves nothing of a key beside others, and that half precision holds even times the root of a head's width.
+NOTHING = -1e3
 
 
 @dataclass(frozen=True, eq=False)
@@ -369,8 +370,12 @@ def block_set(text: str) -> frozenset[tuple[str, int]] | None:
             numbers = re.fullmatch(r"(\d+)(?:-(\d+))?", piece)
             if not numbers:
                 raise ValueError(f"blocks has {piece!r}, which is no number or range such as 3 or 0-7.")
-            first, last = numbers[1], numbers[2] or numbers[1]
-            chosen |= {(kind, index) for index in range(int(first), int(last) + 1)}
+            first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+            if not first <= last < MOST_BLOCKS:
+                raise ValueError(
+                    f"blocks has {piece!r}; write a range from low to high, below {MOST_BLOCKS}, such as 0-7."
+                )
+            chosen |= {(kind, index) for index in range(first, last + 1)}
     return frozenset(chosen)
 
 

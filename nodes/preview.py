@@ -83,7 +83,7 @@ class FramePackTechniquePreview:
                 ),
                 "start_latent": (
                     "LATENT",
-                    {"tooltip": "The sampler's start latent, for its size; without it 640x640 is assumed."},
+                    {"tooltip": "The sampler's start latent, for its size and for text to video; without it an image of 640x640 is assumed."},
                 ),
                 "sigmas": (
                     "SIGMAS",
@@ -117,7 +117,9 @@ class FramePackTechniquePreview:
             framepack_config(model)
             guidance = Guidance(distilled_guidance, cfg)
             settings = SampleSettings(layout, window, steps, shift, guidance=guidance)
-            sections = plan_sections(layout, section_count(seconds, window), window)
+            # An empty start latent is text to video, whose sections begin a frame earlier.
+            has_start = start_latent is None or bool(torch.count_nonzero(start_latent["samples"]))
+            sections = plan_sections(layout, section_count(seconds, window), window, keeps_start=has_start)
             sections = assign_prompts(sections, _prompts(timeline))
             size = USUAL_SIZE if start_latent is None else tuple(start_latent["samples"].shape[-2:])
             techniques = techniques_of(model.model_options)

@@ -66,12 +66,14 @@ def tokens_to_cells(tokens: Tensor, name: str, shape: tuple[int, int, int]) -> T
 def mask_cells(mask: Tensor, height: int, width: int) -> Tensor:
     """Masks of the picture [N, H', W'] or [H', W'] in [0, 1] as one map [height, width]: where any of them is white.
 
-    Raises ValueError for a mask of another shape.
+    Raises ValueError for a mask of another shape, or with NaN in it.
     """
     if mask.ndim not in (2, 3) or not mask.numel():
         raise ValueError(
             f"mask is {list(mask.shape)}; connect a MASK of the picture, [height, width] or [N, height, width]."
         )
+    if not bool(mask.isfinite().all()):
+        raise ValueError("mask holds NaN or infinity; connect one with values from 0 (black) to 1 (white).")
     united = mask.reshape(-1, *mask.shape[-2:]).amax(dim=0)[None, None].float()
     resized = F.interpolate(united, (height, width), mode="bilinear", align_corners=False, antialias=True)
     return resized[0, 0].clamp(0, 1)

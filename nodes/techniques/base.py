@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...samplers.techniques.base import APPLY_TO, Technique, with_technique
+from ...samplers.tokens import mask_cells
 from ..types import ROOT
 
 
@@ -79,11 +80,13 @@ def window(t_end: float) -> dict[str, Any]:
 
 
 def check_mask(name: str, choice: str, mask: Any) -> None:
-    """Raises ValueError where a choice named mask has no mask to go by."""
+    """Raises ValueError where a choice named mask has no mask to go by, or one that is no picture's."""
     if choice == "mask" and mask is None:
         raise ValueError(
             f"{name} is mask, but no mask is connected; connect a MASK, or choose another {name}."
         )
+    if mask is not None:
+        mask_cells(mask, 1, 1)
 
 
 BLOCKS = (

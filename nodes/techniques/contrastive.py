@@ -63,9 +63,9 @@ class FramePackContrastiveGuidance(TechniqueNode):
         }
 
     def apply(self, model: Any, concept: Any = None, **values: Any) -> tuple[Any]:
-        if concept is None and values["refusal"]:
+        if not concept and values["refusal"]:
             raise ValueError(
-                f"refusal is {values['refusal']:g}, but no concept is connected; connect a CLIP Text Encode that "
+                f"refusal is {values['refusal']:g}, but no concept is connected, or an empty one; connect a CLIP Text Encode that "
                 "names what must not appear, or set refusal to 0."
             )
         return (with_technique(model, self.TECHNIQUE(**values), concept=concept),)

@@ -150,7 +150,7 @@ def test_block_lists_are_read():
     assert block_set("double:0-1; single:3,5") == {("double", 0), ("double", 1), ("single", 3), ("single", 5)}
 
 
-@pytest.mark.parametrize("text", ["triple:1", "single", "single:a", "single:1-", "single:-1", "0-3"])
+@pytest.mark.parametrize("text", ["triple:1", "single", "single:a", "single:1-", "single:-1", "0-3", "single:5-3", "single:0-999999999"])
 def test_words_that_are_no_block_list_are_refused(text):
     with pytest.raises(ValueError, match="blocks"):
         block_set(text)

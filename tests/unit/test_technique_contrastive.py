@@ -194,7 +194,10 @@ def test_the_node_asks_for_a_concept_where_one_is_refused(model):
     }
     with pytest.raises(ValueError, match="refusal is 1, but no concept is connected"):
         node.apply(model, **{**values, "refusal": 1.0})
-    (wired,) = node.apply(model, concept=[], **{**values, "refusal": 1.0, "without": "anchor"})
+    with pytest.raises(ValueError, match="or an empty one"):
+        node.apply(model, concept=[], **{**values, "refusal": 1.0})
+    concept = [[text(11).states, {}]]
+    (wired,) = node.apply(model, concept=concept, **{**values, "refusal": 1.0, "without": "anchor"})
     technique = wired.model_options["transformer_options"]["framepack_techniques"][0]
     assert technique == replace(ContrastiveGuidance(refusal=1.0), concept=technique.concept)
-    assert wired.attachments[technique.concept] == []
+    assert wired.attachments[technique.concept] is concept
