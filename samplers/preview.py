@@ -10,6 +10,7 @@ from torch import Tensor
 from .denoise import SectionDenoiser
 from .history import Context
 from .plan import Section
+from .rehearsal import rehearse
 from .sample import SampleSettings, run_schedule, section_schedules
 from .techniques.base import Schedule, Technique
 from .trace import new_trace, section_record
@@ -31,6 +32,7 @@ def preview_trace(
     shape = (1, 1, settings.window, *size)
     schedule = Schedule(*run_schedule(shape, settings, sigmas, has_initial=starts_low))
     schedules = section_schedules(techniques, sections, schedule, fixed=sigmas is not None)
+    rehearse(techniques, sections, schedules, settings.guidance)
     records = []
     for section in sections:
         own = schedules[section.index]

@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from .guidance import Guidance
 from .plan import Section
 from .sigmas import unshift_sigma
-from .techniques.base import Schedule, Step, Technique, attention_at, guidance_at, predictions_at
+from .techniques.base import (
+    Schedule,
+    Step,
+    Technique,
+    attention_at,
+    check_claims,
+    guidance_at,
+    predictions_at,
+)
 
 
 def rehearse(
@@ -16,9 +24,22 @@ def rehearse(
     schedules: Mapping[int, Schedule],
     guidance: Guidance,
 ) -> None:
-    """Go through all sections and their schedules (by section index) without a model. Raises ValueError as hooks do."""
+    """Go through all sections and their schedules (by section index) without a model. Raises ValueError as hooks do.
+
+    Sections that techniques cannot tell apart but by their place are asked once.
+    """
+    asked = set()
     for section in sections:
         schedule = schedules[section.index]
+        alike = (
+            section.change,
+            section.since_switch,
+            section.previous is None,
+            tuple(schedule.sigmas.tolist()),
+        )
+        if alike in asked:
+            continue
+        asked.add(alike)
         steps = [Step(sigma, unshift_sigma(sigma, schedule.shift)) for sigma in schedule.sigmas[:-1].tolist()]
         if all(guidance_at(techniques, section, step, guidance).zero_velocity for step in steps):
             raise ValueError(
@@ -28,16 +49,3 @@ def rehearse(
             predictions_at(techniques, section, step)
             attention_at(techniques, section, step)
             check_claims(techniques, section, step)
-
-
-def check_claims(techniques: Sequence[Technique], section: Section, step: Step) -> None:
-    """Raises ValueError when two techniques take the same part of the past apart in a step."""
-    taken: set[str] = set()
-    for technique in techniques:
-        claimed = technique.claims(section, step)
-        if twice := taken & claimed:
-            raise ValueError(
-                f"two techniques act on the same part of the past ({min(twice)}) in section {section.index}; keep one of "
-                "them, or let their windows touch without overlapping."
-            )
-        taken |= claimed

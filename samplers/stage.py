@@ -23,9 +23,10 @@ class Denoise(Protocol):
 class Stage:
     """A run right before `section`. Latents are in the model's scale, float32 on the CPU.
 
-    `image_embeds` gives the section's image tokens as they are by then; `draw_noise` gives noise of a section's shape that the sections' own
-    noise does not depend on; `to_vae` and `to_model` convert latents, `vision_tokens` checks a CLIP_VISION_OUTPUT and gives its
-    image tokens; `attached` is what techniques read. What a technique writes into `record` goes into the section's trace.
+    `image_embeds` gives the section's image tokens as they are by then; `draw_noise` gives noise of a section's shape that
+    the sections' own noise does not depend on; `to_vae` and `to_model` convert latents, `vision_tokens` checks a
+    CLIP_VISION_OUTPUT and gives its image tokens; `attached` is what techniques read. What a technique writes into `record`
+    goes into the section's trace.
     """
 
     section: Section

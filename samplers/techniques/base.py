@@ -218,6 +218,19 @@ def context_of(
     return context
 
 
+def check_claims(techniques: Sequence[Technique], section: Section, step: Step) -> None:
+    """Raises ValueError when two techniques take the same part of the past apart in a step."""
+    taken: set[str] = set()
+    for technique in techniques:
+        claimed = technique.claims(section, step)
+        if twice := taken & claimed:
+            raise ValueError(
+                f"two techniques act on the same part of the past ({min(twice)}) in section {section.index}; keep one of "
+                "them, or let their windows touch without overlapping."
+            )
+        taken |= claimed
+
+
 def context_at(
     techniques: Sequence[Technique],
     section: Section,
@@ -225,7 +238,8 @@ def context_at(
     context: Context,
     attached: Mapping[str, Any],
 ) -> Context:
-    """A step's packed past as all techniques leave it."""
+    """A step's packed past as all techniques leave it. Raises ValueError when two claim the same part of it."""
+    check_claims(techniques, section, step)
     for technique in techniques:
         context = technique.context_at(section, step, context, attached)
     return context

@@ -88,8 +88,9 @@ class ContextPurge(Technique):
         return frozenset(self._touched(section)) if acts else frozenset()
 
     def describe(self, section: Section, step: Step) -> dict[str, float]:
-        acts = (self._touched(section) or self.gap) and in_window(step, self.t_start, self.t_end)
-        return {"amount": self._amount(section) if acts else 0.0}
+        amount = self._amount(section)
+        acts = (self._touched(section) or round(self.gap * amount)) and in_window(step, self.t_start, self.t_end)
+        return {"amount": amount if acts else 0.0}
 
     def reads_received(self, section: Section) -> bool:
         return self._by_attention and bool(self._purging()) and self._share(section) < 1

@@ -55,7 +55,7 @@ class ContrastiveGuidance(Technique):
         check_window(self.t_start, self.t_end)
 
     def texts(self) -> tuple[str, ...]:
-        return (self.concept,) if self.concept else ()
+        return (self.concept,) if self._refuses else ()
 
     def predictions(self, section: Section, step: Step) -> tuple[Prediction, ...]:
         if self.amount(section) == 0 or not in_window(step, self.t_start, self.t_end):

@@ -71,6 +71,8 @@ class ContextRefresh(Technique):
     def describe(self, section: Section, step: Step) -> dict[str, float]:
         """The sigma that the memory was refreshed from before the section's steps."""
         strength = self.strength * self.amount(section)
+        if section.shot is None:  # one frame, which goes on from nothing
+            return {"refreshed from sigma": 0.0}
         forward = section.indices.clean[-1] < section.indices.target[0]
         return {"refreshed from sigma": strength if remembers(section, forward) else 0.0}
 

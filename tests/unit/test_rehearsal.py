@@ -21,7 +21,7 @@ LATE = [Prompt(0.0, "old", None, 0.0), Prompt(2.4, "new", None)]
 NEVER = LATE[:1]
 
 
-def refused(*techniques, prompts=LATE, steps=10) -> None:
+def rehearsed(*techniques, prompts=LATE, steps=10) -> None:
     sections = assign_prompts(plan_sections("f1", 3, 9), prompts)
     schedules = {section.index: Schedule(flow_sigmas(steps, 7.0), 7.0) for section in sections}
     rehearse(techniques, sections, schedules, Guidance())
@@ -39,17 +39,17 @@ def refused(*techniques, prompts=LATE, steps=10) -> None:
 )
 def test_conflicts_after_a_late_switch_are_found_at_once(techniques, words):
     with pytest.raises(ValueError, match=words):
-        refused(*techniques)
-    refused(*techniques, prompts=NEVER)
-    refused(*techniques[:-1])
+        rehearsed(*techniques)
+    rehearsed(*techniques, prompts=NEVER)
+    rehearsed(*techniques[:-1])
 
 
 def test_a_rest_of_all_steps_is_refused():
-    refused(AdaptiveCFG(zero_init=0.5))
+    rehearsed(AdaptiveCFG(zero_init=0.5))
     with pytest.raises(ValueError, match="zero_init leaves no step of section 2"):
-        refused(AdaptiveCFG(zero_init=0.5), steps=1)
+        rehearsed(AdaptiveCFG(zero_init=0.5), steps=1)
 
 
 def test_what_goes_together_is_not_refused():
-    refused(AdaptiveCFG(), SemanticKVGate(), SemanticKVGate(mode="cap"), ContextPurge(), ContextBlur())
-    refused(ContextPurge(t_end=0.5), ContextPurge(t_start=0.5))
+    rehearsed(AdaptiveCFG(), SemanticKVGate(), SemanticKVGate(mode="cap"), ContextPurge(), ContextBlur())
+    rehearsed(ContextPurge(t_end=0.5), ContextPurge(t_start=0.5))

@@ -21,11 +21,10 @@ from framepack_transitions.samplers.drivers import PlainDriver
 from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.history import Context
 from framepack_transitions.samplers.plan import f1_indices, original_indices, plan_sections
-from framepack_transitions.samplers.rehearsal import check_claims
 from framepack_transitions.samplers.restarts import restart_steps
 from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
 from framepack_transitions.samplers.sigmas import flow_sigmas
-from framepack_transitions.samplers.techniques.base import Step, Technique, with_technique
+from framepack_transitions.samplers.techniques.base import Step, Technique, check_claims, with_technique
 from framepack_transitions.samplers.techniques.context_purge import ACTIONS, SELECTIONS, ContextPurge
 from framepack_transitions.samplers.timeline import assign_prompts
 from hypothesis import given, settings

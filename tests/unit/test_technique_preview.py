@@ -167,6 +167,18 @@ class TestPicture:
         after = self.picture(model, *techniques, **{"timeline": SWITCH, **values})
         assert before.shape != after.shape or not torch.equal(before, after)
 
+    def test_text_to_video_begins_a_frame_earlier(self, model):
+        near = {"timeline": Timeline((TimelineEntry(0.6, "new", None),)), "window": 9, "seconds": 3.6}
+        drawn = [
+            self.picture(model, AdaptiveCFG(), **near, start_latent={"samples": torch.full((1, 16, 1, 8, 8), x)})
+            for x in (0.0, 1.0)
+        ]
+        assert drawn[0].shape != drawn[1].shape or not torch.equal(*drawn)
+
+    def test_what_the_sampler_refuses_is_not_drawn(self, model):
+        with pytest.raises(ValueError, match="same part of the past"):
+            self.picture(model, ContextPurge(), ContextPurge(), timeline=SWITCH)
+
     def test_a_connected_trace_is_drawn_instead(self, model):
         settings = SampleSettings("f1", 9, 10)
         sections = assign_prompts(plan_sections("f1", 3, 9), [Prompt(0.0, "", None, 0.0)])
