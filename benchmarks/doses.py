@@ -48,21 +48,18 @@ def dose(name: str, technique: Technique, setting: str, values: Sequence[Any], *
 
 NOTHING_PURGED = ContextPurge(last="keep", history_2x="keep", history_4x="keep")
 LOW_EARLY = AdaptiveCFG(target="distilled", shape="low_early", base=10.0, t_end=0.0)
-HIGH_EARLY = AdaptiveCFG(target="distilled", shape="high_early")
 
 DOSES = (
     dose("adaptive CFG, real base", AdaptiveCFG(), "base", (2.0, 3.0, 5.0, 8.0)),
     dose("adaptive CFG, founding beta", LOW_EARLY, "beta", (0.7,)),
-    dose("adaptive CFG, distilled early", HIGH_EARLY, "base", (20.0,)),
     dose("KV gate, gamma", SemanticKVGate(), "gamma", (0.5, 1.0, 2.0, 4.0)),
     dose("KV gate, cap", SemanticKVGate(mode="cap"), "cap", (0.3, 0.1)),
     Dose(
         "KV gate, tokens, gamma 2",
         tuple((tokens, (SemanticKVGate(gamma=2.0, tokens=tokens),)) for tokens in CHANGES),
     ),
-    dose("CFG 3 and KV gate, gamma", SemanticKVGate(), "gamma", (0.5, 1.0, 2.0), AdaptiveCFG(base=3.0)),
-    dose("CFG 5 and KV gate, gamma", SemanticKVGate(), "gamma", (1.0,), AdaptiveCFG()),
-    dose("attention scaling", AttentionScaling(), "scale", (1.35, 1.6)),
+    dose("CFG 4 and KV gate, gamma", SemanticKVGate(), "gamma", (0.5, 1.0, 2.0), AdaptiveCFG(base=4.0)),
+    dose("attention scaling", AttentionScaling(), "scale", (1.35,)),
     dose("context blur, low-pass", ContextBlur(), "strength", (0.5, 1.0)),
     dose("context blur, high-pass", ContextBlur(mode="high_pass"), "strength", (1.0,)),
     dose("low-pass guidance, factor", LowPassGuidance(), "factor", (0.4, 0.25)),
@@ -70,14 +67,10 @@ DOSES = (
         "context purge",
         (("history removed", (ContextPurge(),)), ("gap 8", (replace(NOTHING_PURGED, gap=8),))),
     ),
-    dose("context refresh, sigma", ContextRefresh(), "strength", (0.75, 0.9)),
-    dose(
-        "context refresh, new anchor", ContextRefresh(sees="none", anchor="replaced"), "strength", (0.75, 0.9)
-    ),
-    dose("contrast, omega", ContrastiveGuidance(), "omega", (0.75, 1.0, 2.0)),
-    dose(
-        "contrast 1 and KV gate, gamma", SemanticKVGate(), "gamma", (0.5, 1.0), ContrastiveGuidance(omega=1.0)
-    ),
+    dose("context refresh, sigma", ContextRefresh(), "strength", (0.75,)),
+    dose("context refresh, new anchor", ContextRefresh(sees="none", anchor="replaced"), "strength", (0.9,)),
+    dose("contrast, omega", ContrastiveGuidance(), "omega", (0.5, 1.0, 2.0)),
+    dose("contrast 1 and KV gate, gamma", SemanticKVGate(), "gamma", (1.0,), ContrastiveGuidance(omega=1.0)),
     dose("contrast, history", ContrastiveGuidance(omega=0.0), "history", (0.3,)),
     dose("refusal of the old prompt", ContrastiveGuidance(omega=0.0), "refusal", (1.0, 2.0)),
     Dose(
@@ -88,7 +81,7 @@ DOSES = (
             ("boost 2", (TransitionSigmas(mode="boost", boost=2.0),)),
         ),
     ),
-    dose("RoPE jitter, sigma", RopeJitter(), "sigma", (0.1, 0.4)),
+    dose("RoPE jitter, sigma", RopeJitter(), "sigma", (0.4,)),
 )
 CASES = ("disappear", "colour", "background", "cut", "sham")
 

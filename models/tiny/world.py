@@ -394,10 +394,10 @@ def _polygon(corners: Sequence[tuple[float, float]]) -> Callable[[Array, Array],
     return distance
 
 
-def _star(points: int, outer: float, inner: float, shift: float) -> list[tuple[float, float]]:
+def _star(points: int, outer: float, inner: float) -> list[tuple[float, float]]:
     angles = np.pi * np.arange(2 * points) / points
     radii = np.where(np.arange(2 * points) % 2, inner, outer)
-    return [(float(r * np.sin(a)), float(shift - r * np.cos(a))) for r, a in zip(radii, angles)]
+    return [(float(r * np.sin(a)), float(-r * np.cos(a))) for r, a in zip(radii, angles)]
 
 
 # Signed distance to the border of each shape, as wide as the unit and negative inside.
@@ -405,7 +405,7 @@ DISTANCES: dict[str, Callable[[Array, Array], Array]] = {
     "circle": lambda x, y: np.hypot(x, y) - 0.49,
     "square": _polygon([(-0.45, -0.45), (0.45, -0.45), (0.45, 0.45), (-0.45, 0.45)]),
     "triangle": _polygon([(-0.5, 0.44), (0.0, -0.48), (0.5, 0.44)]),
-    "star": _polygon(_star(5, 0.52, 0.23, 0.03)),
+    "star": _polygon(_star(4, 0.5, 0.22)),
 }
 
 

@@ -16,10 +16,10 @@ from .transition_sigmas import TransitionSigmas
 # Chosen by TransitionBench on the embedded model (docs/TECHNIQUES.md), from the least to the most forgetful.
 PRESETS: dict[str, tuple[Technique, ...]] = {
     "mild": (ContrastiveGuidance(omega=1.0),),
-    "balanced": (AdaptiveCFG(base=3.0), SemanticKVGate(gamma=1.0)),
-    "strong": (AdaptiveCFG(base=5.0), SemanticKVGate(gamma=1.0)),
+    "balanced": (AdaptiveCFG(base=4.0), SemanticKVGate(gamma=1.0)),
+    "strong": (AdaptiveCFG(base=4.0), SemanticKVGate(gamma=1.5)),
     "cut": (
-        AdaptiveCFG(base=3.0),
+        AdaptiveCFG(base=4.0),
         SemanticKVGate(gamma=4.0),
         ContextRefresh(strength=0.9, sees="none", anchor="replaced", history="emptied"),
     ),

@@ -182,7 +182,7 @@ def test_what_is_refused_is_the_old_prompt(studio):
 
 
 def test_every_default_is_a_dose_and_there_are_not_too_many():
-    assert 1 + sum(len(varied.steps) for varied in doses.DOSES) <= 45
+    assert 1 + sum(len(varied.steps) for varied in doses.DOSES) <= 40
     alone = [
         techniques[0] for varied in doses.DOSES for _, techniques in varied.steps if len(techniques) == 1
     ]

@@ -243,6 +243,8 @@ def test_a_distilled_scale_of_ten_stands_for_two_and_a_half() -> None:
 def test_captions_of_a_batch_differ_and_many_by_one_property() -> None:
     frames, captions = batch_of(0, 0, 48)
     assert frames.shape == (48, 64, 64, 3) and len(set(captions)) == 48
+    near = (np.abs(np.diff(frames.numpy().astype(int), axis=0)).mean(axis=(1, 2, 3)) < 25).mean()
+    assert 0.06 < near < 0.6, "some frames share their place and time with the one before"
     rng = np.random.default_rng(0)
     scene = world.random_scene(rng, empty=False)
     for _ in range(20):

@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, default=None, help="steps of the transformer")
     p.add_argument("--caption-noise", type=float, metavar="SHARE",
                    help="share of examples whose prompt says a change that does not happen (default: the preset's)")
+    p.add_argument("--rate", type=float, help="highest learning rate of the transformer (default: the preset's)")
     p.add_argument("--minutes", type=float, default=float("inf"),
                    help="end the transformer's training after these")
     p.add_argument("--evaluate-minutes", type=float, default=10.0,
@@ -45,6 +46,8 @@ def main() -> None:
     device = torch.device(options.device)
     recipe = PRESETS[options.preset or ("cpu" if device.type == "cpu" else "gpu")]
     recipe = replace(recipe, seed=options.seed, steps=recipe.steps if options.steps is None else options.steps)
+    if options.rate is not None:
+        recipe = replace(recipe, rate=options.rate)
     if options.caption_noise is not None:
         recipe = replace(recipe, mix=replace(recipe.mix, caption_noise=options.caption_noise))
     if device.type == "cpu":

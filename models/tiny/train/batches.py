@@ -62,10 +62,10 @@ class Batches:
                          for window, clips in self.by_window.items()}
 
     def of_step(self, step: int, replica: int = 0) -> Batch:
-        """The batch of a step."""
-        rng = np.random.default_rng([self.seed, step, replica])
-        window = 5 if rng.random() < self.mix.window_5 else 9
-        text_only = rng.random() < self.mix.text_to_video
+        """The batch of a step. All replicas' batches are equally long: they would wait for the longest."""
+        shared, rng = (np.random.default_rng(seed) for seed in ([self.seed, step], [self.seed, step, replica]))
+        window = 5 if shared.random() < self.mix.window_5 else 9
+        text_only = shared.random() < self.mix.text_to_video
         choices = [self.choose_text_only(rng, window) if text_only else self.choose(rng, window)
                    for _ in range(self.batch)]
         return self.assemble(choices, window, text_only, rng)

@@ -21,6 +21,7 @@ from .. import world
 from ..bundle import fixed_seed
 from ..codec import TinyCodec
 from .clips import to_input
+from .codec import noise_like
 from .optim import warm_cosine
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ CONFIG: dict[str, Any] = {
 }
 BATCH = 96
 RATE = 2e-3
+NEAR = 1 / 3  # of a batch resembles the scene before in all but one property
+BLEMISH = 0.5  # times the latents' spread: the most noise that decoded frames have
 
 
 def write_config(folder: Path) -> Path:
@@ -72,12 +75,12 @@ def all_but_one(rng: np.random.Generator, scene: world.Scene) -> dict[str, Any]:
 def batch_of(step: int, seed: int, count: int) -> tuple[Tensor, list[str]]:
     """Frames uint8 [B,64,64,3] and captions of different scenes: equal ones would be false opposites.
 
-    Two of three resemble the one before in all but one property, which is what the model must learn to see.
+    A share NEAR resembles the one before in all but one property, which is what the model must learn to see.
     """
     rng = np.random.default_rng([seed, step, 7])
     frames, captions, seen, scene = [], [], set(), None
     while len(frames) < count:
-        near = scene is not None and scene.subject is not None and rng.random() < 2 / 3
+        near = scene is not None and scene.subject is not None and rng.random() < NEAR
         frame, scene = still(rng, **(all_but_one(rng, scene) if near else {}))
         subject = scene.subject and (scene.subject.shape, scene.subject.colour)
         key = (scene.background, scene.night, subject)
@@ -94,11 +97,18 @@ def normalized(images: Tensor) -> Tensor:
     return ((images + 1) / 2 - mean) / std
 
 
+def through_codec(codec: TinyCodec, images: Tensor, seed: int) -> Tensor:
+    """Frames -1..1 [B,3,1,64,64] as the codec gives them back with noise: CLIP should not be sure of what is drawn badly."""
+    latents, generator = codec.encode(images), torch.Generator().manual_seed(seed)
+    noise = noise_like(latents, 1 / float(codec.latent_scale), generator, BLEMISH)
+    return codec.decode(latents + noise).clamp(-1, 1)
+
+
 def train_clip(
     codec: TinyCodec, folder: Path, steps: int, seed: int, device: torch.device, log: Callable[..., None],
     progress: bool = True, batch: int = BATCH, init: Path | None = None,
 ) -> torch.nn.Module:
-    """Contrastive training on frames, raw or through the codec as generated ones are; gives the model.
+    """Contrastive training on frames, raw or through the codec with some noise, as generated ones are; gives the model.
 
     It begins from the weight file `init` where one is given.
     """
@@ -117,7 +127,7 @@ def train_clip(
         with torch.autocast(device.type, dtype=torch.bfloat16):
             if step % 2:
                 with torch.no_grad():
-                    images = codec.decode(codec.encode(images)).clamp(-1, 1)
+                    images = through_codec(codec, images, seed * 10**8 + step)
             images = normalized(images[:, :, 0].float())
             image = model.encode_image(images, normalize=True)
             text = model.encode_text(tokenizer(captions).to(device), normalize=True)

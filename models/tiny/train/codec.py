@@ -60,13 +60,15 @@ def decoder_loss(codec: TinyCodec, frames: Tensor, generator: torch.Generator) -
     return reconstruction_loss(codec.decode(latents + noise).float(), frames)
 
 
-def noise_like(latents: Tensor, spread: float, generator: torch.Generator) -> Tensor:
-    """Noise for latents of a spread, of another amount for each clip.
+def noise_like(
+    latents: Tensor, spread: float, generator: torch.Generator, most: float = 2 * LATENT_NOISE
+) -> Tensor:
+    """Noise for latents of a spread, of another amount for each clip, at most `most` times the spread.
 
-    The decoder must forgive what sampling misses.
+    What reads decoded pictures must forgive what sampling misses.
     """
     noise = torch.randn(latents.shape, generator=generator)
-    amount = torch.rand(len(latents), 1, 1, 1, 1, generator=generator) * 2 * LATENT_NOISE * spread
+    amount = torch.rand(len(latents), 1, 1, 1, 1, generator=generator) * most * spread
     return (noise * amount).to(latents)
 
 

@@ -18,10 +18,10 @@ class Mix:
     """
 
     real: float = 0.10
-    caption_noise: float = 0.15
+    caption_noise: float = 0.18
     after: float = 0.12
     text_dropout: float = 0.10
-    text_to_video: float = 0.25
+    text_to_video: float = 0.4
     window_5: float = 0.25
     history_noise: float = 0.5
     history_noise_sigma: float = 0.15
