@@ -41,7 +41,7 @@ SMALL_DIT = FramePackConfig(
 SMALL = replace(
     CPU,
     dit=SMALL_DIT,
-    clips=6,
+    clips=16,
     codec_clips=6,
     codec_steps=2,
     decoder_steps=2,
