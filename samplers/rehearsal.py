@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from .denoise import SectionDenoiser
 from .guidance import Guidance
+from .history import Context
 from .plan import Section
-from .sigmas import unshift_sigma
-from .techniques.base import (
-    Schedule,
-    Step,
-    Technique,
-    attention_at,
-    check_claims,
-    guidance_at,
-    predictions_at,
-)
+from .techniques.base import Schedule, Technique, check_claims
 
 
 def rehearse(
@@ -35,17 +28,20 @@ def rehearse(
             section.change,
             section.since_switch,
             section.previous is None,
+            schedule.shift,
             tuple(schedule.sigmas.tolist()),
         )
         if alike in asked:
             continue
         asked.add(alike)
-        steps = [Step(sigma, unshift_sigma(sigma, schedule.shift)) for sigma in schedule.sigmas[:-1].tolist()]
-        if all(guidance_at(techniques, section, step, guidance).zero_velocity for step in steps):
+        empty = Context(section.indices, None, None, None)
+        denoiser = SectionDenoiser(section, empty, {}, guidance, schedule.shift, techniques)
+        steps = [denoiser.step(sigma) for sigma in schedule.sigmas[:-1].tolist()]
+        predicted = [denoiser.predictions(step, denoiser.guidance(step)) for step in steps]
+        if not any(predicted):
             raise ValueError(
                 f"zero_init leaves no step of section {section.index} to predict anything in; lower it, or take more steps."
             )
         for step in steps:
-            predictions_at(techniques, section, step)
-            attention_at(techniques, section, step)
+            denoiser.attention(step)
             check_claims(techniques, section, step)

@@ -92,10 +92,10 @@ class ContextBlur(Technique):
         )
 
     def describe(self, section: Section, step: Step) -> dict[str, float]:
-        acts = in_window(step, self.t_start, self.t_end) and self.strength * self.amount(section)
+        amount = self.amount(section) if in_window(step, self.t_start, self.t_end) else 0.0
+        acts = self.strength * amount
         widths = {f"sigma of {name}": sigma if acts else 0.0 for name, (sigma, _) in self._sigmas.items()}
-        fades = in_window(step, self.t_start, self.t_end) and self.decay * self.amount(section)
-        return {"blended in": float(acts), "decay": float(fades), **widths}
+        return {"blended in": acts, "decay": self.decay * amount, **widths}
 
     @property
     def _whole_section(self) -> bool:
