@@ -13,20 +13,20 @@ from typing import Any
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..nodes.extraction import DETECTORS
+from ..nodes.evaluation.extraction import DETECTORS
 from ..samplers.progress import Interrupted
-from .bench import BENCHES, STUDIES, run_transition
-from .demo import run_demo
-from .errors import WorkflowError
-from .evaluate import FEATURES, Request, run_evaluate
-from .executor import describe
-from .folders import Folders
-from .progress import Bars
-from .report import FILE_NAME, Record, write_report
-from .runs import Job, input_folder_for, run_here, run_there
-from .suite import SUITES, run_suite
-from .suite import Request as SuiteRequest
-from .workflow import Setting
+from .commands.bench import BENCHES, STUDIES, run_transition
+from .commands.demo import run_demo
+from .commands.evaluate import FEATURES, Request, run_evaluate
+from .commands.suite import SUITES, run_suite
+from .commands.suite import Request as SuiteRequest
+from .files.folders import Folders
+from .running.progress import Bars
+from .running.report import FILE_NAME, Record, write_report
+from .running.runs import Job, input_folder_for, run_here, run_there
+from .workflows.errors import WorkflowError
+from .workflows.executor import describe
+from .workflows.workflow import Setting
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 STUDY_SEEDS, SUITE_SEEDS = 8, 1

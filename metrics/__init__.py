@@ -1,12 +1,12 @@
 """How far, how fast and how cleanly a video follows its prompts."""
 
-from .clip import Clip, Region, measure_clip
 from .disappearance import disappearance_fidelity
 from .dynamics import intentional_dynamics
 from .evaluate import evaluate_video, score
 from .ghosting import ghosting
 from .inertia import semantic_inertia
 from .latency import transition_latency
+from .measuring.clip import Clip, Region, measure_clip
 from .results import SCORES_SCHEMA, Guard, Metric, SwitchScores, VideoScores
 from .stf import stf
 from .survival import Latencies, aggregate_latencies, concordance

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import Array, mean
-from .clip import Box, Clip, batches_of, detected_box, measure_clip, region_of
-from .evidence import Evidence, score_switch
-from .guards import guards, whole
+from .measuring.clip import Box, Clip, batches_of, detected_box, measure_clip, region_of
 from .results import SwitchScores, VideoScores
+from .scoring.evidence import Evidence, score_switch
+from .scoring.guards import guards, whole
 from .survival import aggregate_latencies
 from .switches import Cue, Switch, switches_from_trace, switches_of, windows_of
 
 if TYPE_CHECKING:
-    from .measure import Measurements
+    from .measuring.measure import Measurements
 
 DETECTED = "detected"
 NEUTRAL = (0.0, 0.5, 1.0)  # brightness of the pictures without content around which features are centred

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .switches import Switch
 
 if TYPE_CHECKING:
-    from .measure import Measurements
+    from .measuring.measure import Measurements
 
 SCORES_SCHEMA = "framepack-transitions/scores/1"
 

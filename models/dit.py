@@ -10,13 +10,15 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from . import operations as ops
-from .attention import AttentionFunction, Segments, sdpa_attention
-from .blocks import DoubleBlock, Modulation, SingleBlock, modulate
+from .attention.gate import muted, under_policy
+from .attention.joint import AttentionFunction, Segments, sdpa_attention
+from .attention.probe import watched
 from .config import FramePackConfig
-from .embedders import ContextEmbedder, ImageProjection, PatchEmbedder, TextEmbedder, TimeTextEmbedder
-from .gate import muted, under_policy
-from .operations import Layers
+from .layers import operations as ops
+from .layers.blocks import DoubleBlock, Modulation, SingleBlock, modulate
+from .layers.embedders import ContextEmbedder, ImageProjection, PatchEmbedder, TextEmbedder, TimeTextEmbedder
+from .layers.operations import Layers
+from .layers.rope import head_thetas, identity_rope
 from .packing import (
     Tier,
     check_tier,
@@ -28,8 +30,6 @@ from .packing import (
     split_segments,
 )
 from .patches import call_double, call_single, run_patched
-from .probe import watched
-from .rope import head_thetas, identity_rope
 
 
 class FramePackDiT(nn.Module):

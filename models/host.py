@@ -20,9 +20,9 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
-from .attention import AttentionFunction, Segments, sdpa_attention
+from .attention.joint import AttentionFunction, Segments, sdpa_attention
 from .dit import FramePackDiT
-from .lora import Change, rounds
+from .files.lora import Change, rounds
 
 # Latent pixels that one element of a condition's [2:] (or [1:] for tokens) stands for; a token is a 2x2 patch.
 _AREA = {"clean_latents": 1.0, "clean_latents_2x": 1 / 8, "clean_latents_4x": 1 / 64}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from .rope import rope_map
+from .layers.rope import rope_map
 
 
 @dataclass(frozen=True)

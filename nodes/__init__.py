@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from . import evaluation, loaders, lora, one_frame, preview, sampling, techniques, timeline, video
+from . import techniques, timeline, video
+from .evaluation import evaluators as evaluation
+from .loading import loaders, lora
+from .sampling import one_frame, preview
+from .sampling import sampler as sampling
 
 _MODULES = (loaders, lora, timeline, sampling, one_frame, techniques, preview, video, evaluation)
 

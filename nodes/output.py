@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..models.runtime import PREVIEWS, inside_comfyui, output_folder
+from .runtime import PREVIEWS, inside_comfyui, output_folder
 
 KINDS = {False: "output", True: "temp"}  # ComfyUI's names of the folders
 

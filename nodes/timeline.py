@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from ..samplers.change import change_scale, measured_remark, text_feature
-from ..samplers.landing import land, landing_report, landing_warnings
-from ..samplers.plan import FPS, section_count
-from ..samplers.prompts import SYNTAXES, PromptSpan, parse
-from ..samplers.timeline import Timeline, TimelineEntry
+from ..samplers.context.plan import FPS, section_count
+from ..samplers.timeline.change import change_scale, measured_remark, text_feature
+from ..samplers.timeline.landing import land, landing_report, landing_warnings
+from ..samplers.timeline.prompts import SYNTAXES, PromptSpan, parse
+from ..samplers.timeline.timeline import Timeline, TimelineEntry
 from . import widgets
 from .types import ROOT, TIMELINE
 

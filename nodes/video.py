@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models.runtime import inside_comfyui
-from ..samplers.buckets import BASE_RESOLUTION, METHODS, STEP, fit, nearest_bucket
-from ..samplers.decode import (
+from ..samplers.context.plan import FPS, MAX_WINDOW
+from ..samplers.progress import report
+from ..video.decode import (
     SPACE_FACTOR,
     Tiles,
     decode_pieces,
@@ -20,11 +20,11 @@ from ..samplers.decode import (
     vae_decoder,
     video_latents,
 )
-from ..samplers.plan import FPS, MAX_WINDOW
-from ..samplers.progress import report
-from ..samplers.video import VideoWriter, to_bytes
+from ..video.resolution import BASE_RESOLUTION, METHODS, STEP, fit, nearest_bucket
+from ..video.writing import VideoWriter, to_bytes
 from . import widgets
 from .output import OutputFile, new_output
+from .runtime import inside_comfyui
 from .types import ROOT
 
 OUTPUTS = ("both", "images", "video")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..samplers.plan import MAX_WINDOW
+from ..samplers.context.plan import MAX_WINDOW
 
 SECONDS = {"default": 5.0, "min": 0.1, "max": 600.0, "step": 0.1}
 WINDOW = {"default": 9, "min": 1, "max": MAX_WINDOW}

@@ -1,13 +1,11 @@
 """What a frame looks like, as a vector: extractors with one interface."""
 
 from .base import Extractor, as_frames, reduced
-from .host import HostExtractor
 from .openclip import OpenClipExtractor, tiny_extractor
 from .pixel import PixelExtractor
 
 __all__ = [
     "Extractor",
-    "HostExtractor",
     "OpenClipExtractor",
     "PixelExtractor",
     "as_frames",

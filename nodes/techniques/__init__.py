@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from .adaptive_cfg import FramePackAdaptiveCFG
-from .attention_scaling import FramePackAttentionScaling
-from .context_blur import FramePackContextBlur
-from .context_purge import FramePackContextPurge
-from .contrastive import FramePackContrastiveGuidance
-from .kv_gate import FramePackSemanticKVGate
-from .low_pass import FramePackLowPassGuidance
+from .attention.attention_scaling import FramePackAttentionScaling
+from .attention.kv_gate import FramePackSemanticKVGate
+from .attention.rope_jitter import FramePackRopeJitter
+from .context.blur import FramePackContextBlur
+from .context.low_pass import FramePackLowPassGuidance
+from .context.purge import FramePackContextPurge
+from .context.refresh import FramePackContextRefresh
+from .guidance.adaptive_cfg import FramePackAdaptiveCFG
+from .guidance.contrastive import FramePackContrastiveGuidance
 from .preset import FramePackTransitionPreset
-from .refresh import FramePackContextRefresh
-from .rope_jitter import FramePackRopeJitter
-from .transition_sigmas import FramePackTransitionSigmas
+from .schedule.transition_sigmas import FramePackTransitionSigmas
 
 NODE_CLASS_MAPPINGS = {
     "FramePackAdaptiveCFG": FramePackAdaptiveCFG,

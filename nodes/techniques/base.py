@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...samplers.context.tokens import mask_cells
 from ...samplers.techniques.base import APPLY_TO, Technique, with_technique
-from ...samplers.tokens import mask_cells
 from ..types import ROOT
 
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ...models.attention.gate import AttentionPolicy, block_set, check_blocks
 from ...models.config import FramePackConfig
-from ...models.gate import AttentionPolicy, block_set, check_blocks
+from ..context.history import Context
+from ..context.plan import Section
 from ..guidance import Guidance
-from ..history import Context
-from ..plan import Section
 from ..sigmas import check_sigmas
 
 if TYPE_CHECKING:
-    from ..stage import Stage
+    from .stage import Stage
 
 APPLY_TO = ("transition", "all")
 OPTION = "framepack_techniques"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .adaptive_cfg import AdaptiveCFG
-from .attention_scaling import PUBLISHED_BLOCKS, AttentionScaling
+from .attention.attention_scaling import PUBLISHED_BLOCKS, AttentionScaling
+from .attention.kv_gate import SemanticKVGate
 from .base import Technique
-from .context_blur import ContextBlur
-from .contrastive import ContrastiveGuidance
-from .kv_gate import SemanticKVGate
-from .refresh import ContextRefresh
-from .transition_sigmas import TransitionSigmas
+from .context.blur import ContextBlur
+from .context.refresh import ContextRefresh
+from .guidance.adaptive_cfg import AdaptiveCFG
+from .guidance.contrastive import ContrastiveGuidance
+from .schedule.transition_sigmas import TransitionSigmas
 
 # Chosen by TransitionBench on the embedded model (docs/TECHNIQUES.md), from the least to the most forgetful.
 PRESETS: dict[str, tuple[Technique, ...]] = {

@@ -70,7 +70,7 @@ def files(lora_cases: ModuleType, dit: Any) -> dict[str, dict[str, Tensor]]:
 
 
 def apply(model: Any, strength: float = 0.5, name: str = NAME, blocks: str = "") -> tuple[Any, str]:
-    from framepack_transitions.nodes.lora import FramePackLoraLoader
+    from framepack_transitions.nodes.loading.lora import FramePackLoraLoader
 
     with torch.inference_mode():
         return FramePackLoraLoader().apply(model, name, strength, blocks)
@@ -92,7 +92,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 def test_the_host_patches_what_a_plain_model_gets_and_takes_it_off_bit_by_bit(
     lora_cases: ModuleType, dit: Any, make: Callable, loras: Path, kind: str
 ) -> None:
-    from framepack_transitions.models.lora import convert, parameter_shapes
+    from framepack_transitions.models.files.lora import convert, parameter_shapes
 
     file = files(lora_cases, dit)[kind]
     save_file(file, loras / NAME)
@@ -120,7 +120,7 @@ def test_the_host_patches_what_a_plain_model_gets_and_takes_it_off_bit_by_bit(
 def test_small_storage_is_patched_and_restored(
     lora_cases: ModuleType, dit_cases: ModuleType, dit: Any, make: Callable, loras: Path, stored: torch.dtype
 ) -> None:
-    from framepack_transitions.models.lora import convert, parameter_shapes
+    from framepack_transitions.models.files.lora import convert, parameter_shapes
 
     file = files(lora_cases, dit)["lora"]
     save_file(file, loras / NAME)
@@ -198,7 +198,7 @@ def test_with_little_memory_the_lora_is_applied_as_the_weights_stream_in(
 
 
 def test_the_node_offers_safetensors_only_and_names_a_missing_file(make: Callable, loras: Path) -> None:
-    from framepack_transitions.nodes.lora import FramePackLoraLoader
+    from framepack_transitions.nodes.loading.lora import FramePackLoraLoader
 
     for name in (NAME, "old.pt"):
         (loras / name).write_bytes(b"")

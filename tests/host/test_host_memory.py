@@ -57,7 +57,7 @@ def treated(model, name, values):
 @pytest.mark.parametrize("cfg", [1.0, 2.5])
 @pytest.mark.parametrize("kind", TECHNIQUES)
 def test_host_and_plain_agree_on_video_and_measured_memory(upstream, models, kind, cfg):
-    from framepack_transitions.nodes.sampling import FramePackSampler
+    from framepack_transitions.nodes.sampling.sampler import FramePackSampler
 
     inputs = upstream.load("sampler/f1_cfg").inputs
     start, tokens = inputs["start_latent"] / SCALE, inputs["image_embeds"]

@@ -32,7 +32,7 @@ def model(comfy, dit):
 @pytest.fixture
 def sample(upstream):
     """Runs the sampler node as the host does: under inference_mode, one short section unless told otherwise."""
-    from framepack_transitions.nodes.sampling import FramePackSampler
+    from framepack_transitions.nodes.sampling.sampler import FramePackSampler
 
     inputs = upstream.load("sampler/f1_cfg").inputs
     defaults = dict(
@@ -90,7 +90,7 @@ def test_video_to_video_equals_the_run_without_the_host(model, dit, sample):
 @pytest.mark.parametrize("layout", ["f1", "original"])
 def test_timelines_and_given_videos_equal_the_run_without_the_host(model, dit, sample, layout):
     from framepack_transitions.models.plain import PlainModel
-    from framepack_transitions.samplers.timeline import Timeline, TimelineEntry
+    from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
     def normal(*shape):
         return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape) + shape[1]))
@@ -116,11 +116,11 @@ def test_timelines_and_given_videos_equal_the_run_without_the_host(model, dit, s
 @pytest.mark.parametrize("solver", ["unipc_bh1", "euler"])
 def test_schedules_rests_and_restarts_equal_the_run_without_the_host(model, dit, sample, solver):
     from framepack_transitions.models.plain import PlainModel
-    from framepack_transitions.nodes.preview import FramePackTechniquePreview
-    from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
+    from framepack_transitions.nodes.sampling.preview import FramePackTechniquePreview
+    from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
     from framepack_transitions.samplers.techniques.base import with_technique
-    from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
-    from framepack_transitions.samplers.techniques.transition_sigmas import TransitionSigmas
+    from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+    from framepack_transitions.samplers.techniques.schedule.transition_sigmas import TransitionSigmas
 
     plain = PlainModel(dit, SCALE)
     for technique in (

@@ -8,7 +8,7 @@ import pytest
 import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
-from framepack_transitions.models.lora import convert, parameter_shapes
+from framepack_transitions.models.files.lora import convert, parameter_shapes
 
 conversion = pytest.importorskip("diffusers.loaders.lora_conversion_utils")
 

@@ -7,16 +7,16 @@ import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.sampling import FramePackSampler
+from framepack_transitions.nodes.sampling.sampler import FramePackSampler
 from framepack_transitions.samplers.conditioning import TextConditioning
-from framepack_transitions.samplers.denoise import SectionDenoiser
-from framepack_transitions.samplers.drivers import PlainDriver, SectionTask
+from framepack_transitions.samplers.context.history import Context, make_history, soft_append
+from framepack_transitions.samplers.context.plan import SectionIndices, plan_sections, section_count
+from framepack_transitions.samplers.denoising.denoiser import SectionDenoiser
+from framepack_transitions.samplers.denoising.drivers import PlainDriver, SectionTask
+from framepack_transitions.samplers.denoising.solvers import SOLVERS
 from framepack_transitions.samplers.guidance import Guidance
-from framepack_transitions.samplers.history import Context, make_history, soft_append
-from framepack_transitions.samplers.plan import SectionIndices, plan_sections, section_count
 from framepack_transitions.samplers.progress import progress_reporting
 from framepack_transitions.samplers.sigmas import flow_sigmas, flux_mu, flux_shift
-from framepack_transitions.samplers.solvers import SOLVERS
 
 SCALE = 0.476986
 RUNS = [

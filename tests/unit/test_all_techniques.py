@@ -15,11 +15,12 @@ from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
 from framepack_transitions.samplers import techniques as package
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.drivers import PlainDriver
-from framepack_transitions.samplers.plan import plan_sections
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.sections import sample_sections
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.base import Technique
-from framepack_transitions.samplers.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

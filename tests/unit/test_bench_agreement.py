@@ -8,15 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from framepack_transitions.benchmarks import agreement, agreement_pictures, rendered, statistics, transition
-from framepack_transitions.benchmarks.agreement import Gallery, Judged
-from framepack_transitions.benchmarks.arms import PLAIN
-from framepack_transitions.benchmarks.sights import Scores, Sight, confidence_of, states_of
-from framepack_transitions.benchmarks.studio import Settings, Studio
-from framepack_transitions.benchmarks.transition import Bench
-from framepack_transitions.models.tiny.bundle import load_tiny
-from framepack_transitions.models.tiny.detector import agrees, detect
-from framepack_transitions.models.tiny.world import Scene, Subject
+from framepack_transitions.benchmarks import statistics
+from framepack_transitions.benchmarks.agreement import pictures as agreement_pictures
+from framepack_transitions.benchmarks.agreement import rendered
+from framepack_transitions.benchmarks.agreement import study as agreement
+from framepack_transitions.benchmarks.agreement.sights import Scores, Sight, confidence_of, states_of
+from framepack_transitions.benchmarks.agreement.study import Gallery, Judged
+from framepack_transitions.benchmarks.transition import bench as transition
+from framepack_transitions.benchmarks.transition.arms import PLAIN
+from framepack_transitions.benchmarks.transition.bench import Bench
+from framepack_transitions.benchmarks.transition.studio import Settings, Studio
+from framepack_transitions.tiny.bundle import load_tiny
+from framepack_transitions.tiny.detector import agrees, detect
+from framepack_transitions.tiny.world import Scene, Subject
 from PIL import Image
 
 SMALL = Settings(window=3, steps=1, before=1, after=1)

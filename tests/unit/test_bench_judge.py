@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from framepack_transitions.benchmarks import judge
-from framepack_transitions.benchmarks.episodes import CASES, SWITCHES, Episode, make_episode
-from framepack_transitions.models.tiny.detector import detect
-from framepack_transitions.models.tiny.world import Mover, Scene, draw, render
+from framepack_transitions.benchmarks.transition import judge
+from framepack_transitions.benchmarks.transition.episodes import CASES, SWITCHES, Episode, make_episode
+from framepack_transitions.tiny.detector import detect
+from framepack_transitions.tiny.world import Mover, Scene, draw, render
 
 SECTION, PAST = 36, 30
 

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from framepack_transitions.benchmarks import conflict, doses, transition
-from framepack_transitions.benchmarks.arms import PLAIN, Arm, Premise
-from framepack_transitions.benchmarks.episodes import make_episode, seen_from, turned
-from framepack_transitions.benchmarks.judge import Measures
-from framepack_transitions.benchmarks.studio import Settings, Studio
-from framepack_transitions.benchmarks.transition import Result
-from framepack_transitions.models.tiny.bundle import load_tiny
-from framepack_transitions.models.tiny.world import Scene, render
+from framepack_transitions.benchmarks.transition import bench as transition
+from framepack_transitions.benchmarks.transition import conflict, doses
+from framepack_transitions.benchmarks.transition.arms import PLAIN, Arm, Premise
+from framepack_transitions.benchmarks.transition.bench import Result
+from framepack_transitions.benchmarks.transition.episodes import make_episode, seen_from, turned
+from framepack_transitions.benchmarks.transition.judge import Measures
+from framepack_transitions.benchmarks.transition.studio import Settings, Studio
+from framepack_transitions.samplers.techniques.attention.rope_jitter import RopeJitter
 from framepack_transitions.samplers.techniques.base import Technique
-from framepack_transitions.samplers.techniques.rope_jitter import RopeJitter
+from framepack_transitions.tiny.bundle import load_tiny
+from framepack_transitions.tiny.world import Scene, render
 from PIL import Image
 
 SMALL = Settings(window=3, steps=1, before=1, after=2)
@@ -187,7 +188,9 @@ def test_every_default_is_a_dose_and_there_are_not_too_many():
         techniques[0] for varied in doses.DOSES for _, techniques in varied.steps if len(techniques) == 1
     ]
     # Other tests define techniques of their own. RoPE jitter comes switched off, which is the plain sampler.
-    kinds = {kind for kind in Technique.__subclasses__() if kind.__module__.startswith("framepack_transitions.")}
+    kinds = {
+        kind for kind in Technique.__subclasses__() if kind.__module__.startswith("framepack_transitions.")
+    }
     assert len(kinds) == 10
     for kind in kinds - {RopeJitter}:
         assert kind() in alone, kind.__name__

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.benchmarks import pictures, summary, transition
-from framepack_transitions.benchmarks.arms import ARMS, PLAIN, Arm
-from framepack_transitions.benchmarks.episodes import CASES, make_episode
-from framepack_transitions.benchmarks.judge import Measures
-from framepack_transitions.benchmarks.studio import Scenario, Settings, Studio
-from framepack_transitions.benchmarks.transition import Bench, Ledger, Result
-from framepack_transitions.headless import bench as command
+from framepack_transitions.benchmarks.transition import bench as transition
+from framepack_transitions.benchmarks.transition import pictures, summary
+from framepack_transitions.benchmarks.transition.arms import ARMS, PLAIN, Arm
+from framepack_transitions.benchmarks.transition.bench import Bench, Ledger, Result
+from framepack_transitions.benchmarks.transition.episodes import CASES, make_episode
+from framepack_transitions.benchmarks.transition.judge import Measures
+from framepack_transitions.benchmarks.transition.studio import Scenario, Settings, Studio
 from framepack_transitions.headless.cli import main
-from framepack_transitions.models.tiny.bundle import TinyBundle, load_tiny
-from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.headless.commands import bench as command
 from framepack_transitions.samplers.techniques.base import Technique
+from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.tiny.bundle import TinyBundle, load_tiny
 from PIL import Image
 
 SMALL = Settings(window=3, steps=2, after=3, bfloat16=False)
@@ -309,7 +310,9 @@ def test_every_arm_has_a_name_of_its_own_and_the_first_is_plain():
     names = [arm.name for arm in ARMS]
     alone = {type(arm.techniques[0]) for arm in ARMS if len(arm.techniques) == 1}
     # Other tests define techniques of their own.
-    own = {kind for kind in Technique.__subclasses__() if kind.__module__.startswith("framepack_transitions.")}
+    own = {
+        kind for kind in Technique.__subclasses__() if kind.__module__.startswith("framepack_transitions.")
+    }
     assert alone == own and len(own) == 10, "one arm for each technique"
     assert len(set(names)) == len(names) and names[0] == "plain" and not ARMS[0].techniques
     assert set(CASES) >= {"disappear", "appear", "colour", "background", "cut", "motion", "control", "sham"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.samplers.change import (
+from framepack_transitions.samplers.timeline.change import (
     PARAPHRASES,
     SCENES,
     ChangeScale,
@@ -13,7 +13,7 @@ from framepack_transitions.samplers.change import (
     measured_remark,
     text_feature,
 )
-from framepack_transitions.samplers.prompts import parse
+from framepack_transitions.samplers.timeline.prompts import parse
 
 
 def words_of(text: str) -> set[str]:

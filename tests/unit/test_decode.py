@@ -10,16 +10,16 @@ import av
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.headless import core_nodes
-from framepack_transitions.headless.executor import execute, prepare
-from framepack_transitions.headless.folders import Folders, using
-from framepack_transitions.headless.workflow import parse_api
-from framepack_transitions.models.tiny.bundle import load_tiny
+from framepack_transitions.headless.files.folders import Folders, using
+from framepack_transitions.headless.host import core_nodes
+from framepack_transitions.headless.workflows.executor import execute, prepare
+from framepack_transitions.headless.workflows.workflow import parse_api
 from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
 from framepack_transitions.nodes.video import FramePackDecode
-from framepack_transitions.samplers.decode import Tiles, decode_pieces, decode_video, vae_decoder
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting
-from framepack_transitions.samplers.video import VideoWriter
+from framepack_transitions.tiny.bundle import load_tiny
+from framepack_transitions.video.decode import Tiles, decode_pieces, decode_video, vae_decoder
+from framepack_transitions.video.writing import VideoWriter
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.headless import demo, media, runs, showcase
 from framepack_transitions.headless.cli import main
-from framepack_transitions.headless.workflow import parse_api, read_json
-from framepack_transitions.models.tiny.bundle import WEIGHTS
-from framepack_transitions.models.tiny.world import draw, prompt_of
+from framepack_transitions.headless.commands import demo, showcase
+from framepack_transitions.headless.files import media
+from framepack_transitions.headless.running import runs
+from framepack_transitions.headless.workflows.workflow import parse_api, read_json
+from framepack_transitions.tiny.bundle import WEIGHTS
+from framepack_transitions.tiny.world import draw, prompt_of
 from PIL import Image
 
 SWITCH, LENGTH = 73, 181

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from framepack_transitions.models.attention import SEGMENT_NAMES, Segments, sdpa_attention
-from framepack_transitions.models.gate import AttentionPolicy
+from framepack_transitions.models.attention.gate import AttentionPolicy
+from framepack_transitions.models.attention.joint import SEGMENT_NAMES, Segments, sdpa_attention
 from framepack_transitions.models.packing import pad_to_multiple
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from framepack_transitions.models.attention import Segments, sdpa_attention
-from framepack_transitions.models.gate import AttentionPolicy, TokenRule
-from framepack_transitions.models.probe import Probe
+from framepack_transitions.models.attention.gate import AttentionPolicy, TokenRule
+from framepack_transitions.models.attention.joint import Segments, sdpa_attention
+from framepack_transitions.models.attention.probe import Probe
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.headless import runs
-from framepack_transitions.headless.executor import execute, prepare
-from framepack_transitions.headless.folders import Folders, using
-from framepack_transitions.headless.report import Record
-from framepack_transitions.headless.workflow import parse_api
-from framepack_transitions.models.tiny.world import Scene, Subject, render
-from framepack_transitions.nodes.evaluation import (
+from framepack_transitions.headless.files.folders import Folders, using
+from framepack_transitions.headless.running import runs
+from framepack_transitions.headless.running.report import Record
+from framepack_transitions.headless.workflows.executor import execute, prepare
+from framepack_transitions.headless.workflows.workflow import parse_api
+from framepack_transitions.nodes.evaluation.evaluators import (
     FramePackCompare,
     FramePackDisappearanceEvaluator,
     FramePackTransitionEvaluator,
 )
-from framepack_transitions.samplers.timeline import Timeline, TimelineEntry
+from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
+from framepack_transitions.tiny.world import Scene, Subject, render
 from PIL import Image
 
 SWITCH, FRAMES = 37, 109

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from framepack_transitions.headless.media import read_video
-from framepack_transitions.models.tiny.detector import agrees, detect
-from framepack_transitions.models.tiny.world import Scene, Subject, draw, render
+from framepack_transitions.headless.files.media import read_video
+from framepack_transitions.tiny.detector import agrees, detect
+from framepack_transitions.tiny.world import Scene, Subject, draw, render
 from PIL import Image
 
 PACK = Path(__file__).parents[2]
-INPUT, SUITE = PACK / "example_workflows" / "input", PACK / "benchmarks" / "suite" / "images"
+INPUT, SUITE = PACK / "example_workflows" / "input", PACK / "benchmarks" / "suites" / "shipped" / "images"
 RED_CIRCLE = Scene("sky", False, Subject("circle", "red", "large"))
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from framepack_transitions.headless.convert import NOTES, convert
-from framepack_transitions.headless.folders import Folders, using
-from framepack_transitions.headless.media import probe_video
-from framepack_transitions.headless.progress import Bars
-from framepack_transitions.headless.report import Record
-from framepack_transitions.headless.runs import EXAMPLES, PACK, Job, local_nodes, run_here
-from framepack_transitions.headless.specs import NodeSpec, specs_of
-from framepack_transitions.headless.workflow import Node, Setting, Workflow, parse_api, read_json
+from framepack_transitions.headless.files.folders import Folders, using
+from framepack_transitions.headless.files.media import probe_video
+from framepack_transitions.headless.running.progress import Bars
+from framepack_transitions.headless.running.report import Record
+from framepack_transitions.headless.running.runs import EXAMPLES, PACK, Job, local_nodes, run_here
+from framepack_transitions.headless.workflows.convert import NOTES, convert
+from framepack_transitions.headless.workflows.specs import NodeSpec, specs_of
+from framepack_transitions.headless.workflows.workflow import Node, Setting, Workflow, parse_api, read_json
 from PIL import Image
 
 FOLDER = PACK / EXAMPLES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.samplers.filters import (
+from framepack_transitions.samplers.context.filters import (
     add_noise,
     distances,
     frame_mean,
@@ -15,8 +15,8 @@ from framepack_transitions.samplers.filters import (
     resize,
     with_parts,
 )
-from framepack_transitions.samplers.history import Context
-from framepack_transitions.samplers.plan import f1_indices, original_indices
+from framepack_transitions.samplers.context.history import Context
+from framepack_transitions.samplers.context.plan import f1_indices, original_indices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

@@ -6,10 +6,16 @@ from math import inf
 
 import pytest
 import torch
-from framepack_transitions.models import gate
-from framepack_transitions.models.attention import Segments, sdpa_attention
+from framepack_transitions.models.attention import gate
+from framepack_transitions.models.attention.gate import (
+    PAST,
+    AttentionPolicy,
+    block_set,
+    check_blocks,
+    under_policy,
+)
+from framepack_transitions.models.attention.joint import Segments, sdpa_attention
 from framepack_transitions.models.config import FramePackConfig
-from framepack_transitions.models.gate import PAST, AttentionPolicy, block_set, check_blocks, under_policy
 
 SEGMENTS = Segments.of({"4x": 3, "2x": 2, "start": 4, "last": 4, "noisy": 8, "image": 5, "text": 6})
 BLOCK = ("single", 1)
@@ -150,7 +156,10 @@ def test_block_lists_are_read():
     assert block_set("double:0-1; single:3,5") == {("double", 0), ("double", 1), ("single", 3), ("single", 5)}
 
 
-@pytest.mark.parametrize("text", ["triple:1", "single", "single:a", "single:1-", "single:-1", "0-3", "single:5-3", "single:0-999999999"])
+@pytest.mark.parametrize(
+    "text",
+    ["triple:1", "single", "single:a", "single:1-", "single:-1", "0-3", "single:5-3", "single:0-999999999"],
+)
 def test_words_that_are_no_block_list_are_refused(text):
     with pytest.raises(ValueError, match="blocks"):
         block_set(text)

@@ -8,22 +8,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.models import gate
-from framepack_transitions.models.attention import Segments, sdpa_attention
+from framepack_transitions.models.attention import gate
+from framepack_transitions.models.attention.gate import PAST, AttentionPolicy, TokenRule, under_policy
+from framepack_transitions.models.attention.joint import Segments, sdpa_attention
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
-from framepack_transitions.models.gate import PAST, AttentionPolicy, TokenRule, under_policy
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.techniques.kv_gate import FramePackSemanticKVGate
+from framepack_transitions.nodes.techniques.attention.kv_gate import FramePackSemanticKVGate
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.drivers import PlainDriver
-from framepack_transitions.samplers.history import Context
-from framepack_transitions.samplers.plan import f1_indices, plan_sections
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
+from framepack_transitions.samplers.context.history import Context
+from framepack_transitions.samplers.context.plan import f1_indices, plan_sections
+from framepack_transitions.samplers.context.tokens import token_weights
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.sections import sample_sections
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
+from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
 from framepack_transitions.samplers.techniques.base import Step, attention_at, with_technique
-from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
-from framepack_transitions.samplers.timeline import assign_prompts
-from framepack_transitions.samplers.tokens import token_weights
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 SEGMENTS = Segments.of({"4x": 3, "2x": 2, "start": 4, "last": 4, "noisy": 8, "image": 5, "text": 6})
 NOISY = SEGMENTS.slice("noisy")

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from framepack_transitions.headless import demo, runs
 from framepack_transitions.headless.cli import main
-from framepack_transitions.headless.report import Record, switches, write_report
-from framepack_transitions.headless.workflow import Node
+from framepack_transitions.headless.commands import demo
+from framepack_transitions.headless.running import runs
+from framepack_transitions.headless.running.report import Record, switches, write_report
+from framepack_transitions.headless.workflows.workflow import Node
 from framepack_transitions.samplers.progress import Interrupted, report
 from PIL import Image
 

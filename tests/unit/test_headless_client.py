@@ -18,11 +18,12 @@ import torch
 
 pytest.importorskip("websockets", reason="server runs need the package websockets")
 
-from framepack_transitions.headless import client, media
 from framepack_transitions.headless.cli import main
-from framepack_transitions.headless.errors import WorkflowError
-from framepack_transitions.headless.progress import Bars
-from framepack_transitions.headless.workflow import parse_api
+from framepack_transitions.headless.files import media
+from framepack_transitions.headless.running import client
+from framepack_transitions.headless.running.progress import Bars
+from framepack_transitions.headless.workflows.errors import WorkflowError
+from framepack_transitions.headless.workflows.workflow import parse_api
 
 OBJECT_INFO = {
     "LoadImage": {

@@ -6,10 +6,10 @@ import copy
 from typing import Any
 
 import pytest
-from framepack_transitions.headless.convert import convert
-from framepack_transitions.headless.errors import WorkflowError
-from framepack_transitions.headless.specs import NodeSpec
-from framepack_transitions.headless.workflow import to_api
+from framepack_transitions.headless.workflows.convert import convert
+from framepack_transitions.headless.workflows.errors import WorkflowError
+from framepack_transitions.headless.workflows.specs import NodeSpec
+from framepack_transitions.headless.workflows.workflow import to_api
 
 
 def spec(

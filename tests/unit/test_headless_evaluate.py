@@ -11,8 +11,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from framepack_transitions.headless import media
 from framepack_transitions.headless.cli import main
+from framepack_transitions.headless.files import media
 from PIL import Image
 
 RED, BLUE = (200, 40, 40), (40, 40, 200)

@@ -7,9 +7,9 @@ import weakref
 from typing import Any
 
 import pytest
-from framepack_transitions.headless.errors import WorkflowError
-from framepack_transitions.headless.executor import Observer, execute, prepare
-from framepack_transitions.headless.workflow import parse_api
+from framepack_transitions.headless.workflows.errors import WorkflowError
+from framepack_transitions.headless.workflows.executor import Observer, execute, prepare
+from framepack_transitions.headless.workflows.workflow import parse_api
 from framepack_transitions.samplers.progress import Interrupted, report
 
 RAN: list[tuple] = []

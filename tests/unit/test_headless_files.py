@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from framepack_transitions.headless import core_nodes, folders
-from framepack_transitions.headless.folders import Folders
+from framepack_transitions.headless.files import folders
+from framepack_transitions.headless.files.folders import Folders
+from framepack_transitions.headless.host import core_nodes
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ import av
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.headless import core_nodes, folders, media, sheet
-from framepack_transitions.headless.folders import Folders
+from framepack_transitions.headless.commands import sheet
+from framepack_transitions.headless.files import folders, media
+from framepack_transitions.headless.files.folders import Folders
+from framepack_transitions.headless.host import core_nodes
 from PIL import Image
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from framepack_transitions.headless.errors import WorkflowError
-from framepack_transitions.headless.specs import InputSpec, NodeSpec
-from framepack_transitions.headless.workflow import (
+from framepack_transitions.headless.workflows.errors import WorkflowError
+from framepack_transitions.headless.workflows.specs import InputSpec, NodeSpec
+from framepack_transitions.headless.workflows.workflow import (
     Link,
     Setting,
     apply_settings,

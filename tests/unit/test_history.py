@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from framepack_transitions.samplers.history import make_history, soft_append
-from framepack_transitions.samplers.plan import plan_sections
+from framepack_transitions.samplers.context.history import make_history, soft_append
+from framepack_transitions.samplers.context.plan import plan_sections
 
 
 def numbered(first: int, count: int) -> torch.Tensor:

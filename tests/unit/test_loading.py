@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from framepack_transitions.models import loading
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
-from framepack_transitions.models.loading import (
+from framepack_transitions.models.files import loading
+from framepack_transitions.models.files.loading import (
     CheckpointError,
     inspect_checkpoint,
     load_dit,

@@ -11,16 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.headless import folders
-from framepack_transitions.headless.executor import execute, prepare
-from framepack_transitions.headless.runs import local_nodes
-from framepack_transitions.headless.workflow import Link, Node
+from framepack_transitions.headless.files import folders
+from framepack_transitions.headless.running.runs import local_nodes
+from framepack_transitions.headless.workflows.executor import execute, prepare
+from framepack_transitions.headless.workflows.workflow import Link, Node
+from framepack_transitions.models.attention.gate import block_set
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
-from framepack_transitions.models.gate import block_set
-from framepack_transitions.models.lora import Lora, LoraError, convert, parameter_shapes, read_lora, rounds
+from framepack_transitions.models.files.lora import (
+    Lora,
+    LoraError,
+    convert,
+    parameter_shapes,
+    read_lora,
+    rounds,
+)
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.lora import FramePackLoraLoader
+from framepack_transitions.nodes.loading.lora import FramePackLoraLoader
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -439,7 +446,7 @@ def test_wrong_models_files_and_places_are_refused(
 
 
 def test_a_lora_for_the_tiny_model_changes_a_headless_run(tmp_path: Path, lora_cases: ModuleType) -> None:
-    from framepack_transitions.models.tiny.config import DIT
+    from framepack_transitions.tiny.config import DIT
 
     (tmp_path / "in").mkdir()
     factors = lora_cases.make_factors(lora_cases.original_layers(DIT))

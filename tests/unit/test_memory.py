@@ -8,23 +8,24 @@ from math import log
 import pytest
 import torch
 from framepack_transitions.metrics.inertia import log_odds
-from framepack_transitions.models import probe as probe_module
-from framepack_transitions.models.attention import sdpa_attention
+from framepack_transitions.models.attention import probe as probe_module
+from framepack_transitions.models.attention.gate import PAST, AttentionPolicy
+from framepack_transitions.models.attention.joint import sdpa_attention
+from framepack_transitions.models.attention.probe import Probe
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
-from framepack_transitions.models.gate import PAST, AttentionPolicy
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.models.probe import Probe
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.drivers import PlainDriver
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.memory import EARLY, memory_record
+from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.guidance import Guidance
-from framepack_transitions.samplers.memory import EARLY, memory_record
-from framepack_transitions.samplers.plan import plan_sections
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
-from framepack_transitions.samplers.techniques.attention_scaling import AttentionScaling
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
+from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
+from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
 from framepack_transitions.samplers.techniques.base import with_technique
-from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
-from framepack_transitions.samplers.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:

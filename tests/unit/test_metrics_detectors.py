@@ -8,14 +8,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.metrics.detectors import (
+from framepack_transitions.metrics.features import PixelExtractor
+from framepack_transitions.metrics.measuring.detectors import (
     CallableDetector,
     Detections,
     GroundingDinoDetector,
     Owlv2Detector,
     ZeroShotDetector,
 )
-from framepack_transitions.metrics.features import PixelExtractor
 
 CONCEPTS = ["a cat", "dog"]
 

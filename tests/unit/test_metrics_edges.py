@@ -17,9 +17,9 @@ from framepack_transitions.metrics import (
     transition_latency,
     windows_of,
 )
-from framepack_transitions.metrics.clip import at_constant_rate, batches_of, shown_at
 from framepack_transitions.metrics.disappearance import calibrate
 from framepack_transitions.metrics.latency import first_held
+from framepack_transitions.metrics.measuring.clip import at_constant_rate, batches_of, shown_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from framepack_transitions.metrics import SCORES_SCHEMA, Cue, evaluate_video, measure_clip, score, switches_of
-from framepack_transitions.metrics.evidence import METRICS
 from framepack_transitions.metrics.features import PixelExtractor
+from framepack_transitions.metrics.scoring.evidence import METRICS
 
 FPS = 15
 FRAMES, SWITCH = 75, 30

@@ -14,7 +14,6 @@ import open_clip
 import pytest
 import torch
 from framepack_transitions.metrics.features import (
-    HostExtractor,
     OpenClipExtractor,
     PixelExtractor,
     as_frames,
@@ -22,11 +21,12 @@ from framepack_transitions.metrics.features import (
     tiny_extractor,
 )
 from framepack_transitions.metrics.features.openclip import prepare
-from framepack_transitions.models.tiny import world
+from framepack_transitions.nodes.evaluation.host_features import HostExtractor
+from framepack_transitions.tiny import world
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-WEIGHTS = Path(framepack_transitions.__file__).parent / "models" / "tiny" / "weights"
+WEIGHTS = Path(framepack_transitions.__file__).parent / "tiny" / "weights"
 CONFIG, CLIP = WEIGHTS / "tiny-clip.json", WEIGHTS / "clip.safetensors"
 TEXTS = ["a small red circle moves left over the sea by day", "an empty forest at night"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.metrics.flow import LucasKanade, Raft, degree, flow_degree
-from framepack_transitions.models.tiny import world
+from framepack_transitions.metrics.measuring.flow import LucasKanade, Raft, degree, flow_degree
+from framepack_transitions.tiny import world
 from safetensors.torch import save_file
 
 SIZES = [(64, 64), (144, 256), (480, 832), (640, 608)]

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.metrics.detectors import CallableDetector, Detections
 from framepack_transitions.metrics.features import PixelExtractor
-from framepack_transitions.metrics.flow import LARGE
-from framepack_transitions.metrics.measure import CHUNK, THUMBNAILS, measure, noise
-from framepack_transitions.metrics.perceptual import Lpips
+from framepack_transitions.metrics.measuring.detectors import CallableDetector, Detections
+from framepack_transitions.metrics.measuring.flow import LARGE
+from framepack_transitions.metrics.measuring.measure import CHUNK, THUMBNAILS, measure, noise
+from framepack_transitions.metrics.measuring.perceptual import Lpips
 from PIL import Image
 
 FPS = 30

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from framepack_transitions.metrics.plot import COLOURS, LEFT, RIGHT, plot_scores
+from framepack_transitions.metrics.reporting.plot import COLOURS, LEFT, RIGHT, plot_scores
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
 

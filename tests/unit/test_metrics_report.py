@@ -8,7 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from framepack_transitions.metrics.report import (
+from framepack_transitions.metrics.reporting.report import (
     SCHEMA,
     first_distance,
     one_line,

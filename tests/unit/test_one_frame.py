@@ -9,15 +9,15 @@ import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.one_frame import FramePackOneFrameSampler
-from framepack_transitions.samplers.one_frame import (
+from framepack_transitions.nodes.sampling.one_frame import FramePackOneFrameSampler
+from framepack_transitions.samplers.context.plan import SectionIndices
+from framepack_transitions.samplers.denoising.one_frame import (
     PRESETS,
     make_layout,
     mask_control,
     one_frame_context,
     parse_indices,
 )
-from framepack_transitions.samplers.plan import SectionIndices
 
 SCALE = 0.5
 

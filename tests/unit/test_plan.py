@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from framepack_transitions.samplers.plan import (
+from framepack_transitions.samplers.context.plan import (
     f1_indices,
     original_indices,
     original_paddings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from framepack_transitions.samplers.prompts import (
+from framepack_transitions.samplers.timeline.prompts import (
     SYNTAXES,
     PromptSpan,
     PromptSyntaxError,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 from framepack_transitions.samplers.conditioning import Prompt
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.denoising.rehearsal import rehearse
 from framepack_transitions.samplers.guidance import Guidance
-from framepack_transitions.samplers.plan import plan_sections
-from framepack_transitions.samplers.rehearsal import rehearse
 from framepack_transitions.samplers.sigmas import flow_sigmas
-from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
-from framepack_transitions.samplers.techniques.attention_scaling import AttentionScaling
+from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
+from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
+from framepack_transitions.samplers.techniques.attention.rope_jitter import RopeJitter
 from framepack_transitions.samplers.techniques.base import Schedule
-from framepack_transitions.samplers.techniques.context_blur import ContextBlur
-from framepack_transitions.samplers.techniques.context_purge import ContextPurge
-from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
-from framepack_transitions.samplers.techniques.rope_jitter import RopeJitter
-from framepack_transitions.samplers.timeline import assign_prompts
+from framepack_transitions.samplers.techniques.context.blur import ContextBlur
+from framepack_transitions.samplers.techniques.context.purge import ContextPurge
+from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 LATE = [Prompt(0.0, "old", None, 0.0), Prompt(2.4, "new", None)]
 NEVER = LATE[:1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from framepack_transitions.nodes.video import FramePackResolution
-from framepack_transitions.samplers.buckets import nearest_bucket
+from framepack_transitions.video.resolution import nearest_bucket
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image

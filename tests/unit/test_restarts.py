@@ -10,23 +10,24 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.denoise import SectionDenoiser
-from framepack_transitions.samplers.drivers import PlainDriver
+from framepack_transitions.samplers.context.history import Context
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.denoising.denoiser import SectionDenoiser
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.restarts import restart_steps
+from framepack_transitions.samplers.denoising.sections import sample_sections
+from framepack_transitions.samplers.denoising.solvers import SOLVERS
 from framepack_transitions.samplers.guidance import Guidance
-from framepack_transitions.samplers.history import Context
-from framepack_transitions.samplers.plan import plan_sections
-from framepack_transitions.samplers.restarts import restart_steps
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.sigmas import flow_sigmas
-from framepack_transitions.samplers.solvers import SOLVERS
-from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
-from framepack_transitions.samplers.techniques.attention_scaling import AttentionScaling
+from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
+from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
+from framepack_transitions.samplers.techniques.attention.rope_jitter import RopeJitter
 from framepack_transitions.samplers.techniques.base import Prediction, Technique, with_technique
-from framepack_transitions.samplers.techniques.context_purge import ContextPurge
-from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
-from framepack_transitions.samplers.techniques.rope_jitter import RopeJitter
-from framepack_transitions.samplers.techniques.transition_sigmas import TransitionSigmas
-from framepack_transitions.samplers.timeline import assign_prompts
+from framepack_transitions.samplers.techniques.context.purge import ContextPurge
+from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.samplers.techniques.schedule.transition_sigmas import TransitionSigmas
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 SECTION = plan_sections("f1", 1, 9)[0]
 SWITCHED = replace(SECTION, change=1.0, since_switch=0)

@@ -11,14 +11,14 @@ import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.sampling import FramePackSampler
-from framepack_transitions.samplers.anchors import image_embeds_of
+from framepack_transitions.nodes.sampling.sampler import FramePackSampler
 from framepack_transitions.samplers.conditioning import Prompt
-from framepack_transitions.samplers.history import make_history
-from framepack_transitions.samplers.plan import plan_sections
+from framepack_transitions.samplers.context.anchors import image_embeds_of
+from framepack_transitions.samplers.context.history import make_history
+from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings
-from framepack_transitions.samplers.timeline import Timeline, TimelineEntry
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
+from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
 SPEC = FramePackSampler.INPUT_TYPES()
 

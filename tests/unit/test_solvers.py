@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from framepack_transitions.samplers.denoising.solvers import SOLVERS
 from framepack_transitions.samplers.sigmas import flow_sigmas
-from framepack_transitions.samplers.solvers import SOLVERS
 
 
 def gaussian_flow(spread: float):

@@ -20,18 +20,20 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 NODES: dict[str, type] = framepack_transitions.NODE_CLASS_MAPPINGS
 
 # A folder, and the folders it may import from. What is not listed here holds no code of the package.
-MAY_IMPORT = {
-    "models": {"models"},
-    "metrics": {"metrics"},
-    "samplers": {"samplers", "models"},
-    "nodes": {"nodes", "samplers", "models", "metrics"},
-    "headless": {"headless", "nodes", "samplers", "models", "metrics", "benchmarks"},
-    "benchmarks": {"headless", "nodes", "samplers", "models", "metrics", "benchmarks"},
+MAY_IMPORT: dict[str, set[str]] = {
+    "metrics": set(),
+    "models": set(),
+    "samplers": {"models"},
+    "video": {"samplers", "models"},
+    "tiny": {"samplers", "models"},
+    "nodes": {"metrics", "tiny", "video", "samplers", "models"},
+    "benchmarks": {"nodes", "metrics", "tiny", "video", "samplers", "models"},
+    "headless": {"benchmarks", "nodes", "metrics", "tiny", "video", "samplers", "models"},
     "__init__.py": {"nodes"},
     "__main__.py": {"headless"},
 }
-# Programs that lie in a folder and stand above it: nothing else there imports them.
-PROGRAMS = {"models/tiny/train": {"models", "samplers"}}
+# A folder with more files than this wants subfolders, and a longer file wants to be two.
+MOST_FILES, MOST_LINES = 12, 300
 HOST_MODULES = {
     "comfy",
     "comfy_api",
@@ -45,7 +47,7 @@ HOST_MODULES = {
     "server",
 }
 # These touch the host at their top: they are themselves imported only inside functions, or by one another.
-HOST_FILES = {"models/host.py", "samplers/drivers/host.py"}
+HOST_FILES = {"models/host.py", "samplers/denoising/drivers/host.py"}
 NETWORK_MODULES = {
     "aiohttp",
     "ftplib",
@@ -60,7 +62,7 @@ NETWORK_MODULES = {
     "websocket",
     "websockets",
 }
-NETWORK_FILES = {"headless/client.py"}
+NETWORK_FILES = {"headless/running/client.py"}
 UNSAFE_MODULES = {"cloudpickle", "ctypes", "dill", "joblib", "marshal", "pickle", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load"}
 TALKATIVE = ("headless/", "benchmarks/")
@@ -122,27 +124,49 @@ def _calls(source: str) -> Iterator[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_folder_imports_only_from_those_below_it(source: str) -> None:
-    programs = [folder for folder in PROGRAMS if source.startswith(f"{folder}/")]
-    allowed = PROGRAMS[programs[0]] if programs else MAY_IMPORT[source.split("/")[0]]
+def test_a_room_imports_only_from_those_below_it(source: str) -> None:
+    room = source.split("/")[0]
     wrong = [
         f"line {line}: {name}"
         for level, name, line in _imports(source)
-        if level and name.split(".")[0] not in allowed
+        if level and name.split(".")[0] not in MAY_IMPORT[room] | {room}
     ]
     assert not wrong
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_programs_are_imported_by_themselves_alone(source: str) -> None:
-    others = [folder for folder in PROGRAMS if not source.startswith(f"{folder}/")]
-    wrong = [
-        f"line {line}: {name}"
-        for level, name, line in _imports(source)
-        if level and _matches(name, {folder.replace("/", ".") for folder in others})
-    ]
-    allowed = source.startswith(("benchmarks/", "headless/"))
-    assert allowed or not wrong
+MODULES = {source.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for source in SOURCES}
+FOLDERS = sorted({str(Path(source).parent) for source in SOURCES} - {"."})
+
+
+def _imported_modules(source: str) -> set[str]:
+    """The package's own modules that a file names in its imports, wherever these stand in it."""
+    named = {name for level, name, _ in _imports(source) if level}
+    return {name if name in MODULES else name.rpartition(".")[0] for name in named}
+
+
+def _boxes(folder: str) -> dict[str, set[str]]:
+    """The files and subfolders of a folder by name, each with those beside it that it imports from."""
+    boxes: dict[str, set[str]] = {}
+    depth, prefix = folder.count("/") + 1, folder.replace("/", ".") + "."
+    for source in (source for source in SOURCES if source.startswith(f"{folder}/")):
+        box = source.removesuffix(".py").split("/")[depth]
+        beside = {name.split(".")[depth] for name in _imported_modules(source) if name.startswith(prefix)}
+        boxes.setdefault(box, set()).update(beside - {box})
+    return boxes
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_files_and_subfolders_of_a_folder_import_in_one_direction(folder: str) -> None:
+    boxes = _boxes(folder)
+    while free := [name for name, below in boxes.items() if not below & set(boxes)]:
+        boxes = {name: below for name, below in boxes.items() if name not in free}
+    assert not boxes, f"these import each other in a circle: {boxes}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_can_be_taken_in_at_a_glance(folder: str) -> None:
+    files = [source for source in SOURCES if str(Path(source).parent) == folder]
+    assert len(files) <= MOST_FILES, "group the files by idea, in subfolders"
 
 
 @pytest.mark.parametrize("source", SOURCES)

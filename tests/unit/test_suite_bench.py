@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.benchmarks.suites import SHIPPED, Script, View, read_suite
-from framepack_transitions.headless import client, media, runs, suite
+from framepack_transitions.benchmarks.suites.scripts import SHIPPED, Script, View, read_suite
 from framepack_transitions.headless.cli import main
-from framepack_transitions.headless.errors import WorkflowError
-from framepack_transitions.headless.folders import Folders, using
-from framepack_transitions.headless.rig import PLAIN, TREATED, Rig
-from framepack_transitions.headless.specs import specs_of
-from framepack_transitions.headless.workflow import Link, Workflow, parse_api, read_json, to_api
+from framepack_transitions.headless.commands import suite
+from framepack_transitions.headless.commands.rig import PLAIN, TREATED, Rig
+from framepack_transitions.headless.files import media
+from framepack_transitions.headless.files.folders import Folders, using
+from framepack_transitions.headless.running import client, runs
+from framepack_transitions.headless.workflows.errors import WorkflowError
+from framepack_transitions.headless.workflows.specs import specs_of
+from framepack_transitions.headless.workflows.workflow import Link, Workflow, parse_api, read_json, to_api
 
 API = runs.PACK / runs.EXAMPLES / "api"
 BENCHES = pytest.mark.parametrize("name", ["framepack_bench", "tiny_bench"])

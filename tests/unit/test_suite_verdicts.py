@@ -8,17 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from framepack_transitions.benchmarks.suite_summary import (
-    differences,
-    pairs_of,
-    rows,
-    save_sheet,
-    table,
-)
-from framepack_transitions.benchmarks.suites import Script, View
-from framepack_transitions.benchmarks.verdicts import Verdict, judge, switch_frame
-from framepack_transitions.metrics.detectors import CallableDetector
-from framepack_transitions.nodes.extraction import Eyes
+from framepack_transitions.benchmarks.suites.scripts import Script, View
+from framepack_transitions.benchmarks.suites.summary import differences, pairs_of, rows, save_sheet, table
+from framepack_transitions.benchmarks.suites.verdicts import Verdict, judge, switch_frame
+from framepack_transitions.metrics.measuring.detectors import CallableDetector
+from framepack_transitions.nodes.evaluation.extraction import Eyes
 from PIL import Image
 
 SWITCH, FRAMES = 60, 150

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from framepack_transitions.benchmarks.suites import CASES, FOLDER, SHIPPED, Suite, read_suite
-from framepack_transitions.samplers.prompts import parse
+from framepack_transitions.benchmarks.suites.scripts import CASES, FOLDER, SHIPPED, Suite, read_suite
+from framepack_transitions.samplers.timeline.prompts import parse
 from PIL import Image
 
 BOTH = pytest.mark.parametrize("name", SHIPPED)
@@ -50,7 +50,7 @@ def test_a_shipped_suite_holds_every_case(name: str) -> None:
     cases = Counter(script.case for script in known.scripts)
     assert set(cases) == set(CASES)
     assert known.name == name
-    assert (FOLDER.parents[1] / "example_workflows" / "api" / known.workflow).is_file()
+    assert (FOLDER.parents[2] / "example_workflows" / "api" / known.workflow).is_file()
 
 
 def test_the_suite_for_the_large_model_has_enough_of_every_change() -> None:
@@ -101,9 +101,9 @@ def test_the_start_images_are_small_and_their_rights_are_told() -> None:
 
 def test_the_suites_are_installed_with_the_package() -> None:
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read pyproject.toml by itself")
-    settings = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    settings = tomllib.loads((FOLDER.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = settings["tool"]["setuptools"]["package-data"]["framepack_transitions"]
-    installed = {path for pattern in patterns for path in FOLDER.parents[1].glob(pattern)}
+    installed = {path for pattern in patterns for path in FOLDER.parents[2].glob(pattern)}
     assert {path for path in FOLDER.rglob("*") if path.is_file()} <= installed
 
 

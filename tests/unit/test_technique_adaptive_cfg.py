@@ -13,15 +13,16 @@ from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.techniques import FramePackAdaptiveCFG
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.drivers import PlainDriver
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.sections import sample_sections
+from framepack_transitions.samplers.denoising.solvers import SOLVERS
 from framepack_transitions.samplers.guidance import Guidance
-from framepack_transitions.samplers.plan import plan_sections
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.sigmas import flow_sigmas
-from framepack_transitions.samplers.solvers import SOLVERS
-from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
 from framepack_transitions.samplers.techniques.base import Step, guidance_at, with_technique
-from framepack_transitions.samplers.timeline import assign_prompts
+from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

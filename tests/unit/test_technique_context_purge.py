@@ -9,24 +9,25 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from framepack_transitions.models.attention import sdpa_attention
+from framepack_transitions.models.attention.joint import sdpa_attention
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.packing import pad_to_multiple
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.techniques.context_purge import FramePackContextPurge
+from framepack_transitions.nodes.techniques.context.purge import FramePackContextPurge
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.denoise import SectionDenoiser
-from framepack_transitions.samplers.drivers import PlainDriver
+from framepack_transitions.samplers.context.history import Context
+from framepack_transitions.samplers.context.plan import f1_indices, original_indices, plan_sections
+from framepack_transitions.samplers.denoising.denoiser import SectionDenoiser
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.restarts import restart_steps
+from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.guidance import Guidance
-from framepack_transitions.samplers.history import Context
-from framepack_transitions.samplers.plan import f1_indices, original_indices, plan_sections
-from framepack_transitions.samplers.restarts import restart_steps
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.sigmas import flow_sigmas
 from framepack_transitions.samplers.techniques.base import Step, Technique, check_claims, with_technique
-from framepack_transitions.samplers.techniques.context_purge import ACTIONS, SELECTIONS, ContextPurge
-from framepack_transitions.samplers.timeline import assign_prompts
+from framepack_transitions.samplers.techniques.context.purge import ACTIONS, SELECTIONS, ContextPurge
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -10,12 +10,13 @@ import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.techniques.contrastive import FramePackContrastiveGuidance
+from framepack_transitions.nodes.techniques.guidance.contrastive import FramePackContrastiveGuidance
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.drivers import PlainDriver
+from framepack_transitions.samplers.context.plan import Section, plan_sections
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.guidance import Guidance
-from framepack_transitions.samplers.plan import Section, plan_sections
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.base import (
     NEGATIVE,
     POSITIVE,
@@ -23,8 +24,8 @@ from framepack_transitions.samplers.techniques.base import (
     Step,
     with_technique,
 )
-from framepack_transitions.samplers.techniques.contrastive import ContrastiveGuidance, unshared
-from framepack_transitions.samplers.timeline import assign_prompts
+from framepack_transitions.samplers.techniques.guidance.contrastive import ContrastiveGuidance, unshared
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

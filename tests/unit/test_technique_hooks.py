@@ -10,10 +10,11 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.drivers import PlainDriver
-from framepack_transitions.samplers.history import Context
-from framepack_transitions.samplers.plan import f1_indices, original_indices, plan_sections
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
+from framepack_transitions.samplers.context.history import Context
+from framepack_transitions.samplers.context.plan import f1_indices, original_indices, plan_sections
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.sections import sample_sections
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.base import (
     POSITIVE,
     Prediction,
@@ -21,7 +22,7 @@ from framepack_transitions.samplers.techniques.base import (
     Technique,
     with_technique,
 )
-from framepack_transitions.samplers.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 WINDOW = 3
 

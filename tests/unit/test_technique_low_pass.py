@@ -11,15 +11,16 @@ import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.techniques.low_pass import FramePackLowPassGuidance
+from framepack_transitions.nodes.techniques.context.low_pass import FramePackLowPassGuidance
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.drivers import PlainDriver
-from framepack_transitions.samplers.history import Context
-from framepack_transitions.samplers.plan import f1_indices, original_indices, plan_sections
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
+from framepack_transitions.samplers.context.history import Context
+from framepack_transitions.samplers.context.plan import f1_indices, original_indices, plan_sections
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.sections import sample_sections
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.base import Step, context_at, context_of, with_technique
-from framepack_transitions.samplers.techniques.low_pass import FILTERS, LowPassGuidance
-from framepack_transitions.samplers.timeline import assign_prompts
+from framepack_transitions.samplers.techniques.context.low_pass import FILTERS, LowPassGuidance
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

@@ -16,11 +16,12 @@ from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
 from framepack_transitions.nodes.techniques.preset import FramePackTransitionPreset
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.drivers import PlainDriver
-from framepack_transitions.samplers.history import Context
-from framepack_transitions.samplers.plan import plan_sections
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
-from framepack_transitions.samplers.techniques.attention_scaling import AttentionScaling
+from framepack_transitions.samplers.context.history import Context
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.sections import sample_sections
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
+from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
 from framepack_transitions.samplers.techniques.base import (
     Step,
     attention_at,
@@ -28,9 +29,9 @@ from framepack_transitions.samplers.techniques.base import (
     techniques_of,
     with_technique,
 )
-from framepack_transitions.samplers.techniques.context_blur import ContextBlur
+from framepack_transitions.samplers.techniques.context.blur import ContextBlur
 from framepack_transitions.samplers.techniques.presets import PRESETS, preset_techniques
-from framepack_transitions.samplers.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 ROOT = Path(framepack_transitions.__file__).resolve().parent
 PUBLISHED = tuple(name for name in PRESETS if name.startswith("alignvid"))

@@ -8,26 +8,27 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.metrics.trace_plot import plot_trace
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.preview import FramePackTechniquePreview
+from framepack_transitions.nodes.sampling.preview import FramePackTechniquePreview
+from framepack_transitions.nodes.sampling.trace_plot import plot_trace
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.drivers import PlainDriver
+from framepack_transitions.samplers.context.plan import LAYOUTS, plan_sections
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.preview import preview_trace
+from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.guidance import Guidance
-from framepack_transitions.samplers.plan import LAYOUTS, plan_sections
-from framepack_transitions.samplers.preview import preview_trace
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
-from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
-from framepack_transitions.samplers.techniques.attention_scaling import AttentionScaling
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
+from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
+from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
 from framepack_transitions.samplers.techniques.base import Prediction, Step, Technique, with_technique
-from framepack_transitions.samplers.techniques.context_purge import ContextPurge
-from framepack_transitions.samplers.techniques.contrastive import ContrastiveGuidance
-from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
-from framepack_transitions.samplers.techniques.refresh import ContextRefresh
-from framepack_transitions.samplers.techniques.transition_sigmas import TransitionSigmas
-from framepack_transitions.samplers.timeline import Timeline, TimelineEntry, assign_prompts
+from framepack_transitions.samplers.techniques.context.purge import ContextPurge
+from framepack_transitions.samplers.techniques.context.refresh import ContextRefresh
+from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.samplers.techniques.guidance.contrastive import ContrastiveGuidance
+from framepack_transitions.samplers.techniques.schedule.transition_sigmas import TransitionSigmas
+from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry, assign_prompts
 
 SECTION = plan_sections("f1", 1, 9)[0]
 SWITCHED = replace(SECTION, change=1.0, since_switch=0)
@@ -170,7 +171,9 @@ class TestPicture:
     def test_text_to_video_begins_a_frame_earlier(self, model):
         near = {"timeline": Timeline((TimelineEntry(0.6, "new", None),)), "window": 9, "seconds": 3.6}
         drawn = [
-            self.picture(model, AdaptiveCFG(), **near, start_latent={"samples": torch.full((1, 16, 1, 8, 8), x)})
+            self.picture(
+                model, AdaptiveCFG(), **near, start_latent={"samples": torch.full((1, 16, 1, 8, 8), x)}
+            )
             for x in (0.0, 1.0)
         ]
         assert drawn[0].shape != drawn[1].shape or not torch.equal(*drawn)

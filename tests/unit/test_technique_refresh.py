@@ -10,16 +10,17 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.drivers import PlainDriver
-from framepack_transitions.samplers.history import make_history
-from framepack_transitions.samplers.plan import plan_sections
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
-from framepack_transitions.samplers.stage import Stage
+from framepack_transitions.samplers.context.history import make_history
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.sections import sample_sections
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.base import with_technique
-from framepack_transitions.samplers.techniques.context_blur import ContextBlur
-from framepack_transitions.samplers.techniques.context_purge import ContextPurge
-from framepack_transitions.samplers.techniques.refresh import ContextRefresh, nearest
-from framepack_transitions.samplers.timeline import assign_prompts
+from framepack_transitions.samplers.techniques.context.blur import ContextBlur
+from framepack_transitions.samplers.techniques.context.purge import ContextPurge
+from framepack_transitions.samplers.techniques.context.refresh import ContextRefresh, nearest
+from framepack_transitions.samplers.techniques.stage import Stage
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,19 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from framepack_transitions.models.attention.gate import AttentionPolicy
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
-from framepack_transitions.models.gate import AttentionPolicy
+from framepack_transitions.models.layers.rope import apply_rope, head_thetas
 from framepack_transitions.models.packing import Tier, embed_places
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.models.rope import apply_rope, head_thetas
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.drivers import PlainDriver
-from framepack_transitions.samplers.plan import plan_sections
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.sections import sample_sections
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
+from framepack_transitions.samplers.techniques.attention.rope_jitter import RopeJitter
 from framepack_transitions.samplers.techniques.base import NEUTRAL, Step, attention_at, with_technique
-from framepack_transitions.samplers.techniques.rope_jitter import RopeJitter
-from framepack_transitions.samplers.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,17 +7,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from framepack_transitions.models.attention.gate import block_set, check_blocks
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
-from framepack_transitions.models.gate import block_set, check_blocks
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
-from framepack_transitions.nodes.sampling import FramePackSampler
+from framepack_transitions.nodes.sampling.sampler import FramePackSampler
+from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.guidance import Guidance
-from framepack_transitions.samplers.plan import plan_sections
 from framepack_transitions.samplers.sigmas import flow_sigmas, unshift_sigma
-from framepack_transitions.samplers.techniques.adaptive_cfg import AdaptiveCFG
-from framepack_transitions.samplers.techniques.attention_scaling import PUBLISHED_BLOCKS, AttentionScaling
+from framepack_transitions.samplers.techniques.attention.attention_scaling import (
+    PUBLISHED_BLOCKS,
+    AttentionScaling,
+)
+from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
 from framepack_transitions.samplers.techniques.base import (
     Step,
     attention_at,
@@ -25,8 +28,8 @@ from framepack_transitions.samplers.techniques.base import (
     in_window,
     techniques_of,
 )
-from framepack_transitions.samplers.techniques.kv_gate import SemanticKVGate
-from framepack_transitions.samplers.timeline import Timeline, TimelineEntry
+from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from framepack_transitions.samplers.conditioning import Prompt
-from framepack_transitions.samplers.plan import plan_sections
-from framepack_transitions.samplers.timeline import Timeline, TimelineEntry, assign_prompts
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry, assign_prompts
 
 
 def prompts(*starts: float) -> list[Prompt]:

@@ -9,14 +9,15 @@ import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.samplers import sample as sampling
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning, blend_texts
-from framepack_transitions.samplers.drivers import PlainDriver
-from framepack_transitions.samplers.landing import land, landing_report
-from framepack_transitions.samplers.plan import plan_sections
-from framepack_transitions.samplers.prompts import parse
-from framepack_transitions.samplers.sample import SampleInputs, SampleSettings, sample_sections
-from framepack_transitions.samplers.timeline import Timeline, TimelineEntry, assign_prompts
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.denoising import sections as sampling
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.sections import sample_sections
+from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
+from framepack_transitions.samplers.timeline.landing import land, landing_report
+from framepack_transitions.samplers.timeline.prompts import parse
+from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry, assign_prompts
 
 WINDOW = 3
 SECTION = 4 * WINDOW / 30

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from framepack_transitions.nodes.extraction import cues_of
+from framepack_transitions.nodes.evaluation.extraction import cues_of
 from framepack_transitions.nodes.timeline import FramePackTimelineEntry
-from framepack_transitions.samplers.timeline import TimelineEntry
+from framepack_transitions.samplers.timeline.timeline import TimelineEntry
 
 add = FramePackTimelineEntry().add
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from framepack_transitions.models.tiny.bundle import WEIGHTS, TinyBundle, load_tiny
-from framepack_transitions.models.tiny.train.clip import retrieval
-from framepack_transitions.models.tiny.train.evaluate import codec_reading, evaluate
+from framepack_transitions.tiny.bundle import WEIGHTS, TinyBundle, load_tiny
+from framepack_transitions.tiny.train.clip import retrieval
+from framepack_transitions.tiny.train.evaluate import codec_reading, evaluate
 
 pytestmark = pytest.mark.skipif(not (WEIGHTS / "dit.safetensors").is_file(), reason="no weights are shipped")
 EPISODES = 8

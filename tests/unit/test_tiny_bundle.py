@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from framepack_transitions.models.loading import CheckpointError
-from framepack_transitions.models.tiny import bundle as bundles
-from framepack_transitions.models.tiny.bundle import TinyBundle, load_tiny, save_tiny
-from framepack_transitions.models.tiny.config import DIT
+from framepack_transitions.models.files.loading import CheckpointError
+from framepack_transitions.tiny import bundle as bundles
+from framepack_transitions.tiny.bundle import TinyBundle, load_tiny, save_tiny
+from framepack_transitions.tiny.config import DIT
 from safetensors.torch import load_file, save_file
 
 MEGABYTE = 10**6

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from framepack_transitions.models.tiny import tiling
-from framepack_transitions.models.tiny.codec import (
-    TinyCodec,
-    fold,
-    frames_of_latents,
-    latents_of_frames,
-    unfold,
-)
-from framepack_transitions.models.tiny.config import TinyCodecConfig
+from framepack_transitions.tiny import tiling
+from framepack_transitions.tiny.codec import TinyCodec, fold, frames_of_latents, latents_of_frames, unfold
+from framepack_transitions.tiny.config import TinyCodecConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from framepack_transitions.models.tiny.detector import Detection, agrees, detect, jump, matches
-from framepack_transitions.models.tiny.world import (
+from framepack_transitions.tiny.detector import Detection, agrees, detect, jump, matches
+from framepack_transitions.tiny.world import (
     BACKGROUNDS,
     COLOURS,
     EVENTS,

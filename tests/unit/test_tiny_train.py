@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import torch
 from framepack_transitions.models.config import FramePackConfig
-from framepack_transitions.models.tiny import world
-from framepack_transitions.models.tiny.bundle import load_tiny
-from framepack_transitions.models.tiny.codec import TinyCodec
-from framepack_transitions.models.tiny.config import TEXT, VISION
-from framepack_transitions.models.tiny.train import clips as clip_data
-from framepack_transitions.models.tiny.train.batches import Batches, Choice, counted, pack
-from framepack_transitions.models.tiny.train.clip import all_but_one, batch_of, still
-from framepack_transitions.models.tiny.train.clips import ClipLatents, ClipSpec, Texts
-from framepack_transitions.models.tiny.train.codec import fit_preview, settle
-from framepack_transitions.models.tiny.train.curve import read_log
-from framepack_transitions.models.tiny.train.optim import orthogonalize
-from framepack_transitions.models.tiny.train.recipe import CPU, Mix, teacher_weight
-from framepack_transitions.models.tiny.train.run import Run, metadata_in, run_stages
-from framepack_transitions.models.tiny.train.transformer import Trainer, loss_weight, plain_attention
-from framepack_transitions.samplers.history import F1History
-from framepack_transitions.samplers.plan import plan_sections
+from framepack_transitions.samplers.context.history import F1History
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.tiny import world
+from framepack_transitions.tiny.bundle import load_tiny
+from framepack_transitions.tiny.codec import TinyCodec
+from framepack_transitions.tiny.config import TEXT, VISION
+from framepack_transitions.tiny.train.clip import all_but_one, batch_of, still
+from framepack_transitions.tiny.train.codec import fit_preview, settle
+from framepack_transitions.tiny.train.curve import read_log
+from framepack_transitions.tiny.train.data import clips as clip_data
+from framepack_transitions.tiny.train.data.batches import Batches, Choice, counted, pack
+from framepack_transitions.tiny.train.data.clips import ClipLatents, ClipSpec, Texts
+from framepack_transitions.tiny.train.optim import orthogonalize
+from framepack_transitions.tiny.train.recipe import CPU, Mix, teacher_weight
+from framepack_transitions.tiny.train.run import Run, metadata_in, run_stages
+from framepack_transitions.tiny.train.transformer import Trainer, loss_weight, plain_attention
 
 CPU_DEVICE = torch.device("cpu")
 SMALL_DIT = FramePackConfig(

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from framepack_transitions.models.tiny import world
-from framepack_transitions.models.tiny.world import (
+from framepack_transitions.tiny import world
+from framepack_transitions.tiny.world import (
     BACKGROUNDS,
     COLOURS,
     DIRECTIONS,

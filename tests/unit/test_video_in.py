@@ -9,10 +9,10 @@ import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.sampling import FramePackSampler
-from framepack_transitions.samplers.history import make_history
-from framepack_transitions.samplers.plan import plan_sections
-from framepack_transitions.samplers.timeline import Timeline, TimelineEntry
+from framepack_transitions.nodes.sampling.sampler import FramePackSampler
+from framepack_transitions.samplers.context.history import make_history
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
 WINDOW = 3
 SPEC = FramePackSampler.INPUT_TYPES()

@@ -1,0 +1,1 @@
+"""Whether the metrics agree with the truth."""

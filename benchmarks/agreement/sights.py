@@ -1,0 +1,225 @@
+"""What extractor and detector see of a clip of the embedded world, and what the metrics make of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...metrics import (
+    Metric,
+    Switch,
+    Windows,
+    disappearance_fidelity,
+    ghosting,
+    stf,
+    transition_latency,
+    windows_of,
+)
+from ...metrics.evaluate import neutral
+from ...metrics.features import PixelExtractor
+from ...metrics.measuring.detectors import ZeroShotDetector
+from ...tiny.detector import PRESENT_SCORE, Detection, detect
+from ...tiny.world import FPS, Scene, prompt_of
+from .rendered import loses_subject, neighbours
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What was seen of a clip of T frames that is asked to change at frame `switch`.
+
+    features [T,D] by the extractor, and of a reference [n,D]: nothing but the new scene; colours [T,P] by pixels.
+    old_subject, new_subject [T]: the analytic detector's confidence for the subject of the scene before and after (by
+    shape and colour), 0 where it was not asked.
+    """
+
+    features: Array
+    colours: Array
+    reference: Array
+    old_subject: Array
+    new_subject: Array
+    switch: int
+
+    def save(self, path: Path) -> None:
+        """Keep it as a .npz file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> Sight:
+        """What `save` has kept."""
+        with np.load(path) as kept:
+            return cls(
+                **{field.name: kept[field.name] for field in fields(cls)} | {"switch": int(kept["switch"])}
+            )
+
+    @property
+    def windows(self) -> Windows:
+        """The windows around the switch."""
+        return windows_of(Switch(self.switch, 0.0, "old", "new"), [], len(self.features), FPS)
+
+
+class Eyes:
+    """What looks at clips: an extractor, pixels, and the analytic detector."""
+
+    def __init__(self, extractor: Any) -> None:
+        self.extractor, self.pixels = extractor, PixelExtractor()
+
+    def look(
+        self, frames: Array, switch: int, before: Scene, after: Scene, reference: Array, detects: bool = True
+    ) -> Sight:
+        """See frames [T,64,64,3], uint8 or in 0..1, and `reference` ones; `detects` asks the detector, which is slow."""
+        old = new = np.zeros(len(frames))
+        if detects and before.subject != after.subject:
+            found = detect(frames)
+            old, new = (confidence_of(found, scene) for scene in (before, after))
+        features, known = (self.extractor.images(part) for part in (frames, reference))
+        return Sight(features, self.pixels.images(frames), known, old, new, switch)
+
+
+def confidence_of(found: Detection, scene: Scene) -> Array:
+    """The detector's confidence [T] for a scene's subject, by shape and colour; 0 without one."""
+    if scene.subject is None:
+        return np.zeros(len(found))
+    matching = (found.shape == scene.subject.shape) & (found.colour == scene.subject.colour)
+    return np.where(matching, found.score, 0.0)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the metrics say of a clip; None where they say nothing, infinity for a latency that does not end.
+
+    stf and stf_reference: without and with the reference. TL90 in frames, by features of whole frames with the new scene
+    taken from the end of the clip (tl) or from the reference (tl_reference), by pixels (tl_pixels), or by the detector's
+    confidence for the subject that comes or goes (tl_subject). gas: with the reference. df and df_text: by the analytic
+    detector and by texts.
+    """
+
+    stf: float | None
+    stf_reference: float | None
+    tl: float | None
+    tl_reference: float | None
+    tl_pixels: float | None
+    tl_subject: float | None
+    gas: float | None
+    df: float | None
+    df_text: float | None
+
+
+class Scorer:
+    """Scores clips by one extractor; every text is read once."""
+
+    def __init__(self, extractor: Any) -> None:
+        self.extractor = extractor
+        self.centre = neutral(extractor)
+        self._texts: dict[str, Array] = {}
+
+    def score(self, sight: Sight, before: Scene, after: Scene) -> Scores:
+        """Score a clip that is asked to change from one scene to another."""
+        windows = sight.windows
+        blind, guided = (self._fidelity(sight, before, after, known) for known in (None, sight.reference))
+        seen = {"windows": windows, "fps": FPS}
+        loses = loses_subject(before, after)
+        return Scores(
+            stf=value(blind),
+            stf_reference=value(guided),
+            tl=latency(transition_latency(sight.features, fidelity=guided.value, **seen)),
+            tl_reference=latency(transition_latency(sight.features, target=sight.reference, **seen)),
+            tl_pixels=latency(transition_latency(sight.colours, fidelity=guided.value, **seen)),
+            tl_subject=_subject_latency(sight, before, after, guided.value),
+            gas=value(ghosting(sight.features, windows, reference=sight.reference, centre=self.centre)),
+            df=value(_gone(sight.old_subject, windows, threshold=PRESENT_SCORE)) if loses else None,
+            df_text=value(self._gone_by_text(sight, before, after)) if loses else None,
+        )
+
+    def _fidelity(self, sight: Sight, before: Scene, after: Scene, reference: Array | None) -> Metric:
+        new, old, *others = self._read(prompt_of(scene) for scene in states_of(before, after))
+        return stf(
+            sight.features,
+            new,
+            old,
+            sight.windows,
+            logit_scale=self.extractor.logit_scale,
+            distractors=np.stack(others),
+            reference=reference,
+        )
+
+    def _gone_by_text(self, sight: Sight, before: Scene, after: Scene) -> Metric:
+        """By texts that say the old subject in the old place or in the new one; the reference is free of it."""
+        there = [before, replace(before, background=after.background, night=after.night)]
+        absent = [scene for scene in states_of(before, after) if not _same_subject(scene, before)]
+        reader = _FeaturesReader(self.extractor.name, self.extractor.logit_scale, self._read)
+        detector = ZeroShotDetector(reader, [prompt_of(scene) for scene in absent])
+        seen, free = (
+            detector.detect(features, [prompt_of(scene) for scene in there]).confidence.max(1)
+            for features in (sight.features, sight.reference)
+        )
+        return _gone(seen, sight.windows, object_free=free)
+
+    def _read(self, texts: Iterable[str]) -> Array:
+        texts = list(texts)
+        unread = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        if unread:
+            self._texts.update(zip(unread, self.extractor.texts(unread)))
+        return np.stack([self._texts[text] for text in texts])
+
+
+@dataclass(frozen=True)
+class _FeaturesReader:
+    """An extractor whose frames are features already."""
+
+    name: str
+    logit_scale: float
+    texts: Callable[[Iterable[str]], Array]
+
+    def images(self, frames: Array) -> Array:
+        return frames
+
+
+def states_of(before: Scene, after: Scene) -> list[Scene]:
+    """The new scene, the old one, and whatever differs from either in one respect: what a frame may show instead."""
+    made = {_looks(scene): scene for scene in (after, before)}
+    for scene in (*neighbours(after), *neighbours(before)):
+        made.setdefault(_looks(scene), scene)
+    return list(made.values())
+
+
+def value(metric: Metric) -> float | None:
+    """The value of a metric, None where it is not valid."""
+    return metric.value if metric.valid else None
+
+
+def latency(metric: Metric) -> float | None:
+    """Frames, infinity for a wait that does not end, None where the metric is not valid."""
+    return None if not metric.valid else inf if metric.censored else metric.value
+
+
+def _subject_latency(sight: Sight, before: Scene, after: Scene, fidelity: float) -> float | None:
+    """By the confidence for the old subject where one goes, else for the new one; None where neither changes."""
+    common = {"windows": sight.windows, "fps": FPS}
+    if before.subject == after.subject:
+        return None
+    if after.subject is None:
+        return latency(transition_latency(sight.old_subject[:, None], target=[[0.0]], **common))
+    return latency(transition_latency(sight.new_subject[:, None], fidelity=fidelity, **common))
+
+
+def _gone(confidence: Array, windows: Windows, **options: Any) -> Metric:
+    return disappearance_fidelity(confidence, windows, fps=FPS, **options)
+
+
+def _same_subject(scene: Scene, other: Scene) -> bool:
+    return _looks(scene)[2] == _looks(other)[2]
+
+
+def _looks(scene: Scene) -> tuple[str, bool, tuple[str, str] | None]:
+    """What a still shows of a scene: neither motion nor, at a glance, size."""
+    subject = scene.subject
+    return scene.background, scene.night, None if subject is None else (subject.shape, subject.colour)

@@ -1,0 +1,1 @@
+"""TransitionBench for any model that a workflow runs: scripts, verdicts and their summary."""

@@ -1,0 +1,193 @@
+"""Suites of TransitionBench: episodes as prompts and start images, for any model that a workflow runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...samplers.timeline.prompts import PromptSpan, format_spans
+from ..transition.episodes import SWITCHES
+
+SCHEMA = "framepack-transitions/suite/1"
+CASES = (*SWITCHES, "control", "sham")
+FOLDER = Path(__file__).resolve().parent / "shipped"
+SHIPPED = {name: FOLDER / f"{name}_suite.json" for name in ("transition", "tiny")}
+LEAST_SECONDS = 0.5  # that must follow a switch to be scored
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_SUITE = {"schema", "name", "workflow", "features", "seconds", "switch", "episodes"}
+
+
+@dataclass(frozen=True)
+class View:
+    """A prompt, and in words what can be seen when the video follows it."""
+
+    prompt: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Script:
+    """One episode: a start image (a path below the suite's folder), the old prompt and the new one.
+
+    new is None in a control, which has no switch, and in a sham, where the old prompt is entered anew at `switch`
+    seconds; `lost` says there what would be seen if the scene were lost. concept: what should disappear.
+    """
+
+    id: str
+    case: str
+    image: str
+    old: View
+    new: View | None
+    lost: str
+    concept: str
+    seconds: float
+    switch: float
+
+    @property
+    def changes(self) -> bool:
+        """Whether the new prompt asks for another scene."""
+        return self.new is not None
+
+    @property
+    def other_state(self) -> str:
+        """What can be seen where the old scene is not."""
+        return self.new.state if self.new is not None else self.lost
+
+    def timeline(self) -> str:
+        """The prompts as FramePack Prompt Timeline reads them in brackets."""
+        spans = [PromptSpan(0.0, self.old.prompt, self.old.state)]
+        if self.new is not None:
+            spans.append(PromptSpan(self.switch, self.new.prompt, self.new.state))
+        elif self.case == "sham":
+            spans.append(PromptSpan(self.switch, self.old.prompt, self.old.state, sham=True))
+        return format_spans(spans)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Episodes and what they are usually run and looked at with: an example workflow and features."""
+
+    path: Path
+    name: str
+    workflow: str
+    features: str
+    scripts: tuple[Script, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where the start images' paths begin."""
+        return self.path.parent
+
+
+def read_suite(given: str) -> Suite:
+    """The suite of this name (one of SHIPPED) or in this file; raises ValueError in one sentence for each finding.
+
+    The format is described in docs/BENCHMARKS.md.
+    """
+    path = SHIPPED.get(given, Path(given))
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(
+            f"the suite {given} cannot be read ({error.strerror}): give a file, or {' or '.join(SHIPPED)}"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"the suite {path.name} is no JSON in UTF-8: {error}") from error
+    problems = [f"the suite {path.name}: {problem}" for problem in _problems(data, path.parent)]
+    if problems:
+        raise ValueError("\n".join(problems))
+    return Suite(
+        path,
+        data["name"],
+        data["workflow"],
+        data["features"],
+        tuple(_script(entry, data) for entry in data["episodes"]),
+    )
+
+
+def _script(entry: Mapping[str, Any], suite: Mapping[str, Any]) -> Script:
+    return Script(
+        entry["id"],
+        entry["case"],
+        entry["image"],
+        View(**entry["old"]),
+        View(**entry["new"]) if "new" in entry else None,
+        entry.get("lost", ""),
+        entry.get("concept", ""),
+        *(float(entry.get(name, suite[name])) for name in ("seconds", "switch")),
+    )
+
+
+def _problems(data: Any, folder: Path) -> Iterator[str]:
+    if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
+        yield f'it is no suite of the schema "{SCHEMA}"'
+        return
+    yield from _key_problems(data, _SUITE, _SUITE)
+    yield from (f"{name} is no text" for name in ("name", "workflow", "features") if not _is_text(data, name))
+    episodes = data.get("episodes")
+    if not isinstance(episodes, list) or not episodes:
+        yield "episodes is no list of at least one episode"
+        return
+    for number, entry in enumerate(episodes, 1):
+        if not isinstance(entry, Mapping) or not _ID.fullmatch(str(entry.get("id", ""))):
+            yield f"episode {number} has no id of letters, digits, - and _"
+            continue
+        yield from (f"episode {entry['id']}: {problem}" for problem in _episode_problems(entry, data, folder))
+    ids = Counter(str(entry.get("id")) for entry in episodes if isinstance(entry, Mapping))
+    yield from (f"several episodes have the id {name}" for name, count in ids.items() if count > 1)
+
+
+def _episode_problems(entry: Mapping[str, Any], suite: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    case = entry.get("case")
+    if case not in CASES:
+        yield f"case is {case!r}; give one of {', '.join(CASES)}"
+        return
+    views = ("old", "new") if case in SWITCHES else ("old",)
+    texts = ("concept",) if case == "disappear" else ("lost",) if case not in SWITCHES else ()
+    needed = {"id", "case", "image", *views, *texts}
+    # A thing may vanish in other cases, too.
+    allowed = needed | {"seconds", "switch"} | ({"concept"} if case in SWITCHES else set())
+    yield from _key_problems(entry, needed, allowed)
+    yield from (f"{name} is no text" for name in texts if name in entry and not _is_text(entry, name))
+    for name in views:
+        view = entry.get(name, {})
+        if name in entry and not (
+            isinstance(view, Mapping)
+            and set(view) == {"prompt", "state"}
+            and all(_is_text(view, part) for part in view)
+        ):
+            yield f"{name} is not a prompt and a state, both text"
+    if entry.get("new") is not None and entry.get("old") == entry.get("new"):
+        yield "old and new are the same; that is the case sham"
+    yield from _image_problems(entry.get("image"), folder)
+    seconds, switch = (entry.get(name, suite.get(name)) for name in ("seconds", "switch"))
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in (seconds, switch)):
+        yield "seconds and switch are no numbers"
+    elif not 0 < switch <= seconds - LEAST_SECONDS:
+        yield f"switch is {switch:g} s of {seconds:g} s; leave at least {LEAST_SECONDS:g} s after it"
+
+
+def _key_problems(entry: Mapping[str, Any], needed: set[str], allowed: set[str]) -> Iterator[str]:
+    yield from (f"{name} is missing" for name in sorted(needed - set(entry)))
+    yield from (f"{name} has no meaning here" for name in sorted(set(entry) - allowed))
+
+
+def _image_problems(name: Any, folder: Path) -> Iterator[str]:
+    if not isinstance(name, str):
+        yield "image is no file name"
+        return
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        yield f"the image {name} lies outside the suite's folder; copy it there"
+    elif not path.is_file():
+        yield f"there is no image {name} beside the suite"
+
+
+def _is_text(entry: Mapping[str, Any], name: str) -> bool:
+    return isinstance(entry.get(name), str) and bool(entry[name].strip())

@@ -1,0 +1,278 @@
+"""Rows, differences, table and contact sheet of a suite: what the episodes amount to, plain against treated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from ...metrics.survival import restricted_mean
+from .. import statistics
+from ..transition.episodes import SWITCHES
+from ..transition.pictures import (
+    BACKGROUND,
+    GAP,
+    LABEL_WIDTH,
+    SWITCH,
+    TEXT,
+    markdown,
+    number,
+    percent,
+    with_interval,
+)
+from ..transition.summary import BOOTSTRAP_SEED, POOLED
+from .scripts import Script
+from .verdicts import Verdict
+
+MEASURES = ("success", "stf", "df", "frames", "remaining", "jump", "evaluations", "seconds")
+DIFFERENCES = ("success", "stf", "df", "frames", "remaining", "jump")
+CELL, NUMBERS = 96, 16  # px: height of a frame in the sheet, and of the numbers above it
+SHOWN = 10  # frames of a video in the sheet
+TITLE = 40  # px
+
+Pair = tuple[Verdict, Verdict]
+
+
+def pairs_of(verdicts: Sequence[Verdict], plain: str, treated: str) -> list[Pair]:
+    """The same episode with the same seed, plain and treated, where the old scene was seen before both switches."""
+    found = {(verdict.episode, verdict.seed, verdict.arm): verdict for verdict in verdicts}
+    pairs = [
+        (verdict, found[verdict.episode, verdict.seed, treated])
+        for verdict in verdicts
+        if verdict.arm == plain and (verdict.episode, verdict.seed, treated) in found
+    ]
+    return [pair for pair in pairs if all(verdict.valid for verdict in pair)]
+
+
+def rows(pairs: Sequence[Pair], cases: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for each arm and case, and for each arm pooled over the cases with a change.
+
+    Seeds of one episode are averaged before anything else, so that n and the intervals count episodes. Only `pairs`
+    count, which are the same episodes for both arms.
+    """
+    made = []
+    for place in range(2):
+        for case in (POOLED, *cases):
+            strata = _strata(pairs, cases, case)
+            values = {name: _values(strata, place, name) for name in MEASURES}
+            every = {name: [value for stratum in values[name] for value in stratum] for name in MEASURES}
+            waits = [pair[place] for stratum in strata for pair in stratum if pair[place].reached is not None]
+            gains = _gains(strata, "success")
+            made.append(
+                {
+                    "technique": ("plain", "treated")[place],
+                    "case": case,
+                    "n": len({pair[0].episode for stratum in strata for pair in stratum}),
+                    "videos": sum(map(len, strata)),
+                    "success": _mean(every["success"]),
+                    "success_ci": _interval(values["success"]),
+                    "gain": _mean([gain for stratum in gains for gain in stratum]) if place else None,
+                    "gain_ci": _interval(gains) if place else None,
+                    "stf": _mean(every["stf"]),
+                    "df": _mean(every["df"]),
+                    "tl_frames": _wait(waits),
+                    "reached": fmean(bool(verdict.reached) for verdict in waits) if waits else None,
+                    "remaining": _mean(every["remaining"]),
+                    "continuity": _mean(every["jump"]),
+                    "evaluations": _mean(every["evaluations"]),
+                    "seconds": _mean(every["seconds"]),
+                }
+            )
+    return made
+
+
+def differences(pairs: Sequence[Pair], cases: Sequence[str]) -> list[dict[str, Any]]:
+    """Treated minus plain, episode by episode, with an interval: one entry for each measure and case."""
+    made = []
+    for case in (POOLED, *cases):
+        strata = _strata(pairs, cases, case)
+        for name in DIFFERENCES:
+            gains = _gains(strata, name)
+            if every := [gain for stratum in gains for gain in stratum]:
+                made.append(
+                    {
+                        "measure": name,
+                        "case": case,
+                        "n": len(every),
+                        "mean": fmean(every),
+                        "ci": _interval(gains),
+                    }
+                )
+    return made
+
+
+def table(rows: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]) -> str:
+    """Three Markdown tables: the arms over all changes, their success case by case, and what treatment changed."""
+    by_key = {(row["technique"], row["case"]): row for row in rows}
+    cases = [row["case"] for row in rows if row["technique"] == "plain" and row["case"] != POOLED]
+    overview = [_overview(by_key, arm, cases) for arm in ("plain", "treated")]
+    by_case = [
+        {
+            "success": arm,
+            **{f"{case} ({by_key[arm, case]['n']})": percent(by_key[arm, case]["success"]) for case in cases},
+        }
+        for arm in ("plain", "treated")
+    ]
+    changed = [
+        {
+            "treated - plain": entry["measure"],
+            "case": entry["case"],
+            "n": str(entry["n"]),
+            "difference": _signed(entry),
+        }
+        for entry in differences
+        if entry["case"] in (POOLED, "control", "sham")
+    ]
+    return "\n".join(markdown(lines) for lines in (overview, by_case, changed) if lines)
+
+
+def save_sheet(path: Path, scripts: Sequence[Script], verdicts: Sequence[Verdict]) -> Path:
+    """Draw one seed of every episode, plain above treated, with a line at the switch."""
+    first = min((verdict.seed for verdict in verdicts), default=0)
+    blocks = []
+    for script in scripts:
+        shown = [v for v in verdicts if v.episode == script.id and v.seed == first]
+        if shown:
+            blocks.append(_block(script, shown))
+    width, height = max(block.width for block in blocks), sum(block.height + GAP for block in blocks)
+    sheet = Image.new("RGB", (width + 2 * GAP, height + GAP), BACKGROUND)
+    top = GAP
+    for block in blocks:
+        sheet.paste(block, (GAP, top))
+        top += block.height + GAP
+    sheet.save(path)
+    return path
+
+
+def _strata(pairs: Sequence[Pair], cases: Sequence[str], case: str) -> list[list[Pair]]:
+    """The pairs of a case, or of every case with a change."""
+    names = [name for name in cases if name in SWITCHES] if case == POOLED else [case]
+    return [[pair for pair in pairs if pair[0].case == name] for name in names]
+
+
+def _values(strata: Iterable[Sequence[Pair]], place: int, name: str) -> list[list[float]]:
+    """A measure of one arm, one value an episode, by stratum."""
+    return [_by_episode((pair[place], getattr(pair[place], name)) for pair in stratum) for stratum in strata]
+
+
+def _gains(strata: Iterable[Sequence[Pair]], name: str) -> list[list[float]]:
+    """Treated minus plain, one value an episode, by stratum."""
+    return [
+        _by_episode(
+            (
+                new,
+                None
+                if None in (values := (getattr(new, name), getattr(old, name)))
+                else values[0] - values[1],
+            )
+            for old, new in stratum
+        )
+        for stratum in strata
+    ]
+
+
+def _by_episode(values: Iterable[tuple[Verdict, float | None]]) -> list[float]:
+    """Means over the seeds of each episode; None is left out."""
+    found: dict[str, list[float]] = {}
+    for verdict, value in values:
+        if value is not None:
+            found.setdefault(verdict.episode, []).append(float(value))
+    return [fmean(numbers) for numbers in found.values()]
+
+
+def _wait(verdicts: Sequence[Verdict]) -> float | None:
+    """Restricted mean of the wait, as far as all videos go on after their switch."""
+    if not verdicts:
+        return None
+    horizon = max(verdict.frames for verdict in verdicts)
+    return restricted_mean([v.frames for v in verdicts], [v.reached for v in verdicts], horizon)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
+
+
+def _interval(strata: Sequence[Sequence[float]]) -> list[float] | None:
+    """Over all episodes alike: a case has too few to be resampled within itself. None for fewer than two."""
+    every = [value for stratum in strata for value in stratum]
+    return list(statistics.bootstrap_interval([every], BOOTSTRAP_SEED)) if len(every) > 1 else None
+
+
+def _signed(entry: Mapping[str, Any]) -> str:
+    ends = "" if entry["ci"] is None else f" [{', '.join(f'{end:+.2f}' for end in entry['ci'])}]"
+    return f"{entry['mean']:+.2f}{ends}"
+
+
+def _shown(row: Mapping[str, Any], name: str) -> str:
+    """A share with its interval where there is one."""
+    return percent(row[name]) if row[f"{name}_ci"] is None else with_interval(row, name)
+
+
+def _overview(
+    by_key: Mapping[tuple[str, str], Mapping[str, Any]], arm: str, cases: Sequence[str]
+) -> dict[str, str]:
+    row = by_key[arm, POOLED]
+    others = [case for case in ("control", "sham") if case in cases]
+    return {
+        "arm": arm,
+        "episodes": str(row["n"]),
+        "videos": str(row["videos"]),
+        "success": _shown(row, "success"),
+        "gain over plain": _shown(row, "gain"),
+        "STF": percent(row["stf"]),
+        "DF": percent(row["df"]),
+        "TL frames": number(row["tl_frames"]),
+        "reached": percent(row["reached"]),
+        "remaining": percent(row["remaining"]),
+        "jump": number(row["continuity"]),
+        **{f"{case} success": percent(by_key[arm, case]["success"]) for case in others},
+        **{f"{case} jump": number(by_key[arm, case]["continuity"]) for case in others},
+        "evaluations": number(row["evaluations"]),
+        "seconds": number(row["seconds"]),
+    }
+
+
+def _block(script: Script, verdicts: Sequence[Verdict]) -> Image.Image:
+    strips = [_strip(verdict) for verdict in verdicts]
+    width = LABEL_WIDTH + max(strip.width for strip in strips)
+    block = Image.new("RGB", (width, TITLE + sum(strip.height for strip in strips)), BACKGROUND)
+    draw, font = ImageDraw.Draw(block), ImageFont.load_default()
+    then = (
+        script.new.prompt
+        if script.new
+        else "the same, entered anew"
+        if script.case == "sham"
+        else "no switch"
+    )
+    draw.text((0, 2), f"{script.case} {script.id}: {script.old.prompt}", SWITCH, font)
+    draw.text((0, 20), f"    then: {then}", SWITCH, font)
+    top = TITLE
+    for verdict, strip in zip(verdicts, strips):
+        words = {None: "not counted", True: "success", False: "no success"}[verdict.success]
+        draw.text((0, top + NUMBERS + CELL // 2 - 14), f"{verdict.arm}\n{words}", TEXT, font)
+        block.paste(strip, (LABEL_WIDTH, top))
+        top += strip.height
+    return block
+
+
+def _strip(verdict: Verdict) -> Image.Image:
+    """Frames in even distances, each under its number; a line before the first one after the switch."""
+    known = sorted(verdict.thumbnails)
+    picked = [known[round(i * (len(known) - 1) / max(SHOWN - 1, 1))] for i in range(min(SHOWN, len(known)))]
+    pictures = [Image.fromarray(verdict.thumbnails[frame]) for frame in dict.fromkeys(picked)]
+    wide = max(round(picture.width * CELL / picture.height) for picture in pictures)
+    strip = Image.new("RGB", (len(pictures) * (wide + 2), NUMBERS + CELL + 2), BACKGROUND)
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default()
+    last = -1
+    for place, (frame, picture) in enumerate(zip(dict.fromkeys(picked), pictures)):
+        left = place * (wide + 2)
+        switches = last < verdict.switch <= frame
+        strip.paste(picture.resize((wide, CELL)), (left, NUMBERS))
+        draw.text((left + 2, 2), str(frame), SWITCH if switches else TEXT, font)
+        if switches:
+            draw.line((left - 2, 0, left - 2, strip.height), SWITCH, 2)
+        last = frame
+    return strip

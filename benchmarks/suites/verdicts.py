@@ -1,0 +1,165 @@
+"""What became of an episode of a suite: the metrics of its video, read as TransitionBench's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...metrics import Metric, Switch, SwitchScores, measure_clip, score, windows_of
+from ...metrics.switches import Windows, effective_frame
+from ...nodes.evaluation.extraction import Eyes
+from .scripts import Script
+
+HALF = 0.5  # of the share of a state, and of disappearance fidelity: more is seen than not
+LATENT = 4  # frames that one latent frame decodes to, over which a jump is spread
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What one video has shown. None where a measure does not apply or cannot be said; `why` says why.
+
+    valid: the old scene was seen before the switch. success: in the last third after it the new scene is seen rather
+    than the old one, what should be gone is gone, and no guard fails; without a change, that the old one still is.
+    stf, df: the metrics. frames: until 90 % of the change is done to stay; `reached` says that it was, otherwise they
+    are all that were waited. remaining: share of the old state in the last third. jump: how often the change between
+    frames doubles at the switch: 0 as usual before, 1 twice, 3 eight times. scores and thumbnails are what report and
+    sheet show.
+    """
+
+    episode: str
+    case: str
+    seed: int
+    arm: str
+    switch: int
+    valid: bool
+    success: bool | None
+    stf: float | None
+    df: float | None
+    frames: float | None
+    reached: bool | None
+    remaining: float | None
+    jump: float | None
+    evaluations: int | None
+    seconds: float
+    why: str
+    scores: SwitchScores = field(repr=False)
+    thumbnails: Mapping[int, Array] = field(repr=False)
+    fps: float = 30.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The measures as plain data."""
+        hidden = ("scores", "thumbnails", "fps")
+        return {name: value for name, value in vars(self).items() if name not in hidden}
+
+
+def judge(
+    script: Script,
+    frames: Iterable[Array],
+    eyes: Eyes,
+    *,
+    fps: float,
+    window: int,
+    trace: Mapping[str, Any] | None,
+    wall_seconds: float,
+    **who: Any,
+) -> Verdict:
+    """Measure the video of an episode, batches of frames [N,H,W,3]; `who` holds seed and arm.
+
+    window: latent frames of a section, which says where the switch is when no trace of the sampler does.
+    Raises ValueError when the video is too short or the features do not fit it.
+    """
+    concept = script.concept if eyes.detector is not None else ""
+    clip = measure_clip(
+        frames, eyes.extractor, fps=fps, detector=eyes.detector, concepts=(concept,) if concept else ()
+    )
+    measured = clip.measurements
+    frame = switch_frame(script, fps, window, trace)
+    switch = Switch(frame, script.switch, script.old.state, script.other_state)
+    found = score(
+        clip, [switch], extractor=eyes.extractor, vanishing=(concept,) if concept else None, trace=trace
+    )
+    (scores,) = found.switches
+    windows = windows_of(switch, [switch], len(measured), fps)
+    sections = (trace or {}).get("sections", ())
+    return Verdict(
+        episode=script.id,
+        case=script.case,
+        switch=frame,
+        **_columns(script, scores, windows),
+        jump=_jump(measured.change, windows),
+        evaluations=sum(section["evaluations"] for section in sections) if sections else None,
+        seconds=sum(section["seconds"] for section in sections) if sections else wall_seconds,
+        scores=scores,
+        thumbnails=measured.thumbnails,
+        fps=fps,
+        **who,
+    )
+
+
+def switch_frame(script: Script, fps: float, window: int, trace: Mapping[str, Any] | None) -> int:
+    """The first frame under the new prompt, or in a control where it would be."""
+    switched = [
+        section["frames"][0]
+        for section in (trace or {}).get("sections", ())
+        if section.get("since_switch") == 0 and section["frames"][0] > 0
+    ]
+    return min(switched) if switched else effective_frame(script.switch, fps, window)
+
+
+def _columns(script: Script, scores: SwitchScores, windows: Windows) -> dict[str, Any]:
+    """What the metrics of the switch from the old state to the other one say."""
+    fidelity, vanished, arrival = (scores.metrics[name] for name in ("stf", "df", "tl90"))
+    before, after = (fidelity.details.get(name, np.nan) for name in ("p_old", "p_settled"))
+    valid = before < HALF and isfinite(after)
+    gone = _finite(vanished.value) if script.concept else None
+    success = None
+    if valid:
+        broken = not all(guard.ok for guard in scores.guards)
+        here = after >= HALF if script.changes else after < HALF
+        success = here and not broken and (gone is None or gone >= HALF)
+    judged = script.changes and success is not None
+    # A video that did not follow has arrived nowhere, whatever its path looks like.
+    reached = judged and success and isfinite(arrival.value) and not arrival.censored
+    return {
+        "valid": bool(valid),
+        "success": success if success is None else bool(success),
+        "stf": _finite(fidelity.value) if valid and script.changes else None,
+        "df": gone,
+        "frames": (arrival.value if reached else float(windows.stretch)) if judged else None,
+        "reached": bool(reached) if judged else None,
+        "remaining": float(1 - after) if valid and script.changes else None,
+        "why": _why(fidelity, before, scores),
+    }
+
+
+def _why(fidelity: Metric, before: float, scores: SwitchScores) -> str:
+    """What must be known to read the columns."""
+    if not isfinite(before):
+        return fidelity.reason
+    if before >= HALF:
+        return f"the old scene is not seen before the switch (share {1 - before:.2f})"
+    return "; ".join(guard.reason for guard in scores.guards if not guard.ok)
+
+
+def _jump(change: Array, windows: Windows) -> float | None:
+    """log2 of the mean change over the first latent frame after the switch, by that in the settled frames before.
+
+    The logarithm, because where hardly anything moved before, a multiple of it has no bounds.
+    """
+    switch = windows.after[0]
+    first, last = windows.before
+    here, usual = change[switch - 1 : switch - 1 + LATENT], change[first : max(last - 1, first)]
+    if not (len(here) and len(usual) and np.mean(here) > 0 and np.mean(usual) > 0):
+        return None
+    return _finite(np.log2(np.mean(here) / np.mean(usual)))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if isfinite(value) else None

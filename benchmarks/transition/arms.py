@@ -1,0 +1,83 @@
+"""What TransitionBench compares: the plain sampler, the techniques and the published baseline."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...samplers.techniques.attention.attention_scaling import AttentionScaling
+from ...samplers.techniques.attention.kv_gate import SemanticKVGate
+from ...samplers.techniques.attention.rope_jitter import RopeJitter
+from ...samplers.techniques.base import Technique
+from ...samplers.techniques.context.blur import ContextBlur
+from ...samplers.techniques.context.low_pass import LowPassGuidance
+from ...samplers.techniques.context.purge import ContextPurge
+from ...samplers.techniques.context.refresh import ContextRefresh
+from ...samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+from ...samplers.techniques.guidance.contrastive import ContrastiveGuidance
+from ...samplers.techniques.presets import PRESETS
+from ...samplers.techniques.schedule.transition_sigmas import TransitionSigmas
+from ...tiny.config import DIT
+
+HISTORIES, PROMPTS, ANCHORS = ("old", "new", "zero"), ("new", "old"), ("kept", "replaced")
+
+
+@dataclass(frozen=True)
+class Premise:
+    """What the first section after the switch meets.
+
+    history: what the packed past shows, the old scene, already the new one, or nothing (zero); prompt: which scene it
+    asks for; anchor: whether start frame and image tokens are still the old scene's (kept) or the new one's (replaced).
+    """
+
+    history: str = "old"
+    prompt: str = "new"
+    anchor: str = "kept"
+
+    def __post_init__(self) -> None:
+        for name, options in (("history", HISTORIES), ("prompt", PROMPTS), ("anchor", ANCHORS)):
+            if getattr(self, name) not in options:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(options)}.")
+
+
+USUAL = Premise()
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table: a name, the techniques between loader and sampler in wired order, and what they meet."""
+
+    name: str
+    techniques: tuple[Technique, ...] = ()
+    premise: Premise = USUAL
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The techniques with all their settings, as plain data."""
+        return [{"name": type(technique).__name__, **asdict(technique)} for technique in self.techniques]
+
+    @property
+    def acts_without_a_switch(self) -> bool:
+        """Whether a video without a switch can differ from the plain one."""
+        return any(technique.apply_to != "transition" for technique in self.techniques)
+
+
+# AlignVid as published, in every section after the shared past, but in all single blocks: its list of blocks was chosen
+# for the 13B model.
+ALIGNVID = AttentionScaling(apply_to="all", blocks=f"single:0-{DIT.num_single_layers - 1}")
+
+PLAIN = Arm("plain")
+# Techniques as their nodes come, except for RoPE jitter, whose node is off. The preset mild is contrastive guidance as it comes.
+ARMS = (
+    PLAIN,
+    Arm("adaptive_cfg", (AdaptiveCFG(),)),
+    Arm("contrastive", (ContrastiveGuidance(),)),
+    Arm("kv_gate", (SemanticKVGate(),)),
+    Arm("context_blur", (ContextBlur(),)),
+    Arm("low_pass", (LowPassGuidance(),)),
+    Arm("context_purge", (ContextPurge(),)),
+    Arm("context_refresh", (ContextRefresh(),)),
+    Arm("transition_sigmas", (TransitionSigmas(),)),
+    Arm("rope_jitter", (RopeJitter(sigma=0.1),)),
+    *(Arm(f"preset {name}", PRESETS[name]) for name in ("balanced", "strong", "cut", "founding")),
+    Arm("alignvid", (ALIGNVID,)),
+)

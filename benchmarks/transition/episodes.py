@@ -1,0 +1,110 @@
+"""The episodes of TransitionBench: a scene, what becomes of it, and the prompts that say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...tiny.world import FAST, Scene, make_clip, prompt_of
+
+SWITCHES = ("disappear", "appear", "colour", "background", "cut", "motion")
+CASES = (*SWITCHES, "control", "sham")
+# These go on for ever: a subject that moves right would have to turn back. Half of the subjects stand still.
+LASTING_MOTIONS = ("still", "still", *FAST)
+FIRST_SEED = 2 * 10**9  # training and its own evaluation use smaller ones
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """A start image uint8 [64,64,3], the scenes before and after the switch, and the prompt of each.
+
+    `noise_seed` is the sampler's, `image_after` a picture of the scene after the switch. In a control nothing is switched;
+    in a sham the same prompt is entered anew.
+    """
+
+    case: str
+    seed: int
+    noise_seed: int
+    image: NDArray[np.uint8]
+    image_after: NDArray[np.uint8]
+    before: Scene
+    after: Scene
+    prompts: tuple[str, str]
+
+    @property
+    def switches(self) -> bool:
+        """Whether the timeline has a second entry."""
+        return self.case != "control"
+
+    @property
+    def changes(self) -> bool:
+        """Whether that entry asks for another scene."""
+        return self.case in SWITCHES
+
+    @property
+    def judges_motion(self) -> bool:
+        """Whether how the subject moves belongs to what is asked for."""
+        return self.case == "motion"
+
+    @property
+    def keeps_subject(self) -> bool:
+        """Whether a subject is meant to go on over the switch, from where it is."""
+        return self.case not in ("disappear", "appear", "cut")
+
+
+def make_episode(case: str, seed: int) -> Episode:
+    """The episode of a case with this number, always the same; raises ValueError for an unknown case."""
+    if case not in CASES:
+        raise ValueError(f"TransitionBench has no case {case!r}; take one of {', '.join(CASES)}.")
+    rng = np.random.default_rng([FIRST_SEED, CASES.index(case), seed])
+    clip_seed = FIRST_SEED + int(rng.integers(10**9))
+    motion = _choose(rng, LASTING_MOTIONS)
+    # Two frames are enough to learn the first picture and both scenes.
+    clip = make_clip(clip_seed, 2, _event(case, seed), 1, motion=motion, empty=False)
+    before, after = clip.scenes[0][1], clip.scenes[-1][1]
+    if case == "motion":
+        after = replace(after, motion=_choose(rng, [fast for fast in FAST if fast != motion]))
+    elif after.subject is not None:
+        after = replace(after, motion=_choose(rng, LASTING_MOTIONS) if case == "cut" else motion)
+    noise_seed = FIRST_SEED + CASES.index(case) * 10**6 + seed
+    prompts = _prompts(case, before, after, rng)
+    return Episode(case, seed, noise_seed, clip.frames[0], clip.frames[-1], before, after, prompts)
+
+
+def turned(episode: Episode) -> Episode:
+    """The episode with its scenes the other way round."""
+    return replace(
+        episode,
+        image=episode.image_after,
+        image_after=episode.image,
+        before=episode.after,
+        after=episode.before,
+        prompts=episode.prompts[::-1],
+    )
+
+
+def seen_from(episode: Episode, history: str, prompt: str) -> Episode:
+    """The episode when the past shows one of its scenes and the prompt asks for one: "old" or "new" (a past of "zero" shows
+    what the prompt does not ask for)."""
+    scenes = {"old": episode.before, "new": episode.after}
+    shown = history if history != "zero" else {"old": "new", "new": "old"}[prompt]
+    before, after = scenes[shown], scenes[prompt]
+    return replace(episode, case="sham" if shown == prompt else episode.case, before=before, after=after)
+
+
+def _event(case: str, seed: int) -> str:
+    """The world's event: a background changes by place and by time of day in turn."""
+    if case not in SWITCHES:
+        return "none"
+    return "night" if case == "background" and seed % 2 else case
+
+
+def _prompts(case: str, before: Scene, after: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    old = prompt_of(before, rng)
+    return old, prompt_of(after, rng) if case in SWITCHES else old
+
+
+def _choose(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str:
+    return options[rng.integers(len(options))]

@@ -1,0 +1,224 @@
+"""Samples episodes with the embedded model: once up to the switch, and from there for every arm."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...models.plain import PlainModel
+from ...samplers.conditioning import Prompt, TextConditioning
+from ...samplers.context.plan import FPS, Section, plan_sections
+from ...samplers.denoising.drivers import PlainDriver
+from ...samplers.denoising.sections import sample_sections
+from ...samplers.guidance import Guidance
+from ...samplers.settings import SampleInputs, SampleSettings
+from ...samplers.techniques.base import Technique, with_technique
+from ...samplers.techniques.context.low_pass import LowPassGuidance
+from ...samplers.techniques.guidance.contrastive import ContrastiveGuidance
+from ...samplers.timeline.timeline import assign_prompts
+from ...tiny.bundle import TinyBundle
+from .arms import PLAIN, Arm, Premise
+from .episodes import Episode
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How episodes are sampled: `before` sections, a switch, and `after` sections, the first treated."""
+
+    window: int = 9
+    steps: int = 12
+    solver: str = "unipc_bh1"
+    distilled_guidance: float = 10.0
+    before: int = 2
+    after: int = 2
+    bfloat16: bool = True  # half the time on a CPU, and no difference that the detector sees
+
+    @property
+    def section_frames(self) -> int:
+        """Frames of a section."""
+        return 4 * self.window
+
+    @property
+    def switch_frame(self) -> int:
+        """The first frame after the switch."""
+        return 1 + self.before * self.section_frames
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    """Videos of a batch after the switch: frames float [B,T,64,64,3], model calls and seconds of each."""
+
+    frames: np.ndarray
+    evaluations: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """Episodes of one case up to the switch: what the sampler needs to go on, and the frames so far.
+
+    `images` are the start images [B,64,64,3] in 0..1 that techniques may ask for.
+    """
+
+    images: Tensor
+    sections: list[Section]
+    inputs: SampleInputs
+    sampling: SampleSettings
+    frames: np.ndarray
+
+
+class Studio:
+    """The embedded model with the settings of a benchmark."""
+
+    def __init__(self, bundle: TinyBundle, settings: Settings) -> None:
+        self.bundle = bundle
+        self.settings = settings
+        self._model = PlainModel(bundle.dit, bundle.latent_scale)
+
+    def fingerprint(self) -> str:
+        """A digest of weights and settings: results of another one cannot be mixed with these."""
+        digest = hashlib.sha256(repr(sorted(asdict(self.settings).items())).encode())
+        for name, module in self.bundle.modules().items():
+            for key, value in module.state_dict().items():
+                digest.update(f"{name}.{key}".encode())
+                digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
+        return digest.hexdigest()
+
+    @torch.inference_mode()
+    def prepare(self, episodes: Sequence[Episode]) -> Scenario:
+        """Sample a batch of episodes of one case up to the switch, without techniques."""
+        settings = self.settings
+        images = _images([episode.image for episode in episodes])
+        driver = self._driver(PLAIN, images)
+        inputs = self._inputs(driver, images)
+        sampling = SampleSettings(
+            window=settings.window,
+            steps=settings.steps,
+            guidance=Guidance(settings.distilled_guidance),
+            seeds=tuple(episode.noise_seed for episode in episodes),
+        )
+        sections = self._sections(episodes)
+        latents, _ = self._sample(driver, sections[: settings.before], inputs, sampling)
+        frames = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
+        return Scenario(
+            images, sections[settings.before :], replace(inputs, past=latents[:, :, 1:]), sampling, frames
+        )
+
+    @torch.inference_mode()
+    def meet(self, episodes: Sequence[Episode], scenario: Scenario, premise: Premise) -> Scenario:
+        """What follows the switch when it meets something else: another prompt, another anchor, no history.
+
+        `scenario` holds the history that the premise asks for; with "zero" it is left out.
+        """
+        images = _images([e.image if premise.anchor == "kept" else e.image_after for e in episodes])
+        inputs = self._inputs(self._driver(PLAIN, images), images)
+        asked = Prompt(
+            self.settings.switch_frame / FPS,
+            premise.prompt,
+            self._texts([episode.prompts[premise.prompt == "new"] for episode in episodes]),
+        )
+        sections = scenario.sections
+        if premise.history == "zero":
+            sections = plan_sections("f1", self.settings.after, self.settings.window)
+        else:
+            inputs = replace(inputs, past=scenario.inputs.past)
+        met = scenario.sections[0].previous or scenario.sections[0].prompt
+        sections = [
+            replace(section, prompt=asked, previous=met, change=1.0, since_switch=number)
+            for number, section in enumerate(sections)
+        ]
+        return replace(scenario, images=images, sections=sections, inputs=inputs)
+
+    @torch.inference_mode()
+    def go_on(self, scenario: Scenario, arm: Arm) -> Take:
+        """Sample what follows the switch with the techniques of an arm."""
+        first = scenario.sections[0]
+        driver = self._driver(arm, scenario.images, (first.previous or first.prompt).conditioning)
+        latents, trace = self._sample(driver, scenario.sections, scenario.inputs, scenario.sampling)
+        sections, batch = trace["sections"], latents.shape[0]
+        return Take(
+            self._decode_end(driver.to_vae(latents)),
+            sum(section["evaluations"] for section in sections),
+            sum(section["seconds"] for section in sections) / batch,
+        )
+
+    def _sample(
+        self, driver: PlainDriver, sections: Sequence[Section], inputs: SampleInputs, sampling: SampleSettings
+    ) -> tuple[Tensor, dict[str, Any]]:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.settings.bfloat16):
+            return sample_sections(driver, sections, inputs, sampling, solver=self.settings.solver)
+
+    def _inputs(self, driver: PlainDriver, images: Tensor) -> SampleInputs:
+        """Start latents and image tokens of images [B,64,64,3]."""
+        return SampleInputs(
+            start=driver.to_model(self.bundle.vae.encode(images[:, None])),
+            has_start=True,
+            negative=self._texts([""] * len(images)),
+            image_embeds=self.bundle.clip_vision.encode_image(images, crop=False).last_hidden_state,
+        )
+
+    def _driver(self, arm: Arm, images: Tensor, old: TextConditioning | None = None) -> PlainDriver:
+        """The model with an arm's techniques, each with what its node can be given: start images, the `old` prompt."""
+        model = self._model
+        for technique in arm.techniques:
+            model = with_technique(model, technique, **self._read_by(technique, images, old))
+        return PlainDriver(model)
+
+    def _read_by(self, technique: Technique, images: Tensor, old: TextConditioning | None) -> dict[str, Any]:
+        """What a technique reads of VAE, CLIP vision, start images and text, by the field that holds its key.
+
+        The concept that contrastive guidance refuses is the old prompt.
+        """
+        if isinstance(technique, LowPassGuidance):
+            return technique.vision_pair(images, self.bundle.clip_vision)
+        if isinstance(technique, ContrastiveGuidance) and technique.refusal and old is not None:
+            options = {"pooled_output": old.pooled, "attention_mask": old.mask}
+            return {"concept": [[old.states, options]]}
+        has = {field.name for field in fields(technique)}
+        models = {"vae": self.bundle.vae, "clip_vision": self.bundle.clip_vision}
+        return {name: model for name, model in models.items() if name in has}
+
+    def _sections(self, episodes: Sequence[Episode]) -> list[Section]:
+        """All sections with their prompts; one case makes one timeline, whatever its episodes say."""
+        settings = self.settings
+        old, new = (self._texts([episode.prompts[part] for episode in episodes]) for part in (0, 1))
+        prompts = [Prompt(0.0, "old", old, change=0.0)]
+        if episodes[0].switches:
+            prompts.append(Prompt(settings.switch_frame / FPS, "new", new))
+        return assign_prompts(plan_sections("f1", settings.before + settings.after, settings.window), prompts)
+
+    def _texts(self, texts: Sequence[str]) -> TextConditioning:
+        """Texts as one batch; shorter ones are padded and masked."""
+        encoded = [
+            self.bundle.clip.encode_from_tokens(self.bundle.clip.tokenize(text), return_dict=True)
+            for text in texts
+        ]
+        longest = max(item["cond"].shape[1] for item in encoded)
+        states = torch.cat([_padded(item["cond"], longest) for item in encoded])
+        mask = torch.cat([_padded(item["attention_mask"], longest) for item in encoded]).bool()
+        return TextConditioning(
+            states, torch.cat([item["pooled_output"] for item in encoded]), None if mask.all() else mask
+        )
+
+    def _decode_end(self, latents: Tensor) -> np.ndarray:
+        """Frames of the sections after the switch, as they are in the decoded whole."""
+        vae, new = self.bundle.vae, self.settings.after * self.settings.window
+        decoded = vae.decode(latents[:, :, -(new + vae.codec.past_latents) :])
+        return decoded[:, -4 * new :].numpy()
+
+
+def _images(pictures: Sequence[np.ndarray]) -> Tensor:
+    """Pictures uint8 [64,64,3] as one batch in 0..1."""
+    return torch.from_numpy(np.stack(pictures)).float() / 255
+
+
+def _padded(tensor: Tensor, length: int) -> Tensor:
+    """[1,L,...] with zeros behind, up to `length`."""
+    padding: list[Any] = [0, 0] * (tensor.ndim - 2) + [0, length - tensor.shape[1]]
+    return torch.nn.functional.pad(tensor, padding)

@@ -1,0 +1,111 @@
+"""Rows of TransitionBench: what the episodes of each arm and case amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from ...metrics.survival import fraction_reached, restricted_mean
+from .. import statistics
+from .arms import PLAIN
+from .bench import Result
+from .episodes import SWITCHES
+
+POOLED = "all"  # the case of rows over all switches
+BOOTSTRAP_SEED = 0
+
+Episodes = Sequence[Result]
+Stratum = Mapping[int, Result]  # the episodes of one case by seed
+
+
+def rows(results: Episodes, section: int) -> list[dict[str, Any]]:
+    """One row for each arm and case and, pooled over the switches, each arm; `section` in frames.
+
+    Only episodes count that were right before the switch, under every arm: they are the same ones for all.
+    """
+    arms, cases = (
+        list(dict.fromkeys(getattr(result, name) for result in results)) for name in ("arm", "case")
+    )
+    valid = {arm: {(r.case, r.seed): r for r in results if r.arm == arm and r.valid} for arm in arms}
+    common = sorted(set.intersection(*(set(by_key) for by_key in valid.values()))) if valid else []
+    made = []
+    for arm in arms:
+        for case in (POOLED, *cases):
+            strata = [name for name in cases if name in SWITCHES] if case == POOLED else [case]
+            mine, plain = (_pick(valid.get(name, {}), common, strata) for name in (arm, PLAIN.name))
+            made.append({"technique": arm, "case": case, **_row(mine, plain, section)})
+    return made
+
+
+def latencies(results: Episodes, section: int) -> tuple[list[int], list[bool]]:
+    """Frames until the new scene is there, and whether it was: if not, the wait ends with the section."""
+    waits = [result.measures.latency for result in results]
+    return [section if wait is None else wait for wait in waits], [wait is not None for wait in waits]
+
+
+def _pick(
+    results: Mapping[tuple[str, int], Result], common: Sequence[tuple[str, int]], cases: Sequence[str]
+) -> list[Stratum]:
+    """Results by case and seed as strata, of the episodes in `common` alone."""
+    return [
+        {seed: results[case, seed] for of, seed in common if of == case and (of, seed) in results}
+        for case in cases
+    ]
+
+
+def _row(strata: Sequence[Stratum], plain: Sequence[Stratum], section: int) -> dict[str, Any]:
+    every = [result for stratum in strata for result in stratum.values()]
+    switched = [result for result in every if result.case in SWITCHES]
+    times = latencies(switched, section)
+    return {
+        "n": len(every),
+        "success": _mean(every, lambda result: result.measures.success),
+        "success_ci": _interval(
+            [[result.measures.success for result in stratum.values()] for stratum in strata]
+        ),
+        **_paired("gain", strata, plain, lambda result: float(result.measures.success)),
+        "lasting": _mean(every, lambda result: result.measures.held[-1]),
+        "relapse": _mean(
+            [result for result in every if result.measures.success],
+            lambda result: not result.measures.held[-1],
+        ),
+        "tl_frames": restricted_mean(*times, section) if switched else None,
+        "reached": fraction_reached(*times) if switched else None,
+        "remaining": _mean(every, lambda result: result.measures.remaining),
+        "continuity": _mean(every, lambda result: result.measures.jump),
+        **_paired("jump_gain", strata, plain, lambda result: result.measures.jump),
+        "continuity_before": _mean(every, lambda result: result.measures.jump_before),
+        "continuity_after": _mean(every, lambda result: result.measures.jump_after),
+        "artefacts": _mean(every, lambda result: result.measures.artefacts),
+        "evaluations": _mean(every, lambda result: result.evaluations),
+        "seconds": _mean(every, lambda result: result.seconds),
+    }
+
+
+def _paired(
+    name: str,
+    strata: Sequence[Stratum],
+    plain: Sequence[Stratum],
+    value: Callable[[Result], float | None],
+) -> dict[str, Any]:
+    """How much more of a value there is than under the plain sampler, over the episodes in which both have it."""
+    gains = [
+        [
+            more - less
+            for seed in sorted(mine.keys() & theirs.keys())
+            if (more := value(mine[seed])) is not None and (less := value(theirs[seed])) is not None
+        ]
+        for mine, theirs in zip(strata, plain)
+    ]
+    every = [gain for stratum in gains for gain in stratum]
+    return {name: fmean(every) if every else None, f"{name}_ci": _interval(gains), f"{name}_n": len(every)}
+
+
+def _mean(results: Episodes, value: Callable[[Result], float | None]) -> float | None:
+    values = [number for result in results if (number := value(result)) is not None]
+    return fmean(values) if values else None
+
+
+def _interval(strata: Sequence[Sequence[float]]) -> list[float] | None:
+    return list(statistics.bootstrap_interval(strata, BOOTSTRAP_SEED)) if any(strata) else None

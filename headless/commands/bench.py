@@ -1,0 +1,134 @@
+"""The command `bench`: runs a benchmark with the embedded model and writes what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ...benchmarks.agreement import pictures as agreement_pictures
+from ...benchmarks.agreement import study as agreement
+from ...benchmarks.transition import bench as transition
+from ...benchmarks.transition import conflict, doses, pictures, summary
+from ...benchmarks.transition.studio import Studio
+from ...tiny.bundle import load_tiny
+from ..running.progress import Bars
+from ..running.report import Record
+from ..workflows.errors import WorkflowError
+
+BENCHES = ("transition",)
+ENOUGH = 32  # seeds a case, for numbers that may be quoted
+
+
+def run_transition(out: Path, seeds: int, study: str, record: Record, bars: Bars) -> dict[str, Any]:
+    """Runs a study of TransitionBench, or what is left of it; raises WorkflowError for a wrong number of seeds."""
+    if seeds < 1:
+        raise WorkflowError(
+            f"Seeds is {seeds}; give at least 1 (8 for a quick look, {ENOUGH} or more to quote)."
+        )
+    found = STUDIES[study](out, seeds, partial(_measure, record, bars))
+    trained = load_tiny().trained
+    remarks = _remarks(study, seeds, trained)
+    (out / pictures.TABLE).write_text("\n".join([*remarks, "", found["text"]]), encoding="utf-8")
+    print(found.pop("text"))
+    quotable = seeds >= ENOUGH and trained
+    files = {"table": pictures.TABLE, "plot": pictures.PLOT}
+    return {
+        "bench": "transition",
+        "study": study,
+        "seeds": seeds,
+        "quotable": quotable,
+        "remarks": remarks,
+        **files,
+        **found,
+    }
+
+
+def _measure(record: Record, bars: Bars, bench: transition.Bench) -> list[transition.Result]:
+    """Results of a bench, with its progress on a bar; what is finished stays when it is broken off."""
+    record.kept.append(bench.folder / transition.EPISODES)
+    results = transition.run(
+        bench,
+        Studio(load_tiny(), bench.settings),
+        transition.cores(),
+        lambda done, total, case: bars.update("bench", "TransitionBench", done, total, {"case": case}),
+    )
+    bars.close("bench")
+    return results
+
+
+def _techniques(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
+    """Plain, each technique, the presets and the published baseline."""
+    bench = transition.Bench(out, seeds)
+    results, section = measure(bench), bench.settings.section_frames
+    rows = summary.rows(results, section)
+    pictures.save_plot(out / pictures.PLOT, rows, results, section, f"TransitionBench, {seeds} seeds a case")
+    pictures.save_sheet(out / pictures.SHEET, results, out, bench.settings)
+    return {**_facts(bench), "rows": rows, "text": pictures.table(rows), "contact_sheet": pictures.SHEET}
+
+
+def _doses(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
+    """Every technique at rising strength."""
+    bench = doses.bench(out, seeds)
+    rows = summary.rows(measure(bench), bench.settings.section_frames)
+    doses.save_plot(out / pictures.PLOT, rows)
+    return {**_facts(bench), "rows": rows, "text": doses.table(rows)}
+
+
+def _conflict(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
+    """What the past shows against what the prompt asks."""
+    benches = conflict.benches(out, seeds)
+    cells = conflict.rows({length: measure(bench) for length, bench in benches.items()})
+    conflict.save_plot(out / pictures.PLOT, cells)
+    return {"cells": cells, "conclusions": conflict.conclusions(cells), "text": conflict.table(cells)}
+
+
+def _agreement(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
+    """Whether the metrics say what is true."""
+    bench = agreement.bench(out, seeds)
+    judged = agreement.judge_all(
+        agreement.gallery(out), seeds, measure(bench), bench.folder / transition.FILMS
+    )
+    agreement.save_clips(out / agreement.CLIPS, judged)
+    agreement_pictures.save_plot(out / pictures.PLOT, judged)
+    return {
+        **_facts(bench),
+        "gates": agreement.gates(judged),
+        "kinds": agreement.by_kind(judged),
+        "arms": agreement.arm_means(judged, "stf_reference"),
+        "clips": agreement.CLIPS,
+        "text": agreement_pictures.table(judged),
+    }
+
+
+def _facts(bench: transition.Bench) -> dict[str, Any]:
+    """What was measured and how."""
+    return {
+        "settings": {"section_frames": bench.settings.section_frames, **vars(bench.settings)},
+        "techniques": {arm.name: arm.describe() for arm in bench.arms},
+    }
+
+
+Measure = Callable[[transition.Bench], list[transition.Result]]
+STUDIES: dict[str, Callable[[Path, int, Measure], dict[str, Any]]] = {
+    "techniques": _techniques,
+    "doses": _doses,
+    "conflict": _conflict,
+    "agreement": _agreement,
+}
+
+
+def _remarks(study: str, seeds: int, trained: bool) -> list[str]:
+    """What must be known to read the numbers."""
+    remarks = [
+        f"TransitionBench, study {study}, {seeds} seeds a case; only episodes that were right before the switch are counted."
+    ]
+    if not trained:
+        remarks.append(
+            "The embedded model's weights are random: these numbers only show that everything runs."
+        )
+    if seeds < ENOUGH:
+        remarks.append(f"A quick look: fewer than {ENOUGH} seeds a case are not enough to quote.")
+    remarks.append("Sizes of effects in this miniature do not carry over to the 13B model.")
+    return remarks

@@ -1,0 +1,139 @@
+"""The demonstration: one prompt switch, sampled plain and with techniques, side by side and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...benchmarks.transition import judge
+from ...benchmarks.transition.episodes import Episode
+from ...tiny.bundle import WEIGHTS
+from ...tiny.detector import detect
+from ...tiny.world import Scene, Subject
+from ..files.folders import Folders
+from ..files.media import read_video, write_video
+from ..running.progress import Bars
+from ..running.report import Record, in_video_order, switches
+from ..running.runs import EXAMPLES, PACK, Job, input_folder_for, run_here
+from ..workflows.workflow import Setting
+from .sheet import Row, save_sheet
+from .showcase import Panel, save_curves, side_by_side
+
+WORKFLOW = PACK / EXAMPLES / "api" / "tiny_transition.json"
+SAMPLERS = {"Plain": "plain", "Treated": "adaptive CFG and KV gate"}
+SHEET, COMPARISON, PLOT = "contact_sheet.png", "comparison.mp4", "scores.png"
+
+# What the workflow's two prompts say.
+BEFORE = Scene("sky", False, Subject("circle", "red", "large"), "still")
+AFTER = Scene("city", True, None, BEFORE.motion)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One of the two videos: its label, file, frames [T,H,W,3], rate and the trace of its sampler."""
+
+    label: str
+    path: str
+    frames: torch.Tensor
+    fps: float
+    trace: Mapping[str, Any]
+
+    @property
+    def switch(self) -> int:
+        """The first frame under the new prompt."""
+        return switches(self.trace, self.fps)[0]["frame"]
+
+    @property
+    def borders(self) -> list[int]:
+        """The first frame of every section but the first."""
+        return [section["frames"][0] for section in in_video_order(self.trace)][1:]
+
+
+def run_demo(out: Path, seed: int | None, record: Record, bars: Bars) -> dict[str, Any]:
+    """Runs the embedded workflow and shows what it made; raises WorkflowError or Interrupted."""
+    settings = [] if seed is None else [Setting(sampler, "seed", str(seed)) for sampler in SAMPLERS]
+    facts = run_here(Job(WORKFLOW, Folders(input_folder_for(WORKFLOW), out), settings), record, bars)
+    clips = _clips(record)
+    save_sheet(out / SHEET, [Row(clip.label, clip.frames, clip.borders, clip.switch) for clip in clips])
+    prompts = [section["prompt"] for section in in_video_order(clips[0].trace)]
+    panels = [Panel(clip.label, clip.frames) for clip in clips]
+    comparison = side_by_side(panels, clips[0].switch, prompts[0], prompts[-1])
+    write_video(out / COMPARISON, comparison, clips[0].fps)
+    scores = [_scores(clip) for clip in clips]
+    save_curves(out / PLOT, {clip.label: _seen(clip) for clip in clips}, clips[0].switch, clips[0].fps)
+    return {
+        **facts,
+        "comparison": COMPARISON,
+        "contact_sheet": SHEET,
+        "plot": PLOT,
+        "switches": [switches(clip.trace, clip.fps) for clip in clips],
+        "scores": scores,
+        "remarks": [*_sentences(clips[0], scores), *_warnings()],
+    }
+
+
+def _clips(record: Record) -> list[Clip]:
+    """The two videos with their traces, which the workflow makes in the same order."""
+    titles = {node["node"]: node["title"] for node in record.nodes}
+    clips = []
+    for video, entry in zip(record.videos, record.traces, strict=True):
+        frames, fps = read_video(record.out / video["path"])
+        clips.append(Clip(SAMPLERS[titles[entry["node"]]], video["path"], frames, fps, entry["trace"]))
+    return clips
+
+
+def _scores(clip: Clip) -> dict[str, Any]:
+    """What the analytic detector says of a video; see docs/BENCHMARKS.md for the measures."""
+    first, last = next(s["frames"] for s in clip.trace["sections"] if s["frames"][0] == clip.switch)
+    ends = clip.frames[0].numpy(), clip.frames[-1].numpy()
+    episode = Episode("cut", 0, 0, *ends, BEFORE, AFTER, ("", ""))
+    past = detect(clip.frames[max(first - 2 * judge.HALF_SECOND, 0) : first].numpy())
+    measures = judge.judge(episode, past, clip.frames[first:].numpy(), last - first)
+    evaluations = sum(section["evaluations"] for section in clip.trace["sections"])
+    return {
+        "video": clip.path,
+        "technique": clip.label,
+        "valid": judge.is_valid(past, episode),
+        **asdict(measures),
+        "evaluations": evaluations,
+    }
+
+
+def _seen(clip: Clip) -> tuple[Sequence[bool], Sequence[bool]]:
+    """In which frames the old scene is seen, and in which the new one."""
+    detection = detect(clip.frames.numpy())
+    return judge.holds(detection, BEFORE), judge.holds(detection, AFTER)
+
+
+def _sentences(clip: Clip, scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The scores in words."""
+    said = [f"The prompt switches at frame {clip.switch} ({clip.switch / clip.fps:.1f} s)."]
+    for score in scores:
+        when = (
+            "never in the first new section"
+            if score["latency"] is None
+            else f"after {score['latency']} frames"
+        )
+        jump = "" if score["jump"] is None else f", the subject jumps {score['jump']:.1f} px"
+        said.append(
+            f"{score['technique']}: new scene there {when}, {score['remaining']:.0%} of the old one remains"
+            f"{jump}, {score['evaluations']} model calls."
+        )
+    if not all(score["valid"] for score in scores):
+        said.append(
+            "The scene was not right before the switch, so these scores mean little; try another --seed."
+        )
+    return said
+
+
+def _warnings() -> list[str]:
+    """What must be known to read the scores."""
+    if not (WEIGHTS / "dit.safetensors").is_file():
+        return [
+            "The embedded model's weights are random: the videos show noise, and the scores mean nothing."
+        ]
+    return ["One seed proves nothing: `bench transition` measures many."]

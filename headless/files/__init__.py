@@ -1,0 +1,1 @@
+"""The folders of a run, and images and videos as files."""

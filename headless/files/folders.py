@@ -1,0 +1,149 @@
+"""The two folders of a run: files come from the input folder only and go into the output folder only."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...nodes.runtime import PREVIEWS as PREVIEWS
+from ...nodes.runtime import reading_from, writing_to
+
+_ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]$")
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file in the making: written under `unfinished`, it appears as `path` when it is whole."""
+
+    path: Path
+    unfinished: Path
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a run reads and writes; neither has to exist yet."""
+
+    input: Path
+    output: Path
+
+    def input_files(self, extensions: frozenset[str]) -> list[str]:
+        """Names of the files with one of these extensions directly in the input folder, sorted."""
+        if not self.input.is_dir():
+            return []
+        return sorted(
+            entry.name
+            for entry in self.input.iterdir()
+            if entry.is_file() and entry.suffix.lower() in extensions
+        )
+
+    def input_file(self, name: str) -> Path:
+        """The existing file `name` of the input folder; raises ValueError when it is elsewhere or missing."""
+        place = _ANNOTATION.search(name)
+        if place and place[1] != "input":
+            raise ValueError(
+                f"the file {name!r} is marked as {place[1]}, only files of the input folder can be read"
+            )
+        plain = _ANNOTATION.sub("", name)
+        path = (self.input / plain).resolve()
+        if not path.is_relative_to(self.input.resolve()):
+            raise ValueError(f"the file {plain!r} is outside the input folder {self.input}, copy it there")
+        if not path.is_file():
+            there = (
+                ", ".join(sorted(item.name for item in self.input.iterdir())) if self.input.is_dir() else ""
+            )
+            raise ValueError(
+                f"the input folder {self.input} has no file {plain!r}, it "
+                + (f"holds {there}" if there else "is empty or missing")
+            )
+        return path
+
+    @contextmanager
+    def new_file(self, prefix: str, extension: str, size: tuple[int, int] = (0, 0)) -> Iterator[NewFile]:
+        """The next `prefix_00001_.extension`, which appears under that name when the block ends.
+
+        The counter is one above the highest in the folder, as in ComfyUI, and nothing is overwritten; if the
+        block fails nothing stays behind. `size` (width, height) fills %width% and %height% in the prefix.
+        Raises ValueError when the prefix leads out of the output folder.
+        """
+        path = self._reserve(_expand(prefix, size), extension)
+        # Hidden until it is whole: whoever stops the program must not find half a video.
+        file = NewFile(path, path.with_name(f".{path.stem}.part{extension}"))
+        try:
+            yield file
+            os.replace(file.unfinished, path)
+        except BaseException:
+            file.unfinished.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            raise
+
+    def _reserve(self, prefix: str, extension: str) -> Path:
+        stem = (self.output / prefix).resolve()
+        if (
+            not prefix.strip()
+            or prefix.endswith(("/", os.sep))
+            or not stem.is_relative_to(self.output.resolve())
+            or stem == self.output.resolve()
+        ):
+            raise ValueError(
+                f"the filename_prefix {prefix!r} does not name a file inside the output folder {self.output}"
+            )
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        counter = 1 + max((_counter(entry.name, stem.name) for entry in stem.parent.iterdir()), default=0)
+        while True:
+            target = stem.with_name(f"{stem.name}_{counter:05}_{extension}")
+            try:
+                target.touch(exist_ok=False)
+            except FileExistsError:
+                counter += 1
+            else:
+                return target
+
+
+def _counter(name: str, stem: str) -> int:
+    match = re.match(re.escape(stem) + r"_(\d+)", name)
+    return int(match[1]) if match else 0
+
+
+def _expand(prefix: str, size: tuple[int, int]) -> str:
+    now = time.localtime()
+    values = {
+        "width": size[0],
+        "height": size[1],
+        "year": now.tm_year,
+        "month": f"{now.tm_mon:02}",
+        "day": f"{now.tm_mday:02}",
+        "hour": f"{now.tm_hour:02}",
+        "minute": f"{now.tm_min:02}",
+        "second": f"{now.tm_sec:02}",
+    }
+    for name, value in values.items():
+        prefix = prefix.replace(f"%{name}%", str(value))
+    return prefix
+
+
+_current: ContextVar[Folders | None] = ContextVar("framepack_folders", default=None)
+
+
+@contextmanager
+def using(folders: Folders) -> Iterator[None]:
+    """Makes these the folders of the nodes that run inside the block."""
+    token = _current.set(folders)
+    try:
+        with reading_from(folders), writing_to(folders):
+            yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> Folders:
+    """The folders of the current run; raises RuntimeError outside of one."""
+    folders = _current.get()
+    if folders is None:
+        raise RuntimeError("no input and output folder is set; core nodes run inside folders.using(...)")
+    return folders

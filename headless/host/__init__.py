@@ -1,0 +1,1 @@
+"""The few core nodes of ComfyUI that the examples use."""

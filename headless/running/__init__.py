@@ -1,0 +1,1 @@
+"""One run from a workflow to its report, in this process or on a server."""

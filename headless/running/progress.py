@@ -1,0 +1,48 @@
+"""Progress bars on stderr, one for each node that reports steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+from ..workflows.executor import Observer
+from ..workflows.workflow import Node
+
+
+class Bars(Observer):
+    """Opens a bar at a node's first step and closes it for good when the node is done."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tqdm] = {}
+        self._closed: set[str] = set()
+
+    def update(
+        self, key: str, label: str, step: int, total: int, info: Mapping[str, Any] | None = None
+    ) -> None:
+        """Moves the bar `key` to `step` of `total`; numbers and words of `info` appear behind it."""
+        if key in self._closed:
+            return
+        if key not in self._open:
+            self._open[key] = tqdm(total=total, desc=label, unit="step", dynamic_ncols=True)
+        bar = self._open[key]
+        bar.total = total
+        facts = {name: value for name, value in (info or {}).items() if isinstance(value, str | int | float)}
+        bar.set_postfix(facts, refresh=False)
+        bar.update(step - bar.n)
+
+    def close(self, key: str | None = None) -> None:
+        """Closes one bar, or all that are open."""
+        for name in list(self._open) if key is None else [key]:
+            self._closed.add(name)
+            if name in self._open:
+                self._open.pop(name).close()
+
+    def progress(self, node: Node, step: int, total: int, info: Mapping[str, Any]) -> None:
+        self.update(node.id, node.title, step, total, info)
+
+    def finished(
+        self, node: Node, outputs: Mapping[str, Any], shown: Mapping[str, Any], seconds: float
+    ) -> None:
+        self.close(node.id)

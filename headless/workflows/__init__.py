@@ -1,0 +1,1 @@
+"""Workflow files: reading, converting, checking and executing them."""

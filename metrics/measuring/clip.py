@@ -1,0 +1,174 @@
+"""A clip made ready for scoring: frames in batches, at a constant rate, measured whole and by region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..arrays import Array, finite
+
+if TYPE_CHECKING:
+    from .measure import Measurements
+
+BATCH = 16
+FILL = 0.5  # what hides a region from an extractor
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Features [T,D] of what is inside a box, and of the frames with the box hidden."""
+
+    inside: Array
+    outside: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A measured video, and a region of it where one was named."""
+
+    measurements: Measurements
+    region: Region | None = None
+
+
+def measure_clip(
+    frames: Any,
+    extractor: Any,
+    *,
+    fps: float,
+    box: Box | None = None,
+    timestamps: ArrayLike | None = None,
+    **options: Any,
+) -> Clip:
+    """Measure frames [T,H,W,3] or an iterable of batches in one pass.
+
+    box: (left, top, right, bottom) in 0..1 of the region; timestamps [T] in seconds of frames of a variable
+    rate, which are then repeated or dropped as a player does, to `fps`. options: as for `measure`.
+    """
+    from .measure import measure  # brings torch, which scoring alone does not need
+
+    batches = batches_of(frames)
+    if timestamps is not None:
+        batches = at_constant_rate(batches, timestamps, fps)
+    if box is None:
+        return Clip(measure(batches, extractor, fps=fps, **options))
+    recorder = RegionRecorder(extractor, box)
+    measurements = measure(recorder.watch(batches), extractor, fps=fps, **options)
+    return Clip(measurements, recorder.region())
+
+
+def region_of(
+    frames: Any, extractor: Any, box: Box, *, fps: float, timestamps: ArrayLike | None = None
+) -> Region:
+    """The region of frames that can be read once more, [T,H,W,3], in a pass of its own."""
+    batches = batches_of(frames)
+    recorder = RegionRecorder(extractor, box)
+    for _ in recorder.watch(batches if timestamps is None else at_constant_rate(batches, timestamps, fps)):
+        pass
+    return recorder.region()
+
+
+def detected_box(boxes: ArrayLike, window: tuple[int, int]) -> Box | None:
+    """The smallest box around all boxes [T,4] of a half-open window; None where nothing was detected."""
+    known = finite(np.asarray(boxes, np.float64)[slice(*window)])
+    if not len(known):
+        return None
+    (left, top), (right, bottom) = known[:, :2].min(0).clip(0, 1), known[:, 2:].max(0).clip(0, 1)
+    return (float(left), float(top), float(right), float(bottom)) if left < right and top < bottom else None
+
+
+def batches_of(frames: Any) -> Iterator[Array]:
+    """Batches [N,H,W,3] of a numpy or torch array [T,H,W,3], or of an iterable of batches or frames."""
+    if hasattr(frames, "shape"):
+        if len(frames.shape) != 4 or frames.shape[-1] != 3 or not len(frames):
+            raise ValueError(
+                f"a video must be [T, height, width, 3] with T > 0, but is {list(frames.shape)}."
+            )
+        batches = (frames[first : first + BATCH] for first in range(0, len(frames), BATCH))
+    else:
+        batches = frames
+    for batch in batches:
+        batch = np.asarray(batch.cpu() if hasattr(batch, "cpu") else batch)
+        yield batch[None] if batch.ndim == 3 else batch
+
+
+def shown_at(timestamps: ArrayLike, fps: float) -> Array:
+    """How often each frame is shown when a player shows, at every tick of `fps`, the latest frame, int [T].
+
+    timestamps [T] in seconds, rising. The last frame lasts as long as frames usually do (the median).
+    """
+    times = np.asarray(timestamps, np.float64)
+    steps = np.diff(times)
+    if times.ndim != 1 or not len(times) or not np.isfinite(times).all() or (steps <= 0).any():
+        raise ValueError("timestamps must be one rising number of seconds a frame.")
+    end = times[-1] + (float(np.median(steps)) if len(steps) else 1 / fps)
+    count = max(round((end - times[0]) * fps), 1)
+    # Half a millisecond of tolerance: containers round their times.
+    shown = np.searchsorted(times, times[0] + np.arange(count) / fps + 5e-4, side="right") - 1
+    return np.bincount(shown, minlength=len(times))
+
+
+def at_constant_rate(batches: Iterable[Array], timestamps: ArrayLike, fps: float) -> Iterator[Array]:
+    """Repeat or drop the frames of batches so that they lie 1/fps apart; ValueError for a missing time."""
+    times, first = shown_at(timestamps, fps), 0
+    for batch in batches:
+        count = times[first : first + len(batch)]
+        if len(count) < len(batch):
+            raise ValueError(f"{len(times)} timestamps were given, but the video has more frames.")
+        first += len(batch)
+        if count.sum():
+            yield np.repeat(batch, count, axis=0)
+    if first < len(times):
+        raise ValueError(f"{len(times)} timestamps were given, but the video has {first} frames.")
+
+
+class RegionRecorder:
+    """Lets batches pass, and keeps features of what is inside a box of them and outside."""
+
+    def __init__(self, extractor: Any, box: Box) -> None:
+        left, top, right, bottom = box
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise ValueError(f"box is {box}; give left, top, right, bottom as shares of the picture, 0..1.")
+        self.extractor, self.box = extractor, box
+        self._inside: list[Array] = []
+        self._outside: list[Array] = []
+
+    def watch(self, batches: Iterable[Array]) -> Iterator[Array]:
+        """The same batches."""
+        for batch in batches:
+            self._record(batch)
+            yield batch
+
+    def region(self) -> Region:
+        """What was recorded so far."""
+        return Region(np.concatenate(self._inside), np.concatenate(self._outside))
+
+    def _record(self, batch: Array) -> None:
+        rows, columns = self._slices(batch.shape[1:3])
+        finite = np.isfinite(batch).all((1, 2, 3))
+        hidden = batch.copy()
+        hidden[:, rows, columns] = FILL * (255 if batch.dtype == np.uint8 else 1)
+        for kept, frames in ((self._inside, batch[:, rows, columns]), (self._outside, hidden)):
+            kept.append(_features(self.extractor.images, np.ascontiguousarray(frames), finite))
+
+    def _slices(self, size: Sequence[int]) -> tuple[slice, slice]:
+        (height, width), (left, top, right, bottom) = size, self.box
+        spans = []
+        for low, high, length in ((top, bottom, height), (left, right, width)):
+            first = min(int(low * length), length - 1)
+            spans.append(slice(first, max(round(high * length), first + 1)))
+        return spans[0], spans[1]
+
+
+def _features(images: Callable[[Array], Array], frames: Array, finite: Array) -> Array:
+    """Features of frames, NaN for those that are not finite."""
+    features = np.asarray(
+        images(np.where(finite[:, None, None, None], frames, 0).astype(frames.dtype)), np.float64
+    )
+    features[~finite] = np.nan
+    return features

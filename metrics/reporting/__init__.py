@@ -1,0 +1,1 @@
+"""Scores as text, as JSON and as a picture."""

@@ -1,0 +1,174 @@
+"""Guards: what must not have happened for a score to mean what it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..arrays import Array, cosines, finite, mean, rows
+from ..results import Guard
+from ..switches import Windows, half_second, settled
+
+if TYPE_CHECKING:
+    from ..measuring.measure import Measurements
+
+BLACK, WHITE = 0.02, 0.98  # mean brightness
+NOISE = 0.1  # standard deviation; pictures have less than a tenth of it
+NOISE_FACTOR = 3.0
+MOST = 0.5  # share of frames
+STILL = 0.05  # of the reference's change between frames
+SHARPNESS_FACTOR = 2.0
+SATURATION_DRIFT = 0.15
+KEPT_SHARE = 0.5
+KEPT_DROP = 0.1  # of cosine
+
+NOTHING = "not judged without a reference"
+
+
+def guards(
+    measurements: Measurements, windows: Windows, reference: Measurements | None = None
+) -> tuple[Guard, ...]:
+    """The guards of a switch, or of a whole video by the windows of `whole`.
+
+    Broken frames fail, and blank frames and noise unless the reference is like that. A standstill and drift
+    of sharpness and saturation are judged against a reference (of the same size for sharpness); without it
+    they are only reported, drift as that since before the switch.
+    """
+    return (
+        _finite(measurements, windows),
+        _blank(measurements, windows, reference),
+        _noise(measurements, windows, reference),
+        _frozen(measurements, windows, reference),
+        _sharpness(measurements, windows, reference),
+        _saturation(measurements, windows, reference),
+    )
+
+
+def whole(frames: int, fps: float) -> Windows:
+    """The windows of a video without a switch: its first third, all of it, and its last third."""
+    half = half_second(fps)
+    last = settled((0, frames), half)
+    return Windows((0, frames - last[0]), (0, frames), last, half)
+
+
+def kept_features(
+    name: str,
+    features: ArrayLike,
+    windows: Windows,
+    control: ArrayLike | None = None,
+    centre: ArrayLike | None = None,
+) -> Guard:
+    """What should not change looks as before; features [T,D] of it, `control` [T,D] the same in a video
+    without the switch, which may differ from its own past by a cosine of 0.1 less."""
+    value = _likeness(rows(features), windows, centre)
+    limit = float("nan") if control is None else _likeness(rows(control), windows, centre) - KEPT_DROP
+    if not np.isfinite(limit):
+        return Guard(name, True, value, limit, "not judged without a control")
+    return _guard(
+        name, value >= limit, value, limit, f"{name} has changed: cosine {value:.2f}, at least {limit:.2f}"
+    )
+
+
+def kept_object(name: str, confidence: ArrayLike, windows: Windows, threshold: float) -> Guard:
+    """An object that should stay is seen at least half as often as before; confidence [T] of its detector."""
+    confidence = np.asarray(confidence, np.float64)
+    seen = np.where(np.isfinite(confidence), confidence > threshold, np.nan)
+    value, before = mean(seen, windows.settled), mean(seen, windows.before)
+    limit = KEPT_SHARE * before
+    if not limit > 0:
+        return Guard(name, True, value, float("nan"), f"{name} was not seen before")
+    return _guard(
+        name,
+        value >= limit,
+        value,
+        limit,
+        f"{name} is seen in {value:.0%} of the frames, was in {before:.0%}",
+    )
+
+
+def _finite(measurements: Measurements, windows: Windows) -> Guard:
+    broken = ~np.asarray(measurements.finite, bool)[slice(*windows.after)]
+    share = float(broken.mean()) if broken.size else 0.0
+    return _guard("finite", share == 0, share, 0.0, f"{broken.sum()} frames hold NaN or infinite values")
+
+
+def _blank(measurements: Measurements, windows: Windows, reference: Measurements | None) -> Guard:
+    value = _share_blank(measurements.brightness[slice(*windows.settled)])
+    asked = reference is not None and _share_blank(reference.brightness) >= MOST
+    return _guard(
+        "blank", asked or not value >= MOST, value, MOST, f"{value:.0%} of the frames are black or white"
+    )
+
+
+def _share_blank(brightness: ArrayLike) -> float:
+    brightness = finite(brightness)
+    return float(((brightness < BLACK) | (brightness > WHITE)).mean()) if brightness.size else float("nan")
+
+
+def _noise(measurements: Measurements, windows: Windows, reference: Measurements | None) -> Guard:
+    value = _median(measurements.noise[slice(*windows.settled)])
+    usual = [_median(measurements.noise[slice(*windows.before)])]
+    usual += [] if reference is None else [_median(reference.noise)]
+    limit = max([NOISE, *(NOISE_FACTOR * level for level in usual if np.isfinite(level))])
+    return _guard(
+        "noise", not value > limit, value, limit, f"noise of {value:.2f} where {limit:.2f} would be much"
+    )
+
+
+def _frozen(measurements: Measurements, windows: Windows, reference: Measurements | None) -> Guard:
+    start, end = windows.settled
+    value = mean(measurements.change[start : max(end - 1, start)])
+    usual = float("nan") if reference is None else mean(reference.change)
+    if not np.isfinite(usual):
+        return Guard("frozen", True, value, usual, NOTHING)
+    limit = STILL * usual
+    return _guard("frozen", not value < limit, value, limit, "it stands still, and the reference moves")
+
+
+def _sharpness(measurements: Measurements, windows: Windows, reference: Measurements | None) -> Guard:
+    value, before = (mean(measurements.sharpness, span) for span in (windows.settled, windows.before))
+    if reference is None or reference.size != measurements.size:
+        other = NOTHING if reference is None else "a reference of another size cannot judge it"
+        return Guard("sharpness", True, value, before, other)
+    lowest, highest = _range(before, mean(reference.sharpness))
+    low, high = lowest / SHARPNESS_FACTOR, highest * SHARPNESS_FACTOR
+    reason = f"sharpness of {value:.3g}, neither that of the old scene nor that of the reference"
+    return _guard("sharpness", not (value < low or value > high), value, low if value < low else high, reason)
+
+
+def _saturation(measurements: Measurements, windows: Windows, reference: Measurements | None) -> Guard:
+    value, before = (mean(measurements.saturation, span) for span in (windows.settled, windows.before))
+    if reference is None:
+        return Guard("saturation", True, value, before, NOTHING)
+    lowest, highest = _range(before, mean(reference.saturation))
+    low, high = lowest - SATURATION_DRIFT, highest + SATURATION_DRIFT
+    reason = f"saturation of {value:.2f}, neither that of the old scene nor that of the reference"
+    return _guard(
+        "saturation", not (value < low or value > high), value, low if value < low else high, reason
+    )
+
+
+def _range(*values: float) -> tuple[float, float]:
+    """The smallest and the largest of the finite values."""
+    known = [value for value in values if np.isfinite(value)] or [float("nan")]
+    return min(known), max(known)
+
+
+def _likeness(features: Array, windows: Windows, centre: ArrayLike | None) -> float:
+    """Mean cosine of the settled frames to the mean of the frames before."""
+    before = finite(features[slice(*windows.before)])
+    if not len(before):
+        return float("nan")
+    return mean(cosines(features[slice(*windows.settled)], before.mean(0), centre)[:, 0])
+
+
+def _median(values: ArrayLike) -> float:
+    values = finite(values)
+    return float(np.median(values)) if values.size else float("nan")
+
+
+def _guard(name: str, ok: bool, value: float, limit: float, reason: str) -> Guard:
+    """A guard that gives its reason only when it fails."""
+    return Guard(name, bool(ok), value, limit, "" if ok else reason)

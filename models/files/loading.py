@@ -1,0 +1,229 @@
+"""Loads and saves FramePack transformers. A checkpoint is checked in full before one weight is read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..attention.joint import AttentionFunction, sdpa_attention
+from ..config import METADATA_KEY, FramePackConfig
+from ..dit import FramePackDiT
+from ..layers import operations as ops
+from .checkpoint import CheckpointError, Entry, open_file, read_headers, resolve
+
+logger = logging.getLogger(__name__)
+
+PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.")
+DTYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+QUANTISED = re.compile(
+    r"scaled_fp8|(.*\.)?comfy_quant|.*\.(scale_weight|weight_scale\w*|scale_input|input_scale|scales?|qweight"
+    r"|qzeros|absmax|quant_map|quant_state\..*|nested_\w+)"
+)
+LORA = re.compile(r"lora_unet_.*|.*\.lora_(A|B|up|down)\..*")
+
+
+@dataclass(frozen=True)
+class Header:
+    """A checkpoint that was checked and not yet read; `entries` go by diffusers' names, without a prefix."""
+
+    path: Path
+    paths: tuple[Path, ...]
+    config: FramePackConfig
+    entries: Mapping[str, Entry]
+    metadata: Mapping[str, str]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype in which most of the weights are stored."""
+        counts: Counter[str] = Counter()
+        for entry in self.entries.values():
+            counts[entry.dtype] += prod(entry.shape)
+        return DTYPES[counts.most_common(1)[0][0]]
+
+    @property
+    def parameters(self) -> int:
+        """How many weights there are."""
+        return sum(prod(entry.shape) for entry in self.entries.values())
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory by diffusers' names; `dtype` is that of most weights, `paths` its files."""
+
+    config: FramePackConfig
+    state_dict: dict[str, Tensor]
+    metadata: Mapping[str, str]
+    paths: tuple[Path, ...]
+    dtype: torch.dtype
+
+
+def load_dit(
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    operations: Any = ops.default,
+    attention: AttentionFunction = sdpa_attention,
+) -> FramePackDiT:
+    """The transformer of a checkpoint, its weights as `dtype` (None: as stored), ready to predict.
+
+    Raises CheckpointError before any weight is read where `path` is not a whole FramePack checkpoint.
+    """
+    checkpoint = read_checkpoint(path, dtype=dtype, device=device)
+    dit = FramePackDiT(
+        checkpoint.config, dtype=checkpoint.dtype, device="meta", operations=operations, attention=attention
+    )
+    dit.load_state_dict(checkpoint.state_dict, assign=True)
+    return dit.eval().requires_grad_(False)
+
+
+def read_checkpoint(
+    path: str | os.PathLike[str], *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> Checkpoint:
+    """The weights of a checkpoint as `dtype` (None: as stored; the last projection always in float32).
+
+    Raises CheckpointError before any weight is read where `path` is not a whole FramePack checkpoint.
+    """
+    header = inspect_checkpoint(path)
+    state_dict: dict[str, Tensor] = {}
+    for file in header.paths:
+        with open_file(file, device) as tensors:
+            for name, entry in header.entries.items():
+                if entry.path == file:
+                    stored = torch.float32 if name.startswith("proj_out.") else dtype
+                    state_dict[name] = tensors.get_tensor(entry.key).to(dtype=stored)
+    logger.info("read %d tensors of %s", len(state_dict), header.path)
+    return Checkpoint(header.config, state_dict, header.metadata, header.paths, dtype or header.dtype)
+
+
+def inspect_checkpoint(path: str | os.PathLike[str]) -> Header:
+    """Everything about a checkpoint but its weights, which are not read.
+
+    `path` is a safetensors file, an index, any one shard of a set, or a directory that holds one model.
+    Raises CheckpointError for what cannot be loaded: absent, truncated or quantised files, other models,
+    missing or unknown keys, wrong shapes.
+    """
+    path = Path(path)
+    paths, promised = resolve(path)
+    entries, metadata = read_headers(paths)
+    refuse_missing(path, [key for key in promised if key not in entries])
+    entries = strip_prefix(entries)
+    refuse_other_models(path, entries)
+    refuse_quantised(path, entries)
+
+    shapes = {name: entry.shape for name, entry in entries.items()}
+    try:
+        stated = FramePackConfig.from_metadata({**config_metadata(paths[0]), **metadata})
+        config = stated or FramePackConfig.from_state_dict(shapes)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    check_shapes(path, shapes, config)
+    return Header(path, tuple(paths), config, entries, metadata)
+
+
+def strip_prefix(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Entries by diffusers' names; where keys carry a known prefix, what lacks it belongs to other models."""
+    prefix = next((prefix for prefix in PREFIXES if any(key.startswith(prefix) for key in entries)), "")
+    return {key.removeprefix(prefix): entry for key, entry in entries.items() if key.startswith(prefix)}
+
+
+def config_metadata(path: Path) -> dict[str, str]:
+    """The config.json that diffusers writes beside its weights, in the form of our metadata."""
+    file = path.with_name("config.json")
+    if not path.name.startswith("diffusion_pytorch_model") or not file.is_file():
+        return {}
+    return {METADATA_KEY: file.read_text(encoding="utf-8")}
+
+
+def refuse_other_models(path: Path, entries: Mapping[str, Entry]) -> None:
+    """Raises CheckpointError that says what a file is, where it is not a FramePack transformer."""
+    tops = {name.partition(".")[0] for name in entries}
+    if any(map(LORA.fullmatch, entries)):
+        raise CheckpointError(f"{path} is a LoRA, not a model; load it with FramePackLoraLoader")
+    if "double_blocks" in tops:
+        raise CheckpointError(f"{path} is a HunyuanVideo file in its original layout, not FramePack")
+    if not {"context_embedder", "transformer_blocks", "single_transformer_blocks"} & tops:
+        raise CheckpointError(
+            f"{path} is not a FramePack file: expected keys such as 'transformer_blocks.0.attn.to_q.weight', "
+            f"found {', '.join(map(repr, list(entries)[:3])) or 'none'}"
+        )
+    if "clean_x_embedder" not in tops:
+        raise CheckpointError(f"{path} is a HunyuanVideo file, not FramePack: it has no clean_x_embedder")
+
+
+def refuse_quantised(path: Path, entries: Mapping[str, Entry]) -> None:
+    """Raises CheckpointError for layouts whose weights mean nothing without their scales."""
+    marks = [
+        name for name, entry in entries.items() if QUANTISED.fullmatch(name) or entry.dtype not in DTYPES
+    ]
+    if marks:
+        raise CheckpointError(
+            f"{path} is quantised in a layout that is not supported "
+            f"({marks[0]!r}, {entries[marks[0]].dtype}); use a bf16, fp16, fp32 or plain fp8 file"
+        )
+
+
+def check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], config: FramePackConfig) -> None:
+    """Raises CheckpointError where names or shapes are not exactly those of the model."""
+    model = FramePackDiT(config, device="meta")
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    refuse_missing(path, [name for name in expected if name not in shapes])
+    unknown = [name for name in shapes if name not in expected]
+    if unknown:
+        raise CheckpointError(
+            f"{path} holds {counted(unknown)} that FramePack does not have: {first(unknown)}"
+        )
+    wrong = [
+        f"{name} {list(shapes[name])} (expected {list(shape)})"
+        for name, shape in expected.items()
+        if shapes[name] != shape
+    ]
+    if wrong:
+        raise CheckpointError(f"{path} holds {counted(wrong)} of another shape: {first(wrong)}")
+
+
+def refuse_missing(path: Path, missing: Sequence[str]) -> None:
+    if missing:
+        raise CheckpointError(
+            f"{path} lacks {counted(missing)}: {first(missing)}; the file is incomplete, download it again"
+        )
+
+
+def counted(keys: Sequence[str]) -> str:
+    return f"{len(keys)} {'key' if len(keys) == 1 else 'keys'}"
+
+
+def first(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
+
+
+def save_dit(
+    dit: FramePackDiT, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes a transformer and its config (as metadata) to one safetensors file; replaces `path` whole."""
+    state_dict = {name: value.detach().contiguous() for name, value in dit.state_dict().items()}
+    partial = Path(f"{os.fspath(path)}.partial")
+    try:
+        save_file(
+            state_dict, partial, {**(metadata or {}), "format": "pt", METADATA_KEY: dit.config.to_json()}
+        )
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The layers that the transformer is built from."""

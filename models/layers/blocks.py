@@ -1,0 +1,200 @@
+"""The blocks of the transformer; attribute names are diffusers' key names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..attention.joint import AttentionFunction, Segments
+from .operations import Layers
+from .rope import apply_rope
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    return rearrange(x, "b l (h d) -> b h l d", h=heads)
+
+
+def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return x * (1 + scale) + shift
+
+
+class Modulation(nn.Module):
+    """A LayerNorm without weights of its own and the vectors [B, 1, D] that modulate around it."""
+
+    def __init__(self, dim: int, vectors: int, layers: Layers) -> None:
+        super().__init__()
+        self.vectors = vectors
+        self.linear = layers.linear(dim, vectors * dim)
+        self.norm = layers.layer_norm(dim, affine=False)
+
+    def forward(self, vec: Tensor) -> tuple[Tensor, ...]:
+        return self.linear(F.silu(vec))[:, None].chunk(self.vectors, dim=-1)
+
+
+class Projection(nn.Module):
+    """A linear layer and its activation."""
+
+    def __init__(self, inputs: int, outputs: int, activation: Activation, layers: Layers) -> None:
+        super().__init__()
+        self.proj = layers.linear(inputs, outputs)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.proj(x))
+
+
+class FeedForward(nn.Module):
+    def __init__(self, dim: int, hidden: int, activation: Activation, layers: Layers) -> None:
+        super().__init__()
+        # Keys are net.0.proj and net.2: the reference has a dropout between them.
+        self.net = nn.Sequential(
+            Projection(dim, hidden, activation, layers), nn.Identity(), layers.linear(hidden, dim)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class SelfProjections(nn.Module):
+    """Queries, keys and values of one stream, normalised per head."""
+
+    def __init__(self, dim: int, heads: int, layers: Layers) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = layers.linear(dim, dim)
+        self.to_k = layers.linear(dim, dim)
+        self.to_v = layers.linear(dim, dim)
+        self.norm_q = layers.rms_norm(dim // heads)
+        self.norm_k = layers.rms_norm(dim // heads)
+
+    def query(self, x: Tensor) -> Tensor:
+        return self.norm_q(split_heads(self.to_q(x), self.heads))
+
+    def key(self, x: Tensor) -> Tensor:
+        return self.norm_k(split_heads(self.to_k(x), self.heads))
+
+    def value(self, x: Tensor) -> Tensor:
+        return split_heads(self.to_v(x), self.heads)
+
+
+class JointProjections(SelfProjections):
+    """The same for two streams, each with its own weights, and the way out of the joint sequence."""
+
+    def __init__(self, dim: int, heads: int, layers: Layers) -> None:
+        super().__init__(dim, heads, layers)
+        self.add_q_proj = layers.linear(dim, dim)
+        self.add_k_proj = layers.linear(dim, dim)
+        self.add_v_proj = layers.linear(dim, dim)
+        self.norm_added_q = layers.rms_norm(dim // heads)
+        self.norm_added_k = layers.rms_norm(dim // heads)
+        self.to_out = nn.Sequential(layers.linear(dim, dim))
+        self.to_add_out = layers.linear(dim, dim)
+
+    def joint(self, img: Tensor, txt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v [B, H, L, D] of img [B, L_img, H * D] followed by txt [B, L_txt, H * D]."""
+        q = self.norm_added_q(split_heads(self.add_q_proj(txt), self.heads))
+        k = self.norm_added_k(split_heads(self.add_k_proj(txt), self.heads))
+        v = split_heads(self.add_v_proj(txt), self.heads)
+        return (
+            torch.cat((self.query(img), q), dim=2),
+            torch.cat((self.key(img), k), dim=2),
+            torch.cat((self.value(img), v), dim=2),
+        )
+
+
+class DoubleBlock(nn.Module):
+    """Video tokens and condition tokens attend together and keep separate weights."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, index: int, layers: Layers) -> None:
+        super().__init__()
+        self.place = ("double", index)
+        self.norm1 = Modulation(dim, 6, layers)
+        self.norm1_context = Modulation(dim, 6, layers)
+        self.attn = JointProjections(dim, heads, layers)
+        self.norm2 = layers.layer_norm(dim, affine=False)
+        self.ff = FeedForward(dim, hidden, gelu_tanh, layers)
+        self.norm2_context = layers.layer_norm(dim, affine=False)
+        self.ff_context = FeedForward(dim, hidden, gelu_tanh, layers)
+
+    def forward(
+        self,
+        img: Tensor,
+        txt: Tensor,
+        vec: Tensor,
+        pe: Tensor,
+        *,
+        mask: Tensor | None,
+        segments: Segments,
+        attention: AttentionFunction,
+        transformer_options: Mapping[str, Any],
+    ) -> tuple[Tensor, Tensor]:
+        """img [B, L_img, D], txt [B, L_txt, D], vec [B, D], pe [B, L, D_head / 2, 2] -> img, txt."""
+        shift, scale, gate, ff_shift, ff_scale, ff_gate = self.norm1(vec)
+        t_shift, t_scale, t_gate, t_ff_shift, t_ff_scale, t_ff_gate = self.norm1_context(vec)
+
+        # attention over the joint sequence
+        q, k, v = self.attn.joint(
+            modulate(self.norm1.norm(img), scale, shift),
+            modulate(self.norm1_context.norm(txt), t_scale, t_shift),
+        )
+        joint = attention(
+            apply_rope(q, pe), apply_rope(k, pe), v, mask=mask, segments=segments, rows=None,
+            block=self.place, transformer_options=transformer_options,
+        )  # fmt: skip
+        img_attended, txt_attended = joint.split((img.shape[1], txt.shape[1]), dim=1)
+        img = img + gate * self.attn.to_out(img_attended)
+        txt = txt + t_gate * self.attn.to_add_out(txt_attended)
+
+        # feed-forward, each stream alone
+        img = img + ff_gate * self.ff(modulate(self.norm2(img), ff_scale, ff_shift))
+        txt = txt + t_ff_gate * self.ff_context(modulate(self.norm2_context(txt), t_ff_scale, t_ff_shift))
+        return img, txt
+
+
+class SingleBlock(nn.Module):
+    """All tokens share weights; attention and feed-forward run side by side."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, index: int, layers: Layers) -> None:
+        super().__init__()
+        self.place = ("single", index)
+        self.attn = SelfProjections(dim, heads, layers)
+        self.norm = Modulation(dim, 3, layers)
+        self.proj_mlp = layers.linear(dim, hidden)
+        self.proj_out = layers.linear(dim + hidden, dim)
+
+    def forward(
+        self,
+        x: Tensor,
+        vec: Tensor,
+        pe: Tensor,
+        *,
+        mask: Tensor | None,
+        segments: Segments,
+        attention: AttentionFunction,
+        transformer_options: Mapping[str, Any],
+        rows: slice | None = None,
+    ) -> Tensor:
+        """x [B, L, D] -> [B, L, D], or only the given rows of it: all tokens give keys, those ask."""
+        shift, scale, gate = self.norm(vec)
+        tokens = modulate(self.norm.norm(x), scale, shift)
+        k, v = apply_rope(self.attn.key(tokens), pe), self.attn.value(tokens)
+
+        if rows is not None:
+            x, tokens, pe = x[:, rows], tokens[:, rows], pe[:, rows]
+        attended = attention(
+            apply_rope(self.attn.query(tokens), pe), k, v, mask=mask, segments=segments, rows=rows,
+            block=self.place, transformer_options=transformer_options,
+        )  # fmt: skip
+        mlp = gelu_tanh(self.proj_mlp(tokens))
+        return x + gate * self.proj_out(torch.cat((attended, mlp), dim=2))

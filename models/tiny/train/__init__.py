@@ -1,1 +1,0 @@
-"""How the embedded model is made: `python -m framepack_transitions.models.tiny.train`."""

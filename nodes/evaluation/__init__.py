@@ -1,0 +1,1 @@
+"""Nodes that measure how a video follows its prompts."""

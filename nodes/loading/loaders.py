@@ -1,0 +1,137 @@
+"""Nodes that load models."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+import torch
+
+from ...models.files.loading import inspect_checkpoint, load_dit
+from ...models.plain import PlainModel
+from ...tiny.bundle import TinyBundle, load_tiny
+from ..runtime import inside_comfyui
+from ..types import ROOT
+
+logger = logging.getLogger(__name__)
+
+WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
+    "default": None,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp32": torch.float32,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "fp8_e4m3fn_fast": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
+
+
+class FramePackModelLoader:
+    DESCRIPTION = (
+        "Loads a FramePack transformer (original or F1) from models/diffusion_models: one safetensors file, or "
+        "any one of the shards of a diffusers folder."
+    )
+    CATEGORY = f"{ROOT}/Loaders"
+    FUNCTION = "load"
+    RETURN_TYPES = ("MODEL",)
+    OUTPUT_TOOLTIPS = ("A model for FramePack Sampler; technique and LoRA nodes go in between.",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "model_name": (
+                    _diffusion_models(),
+                    {
+                        "tooltip": "A FramePack file in models/diffusion_models. F1 files need layout f1 in the sampler, FramePackI2V files layout original."
+                    },
+                ),
+                "weight_dtype": (
+                    list(WEIGHT_DTYPES),
+                    {
+                        "default": "default",
+                        "tooltip": "How weights are stored. default keeps the file's where your GPU allows it; fp8 halves the memory at some loss of detail; _fast also multiplies in fp8 on GPUs that can.",
+                    },
+                ),
+            }
+        }
+
+    def load(self, model_name: str, weight_dtype: str) -> tuple[Any]:
+        if not inside_comfyui():
+            raise ValueError(
+                "FramePack Model Loader reads ComfyUI's model folders and needs ComfyUI; use FramePack Tiny "
+                "Loader here, or queue the workflow to a running ComfyUI with --server."
+            )
+        import folder_paths
+
+        from ...models.host import make_model
+
+        path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
+        summary = inspect_checkpoint(path)
+        return (
+            make_model(
+                partial(load_dit, path),
+                parameters=summary.parameters,
+                stored_dtype=summary.dtype,
+                dtype=WEIGHT_DTYPES[weight_dtype],
+                fast_fp8=weight_dtype.endswith("_fast"),
+            ),
+        )
+
+
+class FramePackTinyLoader:
+    DESCRIPTION = (
+        "The embedded miniature FramePack: model, text encoder, VAE and vision encoder in one node, small enough "
+        "for a CPU. It serves to try workflows, not to make pictures."
+    )
+    CATEGORY = f"{ROOT}/Loaders"
+    FUNCTION = "load"
+    RETURN_TYPES = ("MODEL", "CLIP", "VAE", "CLIP_VISION")
+    OUTPUT_TOOLTIPS = (
+        "The miniature transformer, for FramePack Sampler.",
+        "Its text encoder, for CLIP Text Encode.",
+        "Its video VAE, for VAE Encode and VAE Decode.",
+        "Its vision encoder, for CLIP Vision Encode.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {}}
+
+    def load(self) -> tuple[Any, Any, Any, Any]:
+        bundle = load_tiny()
+        return _tiny_model(bundle), bundle.clip, bundle.vae, bundle.clip_vision
+
+
+def _tiny_model(bundle: TinyBundle) -> Any:
+    """The bundle's transformer as a MODEL of the place that the node runs in."""
+    if not inside_comfyui():
+        return PlainModel(bundle.dit, bundle.latent_scale)
+    from ...models.host import copy_dit, latent_format, make_model
+
+    parameters = sum(parameter.numel() for parameter in bundle.dit.parameters())
+    return make_model(
+        partial(copy_dit, bundle.dit),
+        parameters=parameters,
+        stored_dtype=bundle.dit.dtype,
+        format=latent_format(bundle.latent_scale, bundle.rgb_factors, bundle.rgb_bias),
+    )
+
+
+def _diffusion_models() -> list[str]:
+    if not inside_comfyui():
+        return []
+    import folder_paths
+
+    return folder_paths.get_filename_list("diffusion_models")
+
+
+NODE_CLASS_MAPPINGS = {
+    "FramePackModelLoader": FramePackModelLoader,
+    "FramePackTinyLoader": FramePackTinyLoader,
+}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "FramePackModelLoader": "FramePack Model Loader",
+    "FramePackTinyLoader": "FramePack Tiny Loader",
+}

@@ -1,0 +1,128 @@
+"""The node that loads LoRAs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ...models.attention.gate import block_set, check_blocks
+from ...models.config import FramePackConfig
+from ...models.files.lora import Change, convert, parameter_shapes, read_lora, rounds
+from ...models.plain import PlainModel
+from ..runtime import input_folder, inside_comfyui
+from ..types import ROOT
+
+logger = logging.getLogger(__name__)
+
+EXTENSION = ".safetensors"
+
+
+class FramePackLoraLoader:
+    DESCRIPTION = (
+        "Applies a HunyuanVideo or FramePack LoRA (also LoHa and LoKr) to a FramePack model, whichever trainer named "
+        "its keys. Chain several nodes for several LoRAs."
+    )
+    CATEGORY = f"{ROOT}/Loaders"
+    FUNCTION = "apply"
+    RETURN_TYPES = ("MODEL", "STRING")
+    RETURN_NAMES = ("model", "report")
+    OUTPUT_TOOLTIPS = (
+        "The model with the LoRA; wire it on to the next LoRA, a technique or FramePack Sampler.",
+        "How many keys of the file matched, in which name style, and which did not; for Preview Any.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "model": (
+                    "MODEL",
+                    {"tooltip": "A FramePack model, with or without other LoRAs and techniques."},
+                ),
+                "lora_name": (
+                    _loras(),
+                    {
+                        "tooltip": "A .safetensors file in models/loras. If none of its keys fits the model, the node stops with an error."
+                    },
+                ),
+                "strength": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": -10.0,
+                        "max": 10.0,
+                        "step": 0.01,
+                        "tooltip": "How much of the LoRA is added: lower is weaker, 0 leaves the model as it is, below 0 subtracts.",
+                    },
+                ),
+                "blocks": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "Transformer blocks that the LoRA may change, such as 'double:0-19' or 'double:0-3; single:0-7,12'; empty means the whole model.",
+                    },
+                ),
+            }
+        }
+
+    def apply(self, model: Any, lora_name: str, strength: float, blocks: str) -> tuple[Any, str]:
+        transformer = model.model.diffusion_model
+        if not isinstance(getattr(transformer, "config", None), FramePackConfig):
+            raise ValueError(
+                f"model is a {type(transformer).__name__}, not a FramePack model; use ComfyUI's own LoRA loader "
+                "for it."
+            )
+        chosen = block_set(blocks)
+        check_blocks(chosen, transformer.config)
+        if strength == 0:
+            return model, f"{lora_name}: strength is 0, the model is unchanged"
+
+        lora = convert(read_lora(_path(lora_name)), parameter_shapes(transformer), chosen, name=lora_name)
+        report = f"{lora_name}, strength {strength:g}: {lora.describe()}"
+        if lora.unmatched:
+            logger.warning("%s", report)
+        patched = model.clone()
+        _add(patched, lora.changes, strength)
+        return patched, report
+
+
+def _add(model: Any, changes: list[Change], strength: float) -> None:
+    """Hands the changes to the model's own patching."""
+    if not isinstance(model, PlainModel):
+        from ...models.host import add_lora
+
+        add_lora(model, changes, strength)
+        return
+    shapes = parameter_shapes(model.model.diffusion_model)
+    for changed in rounds(changes):
+        differences = {
+            name: value for change in changed.values() for name, value in change.differences(shapes).items()
+        }
+        model.add_patches({f"diffusion_model.{name}": value for name, value in differences.items()}, strength)
+
+
+def _loras() -> list[str]:
+    if inside_comfyui():
+        import folder_paths
+
+        return [name for name in folder_paths.get_filename_list("loras") if name.lower().endswith(EXTENSION)]
+    folder = input_folder()
+    return folder.input_files(frozenset({EXTENSION})) if folder else []
+
+
+def _path(name: str) -> Path:
+    if inside_comfyui():
+        import folder_paths
+
+        return Path(folder_paths.get_full_path_or_raise("loras", name))
+    folder = input_folder()
+    if folder is None:
+        raise ValueError(
+            f"{name} cannot be found: outside ComfyUI a LoRA is read from the input folder of a run."
+        )
+    return folder.input_file(name)
+
+
+NODE_CLASS_MAPPINGS = {"FramePackLoraLoader": FramePackLoraLoader}
+NODE_DISPLAY_NAME_MAPPINGS = {"FramePackLoraLoader": "FramePack LoRA Loader"}

@@ -1,0 +1,1 @@
+"""Nodes that sample, and the one that shows beforehand what sampling would do."""

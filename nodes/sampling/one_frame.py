@@ -1,0 +1,285 @@
+"""FramePack One Frame Sampler: the node around samplers.one_frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ...samplers.conditioning import Prompt, latent_samples, text_conditioning, vision_tokens
+from ...samplers.denoising.drivers import driver_for
+from ...samplers.denoising.one_frame import (
+    MAX_CONTROLS,
+    MAX_ROPE_BATCH,
+    PRESETS,
+    make_layout,
+    mask_control,
+    sample_one_frame,
+)
+from ...samplers.denoising.solvers import SOLVERS
+from ...samplers.guidance import Guidance
+from ...samplers.settings import SampleInputs, SampleSettings
+from .. import widgets
+from ..types import ROOT, TRACE
+from .sampler import one_image
+
+REFERENCES = MAX_CONTROLS - 1
+
+
+class FramePackOneFrameSampler:
+    DESCRIPTION = (
+        "Generates one image with FramePack from a start image and up to eight references: editing, changing "
+        "clothes, placing a character. Usually together with a LoRA that names its indices."
+    )
+    CATEGORY = f"{ROOT}/Sampling"
+    FUNCTION = "sample"
+    RETURN_TYPES = ("LATENT", TRACE)
+    RETURN_NAMES = ("latent", "trace")
+    OUTPUT_TOOLTIPS = (
+        "One latent frame for each image, for VAE Decode.",
+        "A record of indices, sigmas and guidance.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        references = {}
+        for number in range(1, REFERENCES + 1):
+            references[f"reference_{number}"] = (
+                "LATENT",
+                {"tooltip": f"Reference image {number} through VAE Encode, of the start image's size."},
+            )
+            references[f"mask_{number}"] = (
+                "MASK",
+                {
+                    "tooltip": f"What of reference {number} is seen: white keeps, black drops. A mask from an alpha channel needs Invert Mask first."
+                },
+            )
+        return {
+            "required": {
+                "model": (
+                    "MODEL",
+                    {
+                        "tooltip": "A FramePack model (original files are usual here), with LoRA and technique nodes before it."
+                    },
+                ),
+                "positive": ("CONDITIONING", {"tooltip": "What the image should show."}),
+                "negative": ("CONDITIONING", {"tooltip": "What to avoid; only read when cfg is not 1."}),
+                "start_latent": (
+                    "LATENT",
+                    {"tooltip": "The image to change, through VAE Encode; the result has its size."},
+                ),
+                "preset": (
+                    list(PRESETS),
+                    {
+                        "default": "basic",
+                        "tooltip": "Where images and target lie on the model's time axis: the convention of the LoRA or pack you follow.",
+                    },
+                ),
+                "window": (
+                    "INT",
+                    {
+                        **widgets.WINDOW,
+                        "tooltip": "The window that the preset counts from; another value moves target and history.",
+                    },
+                ),
+                "target_index": (
+                    "INT",
+                    {
+                        "default": -1,
+                        "min": -1,
+                        "max": 1000,
+                        "tooltip": "The frame that is generated; further away changes more. -1 is the preset's, LoRAs name their own.",
+                    },
+                ),
+                "control_index": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "Frames of start and references in order, such as 0;10, replacing the preset's from the left.",
+                    },
+                ),
+                "no_post": (
+                    "BOOLEAN",
+                    {"default": False, "tooltip": "Leave out the empty frame after the images."},
+                ),
+                "no_2x": ("BOOLEAN", {"default": False, "tooltip": "Leave out the empty 2x history."}),
+                "no_4x": ("BOOLEAN", {"default": False, "tooltip": "Leave out the empty 4x history."}),
+                "rope_batch": (
+                    "INT",
+                    {
+                        "default": 1,
+                        "min": 1,
+                        "max": MAX_ROPE_BATCH,
+                        "tooltip": "How many images to make, the window growing by one for each, to find the index that suits.",
+                    },
+                ),
+                "steps": (
+                    "INT",
+                    {**widgets.STEPS, "tooltip": "Denoising steps. Fewer are faster and rougher."},
+                ),
+                "distilled_guidance": (
+                    "FLOAT",
+                    {
+                        **widgets.DISTILLED_GUIDANCE,
+                        "tooltip": "Guidance built into the model, at no cost. Higher follows the prompt more closely.",
+                    },
+                ),
+                "cfg": (
+                    "FLOAT",
+                    {
+                        **widgets.CFG,
+                        "tooltip": "Real classifier-free guidance. Anything but 1 uses the negative prompt and doubles the time.",
+                    },
+                ),
+                "guidance_rescale": (
+                    "FLOAT",
+                    {
+                        **widgets.GUIDANCE_RESCALE,
+                        "tooltip": "Pulls the contrast back to normal when cfg is high; 0 is off.",
+                    },
+                ),
+                "shift": (
+                    "FLOAT",
+                    {
+                        **widgets.SHIFT,
+                        "tooltip": "Higher spends more steps on composition, lower on detail; 0 is upstream's automatic value.",
+                    },
+                ),
+                "solver": (
+                    list(SOLVERS),
+                    {
+                        "default": "unipc_bh1",
+                        "tooltip": "unipc_bh1 is upstream's; euler is the simplest. A connected SAMPLER replaces it.",
+                    },
+                ),
+                "upstream_rounding": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Round timestep and guidance to bfloat16 as upstream FramePack does.",
+                    },
+                ),
+                "seed": (
+                    "INT",
+                    {**widgets.SEED, "tooltip": "The noise, the same for every image of a rope batch."},
+                ),
+            },
+            "optional": {
+                "clip_vision_output": (
+                    "CLIP_VISION_OUTPUT",
+                    {
+                        "tooltip": "An image through CLIP Vision Encode (SigLIP, crop none): the start image, or the first reference with PlusOne's presets."
+                    },
+                ),
+                "start_mask": (
+                    "MASK",
+                    {"tooltip": "What of the start image is seen: white keeps, black drops."},
+                ),
+                **references,
+                "sampler": (
+                    "SAMPLER",
+                    {"tooltip": "Any sampler of ComfyUI instead of solver; CFG++ samplers are refused."},
+                ),
+                "sigmas": (
+                    "SIGMAS",
+                    {
+                        "tooltip": "A schedule from 1 to 0 instead of steps and shift. Techniques still place their windows by shift."
+                    },
+                ),
+            },
+        }
+
+    def sample(
+        self,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        start_latent: Any,
+        preset: str,
+        window: int,
+        target_index: int,
+        control_index: str,
+        no_post: bool,
+        no_2x: bool,
+        no_4x: bool,
+        rope_batch: int,
+        steps: int,
+        distilled_guidance: float,
+        cfg: float,
+        guidance_rescale: float,
+        shift: float,
+        solver: str,
+        upstream_rounding: bool,
+        seed: int,
+        clip_vision_output: Any = None,
+        start_mask: Any = None,
+        sampler: Any = None,
+        sigmas: Any = None,
+        **references: Any,
+    ) -> tuple[Any, Any]:
+        settings = SampleSettings(
+            "one_frame",
+            window,
+            steps,
+            shift,
+            seed=seed,
+            upstream_rounding=upstream_rounding,
+            guidance=Guidance(distilled_guidance, cfg, guidance_rescale),
+        )
+        given = [
+            number for number in range(1, REFERENCES + 1) if references.get(f"reference_{number}") is not None
+        ]
+        layouts = [
+            make_layout(
+                preset,
+                size,
+                1 + len(given),
+                target=None if target_index < 0 else target_index,
+                control_index=control_index,
+                no_post=no_post,
+                no_2x=no_2x,
+                no_4x=no_4x,
+            )
+            for size in range(window, window + rope_batch)
+        ]
+        driver = driver_for(model)
+        start = latent_samples(start_latent, "start_latent", driver.config.in_channels)
+        controls = [_control(start_latent, start_mask, "start_latent", start)]
+        controls += [
+            _control(
+                references[f"reference_{number}"],
+                references.get(f"mask_{number}"),
+                f"reference_{number}",
+                start,
+            )
+            for number in given
+        ]
+        batch = start.shape[0]
+        inputs = SampleInputs(
+            start=driver.to_model(controls[0]),
+            has_start=True,
+            negative=text_conditioning(negative, "negative", driver.config, batch),
+            image_embeds=vision_tokens(clip_vision_output, "clip_vision_output", driver.config, batch),
+        )
+        prompt = Prompt(0.0, "", text_conditioning(positive, "positive", driver.config, batch), 0.0)
+        latents, trace = sample_one_frame(
+            driver,
+            layouts,
+            [driver.to_model(control) for control in controls],
+            prompt,
+            inputs,
+            settings,
+            solver=solver if sampler is None else sampler,
+            sigmas=sigmas,
+        )
+        return {"samples": driver.to_vae(latents)}, trace
+
+
+def _control(latent: Any, mask: Tensor | None, name: str, like: Tensor) -> Tensor:
+    """A control image's latent, with its mask multiplied in."""
+    samples = one_image(latent_samples(latent, name, like.shape[1], like), name)
+    return samples if mask is None else mask_control(samples, mask)
+
+
+NODE_CLASS_MAPPINGS = {"FramePackOneFrameSampler": FramePackOneFrameSampler}
+NODE_DISPLAY_NAME_MAPPINGS = {"FramePackOneFrameSampler": "FramePack One Frame Sampler"}

@@ -1,0 +1,380 @@
+"""FramePack Sampler: the node around samplers.sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ...samplers.conditioning import Prompt, latent_samples, text_conditioning, vision_tokens
+from ...samplers.context.plan import LAYOUTS, plan_sections, section_count, sections_for_latents
+from ...samplers.denoising.drivers import Driver, driver_for
+from ...samplers.denoising.sections import sample_sections
+from ...samplers.denoising.solvers import SOLVERS
+from ...samplers.guidance import Guidance
+from ...samplers.settings import EMBED_INTERPOLATIONS, SampleInputs, SampleSettings
+from ...samplers.timeline.timeline import TimelineEntry, assign_prompts
+from .. import widgets
+from ..types import ROOT, TIMELINE, TRACE
+
+
+class FramePackSampler:
+    DESCRIPTION = (
+        "Generates a long video section by section with FramePack, each section from a packed memory of the "
+        "ones before it. Takes a MODEL of FramePack Model Loader or FramePack Tiny Loader."
+    )
+    CATEGORY = f"{ROOT}/Sampling"
+    FUNCTION = "sample"
+    RETURN_TYPES = ("LATENT", TRACE)
+    RETURN_NAMES = ("latent", "trace")
+    OUTPUT_TOOLTIPS = (
+        "All latent frames of the video, for VAE Decode (Tiled).",
+        "A record of every section (frame indices, sigmas, guidance, prompt, time) for evaluators and plots.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "model": (
+                    "MODEL",
+                    {
+                        "tooltip": "A FramePack model, with the technique nodes you want between loader and sampler."
+                    },
+                ),
+                "positive": (
+                    "CONDITIONING",
+                    {"tooltip": "The prompt; with a timeline, the prompt until its first entry."},
+                ),
+                "negative": ("CONDITIONING", {"tooltip": "What to avoid; only read when cfg is not 1."}),
+                "start_latent": (
+                    "LATENT",
+                    {
+                        "tooltip": "The start image through VAE Encode. An empty latent means text to video; its size is then the video's size."
+                    },
+                ),
+                "layout": (
+                    list(LAYOUTS),
+                    {
+                        "default": "f1",
+                        "tooltip": "f1 generates forward (FramePack F1 files); original generates backwards from the end (FramePackI2V files). It must match the model file.",
+                    },
+                ),
+                "seconds": (
+                    "FLOAT",
+                    {
+                        **widgets.SECONDS,
+                        "tooltip": "Length of the video at 30 frames per second, rounded to whole sections. More seconds mean more sections, not more GPU memory.",
+                    },
+                ),
+                "latent_frames": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 6000,
+                        "tooltip": "Length in generated latent frames (4 video frames each), rounded up to whole sections; 0 uses seconds.",
+                    },
+                ),
+                "window": (
+                    "INT",
+                    {
+                        **widgets.WINDOW,
+                        "tooltip": "Latent frames per section. FramePack was trained with 9; smaller windows react to prompts sooner but drift more.",
+                    },
+                ),
+                "steps": (
+                    "INT",
+                    {
+                        **widgets.STEPS,
+                        "tooltip": "Denoising steps per section. Fewer are faster and rougher.",
+                    },
+                ),
+                "distilled_guidance": (
+                    "FLOAT",
+                    {
+                        **widgets.DISTILLED_GUIDANCE,
+                        "tooltip": "Guidance built into the model, at no cost. Higher follows the prompt more closely, lower gives softer motion.",
+                    },
+                ),
+                "cfg": (
+                    "FLOAT",
+                    {
+                        **widgets.CFG,
+                        "tooltip": "Real classifier-free guidance. Anything but 1 uses the negative prompt and doubles the time.",
+                    },
+                ),
+                "guidance_rescale": (
+                    "FLOAT",
+                    {
+                        **widgets.GUIDANCE_RESCALE,
+                        "tooltip": "Pulls the contrast back to normal when cfg is high; 0 is off.",
+                    },
+                ),
+                "shift": (
+                    "FLOAT",
+                    {
+                        **widgets.SHIFT,
+                        "tooltip": "Higher spends more steps on composition, lower on detail; 0 is upstream's automatic value (7 at usual sizes).",
+                    },
+                ),
+                "solver": (
+                    list(SOLVERS),
+                    {
+                        "default": "unipc_bh1",
+                        "tooltip": "unipc_bh1 is upstream's; euler is the simplest. A connected SAMPLER replaces it.",
+                    },
+                ),
+                "denoise": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.01,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "tooltip": "Strength against initial_latent: lower keeps more of it. Must be 1 without one.",
+                    },
+                ),
+                "upstream_rounding": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Round timestep and guidance to bfloat16 as upstream FramePack does, to reproduce its videos more closely.",
+                    },
+                ),
+                "seed": (
+                    "INT",
+                    {
+                        **widgets.SEED,
+                        "tooltip": "The noise of all sections. The same seed and settings give the same video.",
+                    },
+                ),
+            },
+            "optional": {
+                "clip_vision_output": (
+                    "CLIP_VISION_OUTPUT",
+                    {"tooltip": "The start image through CLIP Vision Encode (SigLIP, crop none)."},
+                ),
+                "end_latent": (
+                    "LATENT",
+                    {
+                        "tooltip": "An image the video should end on, through VAE Encode. Only for layout original."
+                    },
+                ),
+                "end_clip_vision_output": (
+                    "CLIP_VISION_OUTPUT",
+                    {
+                        "tooltip": "The end image through CLIP Vision Encode; sections move from the start image's tokens to these."
+                    },
+                ),
+                "initial_latent": (
+                    "LATENT",
+                    {
+                        "tooltip": "A video to start from (video to video), aligned with the result; needs denoise below 1, or sigmas that start below 1."
+                    },
+                ),
+                "sampler": (
+                    "SAMPLER",
+                    {"tooltip": "Any sampler of ComfyUI instead of solver; CFG++ samplers are refused."},
+                ),
+                "sigmas": (
+                    "SIGMAS",
+                    {
+                        "tooltip": "A schedule down to 0 for every section, instead of steps, shift and denoise. Techniques still place their windows by shift."
+                    },
+                ),
+                "timeline": (
+                    TIMELINE,
+                    {"tooltip": "Prompts over time; a switch lands on the nearest section border."},
+                ),
+                "past_latent": (
+                    "LATENT",
+                    {
+                        "tooltip": "A video to go on from, through VAE Encode or from another FramePack Sampler. The result is that video with seconds of new video behind it; timeline times count from where it ends. f1 remembers its last frames; original has room for start_latent only. An empty start_latent takes the video's last frame."
+                    },
+                ),
+                "embed_interpolation": (
+                    list(EMBED_INTERPOLATIONS),
+                    {
+                        "default": "linear",
+                        "tooltip": "How start and end image tokens mix when both are connected: linear moves from start to end along the video, weighted_average keeps one mixture.",
+                    },
+                ),
+                "start_embed_strength": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "tooltip": "Share of the start image's tokens with weighted_average; without end tokens it multiplies the start image's: lower follows the image less. Not read with linear and both images.",
+                    },
+                ),
+                "measure_memory": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Record in the trace how much of its attention every section pays to the packed memory, for the evaluators' inertia. The video stays the same; on the tiny model it takes a tenth longer.",
+                    },
+                ),
+            },
+        }
+
+    def sample(
+        self,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        start_latent: Any,
+        layout: str,
+        seconds: float,
+        latent_frames: int,
+        window: int,
+        steps: int,
+        distilled_guidance: float,
+        cfg: float,
+        guidance_rescale: float,
+        shift: float,
+        solver: str,
+        denoise: float,
+        upstream_rounding: bool,
+        seed: int,
+        clip_vision_output: Any = None,
+        end_latent: Any = None,
+        end_clip_vision_output: Any = None,
+        initial_latent: Any = None,
+        sampler: Any = None,
+        sigmas: Any = None,
+        timeline: Any = None,
+        past_latent: Any = None,
+        embed_interpolation: str = "linear",
+        start_embed_strength: float = 1.0,
+        measure_memory: bool = False,
+    ) -> tuple[Any, Any]:
+        settings = SampleSettings(
+            layout,
+            window,
+            steps,
+            shift,
+            denoise,
+            seed,
+            Guidance(distilled_guidance, cfg, guidance_rescale),
+            upstream_rounding,
+            embed_interpolation=embed_interpolation,
+            start_embed_strength=start_embed_strength,
+            measure_memory=measure_memory,
+        )
+        count = (
+            sections_for_latents(latent_frames, window) if latent_frames else section_count(seconds, window)
+        )
+        driver = driver_for(model)
+        inputs = _inputs(
+            driver,
+            negative,
+            start_latent,
+            clip_vision_output,
+            end_latent,
+            end_clip_vision_output,
+            initial_latent,
+            past_latent,
+        )
+        given = 0 if inputs.given is None else inputs.given.shape[2]
+        sections = plan_sections(layout, count, window, keeps_start=inputs.has_start, given=given)
+        sections = assign_prompts(sections, _prompts(driver, positive, timeline, inputs), given=given)
+        latents, trace = sample_sections(
+            driver, sections, inputs, settings, solver=solver if sampler is None else sampler, sigmas=sigmas
+        )
+        return {"samples": driver.to_vae(latents)}, trace
+
+
+def _inputs(
+    driver: Driver,
+    negative: Any,
+    start_latent: Any,
+    vision: Any,
+    end_latent: Any,
+    end_vision: Any,
+    initial_latent: Any,
+    past_latent: Any,
+) -> SampleInputs:
+    """Check every connected input and bring latents into the model's scale, each exactly once."""
+    channels = driver.config.in_channels
+    start = latent_samples(start_latent, "start_latent", channels)
+    has_start = bool(torch.count_nonzero(start))
+    given = (
+        None if past_latent is None else _video(latent_samples(past_latent, "past_latent", channels, start))
+    )
+    if not has_start:
+        start = start[:, :, :1] if given is None else given[:, :, -1:]
+    batch = start.shape[0]
+    end = (
+        None
+        if end_latent is None
+        else one_image(latent_samples(end_latent, "end_latent", channels, start), "end_latent")
+    )
+    initial = (
+        None if initial_latent is None else latent_samples(initial_latent, "initial_latent", channels, start)
+    )
+    return SampleInputs(
+        start=driver.to_model(one_image(start, "start_latent")),
+        has_start=has_start,
+        negative=text_conditioning(negative, "negative", driver.config, batch),
+        image_embeds=vision_tokens(vision, "clip_vision_output", driver.config, batch),
+        end=None if end is None else driver.to_model(end),
+        end_image_embeds=vision_tokens(end_vision, "end_clip_vision_output", driver.config, batch),
+        initial=None if initial is None else driver.to_model(initial),
+        given=None if given is None else driver.to_model(given),
+    )
+
+
+def _video(samples: torch.Tensor) -> torch.Tensor:
+    """The samples as they are; raises ValueError where there is no picture in them."""
+    if not torch.count_nonzero(samples):
+        raise ValueError(
+            "past_latent is an empty latent, so there is no video to go on from; encode one with VAE Encode, or disconnect it."
+        )
+    return samples
+
+
+def one_image(samples: torch.Tensor, name: str) -> torch.Tensor:
+    """The samples as they are; raises ValueError unless they hold a single latent frame."""
+    if samples.shape[2] != 1:
+        raise ValueError(
+            f"{name} holds {samples.shape[2]} latent frames, expected one image; encode a single image "
+            "(a video to start from goes into initial_latent)."
+        )
+    return samples
+
+
+def _prompts(driver: Driver, positive: Any, timeline: Any, inputs: SampleInputs) -> list[Prompt]:
+    """The positive prompt, followed by the timeline's entries where there are any; one that starts at 0 replaces it."""
+    entries = [] if timeline is None else timeline.entries
+    prompts = [_prompt(driver, entry, f"timeline entry at {entry.start:g} s", inputs) for entry in entries]
+    if prompts and prompts[0].start == 0:
+        return prompts
+    return [_prompt(driver, TimelineEntry(0.0, "", positive, 0.0), "positive", inputs), *prompts]
+
+
+def _prompt(driver: Driver, entry: TimelineEntry, name: str, inputs: SampleInputs) -> Prompt:
+    """A timeline's entry, checked, its keyframe in the model's scale."""
+    batch, keyframe = inputs.start.shape[0], None
+    if entry.start_latent is not None:
+        label = f"start_latent of the {name}"
+        samples = latent_samples(entry.start_latent, label, driver.config.in_channels, inputs.start)
+        keyframe = driver.to_model(one_image(samples, label))
+    return Prompt(
+        entry.start,
+        entry.prompt,
+        text_conditioning(entry.conditioning, name, driver.config, batch),
+        entry.change,
+        entry.state,
+        entry.cut,
+        entry.blend,
+        keyframe,
+        vision_tokens(entry.clip_vision_output, f"clip_vision_output of the {name}", driver.config, batch),
+        entry.vision_strength,
+    )
+
+
+NODE_CLASS_MAPPINGS = {"FramePackSampler": FramePackSampler}
+NODE_DISPLAY_NAME_MAPPINGS = {"FramePackSampler": "FramePack Sampler"}

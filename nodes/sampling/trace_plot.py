@@ -1,0 +1,251 @@
+"""What a run does step by step, as one picture: noise, guidance, evaluations, attention to the past and techniques."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...metrics.reporting.plot import COLOURS, DASHES, DPI, FAINT, INK, SHADE, SMALL, installed_fonts
+from ...metrics.reporting.report import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Record = Mapping[str, Any]
+Read = Callable[[Record, int], Mapping[str, float]]
+
+WIDTH = 1000  # px
+LEFT, RIGHT, TOP, BOTTOM = 46, 190, 46, 38  # px: around all panels
+PANEL, TITLE = 84, 26  # px: a panel, and its title
+LETTER = 6.3  # px: a letter of a label
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Sections in a row that do the same: the first and the last one, and where the first one's steps begin on the axis."""
+
+    first: Record
+    last: Record
+    begin: int
+
+    @property
+    def steps(self) -> int:
+        return len(self.first["sigmas"]) - 1
+
+    @property
+    def end(self) -> int:
+        return self.begin + self.steps
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Curves [steps of all blocks] by name."""
+
+    title: str
+    curves: Mapping[str, NDArray[Any]]
+
+
+def plot_trace(trace: Mapping[str, Any], width: int = WIDTH) -> NDArray[np.uint8]:
+    """Draw a trace, or a preview of one, as a picture uint8 [H,width,3].
+
+    Sections stand in the order of generation; several in a row that do the same are drawn once. What is nowhere other
+    than usual has no panel. Raises ValueError for a trace without sections.
+    """
+    if not trace.get("sections"):
+        raise ValueError("the trace has no sections to draw; give one of FramePack Sampler.")
+    import matplotlib
+
+    blocks = _blocks(trace["sections"])
+    panels = [panel for panel in _panels(trace, blocks) if panel.curves]
+    look = {"font.family": installed_fonts(), "font.size": SMALL, "text.parse_math": False}
+    with matplotlib.rc_context(look), warnings.catch_warnings():
+        # Where no font holds a letter it is drawn as a box, which says enough.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        return _drawn(blocks, panels, width)
+
+
+def _blocks(sections: Sequence[Record]) -> list[_Block]:
+    blocks: list[_Block] = []
+    for section in sections:
+        if blocks and not _switches(section) and _acts(section) == _acts(blocks[-1].first):
+            blocks[-1] = _Block(blocks[-1].first, section, blocks[-1].begin)
+        else:
+            blocks.append(_Block(section, section, blocks[-1].end if blocks else 0))
+    return blocks
+
+
+def _acts(section: Record) -> list[Any]:
+    """All that is drawn of a section."""
+    return [section[name] for name in ("sigmas", "t", "guidance", "attention", "predictions", "techniques")]
+
+
+def _switches(section: Record) -> bool:
+    return section["since_switch"] == 0 or section.get("cut", False)
+
+
+# Curves
+
+
+def _panels(trace: Record, blocks: Sequence[_Block]) -> Iterable[_Panel]:
+    yield _Panel("Noise level sigma, and progress t, by which windows are placed", _curves(blocks, _noise))
+    yield _Panel("Guidance", _curves(blocks, _guidance))
+    yield _Panel("Evaluations of the model", _curves(blocks, _evaluations))
+    attention = _curves(blocks, _attention, missing=1.0)
+    yield _Panel("Attention: factor on parts of the past, cap on its share, scale of all keys", attention)
+    yield from _techniques(trace, blocks)
+
+
+def _techniques(trace: Record, blocks: Sequence[_Block]) -> Iterable[_Panel]:
+    """What techniques say of themselves: a panel of its own for each that says more than how much it acts."""
+    amounts: dict[str, NDArray[Any]] = {}
+    for number, technique in enumerate(trace["techniques"]):
+        curves = _curves(blocks, lambda section, step, n=number: _described(section["techniques"][n], step))
+        name = technique["name"]
+        if not any(np.any(curve) for curve in curves.values()):
+            continue
+        if list(curves) == ["amount"]:
+            amounts[f"{name} ({number + 1})" if name in amounts else name] = curves["amount"]
+        else:
+            yield _Panel(name, curves)
+    yield _Panel("How much other techniques act", amounts)
+
+
+def _curves(blocks: Sequence[_Block], read: Read, missing: float = 0.0) -> dict[str, NDArray[Any]]:
+    """What `read` gives for every step, by name."""
+    values = [read(block.first, step) for block in blocks for step in range(block.steps)]
+    names = dict.fromkeys(name for value in values for name in value)
+    return {name: np.array([value.get(name, missing) for value in values]) for name in names}
+
+
+def _noise(section: Record, step: int) -> dict[str, float]:
+    return {"sigma": section["sigmas"][step], "t": section["t"][step]}
+
+
+def _guidance(section: Record, step: int) -> dict[str, float]:
+    scales = section["guidance"][step]
+    shown = {"distilled": scales["distilled"], "real (cfg)": scales["cfg"]}
+    return {**shown, "rescale": scales["rescale"]} if scales["rescale"] else shown
+
+
+def _evaluations(section: Record, step: int) -> dict[str, float]:
+    return {"in a step": len(section["predictions"][step])}
+
+
+def _attention(section: Record, step: int) -> dict[str, float]:
+    policy = section["attention"][step]
+    if policy is None:
+        return {}
+    shown = {name: exp(bias) for name, bias in policy["bias"].items()}
+    shown.update(dict.fromkeys(policy["dropped"], 0.0))
+    if policy["cap"] is not None:
+        shown["cap"] = policy["cap"]
+    if policy["key_scale"] is not None:
+        shown["keys"] = policy["key_scale"]
+    for rule in policy.get("by_token", ()):
+        if rule["kind"] != "cap":
+            by = rule["by"].rsplit("/")[-1]
+            shown[f"tokens by {by}"] = 0.0 if rule["bias"] is None else exp(rule["bias"])
+    return shown
+
+
+def _described(values: Mapping[str, Sequence[float | None]], step: int) -> dict[str, float]:
+    """What a technique says of itself in a step."""
+    return {name: curve[step] for name, curve in values.items() if curve[step] is not None}
+
+
+# Picture
+
+
+def _drawn(blocks: Sequence[_Block], panels: Sequence[_Panel], width: int) -> NDArray[np.uint8]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height = TOP + len(panels) * (PANEL + TITLE) + BOTTOM
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
+    inner = width - LEFT - RIGHT
+    for number, block in enumerate(blocks):
+        prompts = [later.begin for later in blocks[number:] if later.first["prompt"] != block.first["prompt"]]
+        same = number > 0 and blocks[number - 1].first["prompt"] == block.first["prompt"]
+        place = inner / blocks[-1].end
+        room = 0 if same else place * (min(prompts, default=blocks[-1].end + RIGHT / place) - block.begin)
+        _label(figure, block, (LEFT + place * block.begin) / width, place * block.steps, room)
+    for number, panel in enumerate(panels, 1):
+        bottom = height - TOP - number * (PANEL + TITLE)
+        axes = figure.add_axes((LEFT / width, bottom / height, inner / width, PANEL / height))
+        _draw(axes, panel, blocks)
+    axes.tick_params(labelbottom=True)
+    axes.set_xlabel("steps of each section", labelpad=2)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def _label(figure: Figure, block: _Block, left: float, width: float, room: float) -> None:
+    """Which sections these are and their frames, over their `width` in px, and their prompt, for which there is `room`."""
+    first, last = block.first, block.last
+    number = f"{first['index']}" if first is last else f"{first['index']} to {last['index']}"
+    frames = [*first["frames"], *last["frames"]]
+    lines = (
+        (f"section {number}", width, {"color": INK, "weight": "bold"}),
+        (f"frames {min(frames)}-{max(frames) - 1}", width, {"color": FAINT}),
+        (first["prompt"], room if first["prompt"].isascii() else room / 2, {"color": INK}),
+    )
+    for place, (line, space, look) in enumerate(lines):
+        letters = int(space / LETTER) - 1
+        if letters > 2:
+            y = 1 - (14 + 15 * place) / (figure.get_figheight() * DPI)
+            figure.text(left, y, one_line(line, letters), va="center_baseline", **look)
+
+
+def _draw(axes: Axes, panel: _Panel, blocks: Sequence[_Block]) -> None:
+    """Curves, each value held from its step to the next one, and the borders of sections, dotted where a prompt switches."""
+    axes.set_title(panel.title, loc="left", fontsize=SMALL, pad=4, color=INK)
+    for number, (name, curve) in enumerate(_merged(panel.curves).items()):
+        axes.step(
+            np.arange(len(curve) + 1),
+            [*curve, curve[-1]],
+            where="post",
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=DASHES[number % len(DASHES)],
+            linewidth=1.6,
+            label="\n".join(one_line(line, 22) for line in name.split("\n")),
+        )
+    for block in blocks[1:]:
+        look = {"color": INK, "linestyle": ":"} if _switches(block.first) else {"color": FAINT}
+        axes.axvline(block.begin, linewidth=1.2, zorder=-1, **look)
+    top = max(axes.get_ylim()[1], 1.0)
+    axes.set(xlim=(0, blocks[-1].end), ylim=(min(axes.get_ylim()[0], -0.06 * top), 1.06 * top))
+    axes.locator_params(axis="y", nbins=4)
+    marks = [
+        (block.begin + step, step) for block in blocks for step in range(0, block.steps, _spacing(blocks))
+    ]
+    axes.set_xticks([place for place, _ in marks], [str(step) for _, step in marks])
+    axes.tick_params(labelbottom=False, length=2, colors=INK)
+    axes.grid(axis="y", color=SHADE, linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, handlelength=1.8)
+
+
+def _merged(curves: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Curves that are equal as one, under all their names."""
+    names: dict[tuple[float, ...], list[str]] = {}
+    for name, curve in curves.items():
+        names.setdefault(tuple(curve.tolist()), []).append(name)
+    joined = {same[0]: ", ".join(same) for same in names.values()}
+    return {
+        line if len(line) <= 20 else line.replace(", ", "\n"): curves[first] for first, line in joined.items()
+    }
+
+
+def _spacing(blocks: Sequence[_Block]) -> int:
+    """Steps from one mark of the axis to the next, so that at most about 30 are written."""
+    return next(
+        step for step in (1, 5, 10, 25, 50, 100, 250, 1000) if blocks[-1].end <= 30 * step or step == 1000
+    )

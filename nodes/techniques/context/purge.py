@@ -1,0 +1,92 @@
+"""FramePack Context Purge: the node around samplers.techniques.context_purge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ....samplers.techniques.base import with_technique
+from ....samplers.techniques.context.purge import ACTIONS, SELECTIONS, ContextPurge
+from ..base import TechniqueNode, check_mask, window
+
+WHAT = "keep; remove: not packed at all; zero: empty latents; zero_kv: zero keys and values"
+
+
+class FramePackContextPurge(TechniqueNode):
+    DESCRIPTION = (
+        "Flushes parts of the packed past at a change: takes them out, empties them, packs them more coarsely, or moves the "
+        "history further away from the new frames."
+    )
+    TECHNIQUE = ContextPurge
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        inputs = super().INPUT_TYPES()
+        mask = {
+            "tooltip": "White where the past is purged, for select mask; several masks are united. Any size: it is fitted to the picture."
+        }
+        return {**inputs, "optional": {"mask": ("MASK", mask)}}
+
+    @classmethod
+    def widgets(cls) -> dict[str, Any]:
+        def action(segment: str, default: str, what: str) -> tuple[Any, dict[str, Any]]:
+            coarse = [choice for choice in ACTIONS[segment] if choice in ("2x", "4x")]
+            more = f"; {' or '.join(coarse)}: compressed like older history" if coarse else ""
+            return list(ACTIONS[segment]), {"default": default, "tooltip": f"{what}. {WHAT}{more}."}
+
+        return {
+            "start": action("start", "keep", "What becomes of the start frame"),
+            "last": action("last", "2x", "What becomes of the last frame, next to the window"),
+            "history_2x": action("2x", "remove", "What becomes of the recent compressed history"),
+            "history_4x": action("4x", "remove", "What becomes of the older compressed history"),
+            "image": action("image", "keep", "What becomes of the start image's vision tokens"),
+            "select": (
+                list(SELECTIONS),
+                {
+                    "default": "all",
+                    "tooltip": "Which tokens remove, zero and zero_kv take: all; those under the mask; a random share; or those that the first step attended to most or least.",
+                },
+            ),
+            "keep_ratio": (
+                "FLOAT",
+                {
+                    "default": 0.5,
+                    "min": 0.0,
+                    "max": 1.0,
+                    "step": 0.05,
+                    "tooltip": "Share of the tokens that stay with random, most_attended and least_attended; lower forgets more, 1 keeps all.",
+                },
+            ),
+            "seed": (
+                "INT",
+                {
+                    "default": 0,
+                    "min": 0,
+                    "max": 0xFFFFFFFF,
+                    "tooltip": "Which tokens random takes; another seed takes others.",
+                },
+            ),
+            "gap": (
+                "INT",
+                {
+                    "default": 0,
+                    "min": 0,
+                    "max": 100,
+                    "tooltip": "Latent frames by which the history moves away from the window; more loosens its hold, 0 leaves it next to the window.",
+                },
+            ),
+            "threshold": (
+                "FLOAT",
+                {
+                    "default": 0.3,
+                    "min": 0.0,
+                    "max": 1.0,
+                    "step": 0.05,
+                    "tooltip": "Ignore switches whose change is below this.",
+                },
+            ),
+            **window(0.0),
+        }
+
+    def apply(self, model: Any, mask: Any = None, **values: Any) -> tuple[Any]:
+        check_mask("select", values["select"], mask)
+        return (with_technique(model, self.TECHNIQUE(**values), mask=mask),)

@@ -1,0 +1,1 @@
+"""Nodes of the techniques that change how strongly texts pull."""

@@ -1,0 +1,71 @@
+"""FramePack Contrastive Guidance: the node around samplers.techniques.contrastive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ....samplers.techniques.base import with_technique
+from ....samplers.techniques.guidance.contrastive import ANCHORS, ContrastiveGuidance
+from ..base import TechniqueNode, window
+
+
+class FramePackContrastiveGuidance(TechniqueNode):
+    DESCRIPTION = (
+        "Pushes the picture away from what the old prompt, the packed past or a named concept would make of it. Each "
+        "part that is on costs one more evaluation a step inside the window (refusal up to two)."
+    )
+    TECHNIQUE = ContrastiveGuidance
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        inputs = super().INPUT_TYPES()
+        concept = {
+            "tooltip": "What must not appear, such as 'a man', through CLIP Text Encode; needs refusal above 0."
+        }
+        return {**inputs, "optional": {"concept": ("CONDITIONING", concept)}}
+
+    @classmethod
+    def widgets(cls) -> dict[str, Any]:
+        strength = {"min": 0.0, "max": 10.0, "step": 0.05}
+        return {
+            "omega": (
+                "FLOAT",
+                {
+                    **strength,
+                    "default": 1.0,
+                    "tooltip": "How far away from the prompt before the switch; 0.3 to 1.5 are usual, 0 is off.",
+                },
+            ),
+            "history": (
+                "FLOAT",
+                {
+                    **strength,
+                    "default": 1.0,
+                    "tooltip": "How much the packed past counts: below 1 less, 1 is off, above 1 more.",
+                },
+            ),
+            "without": (
+                list(ANCHORS),
+                {
+                    "default": "anchor",
+                    "tooltip": "What history is compared with: the start image alone (anchor), or no image at all (none).",
+                },
+            ),
+            "refusal": (
+                "FLOAT",
+                {
+                    **strength,
+                    "default": 0.0,
+                    "tooltip": "How strongly the concept is refused; 0 is off.",
+                },
+            ),
+            **window(0.54),
+        }
+
+    def apply(self, model: Any, concept: Any = None, **values: Any) -> tuple[Any]:
+        if not concept and values["refusal"]:
+            raise ValueError(
+                f"refusal is {values['refusal']:g}, but no concept is connected, or an empty one; connect a CLIP Text Encode that "
+                "names what must not appear, or set refusal to 0."
+            )
+        return (with_technique(model, self.TECHNIQUE(**values), concept=concept),)

@@ -1,0 +1,1 @@
+"""Nodes of the techniques that change the noise levels of a section."""

@@ -1,0 +1,89 @@
+"""What a section holds on to: which past it may remember, its start frame and its image tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..conditioning import Anchor
+from ..settings import SampleInputs, SampleSettings
+from .history import History, make_history
+from .plan import Section
+
+_RUNS_OWN = Anchor()
+
+
+def begin_history(first: Section, inputs: SampleInputs, settings: SampleSettings) -> History:
+    """The history that the first section to be sampled meets. Raises ValueError for a past of another length."""
+    history = make_history(
+        settings.layout, inputs.start, keeps_start=inputs.has_start, end=inputs.end, given=inputs.given
+    )
+    past = inputs.start[:, :, :0] if inputs.past is None else inputs.past
+    forward = settings.layout == "f1"
+    before = int(inputs.has_start) if inputs.given is None else inputs.given.shape[2]
+    expected = first.latents[0] - before if forward else first.index * settings.window
+    if past.shape[2] != expected:
+        raise ValueError(
+            f"the past holds {past.shape[2]} latent frames, but section {first.index} follows after {expected}; give "
+            "the latents of all sections before it, without the start frame."
+        )
+    near = first.latents[0] - first.shot.latents[0] if forward else first.shot.latents[1] - first.latents[1]
+    near = min(near, expected)
+    places = [expected - near, near] if forward else [near, expected - near]
+    parts = past.split(places, dim=2)
+    other_shots, this_shot = parts if forward else reversed(parts)
+    history.append(other_shots)
+    if first.shot.number > 0 or other_shots.shape[2]:
+        history.cut(start_of(first, inputs))
+    elif first.anchor is not None:
+        history.take_anchor(start_of(first, inputs))
+    history.append(this_shot)
+    return history
+
+
+def enter(history: History, section: Section, before: Section, inputs: SampleInputs) -> None:
+    """Empty the history where the section generated before belongs to another shot; follow a change of the anchor."""
+    if section.shot != before.shot:
+        history.cut(start_of(section, inputs))
+    elif section.anchor is not before.anchor:
+        history.take_anchor(start_of(section, inputs))
+
+
+def start_of(section: Section, inputs: SampleInputs) -> Tensor:
+    """The start frame [B, 16, 1, H, W] of a section, zeros for no image."""
+    anchor = section.anchor or _RUNS_OWN
+    if anchor.start_from is None:
+        return inputs.start
+    return torch.zeros_like(inputs.start) if anchor.start is None else anchor.start
+
+
+def image_embeds_of(
+    section: Section, inputs: SampleInputs, settings: SampleSettings, history: History | None = None
+) -> Tensor | None:
+    """Image tokens [B, N, D] of a section: its anchor's, or those that the history has in their place, in the last shot
+    mixed with those of the end image.
+
+    linear moves from the one to the other along the shot, weighted_average gives the start image a fixed share. The
+    share scales the tokens where only one image is there. Source: kijai/ComfyUI-FramePackWrapper, `nodes.py`, whose
+    linear runs the wrong way.
+    """
+    anchor = section.anchor or _RUNS_OWN
+    tokens = inputs.image_embeds if anchor.vision_from is None else anchor.image_embeds
+    if history is not None and history.replaced_tokens is not None:
+        tokens = history.replaced_tokens
+    end = inputs.end_image_embeds if section.shot.last else None
+    strength = section.prompt.vision_strength
+    if tokens is None or end is None:
+        tokens = end if tokens is None else tokens
+        strength *= settings.start_embed_strength
+    elif settings.embed_interpolation == "linear":
+        tokens = torch.lerp(tokens, end, _progress(section))
+    else:
+        tokens = torch.lerp(end, tokens, settings.start_embed_strength)
+    return tokens if tokens is None or strength == 1 else tokens * strength
+
+
+def _progress(section: Section) -> float:
+    """Where the middle of a section lies in its shot, from 0 to 1."""
+    (first, last), (begin, end) = section.latents, section.shot.latents
+    return ((first + last) / 2 - begin) / (end - begin)

@@ -1,0 +1,178 @@
+"""One section's denoiser: which predictions a step needs, and what becomes of them. Both drivers call it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Protocol, Sequence
+
+from torch import Tensor
+
+from ...models.attention.gate import AttentionPolicy
+from ...models.attention.probe import Probe
+from ..conditioning import TextConditioning
+from ..context.history import Context
+from ..context.plan import Section
+from ..context.tokens import weigh_tokens
+from ..guidance import Guidance, combine_cfg, project_negative, rescale_guidance
+from ..sigmas import unshift_sigma
+from ..techniques.base import (
+    NEGATIVE,
+    POSITIVE,
+    Prediction,
+    Step,
+    Technique,
+    attention_at,
+    context_at,
+    guidance_at,
+    predictions_at,
+)
+from .memory import StepMemory, first_reading, memory_record
+
+CombineCFG = Callable[[Tensor, Tensor, float], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """One evaluation of the model: the name of a text, the packed past it sees, the distilled guidance, how it attends.
+
+    A `probe` measures what it attends to.
+    """
+
+    text: str
+    context: Context
+    distilled: float
+    attention: AttentionPolicy | None = None
+    probe: Probe | None = None
+
+
+class Evaluate(Protocol):
+    def __call__(self, branches: Sequence[Branch], x: Tensor, sigma: Tensor) -> list[Tensor]:
+        """x0 predictions [B, 16, T, H, W] in float32, one for each branch; x likewise, sigma [B]."""
+
+
+class SectionDenoiser:
+    """Predicts x0 for one section; `texts` are the conditionings that its branches name.
+
+    `shift` turns sigmas into progress t, by which techniques place their windows; `attached` is what they read. With
+    `measure` every step's attention to the packed past is measured, which `memory` then tells.
+    """
+
+    def __init__(
+        self,
+        section: Section,
+        context: Context,
+        texts: dict[str, TextConditioning],
+        guidance: Guidance,
+        shift: float = 1.0,
+        techniques: Sequence[Technique] = (),
+        attached: Mapping[str, Any] | None = None,
+        measure: bool = False,
+    ) -> None:
+        self.section = section
+        self.context = context
+        self.texts = texts
+        self.evaluations = 0
+        self._guidance = guidance
+        self._shift = shift
+        self._techniques = techniques
+        self._attached = attached or {}
+        self._measure = measure
+        self._measured: list[StepMemory] = []
+
+    def step(self, sigma: float) -> Step:
+        return Step(sigma, unshift_sigma(sigma, self._shift))
+
+    def guidance(self, step: Step) -> Guidance:
+        """The sampler's scales as the techniques leave them."""
+        return guidance_at(self._techniques, self.section, step, self._guidance)
+
+    def attention(self, step: Step) -> AttentionPolicy | None:
+        """How the techniques want a step to attend; None leaves the model's attention untouched."""
+        return attention_at(self._techniques, self.section, step)
+
+    def predictions(self, step: Step, guidance: Guidance) -> list[Prediction]:
+        """Every prediction that a step needs, the guided text's first; none where nothing moves."""
+        if guidance.zero_velocity:
+            return []
+        guided = [POSITIVE, NEGATIVE] if guidance.needs_negative else [POSITIVE]
+        wanted = predictions_at(self._techniques, self.section, step)
+        return list(dict.fromkeys([*guided, *wanted]))
+
+    def context_at(self, step: Step) -> Context:
+        """The packed past as the techniques want a step to see it; the section's own where nothing changes it."""
+        return context_at(self._techniques, self.section, step, self.context, self._attached)
+
+    def describe(self, step: Step) -> list[dict[str, float]]:
+        """What each technique says of itself in a step."""
+        return [technique.describe(self.section, step) for technique in self._techniques]
+
+    def __call__(
+        self, x: Tensor, sigma: Tensor, evaluate: Evaluate, combine: CombineCFG = combine_cfg
+    ) -> Tensor:
+        """x0 for x [B, 16, T, H, W] at sigma [B]. `combine` lets the host apply its own guidance functions."""
+        step = self.step(float(sigma[0]))
+        guidance, attention = self.guidance(step), self.attention(step)
+        wanted = self.predictions(step, guidance)
+        if not wanted:
+            return x
+        context, probe = self.context_at(step), self._probe()
+        attention = weigh_tokens(attention, context, self._attached)
+        branches = [
+            Branch(prediction.text, context.without(prediction.past), guidance.distilled, attention)
+            for prediction in wanted
+        ]
+        branches[0] = replace(branches[0], probe=probe)
+        predictions = dict(zip(wanted, evaluate(branches, x, sigma)))
+        self._read(probe, step)
+        self.evaluations += len(branches)
+        x0 = guide(predictions, x, sigma, guidance, combine)
+        for technique in self._techniques:
+            x0 = technique.combine(self.section, step, x0, predictions)
+        return x0
+
+    def memory(self) -> dict[str, Any] | None:
+        """What the section attended to, as plain data for the trace; None unless it was measured."""
+        return memory_record(self._measured)
+
+    @property
+    def waits_for_attention(self) -> bool:
+        """Whether a technique acts from the second evaluation on, by what the first one attended to."""
+        return any(technique.reads_received(self.section) for technique in self._techniques)
+
+    def acts_by_attention(self, step: Step) -> bool:
+        """Whether such a technique acts in a step, once the first evaluation is behind it."""
+        return any(t.reads_received(self.section) and t.claims(self.section, step) for t in self._techniques)
+
+    def _probe(self) -> Probe | None:
+        """What measures a step: every one where that is asked for, the first one where a technique needs it."""
+        wanted = self.context.received is None and self.waits_for_attention
+        return Probe(tokens=wanted) if wanted or self._measure else None
+
+    def _read(self, probe: Probe | None, step: Step) -> None:
+        """Keep what was measured, without waiting for it."""
+        reading = None if probe is None else first_reading(probe)
+        if reading is None:
+            return
+        if self._measure:
+            self._measured.append(StepMemory(step, reading))
+        if probe.tokens:
+            self.context = replace(self.context, received=reading.received)
+
+
+def guide(
+    predictions: Mapping[Prediction, Tensor],
+    x: Tensor,
+    sigma: Tensor,
+    guidance: Guidance,
+    combine: CombineCFG = combine_cfg,
+) -> Tensor:
+    """x0 [B, 16, T, H, W] from the predictions of the positive and, where the scale asks for it, the negative text."""
+    positive = predictions[POSITIVE]
+    if not guidance.needs_negative:
+        return combine(positive, positive, 1.0)
+    negative = predictions[NEGATIVE]
+    if guidance.zero_star:
+        negative = project_negative(negative, positive, x)
+    guided = combine(positive, negative, guidance.cfg)
+    return rescale_guidance(guided, positive, x, sigma, guidance.rescale)

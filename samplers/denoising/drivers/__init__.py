@@ -1,0 +1,20 @@
+"""How a section runs: directly, or inside ComfyUI through a CFGGuider."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ....models.plain import PlainModel
+from .base import Driver, SectionTask
+from .plain import PlainDriver
+
+__all__ = ["Driver", "PlainDriver", "SectionTask", "driver_for"]
+
+
+def driver_for(model: Any) -> Driver:
+    """The driver for a MODEL: plain for the headless stand-in, the host's for anything else."""
+    if isinstance(model, PlainModel):
+        return PlainDriver(model)
+    from .host import HostDriver
+
+    return HostDriver(model)

@@ -1,0 +1,97 @@
+"""What a driver gets, what it gives, and how a branch becomes the model's arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Protocol
+
+import torch
+from torch import Tensor
+
+from ....models.config import FramePackConfig
+from ...techniques.base import Technique
+from ..denoiser import Branch, SectionDenoiser
+
+OnStep = Callable[[int, Tensor], None]
+
+
+@dataclass(frozen=True, eq=False)
+class SectionTask:
+    """Everything that a driver needs to denoise one section. Latents are in the model's scale.
+
+    `initial` is mixed with the noise by the first sigma (zeros for a section from nothing); `solver` is a name in
+    SOLVERS or a SAMPLER of the host; `on_step(step, x0)` is called after every solver step. Our solvers begin anew at the
+    steps in `restarts`.
+    """
+
+    denoiser: SectionDenoiser
+    noise: Tensor
+    initial: Tensor
+    sigmas: Tensor
+    solver: Any
+    seed: int
+    on_step: OnStep
+    upstream_rounding: bool = False
+    restarts: tuple[int, ...] = ()
+
+
+class Driver(Protocol):
+    """Runs sections on one model."""
+
+    config: FramePackConfig
+    device: torch.device
+    techniques: tuple[Technique, ...]
+    attached: Mapping[str, Any]
+
+    def to_model(self, latents: Tensor) -> Tensor:
+        """VAE latents to the model's scale."""
+
+    def to_vae(self, latents: Tensor) -> Tensor:
+        """The model's latents to the VAE's scale."""
+
+    def progress(self, total_steps: int) -> Callable[[int, Tensor], None]:
+        """A callback (steps done, x0) for the whole run."""
+
+    def run(self, task: SectionTask) -> Tensor:
+        """The section's latents [B, 16, T, H, W] in the model's scale, float32 on the CPU."""
+
+
+def context_arguments(branch: Branch, batch: int, device: torch.device) -> dict[str, Tensor]:
+    """The DiT's keyword arguments for a branch: guidance, indices, tiers and image tokens. Absent tiers are left out.
+
+    Guidance is an integer in thousandths: ComfyUI casts every floating condition to the model's dtype, and bfloat16
+    would turn 10000 into 9984. Indices are integers for the same reason, [B, n].
+    """
+    context, indices = branch.context, branch.context.indices
+    arguments = {
+        "guidance": torch.full((batch,), round(branch.distilled * 1000), dtype=torch.int64, device=device),
+        "latent_indices": _row(indices.target, batch, device),
+    }
+    if context.image_embeds is not None:
+        arguments["image_embeds"] = context.image_embeds
+    tiers = (
+        ("clean_latents", "clean_latent_indices", context.clean, indices.clean),
+        ("clean_latents_2x", "clean_latent_2x_indices", context.clean_2x, indices.clean_2x),
+        ("clean_latents_4x", "clean_latent_4x_indices", context.clean_4x, indices.clean_4x),
+    )
+    for latents_name, indices_name, latents, positions in tiers:
+        if latents is not None:
+            arguments[latents_name] = latents
+            arguments[indices_name] = _row(positions, batch, device)
+    return arguments
+
+
+def attention_options(branch: Branch) -> dict[str, Any]:
+    """What the DiT's attention is told for a branch, in transformer_options; nothing for a branch like any other."""
+    options = {
+        "framepack_attention": branch.attention,
+        "framepack_tokens": branch.context.tokens,
+        "framepack_muted": branch.context.muted,
+        "framepack_probe": branch.probe,
+    }
+    return {name: value for name, value in options.items() if value}
+
+
+def _row(indices: tuple[int, ...], batch: int, device: torch.device) -> Tensor:
+    return torch.tensor(indices, dtype=torch.int64, device=device).expand(batch, -1)

@@ -1,0 +1,88 @@
+"""Sections by direct calls of the model, without ComfyUI."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ....models.plain import PlainModel
+from ...conditioning import TextConditioning
+from ...progress import report
+from ...techniques.base import techniques_of
+from ..denoiser import Branch
+from ..solvers import SOLVERS
+from .base import SectionTask, attention_options, context_arguments
+
+
+class PlainDriver:
+    """Runs sections on the headless stand-in for MODEL."""
+
+    def __init__(self, model: PlainModel) -> None:
+        self._model = model
+        self._dit = model.model.diffusion_model
+        self.config = self._dit.config
+        self.device = model.load_device
+        self.techniques = techniques_of(model.model_options)
+        self.attached = model.attachments
+
+    def to_model(self, latents: Tensor) -> Tensor:
+        return self._model.model.process_latent_in(latents)
+
+    def to_vae(self, latents: Tensor) -> Tensor:
+        return self._model.model.process_latent_out(latents)
+
+    def progress(self, total_steps: int) -> Callable[[int, Tensor], None]:
+        return lambda done, x0: report(done, total_steps, {"x0": x0})
+
+    def run(self, task: SectionTask) -> Tensor:
+        if not isinstance(task.solver, str):
+            raise ValueError(
+                f"a SAMPLER of ComfyUI ({type(task.solver).__name__}) cannot run outside ComfyUI; "
+                "disconnect it, or queue the workflow to a server."
+            )
+        device = self.device
+        sigmas = task.sigmas.to(device)
+        x = task.noise.to(device) * sigmas[0] + task.initial.to(device) * (1 - sigmas[0])
+        evaluate = partial(self._evaluate, _Inputs(task, self._model.model_options, device))
+        model = lambda x, sigma: task.denoiser(x, sigma, evaluate)  # noqa: E731
+        callback = lambda state: task.on_step(state["i"], state["denoised"])  # noqa: E731
+        solve = SOLVERS[task.solver]
+        return solve(model, x, sigmas, callback=callback, restarts=task.restarts).float().cpu()
+
+    def _evaluate(
+        self, inputs: _Inputs, branches: Sequence[Branch], x: Tensor, sigma: Tensor
+    ) -> list[Tensor]:
+        return [
+            x - sigma.view(-1, 1, 1, 1, 1) * self._velocity(inputs, branch, x, sigma) for branch in branches
+        ]
+
+    def _velocity(self, inputs: _Inputs, branch: Branch, x: Tensor, sigma: Tensor) -> Tensor:
+        text = inputs.texts[branch.text]
+        return self._dit(
+            x.to(self._model.compute_dtype),
+            sigma.float() * 1000,
+            text.states,
+            attention_mask=text.mask,
+            y=text.pooled,
+            transformer_options={**inputs.options, **attention_options(branch)},
+            **context_arguments(branch, x.shape[0], x.device),
+        ).to(x.dtype)
+
+
+class _Inputs:
+    """What stays the same over a section's steps, moved to the device once."""
+
+    def __init__(self, task: SectionTask, model_options: dict[str, Any], device: torch.device) -> None:
+        self.texts = {name: _text_to(text, device) for name, text in task.denoiser.texts.items()}
+        self.options = {
+            **model_options["transformer_options"],
+            "framepack_upstream_rounding": task.upstream_rounding,
+        }
+
+
+def _text_to(text: TextConditioning, device: torch.device) -> TextConditioning:
+    mask = None if text.mask is None else text.mask.to(device)
+    return TextConditioning(text.states.to(device), text.pooled.to(device), mask, text.options)

@@ -1,0 +1,92 @@
+"""The record of a run: plain data that goes to JSON, for evaluators and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from ..conditioning import Anchor
+from ..context.plan import Section
+from ..techniques.base import Technique
+from .denoiser import SectionDenoiser
+
+TRACE_SCHEMA = "framepack-transitions/trace/1"
+
+
+def new_trace(
+    settings: Any, shift: float, techniques: Sequence[Technique], solver: Any, steps: int
+) -> dict[str, Any]:
+    """A trace without sections: the run's scalars with the shift, steps and solver that were really used, and techniques.
+
+    `solver` is a name of ours or a SAMPLER of the host, recorded by the name of its function.
+    """
+    used = {"shift": shift, "steps": steps, "solver": solver_name(solver), "seeds": list(settings.seeds)}
+    return {
+        "schema": TRACE_SCHEMA,
+        "sections": [],
+        "settings": {**asdict(settings), **used},
+        "techniques": [{"name": type(technique).__name__, **asdict(technique)} for technique in techniques],
+    }
+
+
+def solver_name(solver: Any) -> str:
+    """The name of one of our solvers, or of the function in a SAMPLER of the host."""
+    if isinstance(solver, str):
+        return solver
+    return getattr(getattr(solver, "sampler_function", None), "__name__", type(solver).__name__)
+
+
+def section_record(
+    section: Section, denoiser: SectionDenoiser, schedule: Tensor, seconds: float
+) -> dict[str, Any]:
+    """What happened in a section: frames, indices, prompt, shot and anchor, and sigma, t, guidance and attention of every step.
+
+    `tokens` counts, by segment, the tokens of the past that are packed where a technique leaves some out of all steps.
+    `memory` is there where it was measured.
+    """
+    steps = [denoiser.step(sigma) for sigma in schedule.tolist()]
+    memory = denoiser.memory()
+    record = {
+        "index": section.index,
+        "latents": list(section.latents),
+        "frames": list(section.frames),
+        "indices": {name: list(values) for name, values in asdict(denoiser.context.indices).items()},
+        "prompt": section.prompt.text,
+        "state": section.prompt.state,
+        "change": section.change,
+        "since_switch": section.since_switch,
+        "shot": 0 if section.shot is None else section.shot.number,
+        "cut": section.cut,
+        "anchor": {
+            **(section.anchor or Anchor()).describe(),
+            "vision_strength": section.prompt.vision_strength,
+        },
+        "blend": section.blend,
+        "blend_from": None if section.blend_from is None else section.blend_from.text,
+        "sigmas": [step.sigma for step in steps],
+        "t": [step.t for step in steps],
+        "guidance": [asdict(denoiser.guidance(step)) for step in steps[:-1]],
+        "attention": [
+            None if policy is None else policy.describe() for policy in map(denoiser.attention, steps[:-1])
+        ],
+        "tokens": {name: kept.shape[-1] for name, kept in denoiser.context.tokens.items()},
+        "predictions": [
+            [prediction.name for prediction in denoiser.predictions(step, denoiser.guidance(step))]
+            for step in steps[:-1]
+        ],
+        "techniques": _by_value([denoiser.describe(step) for step in steps[:-1]]),
+        "evaluations": denoiser.evaluations,
+        "seconds": seconds,
+    }
+    return record if memory is None else {**record, "memory": memory}
+
+
+def _by_value(steps: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, list[float | None]]]:
+    """What every technique says of itself, one value a step, from what all of them say in each step."""
+    return [
+        {name: [values.get(name) for values in own] for name in dict.fromkeys(n for v in own for n in v)}
+        for own in zip(*steps)
+    ]

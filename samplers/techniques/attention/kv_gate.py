@@ -1,0 +1,150 @@
+"""Semantic KV gate: the packed past gets less attention while a change takes hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from ....models.attention.gate import AttentionPolicy, TokenRule, block_set
+from ...context.plan import Section
+from ...context.tokens import CHANGES
+from ..base import Step, Technique, check_range, check_window, in_window
+
+MODES = ("bias", "cap", "drop", "founding")
+TOKENS = ("all", "mask", *CHANGES)
+
+
+@dataclass(frozen=True)
+class SemanticKVGate(Technique):
+    """Weighs the past's keys down for the window's query rows, inside a window of progress.
+
+    - bias: logits of a segment's keys minus gamma times the segment's weight, in proportion to the change; gamma 0 is off.
+    - founding: the founding form softmax(QK/sqrt(d) - gamma M) with M the segments' weights: all of gamma where the change
+      is above `threshold` (the founding documents use 0.3), nothing where it is not; gamma 0 is off.
+    - cap: the past's share of attention is bounded, row by row and head by head; cap 1 is off.
+    - drop: the past is not attended at all (gamma to infinity).
+
+    Text and image rows go on reading the past and relay it, unless `gate_text_rows` is set; rows of the past itself are
+    never gated, which would corrupt the anchors. Weights of 0 leave a segment alone. A change below `threshold` is
+    ignored, and in mode founding one of `threshold` too.
+
+    With `tokens` other than all, M belongs to each token: how far it lies under the attached mask, how much it moves over
+    the remembered frames, or how still it stands (see tokens.changing_cells). Then bias and founding add -gamma M, cap
+    bounds the share that goes to the tokens' parts M, and drop leaves 1 - M of what a token would get.
+    """
+
+    mode: str = "bias"
+    gamma: float = 1.0
+    cap: float = 0.1
+    start: float = 1.0
+    last: float = 1.0
+    history_2x: float = 1.0
+    history_4x: float = 1.0
+    image: float = 0.0
+    gate_text_rows: bool = False
+    threshold: float = 0.0
+    t_start: float = 1.0
+    t_end: float = 0.54
+    blocks: str = ""
+    tokens: str = "all"
+    mask: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mode not in MODES:
+            raise ValueError(f"mode is {self.mode!r}; choose one of {', '.join(MODES)}.")
+        if self.tokens not in TOKENS:
+            raise ValueError(f"tokens is {self.tokens!r}; choose one of {', '.join(TOKENS)}.")
+        check_range("gamma", self.gamma, 0, 100)
+        check_range("cap", self.cap, 0, 1)
+        check_range("threshold", self.threshold, 0, 1)
+        for name, weight in self._weights().items():
+            check_range(f"weight of {name}", weight, 0, 10)
+        check_window(self.t_start, self.t_end)
+        block_set(self.blocks)
+
+    def attention(self, section: Section, step: Step, policy: AttentionPolicy) -> AttentionPolicy:
+        amount = self._gated(section)
+        segments = frozenset(name for name, weight in self._weights().items() if weight > 0)
+        if amount == 0 or not segments or not in_window(step, self.t_start, self.t_end):
+            return policy
+        dropping = self.mode == "drop" or (self.mode == "cap" and self.cap == 0)
+        if not dropping and (self.cap == 1 if self.mode == "cap" else self.gamma == 0):
+            return policy
+        gated = self._placed(policy)
+        if self.tokens != "all":
+            return self._by_token(gated, "drop" if dropping else self._kind, segments, amount)
+        if dropping:
+            return replace(gated, dropped=policy.dropped | segments)
+        if self._kind == "bias":
+            return gated.biased(self._biases(amount))
+        return replace(gated, cap=self._cap(policy, amount), capped=segments)
+
+    def describe(self, section: Section, step: Step) -> dict[str, float]:
+        return {}
+
+    @property
+    def _kind(self) -> str:
+        """What is done to keys: bias, cap or drop."""
+        return "bias" if self.mode == "founding" else self.mode
+
+    def _gated(self, section: Section) -> float:
+        """The change as far as the gate reckons with it; everywhere it is 1, whatever the threshold."""
+        amount = self.amount(section)
+        if self.apply_to == "all":
+            return amount
+        if self.mode == "founding":
+            return 1.0 if amount > self.threshold else 0.0
+        return 0.0 if amount < self.threshold else amount
+
+    def _by_token(
+        self, policy: AttentionPolicy, kind: str, segments: frozenset[str], amount: float
+    ) -> AttentionPolicy:
+        """The policy with rules for single tokens; segments of equal weight share one."""
+        source = self.mask if self.tokens == "mask" else self.tokens
+        if kind != "bias":
+            rules = (TokenRule(kind, segments, source),)
+        else:
+            biases = self._biases(amount)
+            rules = tuple(
+                TokenRule(
+                    kind,
+                    frozenset(name for name in biases if biases[name] == bias),
+                    source,
+                    torch.tensor(bias),
+                )
+                for bias in dict.fromkeys(biases.values())
+            )
+        policy = replace(policy, by_token=policy.by_token + rules)
+        return replace(policy, cap=self._cap(policy, amount), capped=frozenset()) if kind == "cap" else policy
+
+    def _cap(self, policy: AttentionPolicy, amount: float) -> torch.Tensor:
+        """The cap, relaxed by a small change. Raises ValueError where another gate caps already."""
+        if policy.cap is not None:
+            raise ValueError("two KV gates of mode cap act on the same section; keep one of them.")
+        return torch.tensor(self.cap**amount)
+
+    def _placed(self, policy: AttentionPolicy) -> AttentionPolicy:
+        """The policy with this gate's rows and blocks, which all gates of a section share, and a blur's decay takes on."""
+        rows = frozenset({"noisy", "text", "image"} if self.gate_text_rows else {"noisy"})
+        blocks = block_set(self.blocks)
+        if policy.placed and (rows, blocks) != (policy.rows, policy.blocks):
+            raise ValueError(
+                "two KV gates with different blocks or gate_text_rows act on the same section; give both the same."
+            )
+        return replace(policy, rows=rows, blocks=blocks, placed=True)
+
+    def _weights(self) -> dict[str, float]:
+        """How much each segment is gated."""
+        return {
+            "4x": self.history_4x,
+            "2x": self.history_2x,
+            "start": self.start,
+            "last": self.last,
+            "image": self.image,
+        }
+
+    def _biases(self, amount: float) -> dict[str, float]:
+        """What the gate adds to each segment's logits."""
+        return {name: -self.gamma * weight * amount for name, weight in self._weights().items() if weight > 0}

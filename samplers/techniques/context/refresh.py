@@ -1,0 +1,109 @@
+"""Context refresh: what is remembered of the old scene is denoised again under the new prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...context.plan import HISTORY, Section
+from ..base import PASTS, Step, Technique, check_range
+from ..stage import Stage
+
+ANCHORS = ("kept", "replaced")
+HISTORIES = ("kept", "emptied")
+# Less noise than float32 schedules can fall through.
+NOTHING = 1e-4
+
+
+@dataclass(frozen=True)
+class ContextRefresh(Technique):
+    """Re-noises the latent frames next to the window to sigma `strength`, denoises them under the new prompt, and
+    lets this section and later ones remember those instead. The video keeps the frames it has shown.
+
+    FramePack embeds its context anew at every step, so there is no stale cache as in streaming models (LongLive's
+    KV-recache, arXiv 2509.22622): what is stale is what history pixels, start frame and image tokens show.
+
+    A whole window is denoised and its nearest `frames` are used (0: all of them). `sees` is how much of the past it sees
+    while it is denoised: full, anchor or none. `anchor` replaced makes the refreshed frame the start frame too, and its
+    image tokens where a VAE and a CLIP vision model are attached. `history` emptied forgets everything beyond the
+    refreshed frames; with the anchor replaced, F1 then sees what it sees in first sections. strength 0 is off, and a
+    section that remembers nothing, the first one of a shot, is left alone.
+    """
+
+    strength: float = 0.75
+    frames: int = 0
+    sees: str = "full"
+    anchor: str = "kept"
+    history: str = "kept"
+    vae: str = ""
+    clip_vision: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("strength", self.strength, 0, 1)
+        if self.frames < 0:
+            raise ValueError(f"frames is {self.frames}; give 0 (the whole window) or more.")
+        for name, options in (("sees", PASTS), ("anchor", ANCHORS), ("history", HISTORIES)):
+            if getattr(self, name) not in options:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(options)}.")
+
+    def before_section(self, section: Section, stage: Stage) -> None:
+        strength = self.strength * self.amount(section)
+        forward = section.indices.clean[-1] < section.indices.target[0]
+        if strength < NOTHING or not remembers(section, forward):
+            return
+        window = section.latents[1] - section.latents[0]
+        context = stage.history.before_recent(window).context(section, stage.image_embeds())
+        latest = held(stage.history.recent(window), window, forward)
+        fresh = stage.denoise(context.without(self.sees), latest, strength)
+        used = nearest(fresh, min(self.frames or window, HISTORY), forward)
+        if self.history == "emptied":
+            stage.history.forget()
+        stage.history.replace_recent(used)
+        if self.anchor == "replaced":
+            touching = nearest(used, 1, forward)
+            stage.history.replace_anchor(touching, self._tokens(touching, stage))
+        stage.record["refreshed"] = {"sigma": strength, "frames": used.shape[2], "anchor": self.anchor}
+
+    def describe(self, section: Section, step: Step) -> dict[str, float]:
+        """The sigma that the memory was refreshed from before the section's steps."""
+        strength = self.strength * self.amount(section)
+        if section.shot is None:  # one frame, which goes on from nothing
+            return {"refreshed from sigma": 0.0}
+        forward = section.indices.clean[-1] < section.indices.target[0]
+        return {"refreshed from sigma": strength if remembers(section, forward) else 0.0}
+
+    def _tokens(self, latent: Tensor, stage: Stage) -> Tensor | None:
+        """Image tokens of a latent frame [B, 16, 1, H, W]; None without the models that make them, or without tokens."""
+        if not self.vae or not self.clip_vision or stage.image_embeds() is None:
+            return None
+        images = first_images(stage.attached[self.vae].decode(stage.to_vae(latent)))
+        return stage.vision_tokens(stage.attached[self.clip_vision].encode_image(images, crop=False))
+
+
+def remembers(section: Section, forward: bool) -> bool:
+    """Whether a section comes after another one of its shot, or goes on from a video that was given."""
+    if forward:
+        return section.index > 0 and not section.cut
+    return section.shot is None or section.latents[1] < section.shot.latents[1]
+
+
+def held(latents: Tensor, count: int, forward: bool) -> Tensor:
+    """`latents` [B, C, T, H, W] as `count` frames, the one farthest from the next window held where more are wanted."""
+    missing = max(count - latents.shape[2], 0)
+    farthest = (latents[:, :, :1] if forward else latents[:, :, -1:]).repeat(1, 1, missing, 1, 1)
+    return torch.cat([farthest, latents] if forward else [latents, farthest], dim=2)
+
+
+def nearest(latents: Tensor, count: int, forward: bool) -> Tensor:
+    """The `count` frames of [B, C, T, H, W] that touch the next window: the last ones where time runs forward."""
+    return latents[:, :, -count:] if forward else latents[:, :, :count]
+
+
+def first_images(decoded: Any) -> Tensor:
+    """The first frame of each video as images [B, H, W, 3], from what a VAE's decode gives ([B, T, H, W, 3] or [B, H, W, 3])."""
+    decoded = torch.as_tensor(decoded)
+    return decoded[:, 0] if decoded.ndim == 5 else decoded

@@ -1,0 +1,55 @@
+"""What a technique may do between two sections: look at the history, denoise, and change what is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ..context.history import Context, History
+from ..context.plan import Section
+
+
+class Denoise(Protocol):
+    def __call__(
+        self, section: Section, context: Context, noise: Tensor, initial: Tensor, strength: float
+    ) -> tuple[Tensor, int]:
+        """Latents [B, 16, T, H, W] and how many evaluations they took; see Stage.denoise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A run right before `section`. Latents are in the model's scale, float32 on the CPU.
+
+    `image_embeds` gives the section's image tokens as they are by then; `draw_noise` gives noise of a section's shape that
+    the sections' own noise does not depend on; `to_vae` and `to_model` convert latents, `vision_tokens` checks a
+    CLIP_VISION_OUTPUT and gives its image tokens; `attached` is what techniques read. What a technique writes into `record`
+    goes into the section's trace.
+    """
+
+    section: Section
+    history: History
+    image_embeds: Callable[[], Tensor | None]
+    attached: Mapping[str, Any]
+    draw_noise: Callable[[], Tensor]
+    to_vae: Callable[[Tensor], Tensor]
+    to_model: Callable[[Tensor], Tensor]
+    vision_tokens: Callable[[Any], Tensor | None]
+    solve: Denoise
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def context(self) -> Context:
+        """What the section would see now."""
+        return self.history.context(self.section, self.image_embeds())
+
+    def denoise(self, context: Context, initial: Tensor, strength: float) -> Tensor:
+        """Re-noise `initial` [B, 16, window, H, W] to sigma `strength` in (0, 1] and denoise it under the section's prompt.
+
+        The techniques' hooks on the context and on a step act as in the section itself; evaluations are added to the
+        section's.
+        """
+        latents, evaluations = self.solve(self.section, context, self.draw_noise(), initial, strength)
+        self.record["evaluations"] = self.record.get("evaluations", 0) + evaluations
+        return latents

@@ -1,0 +1,91 @@
+"""Where prompts really land: FramePack makes whole sections, so a switch moves to a section border."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Sequence
+
+from ..conditioning import Prompt
+from ..context.plan import FPS, LAYOUTS, Section, plan_sections
+from .prompts import PromptSpan
+from .timeline import assign_prompts
+
+
+@dataclass(frozen=True)
+class Landing:
+    """The sections a span really gets, in time; `generated` numbers them as each layout generates them."""
+
+    span: PromptSpan
+    sections: tuple[int, ...]
+    frames: tuple[int, int] | None
+    generated: dict[str, tuple[int, ...]]
+
+
+def land(spans: Sequence[PromptSpan], count: int, window: int) -> list[Landing]:
+    """Let `assign_prompts` place the spans on a video of `count` sections that begins with a start image."""
+    prompts = [Prompt(span.start, span.text, None, cut=span.cut, blend=span.blend) for span in spans]
+    assigned = {}
+    for layout in LAYOUTS:
+        sections = assign_prompts(plan_sections(layout, count, window), prompts)
+        assigned[layout] = sorted(sections, key=lambda section: section.frames)
+    return [_landing(span, prompt, assigned) for span, prompt in zip(spans, prompts)]
+
+
+def _landing(span: PromptSpan, prompt: Prompt, assigned: dict[str, list[Section]]) -> Landing:
+    in_time = assigned[LAYOUTS[0]]
+    places = tuple(i for i, section in enumerate(in_time) if section.prompt is prompt)
+    frames = (in_time[places[0]].frames[0], in_time[places[-1]].frames[1]) if places else None
+    generated = {
+        layout: tuple(section.index for section in sections if section.prompt is prompt)
+        for layout, sections in assigned.items()
+    }
+    return Landing(span, places, frames, generated)
+
+
+def landing_report(landings: Sequence[Landing], count: int, window: int) -> str:
+    """A line on the video, one per prompt (sections in time and as generated), then the warnings."""
+    frames = _frame_count(count, window)
+    head = f"{count} sections of {4 * window / FPS:g} s, {frames} frames, {frames / FPS:.2f} s at {FPS:g} fps"
+    return "\n".join([head, *map(_line, landings), *landing_warnings(landings, count, window)])
+
+
+def landing_warnings(landings: Sequence[Landing], count: int, window: int) -> list[str]:
+    """A sentence for every prompt that gets no section."""
+    seconds = _frame_count(count, window) / FPS
+    late = f"it starts after the video's end at {seconds:.2f} s; start it earlier, or make the video longer."
+    short = "it is too short for a section of its own; start it earlier, or the next one later."
+    return [
+        f"Warning: {_one_line(landing.span.text)!r} ({landing.span.start:g} s) is never used: "
+        f"{late if landing.span.start >= seconds else short}"
+        for landing in landings
+        if not landing.sections
+    ]
+
+
+def _line(landing: Landing) -> str:
+    span = landing.span
+    text = _one_line(f"{span.text} => {span.state}" if span.state else span.text)
+    if landing.frames is None:
+        return f"no section (asked for {span.start:g} s): {text}"
+    first, end = landing.frames
+    orders = ", ".join(f"{layout} generates {_range(places)}" for layout, places in landing.generated.items())
+    marks = {"cut": span.cut, "sham": span.sham, "forced": span.forced and not span.sham}
+    mark = "".join(f", {name}" for name, holds in marks.items() if holds)
+    mark += f", blended over {span.blend}" if span.blend else ""
+    noun = "section" if len(landing.sections) == 1 else "sections"
+    return (
+        f"{noun} {_range(landing.sections)} ({orders}), frames {first}-{end - 1}, "
+        f"{first / FPS:.2f}-{end / FPS:.2f} s (asked for {span.start:g} s{mark}): {text}"
+    )
+
+
+def _frame_count(count: int, window: int) -> int:
+    return plan_sections(LAYOUTS[0], count, window)[-1].frames[1]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _range(indices: Sequence[int]) -> str:
+    return f"{indices[0]}" if len(indices) == 1 else f"{indices[0]}-{indices[-1]}"

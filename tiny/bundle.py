@@ -1,0 +1,150 @@
+"""The embedded model, whole: its parts, their weights, or random ones where none are shipped."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..models.config import FramePackConfig
+from ..models.dit import FramePackDiT
+from ..models.files.loading import CheckpointError, load_dit, save_dit
+from .codec import TinyCodec
+from .config import DIT
+from .text import TinyText
+from .vision import TinyVisionTower
+from .wrappers import TinyClip, TinyVAE, TinyVision
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = Path(__file__).parent / "weights"
+SEED = 20250503
+PARTS = ("dit", "codec", "text", "vision")
+
+
+@dataclass(frozen=True)
+class TinyBundle:
+    """The embedded model; latents times `latent_scale` are what `dit` works on.
+
+    `rgb_factors` [16][3] and `rgb_bias` [3] make a preview in -1..1 of scaled latents; None without training.
+    """
+
+    dit: FramePackDiT
+    clip: TinyClip
+    vae: TinyVAE
+    clip_vision: TinyVision
+    trained: bool
+
+    @property
+    def config(self) -> FramePackConfig:
+        """The shape of `dit`."""
+        return self.dit.config
+
+    @property
+    def latent_scale(self) -> float:
+        """Factor from the VAE's latents to those of sampling."""
+        return self.vae.codec.latent_scale.item()
+
+    @property
+    def rgb_factors(self) -> list[list[float]] | None:
+        """What each latent channel adds to red, green and blue of a preview."""
+        return self.vae.codec.rgb_factors.tolist() if self.trained else None
+
+    @property
+    def rgb_bias(self) -> list[float] | None:
+        """Red, green and blue of a preview of zeros."""
+        return self.vae.codec.rgb_bias.tolist() if self.trained else None
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The networks by the name of their weight file."""
+        parts = (self.dit, self.vae.codec, self.clip.encoder, self.clip_vision.tower)
+        return dict(zip(PARTS, parts))
+
+
+def load_tiny(
+    device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, weights: Path = WEIGHTS
+) -> TinyBundle:
+    """Load the embedded model from `weights`, or build it with fixed random weights when none are there.
+
+    `dtype` is the DiT's; the other parts are float32. Random weights are the same on every call, leave the
+    global generators alone and are announced by a warning. Raises FileNotFoundError when only some weight
+    files are there and CheckpointError when one does not fit.
+    """
+    files = {part: weights / f"{part}.safetensors" for part in PARTS}
+    missing = [file.name for file in files.values() if not file.is_file()]
+    trained = not missing
+    if missing and len(missing) < len(files):
+        raise FileNotFoundError(
+            f"The embedded model in {weights} lacks {', '.join(missing)}: install the pack again, "
+            "or remove the other weight files to run with random weights."
+        )
+    if not trained:
+        logger.warning(
+            "The embedded model has no trained weights in %s: its weights are random, "
+            "so what it generates is noise.",
+            weights,
+        )
+    with fixed_seed(SEED):
+        modules = {"codec": TinyCodec(), "text": TinyText(), "vision": TinyVisionTower()}
+        dit = load_dit(files["dit"], dtype=dtype) if trained else FramePackDiT(DIT, dtype=dtype)
+    if trained:
+        for part, module in modules.items():
+            fill(module, files[part])
+    for module in (dit, *modules.values()):
+        module.to(device).eval().requires_grad_(False)
+    return TinyBundle(
+        dit, TinyClip(modules["text"]), TinyVAE(modules["codec"]), TinyVision(modules["vision"]), trained
+    )
+
+
+def save_tiny(
+    bundle: TinyBundle,
+    weights: Path = WEIGHTS,
+    dtype: torch.dtype = torch.float16,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write the weight files that `load_tiny` reads; `metadata` says in each how they were made."""
+    weights.mkdir(parents=True, exist_ok=True)
+    for part, module in bundle.modules().items():
+        file, module = weights / f"{part}.safetensors", copy.deepcopy(module).to("cpu", dtype)
+        if part == "dit":
+            save_dit(module, file, metadata)
+        else:
+            save_file(module.state_dict(), file, {**(metadata or {}), "format": "pt"})
+
+
+def fill(module: nn.Module, file: Path) -> None:
+    """Load a weight file into a module; raises CheckpointError, naming keys, when they do not fit."""
+    try:
+        state = load_file(file)
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} cannot be read ({error}): install the pack again.") from error
+    given, expected = (_shapes(part) for part in (state, module.state_dict()))
+    wrong = sorted(name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name))
+    if wrong:
+        raise CheckpointError(
+            f"{file} does not fit {type(module).__name__}: {len(wrong)} weights are missing, unknown or of "
+            f"another shape, first {', '.join(wrong[:3])}; install the pack again."
+        )
+    module.load_state_dict(state)
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
+
+
+@contextmanager
+def fixed_seed(seed: int) -> Iterator[None]:
+    """Make torch's CPU generator start at `seed` inside, and go on as if nothing had been outside."""
+    # torch.manual_seed would also seed the generators of all accelerators, which are not restored.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

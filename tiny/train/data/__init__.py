@@ -1,0 +1,1 @@
+"""Training data: clips of the world, and windows of them with their past and text."""

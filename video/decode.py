@@ -1,0 +1,155 @@
+"""Latents to frames, section by section: however long the video is, only one section is held at a time.
+
+Source: lllyasviel/FramePack, `demo_gradio_f1.py`. It decodes every new section once more with the section before it and
+cross-fades the frames that both have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from torch import Tensor
+
+from ..samplers.conditioning import expect_finite
+from ..samplers.context.history import soft_append
+
+LATENT_CHANNELS = 16
+SPACE_FACTOR = 8
+TIME_FACTOR = 4
+MIN_TILE = 64
+# Tiles share a quarter with their neighbours, in space and in time.
+TILE_OVERLAP = 4
+MIN_TILE_FRAMES = 2 * TIME_FACTOR
+
+Decode = Callable[[Tensor], Tensor]
+
+
+def frame_count(latents: int) -> int:
+    """Frames of a video of `latents` latent frames: one for the first, four for each other."""
+    return TIME_FACTOR * latents - (TIME_FACTOR - 1)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Latent frames that are decoded together, half open; the first `overlap` frames fade in over the piece before."""
+
+    start: int
+    stop: int
+    overlap: int
+
+
+def decode_pieces(latent_frames: int, window: int, overlap: int) -> list[Piece]:
+    """The pieces of a video, in order: the start frame with one window, then a window each.
+
+    Every piece reaches back over `overlap` latent frames that were decoded before; FramePack's own overlap is `window`.
+    Raises ValueError when a number is below 1.
+    """
+    if min(latent_frames, window, overlap) < 1:
+        raise ValueError(
+            f"cannot decode {latent_frames} latent frames with window {window} and overlap {overlap}; "
+            "all of them must be 1 or more."
+        )
+    pieces = [Piece(0, min(1 + window, latent_frames), 0)]
+    while (seam := pieces[-1].stop) < latent_frames:
+        start = max(0, seam - overlap)
+        pieces.append(Piece(start, min(seam + window, latent_frames), frame_count(seam - start)))
+    return pieces
+
+
+def decode_video(decode: Decode, latents: Tensor, pieces: list[Piece]) -> Iterator[Tensor]:
+    """Finished frames [n, H, W, 3] of one video [1, 16, T, h, w], piece by piece, 4T-3 in all.
+
+    `decode` gives the frames [1, 4n-3, H, W, 3] of n latent frames. Frames that the next piece fades over are kept back.
+    """
+    kept: Tensor | None = None
+    for piece, following in zip_longest(pieces, pieces[1:]):
+        frames = decode(latents[:, :, piece.start : piece.stop])[0]
+        if kept is not None:
+            frames = soft_append(kept, frames, piece.overlap)
+        keep = following.overlap if following else 0
+        finished, kept = frames.split([frames.shape[0] - keep, keep])
+        yield finished
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How a piece is cut for the VAE: squares of `side` pixels, runs of `frames` frames; 0 does not cut.
+
+    Raises ValueError for tiles that are too small to overlap.
+    """
+
+    side: int = 0
+    frames: int = 0
+
+    def __post_init__(self) -> None:
+        for name, size, smallest in (
+            ("tile_size", self.side, MIN_TILE),
+            ("tile_frames", self.frames, MIN_TILE_FRAMES),
+        ):
+            if size != 0 and size < smallest:
+                raise ValueError(f"{name} is {size}; give {smallest} or more, or 0 for no tiles.")
+
+    def arguments(self) -> dict[str, int | None]:
+        """What the VAE's `decode_tiled` is called with: sizes in latents."""
+        # A tile cannot be left out in space alone: one that is larger than any picture is none.
+        side = (self.side or 2**20) // SPACE_FACTOR
+        frames = self.frames // TIME_FACTOR or None
+        return {
+            "tile_x": side,
+            "tile_y": side,
+            "overlap": side // TILE_OVERLAP,
+            "tile_t": frames,
+            "overlap_t": frames and max(1, frames // TILE_OVERLAP),
+        }
+
+
+def vae_decoder(vae: Any, tiles: Tiles) -> Decode:
+    """The VAE of the host (or of the tiny model) as a function for `decode_video`.
+
+    Raises ValueError without a VAE, or when it packs a video in another way than HunyuanVideo's; the function does when
+    the VAE gives another number of frames than the latents stand for.
+    """
+    if vae is None:
+        raise ValueError(
+            "vae is empty: the loader's file holds no VAE; use Load VAE with hunyuan_video_vae_bf16."
+        )
+    factors = (vae.temporal_compression_decode(), vae.spacial_compression_decode())
+    if factors != (TIME_FACTOR, SPACE_FACTOR):
+        raise ValueError(
+            f"vae packs {factors[0] or 1} frames of {factors[1]}x{factors[1]} pixels into a latent, FramePack's packs "
+            f"{TIME_FACTOR} of {SPACE_FACTOR}x{SPACE_FACTOR}; use Load VAE with hunyuan_video_vae_bf16."
+        )
+
+    def decode(latents: Tensor) -> Tensor:
+        if tiles == Tiles():
+            frames = vae.decode(latents)
+        else:
+            frames = vae.decode_tiled(latents, **tiles.arguments())
+        expected = frame_count(latents.shape[2])
+        if frames.ndim != 5 or frames.shape[1] != expected:
+            raise ValueError(
+                f"the VAE turned {latents.shape[2]} latent frames into {tuple(frames.shape)}, expected "
+                f"[1, {expected}, height, width, 3]; use Load VAE with hunyuan_video_vae_bf16."
+            )
+        return frames
+
+    return decode
+
+
+def video_latents(latent: Any, name: str) -> Tensor:
+    """Samples [B, 16, T, H, W] of a video's LATENT. Raises ValueError for any other, and for NaN."""
+    samples = latent.get("samples") if isinstance(latent, dict) else None
+    if not isinstance(samples, Tensor) or samples.is_nested:
+        raise ValueError(
+            f"{name} is a {type(latent).__name__} without one tensor of samples; connect FramePack Sampler."
+        )
+    if samples.ndim != 5 or samples.shape[1] != LATENT_CHANNELS or 0 in samples.shape:
+        raise ValueError(
+            f"{name} has shape {tuple(samples.shape)}, expected a video [batch, {LATENT_CHANNELS}, frames, height/8, "
+            "width/8] with at least one frame; connect the latent of FramePack Sampler."
+        )
+    expect_finite(samples, name)
+    return samples
