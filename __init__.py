@@ -1,13 +1,31 @@
-"""FramePack Transitions: FramePack long-video sampling for ComfyUI, built for prompt changes that really happen."""
+"""FramePack Transitions: FramePack long-video sampling for ComfyUI, built for prompt changes that really happen.
+
+ComfyUI reads the three names of `__all__`. The node mappings are loaded when they are asked for, so that importing one
+part of the pack, such as `framepack_transitions.metrics`, does not load all others.
+"""
 
 from __future__ import annotations
 
-NODE_CLASS_MAPPINGS: dict[str, type] = {}
-NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {}
+from typing import Any
+
 WEB_DIRECTORY = "./web"
+_MAPPINGS = ("NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS")
+__all__ = [*_MAPPINGS, "WEB_DIRECTORY"]
 
-# Tools that import this file by its path, outside of a package, get the names without the nodes.
-if __package__:
-    from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
-__all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "WEB_DIRECTORY"]
+def __getattr__(name: str) -> Any:
+    if name not in _MAPPINGS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not __package__:
+        # Tools that import this file by its path, outside of a package, get the names without the nodes.
+        return {}
+    try:
+        from . import nodes
+    except AttributeError as error:
+        # ComfyUI asks with hasattr(), which would take this for a pack without nodes and hide the reason.
+        raise ImportError(f"the nodes of FramePack Transitions cannot be loaded: {error}") from error
+    return getattr(nodes, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
