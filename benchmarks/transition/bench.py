@@ -21,6 +21,7 @@ from PIL import Image
 from ...tiny import detector, world
 from ...tiny.bundle import load_tiny
 from ...tiny.detector import Detection, detect
+from ...tiny.source import source_digest
 from . import judge
 from .arms import ARMS, PLAIN, USUAL, Arm
 from .episodes import CASES, Episode, make_episode, seen_from, turned
@@ -137,11 +138,8 @@ class Keys:
 
 @cache
 def world_digest() -> str:
-    """A digest of how the embedded world is drawn, told and detected: of the files that say so."""
-    digest = hashlib.sha256()
-    for module in (world, detector):
-        digest.update(Path(module.__file__).read_bytes())
-    return digest.hexdigest()
+    """A digest of the code that draws the embedded world, writes its prompts and detects its scenes."""
+    return source_digest(world, detector)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,12 +84,17 @@ class TestRuns:
 
     def test_the_digest_of_the_world_follows_its_files(self, tmp_path, monkeypatch):
         before = transition.world_digest()
-        for name in ("world", "detector"):
-            changed = tmp_path / f"{name}.py"
-            changed.write_bytes(Path(getattr(transition, name).__file__).read_bytes() + b"#")
-            with monkeypatch.context() as patch:
-                patch.setattr(getattr(transition, name), "__file__", str(changed))
-                assert transition.world_digest.__wrapped__() != before
+        copied = shutil.copytree(Path(transition.world.__file__).parent, tmp_path / "world")
+        detector = Path(shutil.copy(transition.detector.__file__, tmp_path))
+        monkeypatch.setattr(transition.world, "__file__", str(copied / "__init__.py"))
+        monkeypatch.setattr(transition.detector, "__file__", str(detector))
+        assert transition.world_digest.__wrapped__() == before
+        assert len(list(copied.glob("*.py"))) > 5
+        for file in (*copied.glob("*.py"), detector):
+            text = file.read_bytes()
+            file.write_bytes(text + b"#")
+            assert transition.world_digest.__wrapped__() != before, file
+            file.write_bytes(text)
         assert transition.world_digest.__wrapped__() == before
 
     def test_a_line_that_was_cut_off_is_measured_again(self, tmp_path, studio, caplog):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -18,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from .. import world
 from ..bundle import TinyBundle, fixed_seed, load_tiny, save_tiny
 from ..codec import TinyCodec
+from ..source import source_digest
 from ..wrappers import TinyClip, TinyVAE, TinyVision
 from . import state
 from .clip import retrieval, save_clip, train_clip, write_config
@@ -222,8 +222,7 @@ def facts_of(run: Run) -> dict[str, Any]:
     """What a folder's finished stages depend on: the recipe but for its length, the weights it began from, the world."""
     recipe = {name: value for name, value in asdict(run.recipe).items() if name != "steps"}
     began = None if run.init is None else metadata_in(run.init)
-    drawn = hashlib.sha256(Path(world.__file__).read_bytes()).hexdigest()
-    return json.loads(json.dumps({"recipe": recipe, "init": began, "world": drawn}))
+    return json.loads(json.dumps({"recipe": recipe, "init": began, "world": source_digest(world)}))
 
 
 def check_folder(run: Run) -> None:

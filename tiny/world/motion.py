@@ -1,0 +1,74 @@
+"""How subjects of the embedded world move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .scenes import Scene
+from .tables import DIRECTIONS, FAST, MOTIONS, SIZE, SUBPIXELS
+
+SLOW_SPEED, FAST_SPEED = (0.45, 0.7), (2.2, 2.8)  # px a frame
+INERTIA = 4.0  # frames in which the difference to the wanted velocity falls to 1/e
+MARGIN = 2.0  # px that stay free between a subject and the border
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Mover:
+    """A body with inertia in a box [low, high] (px, both axes): it turns back, softly, before the borders."""
+
+    low: float
+    high: float
+    position: Array
+    velocity: Array
+    wanted: Array
+
+    @classmethod
+    def start(cls, rng: np.random.Generator, scene: Scene) -> Mover:
+        """Place a scene's subject so that it has most of its way before it."""
+        half = (scene.subject.pixels if scene.subject else 0) / 2 + MARGIN
+        mover = cls(half, SIZE - half, rng.uniform(half, SIZE - half, 2), np.zeros(2), np.zeros(2))
+        mover.aim(rng, scene.motion)
+        mover.velocity = mover.wanted.copy()
+        gone = rng.uniform(0, 0.25) * (mover.high - mover.low)
+        ahead = np.where(mover.wanted > 0, mover.low + gone, mover.high - gone)
+        mover.position = np.where(mover.wanted == 0, mover.position, ahead)
+        return mover
+
+    def aim(self, rng: np.random.Generator, motion: str) -> None:
+        """Want the velocity of a motion from now on."""
+        fast, way = motion in FAST, rng.integers(2)
+        direction = FAST[motion][way] if fast else motion
+        speed = rng.uniform(*(FAST_SPEED if fast else SLOW_SPEED))
+        self.wanted = speed * np.array(DIRECTIONS.get(direction, (0, 0)), float)
+
+    def turn(self, rng: np.random.Generator, old: str) -> str:
+        """Aim at another motion than `old`, one that there is room for, and return it."""
+        room = {
+            way: np.where(np.array(unit) > 0, self.high - self.position, self.position - self.low)[
+                int(unit[1] != 0)
+            ]
+            for way, unit in DIRECTIONS.items()
+        }
+        motions = [motion for motion in MOTIONS if motion != old and room.get(motion, 99.0) > 12]
+        motion = motions[rng.integers(len(motions))]
+        self.aim(rng, motion)
+        return motion
+
+    def travel(self, frames: int) -> Array:
+        """Move on for `frames` frames and return the positions before each move, [frames,2]."""
+        path = np.empty((frames, 2))
+        for frame in range(frames):
+            path[frame] = self.position
+            # A reversal overshoots by speed * INERTIA * (1 - ln 2): turn that much before the border.
+            early = np.abs(self.wanted) * INERTIA * (1 - np.log(2))
+            ahead = np.where(self.wanted > 0, self.high - self.position, self.position - self.low)
+            self.wanted = np.where(ahead <= early, -self.wanted, self.wanted)
+            self.velocity = self.velocity + (self.wanted - self.velocity) / INERTIA
+            self.position = np.clip(self.position + self.velocity, self.low, self.high)
+        return np.round(path * SUBPIXELS) / SUBPIXELS
