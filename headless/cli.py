@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..nodes.evaluation.extraction import DETECTORS
+from ..nodes.evaluation.models import DETECTORS
 from ..samplers.progress import Interrupted
 from .commands.bench import BENCHES, STUDIES, run_transition
 from .commands.demo import run_demo

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...metrics.features import tiny_extractor
+from ...nodes.evaluation.models import tiny_extractor
 from ...samplers.techniques.attention.kv_gate import SemanticKVGate
 from ...samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
-from ...tiny.bundle import WEIGHTS, load_tiny
+from ...tiny.bundle import load_tiny
 from ...tiny.detector import PRESENT_SCORE, detect, matches
 from ...tiny.world import Scene
 from .. import statistics
@@ -138,7 +138,7 @@ class Gallery:
 
 def gallery(folder: Path) -> Gallery:
     """A gallery in `folder` of what the embedded CLIP sees."""
-    extractor = tiny_extractor(WEIGHTS / "tiny-clip.json", WEIGHTS / "clip.safetensors")
+    extractor = tiny_extractor()
     return Gallery(folder / SEEN, load_tiny().vae, extractor)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...metrics import Metric, Switch, SwitchScores, measure_clip, score, windows_of
 from ...metrics.switches import Windows, effective_frame
-from ...nodes.evaluation.extraction import Eyes
+from ...nodes.evaluation.models import EvaluationModels
 from .scripts import Script
 
 HALF = 0.5  # of the share of a state, and of disappearance fidelity: more is seen than not
@@ -62,7 +62,7 @@ class Verdict:
 def judge(
     script: Script,
     frames: Iterable[Array],
-    eyes: Eyes,
+    models: EvaluationModels,
     *,
     fps: float,
     window: int,
@@ -75,15 +75,15 @@ def judge(
     window: latent frames of a section, which says where the switch is when no trace of the sampler does.
     Raises ValueError when the video is too short or the features do not fit it.
     """
-    concept = script.concept if eyes.detector is not None else ""
+    concept = script.concept if models.detector is not None else ""
     clip = measure_clip(
-        frames, eyes.extractor, fps=fps, detector=eyes.detector, concepts=(concept,) if concept else ()
+        frames, models.extractor, fps=fps, detector=models.detector, concepts=(concept,) if concept else ()
     )
     measured = clip.measurements
     frame = switch_frame(script, fps, window, trace)
     switch = Switch(frame, script.switch, script.old.state, script.other_state)
     found = score(
-        clip, [switch], extractor=eyes.extractor, vanishing=(concept,) if concept else None, trace=trace
+        clip, [switch], extractor=models.extractor, vanishing=(concept,) if concept else None, trace=trace
     )
     (scores,) = found.switches
     windows = windows_of(switch, [switch], len(measured), fps)

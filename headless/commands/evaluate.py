@@ -14,7 +14,7 @@ from PIL import Image
 from ...metrics import Cue, VideoScores, evaluate_video, switches_from_trace, switches_of
 from ...metrics.reporting.plot import plot_scores
 from ...metrics.reporting.report import report_part, text_table
-from ...nodes.evaluation.extraction import Eyes, open_eyes
+from ...nodes.evaluation.models import EvaluationModels, load_models
 from ...samplers.timeline.prompts import detect_syntax, parse
 from ..files.media import VideoInfo, probe_video, uneven_times, video_batches
 from ..running.progress import Bars
@@ -100,7 +100,7 @@ def _evaluate(request: Request, record: Record, bars: Bars) -> dict[str, Any]:
         if path
     }
     remarks = [remark for path in paths for remark in _remarks(path, infos[path], timeline, request)]
-    eyes = open_eyes(
+    models = load_models(
         request.features,
         model=request.model,
         pretrained=request.pretrained,
@@ -109,13 +109,13 @@ def _evaluate(request: Request, record: Record, bars: Bars) -> dict[str, Any]:
         detector_model=request.detector_model or "",
     )
     shared = {
-        role: eyes.measured(_stream(path, role, infos[path], bars), infos[path].fps)
+        role: models.measured(_stream(path, role, infos[path], bars), infos[path].fps)
         for role in ("reference", "target")
         if (path := getattr(request, role)) is not None
     }
     if (path := request.object_free) is not None:
-        shared["object_free"] = eyes.confidences(_stream(path, "object free", infos[path], bars))
-    scores = [_score(path, infos[path], timeline, request, eyes, shared, bars) for path in paths]
+        shared["object_free"] = models.confidences(_stream(path, "object free", infos[path], bars))
+    scores = [_score(path, infos[path], timeline, request, models, shared, bars) for path in paths]
     if len(scores) > 1:
         scores = [replace(video, name=name) for video, name in zip(scores, _names(paths))]
     record.texts.append({"text": text_table(scores), "node": None})
@@ -251,7 +251,7 @@ def _score(
     info: VideoInfo,
     timeline: Timeline,
     request: Request,
-    eyes: Eyes,
+    models: EvaluationModels,
     shared: Mapping[str, Any],
     bars: Bars,
 ) -> VideoScores:
@@ -264,7 +264,7 @@ def _score(
         trace=trace,
         timestamps=uneven_times(path),
         name=path.name,
-        **eyes.options(),
+        **models.options(),
         **shared,
     )
 

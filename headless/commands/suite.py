@@ -15,7 +15,7 @@ from ...benchmarks.suites.scripts import SHIPPED, Script, Suite, read_suite
 from ...benchmarks.suites.verdicts import Verdict, judge
 from ...benchmarks.transition.episodes import SWITCHES
 from ...benchmarks.transition.pictures import SHEET, TABLE
-from ...nodes.evaluation.extraction import Eyes, open_eyes
+from ...nodes.evaluation.models import EvaluationModels, load_models
 from ...samplers.denoising.trace import TRACE_SCHEMA
 from ..files.folders import Folders
 from ..files.media import probe_video, video_batches
@@ -137,26 +137,26 @@ def run_suite(request: Request, record: Record, bars: Bars) -> dict[str, Any]:
         suite = read_suite(request.suite)
         features = request.features or suite.features
         # Before hours of sampling, not after.
-        eyes = _eyes(suite, features, request)
+        models = _models(suite, features, request)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise WorkflowError(_sentences(error)) from error
     stage = Stage.of(request, suite)
-    verdicts = list(_verdicts(stage, stage.shots(suite, request.seeds), eyes, record, bars))
+    verdicts = list(_verdicts(stage, stage.shots(suite, request.seeds), models, record, bars))
     videos = [video["path"] for video in record.videos]
     return _facts(request, suite, stage, features, verdicts, videos)
 
 
-def _eyes(suite: Suite, features: str, request: Request) -> Eyes:
-    """What all videos are looked at with; what should disappear is looked for where features can read."""
+def _models(suite: Suite, features: str, request: Request) -> EvaluationModels:
+    """The models that all videos are evaluated with; what should disappear is looked for where features can read."""
     concepts = [script.concept for script in suite.scripts if script.concept]
     known = concepts[:1] if features != READS_NO_TEXT else []
-    return open_eyes(
+    return load_models(
         features, model=request.model, pretrained=request.pretrained, concept=known[0] if known else ""
     )
 
 
 def _verdicts(
-    stage: Stage, shots: Sequence[Shot], eyes: Eyes, record: Record, bars: Bars
+    stage: Stage, shots: Sequence[Shot], models: EvaluationModels, record: Record, bars: Bars
 ) -> Iterator[Verdict]:
     bars.update(BAR, "TransitionBench", 0, len(shots))
     for number, shot in enumerate(shots, 1):
@@ -167,7 +167,7 @@ def _verdicts(
             yield judge(
                 shot.script,
                 video_batches(take.video),
-                replace(eyes, concept=shot.script.concept),
+                replace(models, concept=shot.script.concept),
                 fps=info.fps,
                 window=stage.rigs[shot.arm].window,
                 trace=take.trace,

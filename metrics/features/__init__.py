@@ -1,7 +1,7 @@
 """What a frame looks like, as a vector: extractors with one interface."""
 
 from .base import Extractor, as_frames, reduced
-from .openclip import OpenClipExtractor, tiny_extractor
+from .openclip import OpenClipExtractor
 from .pixel import PixelExtractor
 
 __all__ = [
@@ -10,5 +10,4 @@ __all__ = [
     "PixelExtractor",
     "as_frames",
     "reduced",
-    "tiny_extractor",
 ]

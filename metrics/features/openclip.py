@@ -62,6 +62,33 @@ class OpenClipExtractor:
         self.name = name or f"clip {model}/{Path(pretrained).stem if _is_file(pretrained) else pretrained}"
         self.logit_scale = math.exp(self._loaded.model.logit_scale.item())
 
+    @classmethod
+    def from_config(
+        cls,
+        config: str | Path,
+        weights: str | Path,
+        device: str | torch.device = "cpu",
+        *,
+        batch: int = 32,
+        name: str = "",
+    ) -> OpenClipExtractor:
+        """A CLIP that open_clip's registry does not hold, from its description and its weights.
+
+        config: open_clip's own JSON (embed_dim, vision_cfg, text_cfg); its file name without .json becomes the
+        model's name. weights: a .safetensors file. Raises FileNotFoundError and ValueError as the class does.
+        """
+        import open_clip  # takes seconds
+
+        config = Path(config).resolve()
+        if not config.is_file():
+            raise FileNotFoundError(f"the model description {config.name} does not exist at {config.parent}.")
+        open_clip.add_model_config(config)
+        if open_clip.get_model_config(config.stem) is None:
+            raise ValueError(
+                f"{config.name} is no open_clip config: embed_dim, vision_cfg, text_cfg are needed."
+            )
+        return cls(config.stem, weights, device, batch=batch, name=name)
+
     @torch.inference_mode()
     def images(self, frames: Any) -> NDArray[np.float32]:
         """Features [N,D] of frames [N,H,W,3], prepared as open_clip prepares pictures."""
@@ -76,24 +103,6 @@ class OpenClipExtractor:
         """Features [M,D] of texts; what does not fit into the model's context is cut off."""
         tokens = self._loaded.tokenizer(list(texts)).to(self.device)
         return self._loaded.model.encode_text(tokens).float().cpu().numpy()
-
-
-def tiny_extractor(
-    config: str | Path, weights: str | Path, device: str | torch.device = "cpu", *, name: str = "tiny"
-) -> OpenClipExtractor:
-    """A CLIP from open_clip's config (.json, its stem becomes the model's name) and a .safetensors file.
-
-    Raises FileNotFoundError and ValueError as OpenClipExtractor does.
-    """
-    import open_clip  # takes seconds
-
-    config = Path(config).resolve()
-    if not config.is_file():
-        raise FileNotFoundError(f"the model description {config.name} does not exist at {config.parent}.")
-    open_clip.add_model_config(config)
-    if open_clip.get_model_config(config.stem) is None:
-        raise ValueError(f"{config.name} is no open_clip config: embed_dim, vision_cfg, text_cfg are needed.")
-    return OpenClipExtractor(config.stem, weights, device, name=name)
 
 
 def prepare(images: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:

@@ -16,17 +16,15 @@ from framepack_transitions.headless.running import runs
 from framepack_transitions.headless.running.report import Record
 from framepack_transitions.headless.workflows.executor import execute, prepare
 from framepack_transitions.headless.workflows.workflow import parse_api
-from framepack_transitions.nodes.evaluation.evaluators import (
-    FramePackCompare,
-    FramePackDisappearanceEvaluator,
-    FramePackTransitionEvaluator,
-)
+from framepack_transitions.nodes.evaluation.compare import FramePackCompare
+from framepack_transitions.nodes.evaluation.disappearance import FramePackDisappearanceEvaluator
+from framepack_transitions.nodes.evaluation.transition import FramePackTransitionEvaluator
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 from framepack_transitions.tiny.world import Scene, Subject, render
 from PIL import Image
 
 SWITCH, FRAMES = 37, 109
-LOOKS = {"model": "", "pretrained": "", "fps": 30.0, "window": 9, "first_prompt": ""}
+COMMON = {"model": "", "pretrained": "", "fps": 30.0, "window": 9, "first_prompt": ""}
 RED, BLUE = (0.8, 0.2, 0.2), (0.2, 0.2, 0.8)
 
 
@@ -65,7 +63,7 @@ def folders(tmp_path: Path):
 
 
 def transition(images: torch.Tensor, features: str = "pixel", **more: Any) -> dict[str, Any]:
-    return FramePackTransitionEvaluator().evaluate(images, features, **{**LOOKS, **more})
+    return FramePackTransitionEvaluator().evaluate(images, features=features, **{**COMMON, **more})
 
 
 def test_a_clean_switch_scores_well() -> None:
@@ -196,8 +194,8 @@ def world(present: list[bool], colour: str = "red") -> torch.Tensor:
 
 
 def disappearance(images: torch.Tensor, concept: str = "a red circle", **more: Any) -> dict[str, Any]:
-    settings = {"detector": "auto", "detector_model": "", "features": "tiny", **LOOKS, **more}
-    return FramePackDisappearanceEvaluator().evaluate(images, concept, **settings)
+    settings = {"detector": "auto", "detector_model": "", "features": "tiny", **COMMON, **more}
+    return FramePackDisappearanceEvaluator().evaluate(images, concept=concept, **settings)
 
 
 def test_an_object_that_goes_is_gone() -> None:
@@ -240,7 +238,7 @@ def test_what_cannot_be_looked_for_is_said(concept: str, more: dict[str, str], s
 
 
 def compare(a: torch.Tensor, b: torch.Tensor, **more: Any) -> dict[str, Any]:
-    settings = {"names": "plain, treated", "concept": "", "features": "pixel", **LOOKS, **more}
+    settings = {"names": "plain, treated", "concept": "", "features": "pixel", **COMMON, **more}
     return FramePackCompare().compare(a, b, **settings)
 
 
@@ -277,7 +275,7 @@ def test_a_workflow_without_comfyui_runs_the_nodes(tmp_path: Path, folders: Path
         "1": {"class_type": "Film", "inputs": {}},
         "2": {
             "class_type": "FramePackTransitionEvaluator",
-            "inputs": {"images": ["1", 0], "trace": ["1", 1], "features": "pixel", **LOOKS},
+            "inputs": {"images": ["1", 0], "trace": ["1", 1], "features": "pixel", **COMMON},
         },
     }
     record = Record(folders)

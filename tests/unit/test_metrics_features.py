@@ -18,7 +18,6 @@ from framepack_transitions.metrics.features import (
     PixelExtractor,
     as_frames,
     reduced,
-    tiny_extractor,
 )
 from framepack_transitions.metrics.features.openclip import prepare
 from framepack_transitions.nodes.evaluation.host_features import HostExtractor
@@ -47,7 +46,7 @@ def frames_of(*pictures: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def tiny() -> OpenClipExtractor:
-    return tiny_extractor(CONFIG, CLIP)
+    return OpenClipExtractor.from_config(CONFIG, CLIP, name="tiny")
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +195,7 @@ def test_the_embedded_clip_tells_scenes_apart(tiny):
 
 
 def test_a_model_is_loaded_once_for_its_weights(tiny, tmp_path):
-    again = tiny_extractor(CONFIG, CLIP)
+    again = OpenClipExtractor.from_config(CONFIG, CLIP, name="tiny")
     assert again._loaded is tiny._loaded
     file = tmp_path / "clip.safetensors"
     state = load_file(CLIP)
@@ -246,10 +245,10 @@ class TestWeightsThatCannotBeHad:
 
     def test_a_description_must_be_one(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="none.json does not exist"):
-            tiny_extractor(tmp_path / "none.json", CLIP)
+            OpenClipExtractor.from_config(tmp_path / "none.json", CLIP)
         (tmp_path / "no-clip.json").write_text("{}", encoding="utf-8")
         with pytest.raises(ValueError, match="no open_clip config"):
-            tiny_extractor(tmp_path / "no-clip.json", CLIP)
+            OpenClipExtractor.from_config(tmp_path / "no-clip.json", CLIP)
 
     def test_models_that_need_a_hub_are_refused(self):
         with pytest.raises(ValueError, match="text tower from a hub"):

@@ -12,7 +12,7 @@ from framepack_transitions.benchmarks.suites.scripts import Script, View
 from framepack_transitions.benchmarks.suites.summary import differences, pairs_of, rows, save_sheet, table
 from framepack_transitions.benchmarks.suites.verdicts import Verdict, judge, switch_frame
 from framepack_transitions.metrics.measuring.detectors import CallableDetector
-from framepack_transitions.nodes.evaluation.extraction import Eyes
+from framepack_transitions.nodes.evaluation.models import EvaluationModels
 from PIL import Image
 
 SWITCH, FRAMES = 60, 150
@@ -70,7 +70,9 @@ LATE = room((RED, SWITCH + 30), (BLUE, FRAMES - SWITCH - 30))
 def verdict(video: np.ndarray, script: Script = CHANGE, **changes: Any) -> Verdict:
     detector = CallableDetector(reds) if script.concept else None
     options = {"fps": 30.0, "window": 0, "trace": None, "wall_seconds": 7.0, "seed": 1, "arm": "plain"}
-    return judge(script, [video], Eyes(Colours(), detector, script.concept), **{**options, **changes})
+    return judge(
+        script, [video], EvaluationModels(Colours(), detector, script.concept), **{**options, **changes}
+    )
 
 
 def test_a_change_at_once_is_a_success_without_a_wait() -> None:
@@ -151,7 +153,15 @@ def test_features_that_read_no_text_count_nothing() -> None:
             return None
 
     found = judge(
-        CHANGE, [AT_ONCE], Eyes(Blind()), fps=30.0, window=0, trace=None, wall_seconds=1, seed=1, arm="plain"
+        CHANGE,
+        [AT_ONCE],
+        EvaluationModels(Blind()),
+        fps=30.0,
+        window=0,
+        trace=None,
+        wall_seconds=1,
+        seed=1,
+        arm="plain",
     )
     assert not found.valid and found.success is None and "read no text" in found.why
     assert found.jump is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from framepack_transitions.nodes.evaluation.extraction import cues_of
+from framepack_transitions.nodes.evaluation.video_evaluation import cues_of
 from framepack_transitions.nodes.timeline import FramePackTimelineEntry
 from framepack_transitions.samplers.timeline.timeline import TimelineEntry
 

@@ -1,0 +1,122 @@
+"""The node FramePack Compare."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from ...metrics import VideoScores
+from ...samplers.timeline.timeline import Timeline
+from ..types import ROOT, TRACE
+from .models import load_models
+from .results import node_result
+from .video_evaluation import VideoEvaluation, without_alpha
+from .widgets import CLIP_VISION, COMMON_INPUTS, PROMPT_INPUTS, REFERENCE, TARGET
+
+VIDEOS = ("a", "b", "c", "d")
+
+
+class FramePackCompare:
+    DESCRIPTION = (
+        "Puts two to four videos of the same prompts side by side: scores in one table, curves over one another, "
+        "frames below one another."
+    )
+    CATEGORY = f"{ROOT}/Evaluation"
+    FUNCTION = "compare"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ("STRING", "IMAGE")
+    RETURN_NAMES = ("report", "plot")
+    OUTPUT_TOOLTIPS = (
+        "The scores of all videos in one table.",
+        "Scores, curves over time and a strip of frames for each video in one picture.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        videos = {
+            letter: ("IMAGE", {"tooltip": f"All frames of video {letter}; sizes and lengths may differ."})
+            for letter in VIDEOS
+        }
+        traces = {
+            f"trace_{letter}": (TRACE, {"tooltip": f"FramePack Sampler's trace of video {letter}."})
+            for letter in VIDEOS
+        }
+        return {
+            "required": {
+                "images_a": videos["a"],
+                "images_b": videos["b"],
+                "names": (
+                    "STRING",
+                    {
+                        "default": "a, b, c, d",
+                        "tooltip": "How the videos are called in table and plot, separated by commas.",
+                    },
+                ),
+                "concept": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "An object that should disappear, looked for with features clip and tiny; empty looks for none.",
+                    },
+                ),
+                **COMMON_INPUTS,
+            },
+            "optional": {
+                "images_c": videos["c"],
+                "images_d": videos["d"],
+                **traces,
+                "timeline": PROMPT_INPUTS["timeline"],
+                "reference": REFERENCE,
+                "target": TARGET,
+                "clip_vision": CLIP_VISION,
+            },
+        }
+
+    def compare(
+        self,
+        images_a: Tensor,
+        images_b: Tensor,
+        *,
+        names: str,
+        concept: str,
+        features: str,
+        model: str,
+        pretrained: str,
+        fps: float,
+        window: int,
+        first_prompt: str = "",
+        timeline: Timeline | None = None,
+        reference: Tensor | None = None,
+        target: Tensor | None = None,
+        clip_vision: Any = None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        models = load_models(
+            features, model=model, pretrained=pretrained, clip_vision=clip_vision, concept=concept.strip()
+        )
+        evaluation = VideoEvaluation(models, fps, window, first_prompt, timeline)
+        clips = {
+            "reference": models.measured(without_alpha(reference), fps),
+            "target": models.measured(without_alpha(target), fps),
+        }
+        videos = {"a": images_a, "b": images_b, "c": more.get("images_c"), "d": more.get("images_d")}
+        scores = [
+            evaluation.scores(images, more.get(f"trace_{letter}"), name=letter, **clips)
+            for letter, images in videos.items()
+            if images is not None
+        ]
+        return node_result(_named(scores, names))
+
+
+def _named(scores: list[VideoScores], names: str) -> list[VideoScores]:
+    given = [name.strip() for name in names.split(",")]
+    return [
+        replace(video, name=given[i] if i < len(given) and given[i] else video.name)
+        for i, video in enumerate(scores)
+    ]
+
+
+NODE_CLASS_MAPPINGS = {"FramePackCompare": FramePackCompare}
+NODE_DISPLAY_NAME_MAPPINGS = {"FramePackCompare": "FramePack Compare"}
