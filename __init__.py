@@ -10,7 +10,7 @@ from typing import Any
 
 WEB_DIRECTORY = "./web"
 _MAPPINGS = ("NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS")
-__all__ = [*_MAPPINGS, "WEB_DIRECTORY"]
+__all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "WEB_DIRECTORY"]
 
 
 def __getattr__(name: str) -> Any:

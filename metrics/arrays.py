@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def pieces(window: tuple[int, int], length: int) -> list[tuple[int, int]]:
     start, end = window
     count = max((end - start) // length, 1)
     edges = [start + length * number for number in range(count)] + [end]
-    return list(zip(edges, edges[1:])) if end > start else []
+    return list(pairwise(edges)) if end > start else []
 
 
 def runs(flags: ArrayLike) -> list[tuple[int, int]]:

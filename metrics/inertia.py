@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from math import log
 from typing import Any
 
@@ -51,7 +52,7 @@ def _first_for_the_other_prompt(
     sections: list[Mapping[str, Any]], switch: Switch
 ) -> Mapping[str, Any] | None:
     """Of the two sections that meet at the switch the one made later: the original layout runs backwards."""
-    for before, after in zip(sections, sections[1:]):
+    for before, after in pairwise(sections):
         if after["frames"][0] == switch.frame:
             return max((before, after), key=lambda section: section["index"])
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from math import ceil, inf
 from typing import Any
 
@@ -101,9 +101,7 @@ def switches_of(cues: Iterable[Cue], *, fps: float, window: int = 0) -> list[Swi
         while len(in_force) > 1 and in_force[-1][0] >= frame:
             logger.warning("%r never takes effect: a later prompt overtakes it.", in_force.pop()[1].prompt)
         in_force.append((frame, cue))
-    return [
-        _switch(frame, cue.start, old.text, cue) for (_, old), (frame, cue) in zip(in_force, in_force[1:])
-    ]
+    return [_switch(frame, cue.start, old.text, cue) for (_, old), (frame, cue) in pairwise(in_force)]
 
 
 def effective_frame(seconds: float, fps: float, window: int = 0) -> int:
@@ -128,7 +126,7 @@ def switches_from_trace(trace: Mapping[str, Any], *, fps: float, cues: Sequence[
     """
     sections = sorted(trace.get("sections", ()), key=lambda section: section["frames"][0])
     switches = []
-    for old, new in zip(sections, sections[1:]):
+    for old, new in pairwise(sections):
         if (old["prompt"], old.get("state", "")) == (new["prompt"], new.get("state", "")):
             continue
         frame = new["frames"][0]
@@ -186,6 +184,6 @@ def _check(cues: Sequence[Cue], fps: float, window: int) -> None:
             f"window is {window}; give the latent frames of a section (usual: 9), or 0 for none."
         )
     starts = [cue.start for cue in cues]
-    rise = all(earlier < later for earlier, later in zip(starts, starts[1:]))
+    rise = all(earlier < later for earlier, later in pairwise(starts))
     if not rise or not all(0 <= start < inf for start in starts):
         raise ValueError(f"the prompts start at {starts} s; each needs a start of its own, 0 or later.")

@@ -155,6 +155,7 @@ def holds(keys: Iterable[str], prefix: str) -> bool | None:
 
 
 def ending(keys: Iterable[str], *suffixes: str) -> list[str]:
+    """The keys that end with one of the suffixes."""
     return [key for key in keys if key.endswith(suffixes)]
 
 
@@ -176,6 +177,7 @@ def known_rope_axes(found: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def parse_fields(text: str) -> dict[str, Any]:
+    """The fields of a configuration from JSON text; raises ValueError when it is no JSON object."""
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:

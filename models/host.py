@@ -5,9 +5,10 @@ Imported only inside ComfyUI.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import Any, Callable
+from typing import Any
 
 import comfy.conds
 import comfy.latent_formats

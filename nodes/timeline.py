@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from ..samplers.context.plan import FPS, section_count
@@ -288,7 +289,7 @@ def _changes(
         return changes, []
     feature = cache(lambda text: text_feature(encode(text)))
     scale = change_scale(feature)
-    for i, (old, new) in enumerate(zip(spans, spans[1:]), 1):
+    for i, (old, new) in enumerate(pairwise(spans), 1):
         if not new.forced:
             texts = (new.text, new.text) if new.sham else (old.state or old.text, new.state or new.text)
             changes[i] = scale.change(*map(feature, texts))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +106,12 @@ def _input(rule: dict[str, Any]) -> torch.Tensor:
     return torch.tensor(rule["values"], dtype=getattr(torch, rule["dtype"]))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _described(group: str) -> dict[str, Any]:
     return json.loads((FOLDER / f"{group}.json").read_text(encoding="utf-8"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _recorded(group: str) -> dict[str, torch.Tensor]:
     path = FOLDER / f"{group}.safetensors"
     return load_file(path) if path.exists() else {}

@@ -8,7 +8,7 @@ transform.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -137,13 +137,13 @@ def _nearest_scene(frames: Array) -> Array:
     return sum(costs).argmin(1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _empty_scenes() -> Array:
     """All empty scenes, [10,64,64,3]."""
     return np.stack([background_pixels(*scene) for scene in SCENES])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _outline_colours() -> tuple[Array, Array]:
     """Of each scene: outline's colour less background [10,64,64,3], fills' less outline's [10,6,3]."""
     ink = np.array([INK[night] for _, night in SCENES], np.float32)
@@ -151,7 +151,7 @@ def _outline_colours() -> tuple[Array, Array]:
     return ink[:, None, None] - _empty_scenes(), fills[None] - ink[:, None]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kernels() -> tuple[Array, Array]:
     """Fill and silhouette of all templates, [8,64,64], their centre at (0, 0) of the periodic picture."""
     kernels = np.zeros((2, len(TEMPLATES), SIZE, SIZE), np.float32)
@@ -181,7 +181,7 @@ def _overlap(difference: Array, scene: Array) -> Array:
     return np.einsum("tkc,tcnyx->tnkyx", fills, by_channel, optimize=True) + around[:, :, None]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _drawn_energy() -> Array:
     """Square of the difference that every subject makes at every place of every scene, [10,8,6,P,P]."""
     outline, fills = _outline_colours()
@@ -193,7 +193,7 @@ def _drawn_energy() -> Array:
     return around + 2 * mixed + inside[..., None, None]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _outside() -> Array:
     """Minus infinity where a template would leave the picture, else 0: [8,1,P,P]."""
     centres = np.arange(FIRST, LAST + 1)

@@ -124,10 +124,7 @@ def vae_decoder(vae: Any, tiles: Tiles) -> Decode:
         )
 
     def decode(latents: Tensor) -> Tensor:
-        if tiles == Tiles():
-            frames = vae.decode(latents)
-        else:
-            frames = vae.decode_tiled(latents, **tiles.arguments())
+        frames = vae.decode(latents) if tiles == Tiles() else vae.decode_tiled(latents, **tiles.arguments())
         expected = frame_count(latents.shape[2])
         if frames.ndim != 5 or frames.shape[1] != expected:
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -146,7 +146,7 @@ def cap_at_half(successes: Sequence[float | None]) -> float | None:
     known = [(place, value) for place, value in zip(places, successes) if value is not None]
     if known and known[0][1] >= 0.5:
         return float(10 ** known[0][0])
-    for (left, low), (right, high) in zip(known, known[1:]):
+    for (left, low), (right, high) in pairwise(known):
         if low < 0.5 <= high:
             return float(10 ** (left + (0.5 - low) / (high - low) * (right - left)))
     return None

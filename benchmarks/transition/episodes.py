@@ -86,8 +86,10 @@ def turned(episode: Episode) -> Episode:
 
 
 def seen_from(episode: Episode, history: str, prompt: str) -> Episode:
-    """The episode when the past shows one of its scenes and the prompt asks for one: "old" or "new" (a past of "zero" shows
-    what the prompt does not ask for)."""
+    """The episode when the past shows one of its scenes and the prompt asks for one: "old" or "new".
+
+    A past of "zero" shows what the prompt does not ask for.
+    """
     scenes = {"old": episode.before, "new": episode.after}
     shown = history if history != "zero" else {"old": "new", "new": "old"}[prompt]
     before, after = scenes[shown], scenes[prompt]

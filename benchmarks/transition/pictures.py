@@ -80,6 +80,7 @@ def jump_over_plain(row: Row) -> str:
 
 
 def with_interval(row: Row, name: str, form: Callable[[float | None], str] | None = None) -> str:
+    """A mean and its confidence interval as text, "-" where there is no mean."""
     form = form or percent
     if row[name] is None:
         return "-"
@@ -87,14 +88,17 @@ def with_interval(row: Row, name: str, form: Callable[[float | None], str] | Non
 
 
 def signed(value: float | None) -> str:
+    """A value with its sign and one decimal, "-" for None."""
     return "-" if value is None else f"{value:+.1f}"
 
 
 def percent(value: float | None) -> str:
+    """A share with two decimals, "-" for None."""
     return "-" if value is None else f"{value:.2f}"
 
 
 def number(value: float | None) -> str:
+    """A value with one decimal, "-" for None."""
     return "-" if value is None else f"{value:.1f}"
 
 

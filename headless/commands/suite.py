@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -121,7 +120,7 @@ class Stage:
                 f"Episode {shot.script.id}: {workflow[rig.saver]} has saved {len(made) or 'no'} videos; the suite needs "
                 "one. With FramePackDecode, output must be video or both."
             )
-        os.replace(self.folders.output / made[0], video)
+        (self.folders.output / made[0]).replace(video)
         facts = {"episode": shot.script.id, "seed": shot.seed, "arm": shot.arm, "key": shot.key}
         trace = _trace(own)
         # Written last: only a video with its facts counts as finished.
@@ -245,8 +244,10 @@ def _remarks(suite: Suite, features: str, verdicts: Sequence[Verdict], pairs: in
     """What must be known to read the numbers."""
     shots = len(verdicts) // len(ARMS)
     remarks = [
-        f"TransitionBench, suite {suite.name}, features {features}: in {pairs} of {shots} pairs, plain and treated, the "
-        "old scene is seen before the switch; only these count."
+        (
+            f"TransitionBench, suite {suite.name}, features {features}: in {pairs} of {shots} pairs, plain and treated, the "
+            "old scene is seen before the switch; only these count."
+        )
     ]
     if pairs < shots:
         reasons = {verdict.episode: verdict.why for verdict in verdicts if not verdict.valid and verdict.why}

@@ -11,7 +11,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...nodes.runtime import PREVIEWS as PREVIEWS
 from ...nodes.runtime import reading_from, writing_to
 
 _ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]$")
@@ -76,7 +75,7 @@ class Folders:
         file = NewFile(path, path.with_name(f".{path.stem}.part{extension}"))
         try:
             yield file
-            os.replace(file.unfinished, path)
+            file.unfinished.replace(path)
         except BaseException:
             file.unfinished.unlink(missing_ok=True)
             path.unlink(missing_ok=True)

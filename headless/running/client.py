@@ -20,7 +20,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import Request, urlopen
 
-from ..files.folders import PREVIEWS, Folders
+from ...nodes.runtime import PREVIEWS
+from ..files.folders import Folders
 from ..workflows.errors import WorkflowError
 from ..workflows.specs import NodeSpec
 from ..workflows.workflow import Node, Workflow, to_api

@@ -124,7 +124,7 @@ def write_report(path: Path, report: Mapping[str, Any]) -> Path:
     unfinished.write_text(
         json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
     )
-    os.replace(unfinished, path)
+    unfinished.replace(path)
     return path
 
 

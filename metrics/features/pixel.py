@@ -35,4 +35,3 @@ class PixelExtractor:
 
     def texts(self, texts: Sequence[str]) -> None:
         """None: pixels cannot read."""
-        return None

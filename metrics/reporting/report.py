@@ -21,8 +21,10 @@ DIGITS = 4  # of a curve in the report
 
 @dataclass(frozen=True)
 class Measure:
-    """How a metric is shown: its name, which direction is good, whether it counts frames, and
-    whether it is only shown where it was asked for."""
+    """How a metric is shown.
+
+    Its name, which direction is good, whether it counts frames, and whether it is only shown where it was asked for.
+    """
 
     name: str
     meaning: str

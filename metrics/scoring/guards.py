@@ -60,8 +60,11 @@ def kept_features(
     control: ArrayLike | None = None,
     centre: ArrayLike | None = None,
 ) -> Guard:
-    """What should not change looks as before; features [T,D] of it, `control` [T,D] the same in a video
-    without the switch, which may differ from its own past by a cosine of 0.1 less."""
+    """Whether what should not change looks as before; features [T,D] of it.
+
+    `control` [T,D] is the same in a video without the switch, which may differ from its own past by a cosine of
+    0.1 less.
+    """
     value = _likeness(rows(features), windows, centre)
     limit = float("nan") if control is None else _likeness(rows(control), windows, centre) - KEPT_DROP
     if not np.isfinite(limit):

@@ -32,9 +32,9 @@ NOTHING = -1e3
 
 @dataclass(frozen=True, eq=False)
 class TokenRule:
-    """A gate on single tokens of some segments, by weights M in [0, 1]: bias adds bias * M to their logits, drop leaves
-    1 - M of their attention, cap puts M of it under the policy's cap.
+    """A gate on single tokens of some segments, by weights M in [0, 1].
 
+    bias adds bias * M to their logits, drop leaves 1 - M of their attention, cap puts M of it under the policy's cap.
     `weighing` says where M comes from; `weights` has it, [B or 1, L] for every segment that is packed.
     """
 

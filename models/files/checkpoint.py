@@ -90,6 +90,7 @@ def read_index(path: Path) -> tuple[list[Path], list[str]]:
 
 
 def refuse_absent(path: Path, paths: Sequence[Path]) -> None:
+    """Raises CheckpointError when shards of a checkpoint are not on disk."""
     absent = [shard.name for shard in paths if not shard.is_file()]
     if absent:
         raise CheckpointError(

@@ -200,6 +200,7 @@ def check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Fram
 
 
 def refuse_missing(path: Path, missing: Sequence[str]) -> None:
+    """Raises CheckpointError when a checkpoint lacks keys of the model."""
     if missing:
         raise CheckpointError(
             f"{path} lacks {counted(missing)}: {first(missing)}; the file is incomplete, download it again"
@@ -207,10 +208,12 @@ def refuse_missing(path: Path, missing: Sequence[str]) -> None:
 
 
 def counted(keys: Sequence[str]) -> str:
+    """How many keys, in words: 1 key, 2 keys."""
     return f"{len(keys)} {'key' if len(keys) == 1 else 'keys'}"
 
 
 def first(keys: Sequence[str]) -> str:
+    """The first five keys, as text for a message."""
     return ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
 
 
@@ -224,6 +227,6 @@ def save_dit(
         save_file(
             state_dict, partial, {**(metadata or {}), "format": "pt", METADATA_KEY: dit.config.to_json()}
         )
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

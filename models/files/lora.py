@@ -189,9 +189,9 @@ def mismatch(parts: Tensors, source: Source | None, shapes: Shapes) -> str | Non
         return f"a change of the bias that is not [{rows}]"
     if biased and any(f"{target.module}.bias" not in shapes for target in source.targets):
         return "a change of the bias, but the model has none here"
-    if "dora_scale" in parts and not source.is_whole:
-        if kind == "lokr" or parts["dora_scale"].shape[0] != rows:
-            return "a DoRA that cannot be split over several modules"
+    split = "dora_scale" in parts and not source.is_whole
+    if split and (kind == "lokr" or parts["dora_scale"].shape[0] != rows):
+        return "a DoRA that cannot be split over several modules"
     return None
 
 
@@ -216,6 +216,7 @@ def split(parts: Tensors, source: Source, target: Target) -> dict[str, Tensor]:
 
 
 def take_rows(value: Tensor, rows: tuple[slice, ...]) -> Tensor:
+    """The rows of a weight's difference that belong to one module."""
     return value[rows[0]] if len(rows) == 1 else torch.cat([value[part] for part in rows])
 
 
@@ -256,6 +257,7 @@ def scale_of(parts: Tensors) -> float:
 
 
 def lora_product(parts: Tensors) -> Tensor:
+    """LoRA (arXiv 2106.09685): up [out, r] times down [r, in]."""
     return parts["up"].flatten(1) @ parts["down"].flatten(1)
 
 
@@ -275,6 +277,7 @@ def lokr_product(parts: Tensors) -> Tensor:
 
 
 def whole_difference(parts: Tensors) -> Tensor:
+    """A difference stored as such, flattened to [out, in]."""
     return parts["diff"].reshape(parts["diff"].shape[0], -1)
 
 

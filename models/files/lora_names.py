@@ -147,6 +147,7 @@ def original_layers(shapes: Shapes) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def original_source(name: str, modules: tuple[str, ...], shapes: Shapes) -> Source:
+    """The modules [rows of them] that one of HunyuanVideo's own names stands for."""
     sizes = [shapes[f"{module}.weight"][0] for module in modules]
     rows = [(slice(end - size, end),) for size, end in zip(sizes, accumulate(sizes))]
     if name == SWAPPED:
@@ -156,6 +157,7 @@ def original_source(name: str, modules: tuple[str, ...], shapes: Shapes) -> Sour
 
 
 def underscored(name: str) -> str:
+    """A module name as trainers write it in keys."""
     return name.replace(".", "_")
 
 

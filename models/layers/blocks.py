@@ -18,14 +18,17 @@ Activation = Callable[[Tensor], Tensor]
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU in its tanh approximation."""
     return F.gelu(x, approximate="tanh")
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[B, L, heads * D] to [B, heads, L, D]."""
     return rearrange(x, "b l (h d) -> b h l d", h=heads)
 
 
 def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Scale and shift a normalised x [B, L, D] by vectors [B, 1, D]."""
     return x * (1 + scale) + shift
 
 
@@ -55,6 +58,8 @@ class Projection(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """Two linear layers with an activation between them."""
+
     def __init__(self, dim: int, hidden: int, activation: Activation, layers: Layers) -> None:
         super().__init__()
         # Keys are net.0.proj and net.2: the reference has a dropout between them.

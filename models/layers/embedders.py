@@ -83,6 +83,8 @@ class Gates(nn.Module):
 
 
 class RefinerBlock(nn.Module):
+    """Self-attention and feed-forward over the text tokens, gated by `vec`."""
+
     def __init__(self, dim: int, heads: int, layers: Layers) -> None:
         super().__init__()
         self.norm1 = layers.layer_norm(dim, affine=True)
@@ -98,6 +100,8 @@ class RefinerBlock(nn.Module):
 
 
 class Refiner(nn.Module):
+    """The stack of blocks that refines text tokens."""
+
     def __init__(self, dim: int, heads: int, depth: int, layers: Layers) -> None:
         super().__init__()
         self.refiner_blocks = nn.ModuleList(RefinerBlock(dim, heads, layers) for _ in range(depth))

@@ -32,21 +32,29 @@ class StoredWeights:
 
 
 class Linear(StoredWeights, nn.Linear):
+    """nn.Linear that computes in the dtype and on the device of its input."""
+
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, *self.cast_to(x))
 
 
 class Conv3d(StoredWeights, nn.Conv3d):
+    """nn.Conv3d that computes in the dtype and on the device of its input."""
+
     def forward(self, x: Tensor) -> Tensor:
         return self._conv_forward(x, *self.cast_to(x))
 
 
 class LayerNorm(StoredWeights, nn.LayerNorm):
+    """nn.LayerNorm that computes in the dtype and on the device of its input."""
+
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.normalized_shape, *self.cast_to(x), self.eps)
 
 
 class RMSNorm(StoredWeights, nn.RMSNorm):
+    """nn.RMSNorm that computes in the dtype and on the device of its input."""
+
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.normalized_shape, self.cast_to(x)[0], self.eps)
 

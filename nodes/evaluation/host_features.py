@@ -35,7 +35,6 @@ class HostExtractor:
 
     def texts(self, texts: Sequence[str]) -> None:
         """None: the host's vision models cannot read."""
-        return None
 
     def _tokens(self, frames: torch.Tensor) -> torch.Tensor:
         output = self.vision.encode_image(planes(frames).movedim(1, -1), crop=False)

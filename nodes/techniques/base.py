@@ -54,6 +54,7 @@ class TechniqueNode:
 
 
 def window(t_end: float) -> dict[str, Any]:
+    """The inputs t_start and t_end, the window of progress in which a technique works."""
     tooltip = "Unshifted progress, counting down from 1 (noise) to 0 (clean); at FramePack's shift of 7, t 0.54 is sigma 0.89."
     return {
         "t_start": (

@@ -60,9 +60,9 @@ def start_of(section: Section, inputs: SampleInputs) -> Tensor:
 def image_embeds_of(
     section: Section, inputs: SampleInputs, settings: SampleSettings, history: History | None = None
 ) -> Tensor | None:
-    """Image tokens [B, N, D] of a section: its anchor's, or those that the history has in their place, in the last shot
-    mixed with those of the end image.
+    """Image tokens [B, N, D] of a section, in the last shot mixed with those of the end image.
 
+    They are its anchor's, or those that the history has in their place.
     linear moves from the one to the other along the shot, weighted_average gives the start image a fixed share. The
     share scales the tokens where only one image is there. Source: kijai/ComfyUI-FramePackWrapper, `nodes.py`, whose
     linear runs the wrong way.

@@ -114,8 +114,10 @@ def change_weights(context: Context, weighing: str) -> dict[str, Tensor]:
 
 
 def token_weights(context: Context, weighing: str, attached: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Weights M in [0, 1] of the tokens that are packed, [B or 1, L] by segment; `weighing` is one of CHANGES or the key of
-    an attached mask."""
+    """Weights M in [0, 1] of the tokens that are packed, [B or 1, L] by segment.
+
+    `weighing` is one of CHANGES or the key of an attached mask.
+    """
     weights = (
         change_weights(context, weighing)
         if weighing in CHANGES

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Protocol, Sequence
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -47,6 +47,8 @@ class Branch:
 
 
 class Evaluate(Protocol):
+    """A call of the model: x0 predictions for several branches."""
+
     def __call__(self, branches: Sequence[Branch], x: Tensor, sigma: Tensor) -> list[Tensor]:
         """x0 predictions [B, 16, T, H, W] in float32, one for each branch; x likewise, sigma [B]."""
 

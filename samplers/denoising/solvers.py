@@ -5,10 +5,10 @@ The same functions run alone and as a KSAMPLER inside ComfyUI.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from math import factorial
-from typing import Any, Callable
+from typing import Any
 
 import torch
 from torch import Tensor

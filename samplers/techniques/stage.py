@@ -13,6 +13,8 @@ from ..context.plan import Section
 
 
 class Denoise(Protocol):
+    """Denoises latents of a section again."""
+
     def __call__(
         self, section: Section, context: Context, noise: Tensor, initial: Tensor, strength: float
     ) -> tuple[Tensor, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 from ..conditioning import Prompt
 from ..context.plan import FPS, LAYOUTS, Section, plan_sections

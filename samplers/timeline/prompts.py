@@ -12,10 +12,11 @@ In all of them `=>` separates the prompt from its state text, what can be seen a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite
-from typing import Any, Iterator
+from typing import Any
 
 SYNTAXES = ("auto", "brackets", "sections", "bars", "lines")
 

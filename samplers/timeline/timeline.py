@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import inf
-from typing import Any, Sequence
+from typing import Any
 
 from ..conditioning import Anchor, Prompt
 from ..context.plan import FPS, Section, split_shots
@@ -61,7 +63,7 @@ class Timeline:
 
     def __post_init__(self) -> None:
         starts = [entry.start for entry in self.entries]
-        if any(later <= earlier for earlier, later in zip(starts, starts[1:])):
+        if any(later <= earlier for earlier, later in pairwise(starts)):
             raise ValueError(
                 f"timeline entries start at {starts} s; each must start later than the one before it."
             )

@@ -34,7 +34,7 @@ def comfy():
     from comfy.cli_args import args
 
     args.cpu = True
-    import comfy.samplers  # noqa: F401
+    import comfy.samplers
     import comfy.sd  # noqa: F401
 
     return sys.modules["comfy"]

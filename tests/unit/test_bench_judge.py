@@ -115,7 +115,7 @@ def test_what_is_no_scene_of_the_world_is_an_artefact_and_no_success(what):
 
 
 def test_a_video_that_was_wrong_before_the_switch_is_not_valid():
-    past, new = video(make_episode("background", 0))
+    _past, new = video(make_episode("background", 0))
     assert not judge.is_valid(detect(new[:PAST]), make_episode("background", 0))
 
 

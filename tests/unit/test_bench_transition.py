@@ -276,7 +276,7 @@ class TestRows:
 
 
 def test_the_command_writes_a_report_a_table_a_plot_and_a_sheet(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command.transition, "Bench", lambda out, seeds: small(out, seeds))
+    monkeypatch.setattr(command.transition, "Bench", small)
     monkeypatch.setattr(command.transition, "cores", lambda: 1)
     assert main(["bench", "transition", "--seeds", "1", "--out", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))

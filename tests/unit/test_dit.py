@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -147,7 +148,7 @@ def test_segments_lie_end_to_end_in_order() -> None:
     segments = Segments.of({"4x": 4, "start": 6, "noisy": 10, "text": 2})
     slices = [segments.slice(name) for name in SEGMENT_NAMES]
     assert slices[0].start == 0 and slices[-1].stop == segments.length == 22
-    assert all(before.stop == after.start for before, after in zip(slices, slices[1:]))
+    assert all(before.stop == after.start for before, after in pairwise(slices))
     assert dict(segments.items()) == {
         "4x": slice(0, 4), "start": slice(4, 10), "noisy": slice(10, 20), "text": slice(20, 22)
     }  # fmt: skip

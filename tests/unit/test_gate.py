@@ -94,7 +94,7 @@ def test_text_and_image_rows_can_be_gated_too(qkv):
 
 def test_dropping_equals_an_infinite_bias_and_is_the_limit_of_large_ones(qkv):
     dropped = attend(AttentionPolicy(dropped=frozenset(PAST)), qkv)
-    close(dropped, biased(qkv, {name: -inf for name in PAST})[0])
+    close(dropped, biased(qkv, dict.fromkeys(PAST, -inf))[0])
     close(attend(AttentionPolicy(biases=((frozenset(PAST), torch.tensor(-60.0)),)), qkv), dropped.double())
 
 

@@ -74,9 +74,13 @@ def test_prefixes_that_leave_the_output_folder_are_refused(place: Folders, prefi
 
 
 def test_an_interrupted_file_leaves_nothing(place: Folders) -> None:
-    with pytest.raises(KeyboardInterrupt), place.new_file("clip", ".mp4") as file:
-        file.unfinished.write_text("half", encoding="utf-8")
-        raise KeyboardInterrupt
+    def write_half() -> None:
+        with place.new_file("clip", ".mp4") as file:
+            file.unfinished.write_text("half", encoding="utf-8")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert list(place.output.iterdir()) == []
 
 

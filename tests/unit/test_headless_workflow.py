@@ -152,6 +152,8 @@ def test_unknown_nodes_and_inputs_are_named_with_what_exists() -> None:
     assert caught.value.problems == (
         "--set names the node '9', which the workflow does not have: there is 1 (My text), 2 (Text).",
         "--set names the input 'sizes', which node 1 Text \"My text\" does not have: the closest is size.",
-        "--set names the input 'zzz', which node 1 Text \"My text\" does not have: "
-        "there is kind, list, size, text.",
+        (
+            "--set names the input 'zzz', which node 1 Text \"My text\" does not have: "
+            "there is kind, list, size, text."
+        ),
     )

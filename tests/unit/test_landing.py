@@ -59,10 +59,14 @@ def test_the_original_layout_generates_the_same_sections_from_the_end():
 def test_the_report_says_where_each_prompt_landed():
     assert landing_report(landings("a\nman => a man [3s!: an empty room]"), 4, 9).splitlines() == [
         "4 sections of 1.2 s, 145 frames, 4.83 s at 30 fps",
-        "sections 0-1 (f1 generates 0-1, original generates 3-2), frames 1-72, 0.03-2.43 s (asked for 0 s): "
-        "a man => a man",
-        "sections 2-3 (f1 generates 2-3, original generates 1-0), frames 73-144, 2.43-4.83 s (asked for 3 s, "
-        "forced): an empty room",
+        (
+            "sections 0-1 (f1 generates 0-1, original generates 3-2), frames 1-72, 0.03-2.43 s (asked for 0 s): "
+            "a man => a man"
+        ),
+        (
+            "sections 2-3 (f1 generates 2-3, original generates 1-0), frames 73-144, 2.43-4.83 s (asked for 3 s, "
+            "forced): an empty room"
+        ),
     ]
 
 

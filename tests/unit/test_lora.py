@@ -435,9 +435,9 @@ def test_wrong_models_files_and_places_are_refused(
     tmp_path: Path, model: PlainModel, write: Callable
 ) -> None:
     write()
+    stranger = torch.nn.Linear(2, 2)
+    stranger.dtype = torch.float32
     with pytest.raises(ValueError, match="model is a Linear, not a FramePack model"):
-        stranger = torch.nn.Linear(2, 2)
-        stranger.dtype = torch.float32
         apply(tmp_path, PlainModel(stranger, 1.0))
     with pytest.raises(ValueError, match="has no file 'absent.safetensors', it holds style.safetensors"):
         apply(tmp_path, model, name="absent.safetensors")

@@ -125,7 +125,7 @@ def _calls(source: str) -> Iterator[tuple[str, int]]:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_room_imports_only_from_those_below_it(source: str) -> None:
-    room = source.split("/")[0]
+    room = source.split("/", maxsplit=1)[0]
     wrong = [
         f"line {line}: {name}"
         for level, name, line in _imports(source)

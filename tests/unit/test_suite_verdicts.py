@@ -42,7 +42,7 @@ class Colours:
         return frames.mean((1, 2)).astype(np.float32)
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        return np.array([COLOURS[text] if text in COLOURS else (0.3, 0.3, 0.3) for text in texts], np.float32)
+        return np.array([COLOURS.get(text, (0.3, 0.3, 0.3)) for text in texts], np.float32)
 
 
 def reds(frames: np.ndarray, concepts: Sequence[str]) -> np.ndarray:

@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 
 WINDOW = 3
 SECTION = replace(plan_sections("f1", 1, WINDOW)[0], change=1.0, since_switch=0)
-NOTHING = {name: "keep" for name in ("start", "last", "history_2x", "history_4x", "image")}
+NOTHING = dict.fromkeys(("start", "last", "history_2x", "history_4x", "image"), "keep")
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:

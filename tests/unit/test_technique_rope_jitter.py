@@ -102,7 +102,7 @@ def test_jitter_scales_with_the_change_and_two_are_refused():
 
 @pytest.mark.parametrize("values", [{"sigma": -0.1}, {"sigma": 1.0}, {"sigma": float("nan")}, {"t_end": 1.0}])
 def test_values_that_cannot_work_are_refused(values):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=next(iter(values))):
         RopeJitter(**values)
 
 

@@ -182,7 +182,7 @@ class TestSemanticKVGate:
         [{"gamma": -1.0}, {"cap": 1.5}, {"mode": "?"}, {"start": -0.1}, {"blocks": "x"}, {"threshold": 2.0}],
     )
     def test_bad_values_are_refused(self, values):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=next(iter(values))):
             SemanticKVGate(**values)
 
 

@@ -1,4 +1,4 @@
-"""Judge the embedded model by what it generates: does it keep a scene, does it follow a new prompt?
+"""Judges the embedded model by what it generates: whether it keeps a scene and follows a new prompt.
 
 Everything runs through the pack's own sampler at distilled guidance 10 and real guidance 1, and is judged by
 the analytic detector on decoded frames.
@@ -225,7 +225,7 @@ def shams(
     Only scenes that are right before it are judged; `jump` is the mean in px over those whose subject is seen on
     both sides in every trial, between the last frame before and the first one after.
     """
-    kept, jumps, valid = {name: 0 for name in trials}, {name: [] for name in trials}, 0
+    kept, jumps, valid = dict.fromkeys(trials, 0), {name: [] for name in trials}, 0
     for part in parts(episodes("none", count, settings.window, sections=2)):
         prompts = [[e.prompts[0] for e in part]]
         past = generate(bundle, part, prompts, settings, starts(part))

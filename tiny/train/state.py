@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
     partial = path.with_suffix(".partial")
     plain = {name: value.detach().clone().contiguous().cpu() for name, value in tensors.items()}
     save_file(plain, partial, {"facts": json.dumps(facts)})
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -185,7 +185,7 @@ PAINTERS: dict[str, Callable[[bool], Canvas]] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def background_pixels(background: str, night: bool) -> Array:
     """An empty scene, float [64,64,3] in 0..1; do not write to it."""
     check("background", background, BACKGROUNDS)

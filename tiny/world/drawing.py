@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,7 @@ DISTANCES: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def masks(shape: str, pixels: int) -> tuple[Array, Array]:
     """Coverage of a shape without and with its outline, each [8 y,8 x,P,P] by its centre's subpixel."""
     patch = pixels + 4 + pixels % 2

@@ -5,8 +5,9 @@ Imported only inside ComfyUI.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import comfy.model_management
 import comfy.sample

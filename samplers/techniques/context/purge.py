@@ -29,7 +29,9 @@ SELECTIONS = ("all", "mask", "random", "most_attended", "least_attended")
 
 @dataclass(frozen=True)
 class ContextPurge(Technique):
-    """Flushes parts of the packed past, inside a window of progress. Each segment has an action:
+    """Flushes parts of the packed past, inside a window of progress.
+
+    Each segment has an action:
 
     - keep: as it is.
     - remove: its tokens are not packed, as if they had never been; their rows are not computed either.

@@ -20,8 +20,10 @@ NOTHING = 1e-4
 
 @dataclass(frozen=True)
 class ContextRefresh(Technique):
-    """Re-noises the latent frames next to the window to sigma `strength`, denoises them under the new prompt, and
-    lets this section and later ones remember those instead. The video keeps the frames it has shown.
+    """Denoises the latest frames of the past again, under the new prompt.
+
+    The latent frames next to the window are noised to sigma `strength` and denoised; this section and later ones
+    remember the result instead. The video keeps the frames it has shown.
 
     FramePack embeds its context anew at every step, so there is no stale cache as in streaming models (LongLive's
     KV-recache, arXiv 2509.22622): what is stale is what history pixels, start frame and image tokens show.

@@ -15,7 +15,9 @@ ANCHORS = ("anchor", "none")
 
 @dataclass(frozen=True)
 class ContrastiveGuidance(Technique):
-    """Adds differences of predictions to the guided one, inside a window of progress. With v a velocity:
+    """Adds differences of predictions to the guided one, inside a window of progress.
+
+    With v a velocity:
 
     - v += omega (v(new) - v(old)): away from the prompt before the switch; omega 0 is off.
     - v += (history - 1) (v(past) - v(no past)): history guidance (Song et al. 2025, arXiv 2502.06764); below 1 the packed
