@@ -12,7 +12,8 @@ from typing import Any
 from ..samplers.context.plan import FPS, section_count
 from ..samplers.timeline.change import change_scale, measured_remark, text_feature
 from ..samplers.timeline.landing import land, landing_report, landing_warnings
-from ..samplers.timeline.prompts import SYNTAXES, PromptSpan, parse
+from ..samplers.timeline.syntaxes.spans import PromptSpan
+from ..samplers.timeline.syntaxes.table import AUTO, SYNTAX_CHOICES, parse
 from ..samplers.timeline.timeline import Timeline, TimelineEntry
 from . import widgets
 from .types import ROOT, TIMELINE
@@ -184,9 +185,9 @@ class FramePackPromptTimeline:
                     },
                 ),
                 "syntax": (
-                    list(SYNTAXES),
+                    list(SYNTAX_CHOICES),
                     {
-                        "default": "auto",
+                        "default": AUTO,
                         "tooltip": "How the text is written: brackets are times in seconds, sections are numbers, bars and lines divide the video evenly. auto recognises it.",
                     },
                 ),

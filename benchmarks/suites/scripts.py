@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...samplers.timeline.prompts import PromptSpan, format_spans
+from ...samplers.timeline.syntaxes.brackets import format_spans
+from ...samplers.timeline.syntaxes.spans import PromptSpan
 from ..transition.episodes import SWITCHES
 
 SCHEMA = "framepack-transitions/suite/1"

@@ -15,7 +15,7 @@ from ...metrics import Cue, VideoScores, evaluate_video, switches_from_trace, sw
 from ...metrics.reporting.plot import plot_scores
 from ...metrics.reporting.report import report_part, text_table
 from ...nodes.evaluation.models import EvaluationModels, load_models
-from ...samplers.timeline.prompts import detect_syntax, parse
+from ...samplers.timeline.syntaxes.table import SYNTAXES, detect_syntax, parse
 from ..files.media import VideoInfo, probe_video, uneven_times, video_batches
 from ..running.progress import Bars
 from ..running.report import Record
@@ -60,7 +60,7 @@ class Timeline:
         if not self.text:
             return self.cues
         section, count = 4 * (window or USUAL_WINDOW) / info.fps, 1
-        if window or detect_syntax(self.text) == "sections":
+        if window or SYNTAXES[detect_syntax(self.text)].counts_sections:
             count = max(round((info.frames - 1) / info.fps / section), 1)
         else:
             section = info.frames / info.fps

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .prompts import PromptSpan
+from .syntaxes.spans import PromptSpan
 
 Feature = tuple[Tensor, ...]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..conditioning import Prompt
 from ..context.plan import FPS, LAYOUTS, Section, plan_sections
-from .prompts import PromptSpan
+from .syntaxes.spans import PromptSpan
 from .timeline import assign_prompts
 
 

@@ -13,7 +13,7 @@ from framepack_transitions.samplers.timeline.change import (
     measured_remark,
     text_feature,
 )
-from framepack_transitions.samplers.timeline.prompts import parse
+from framepack_transitions.samplers.timeline.syntaxes.table import parse
 
 
 def words_of(text: str) -> set[str]:

@@ -36,7 +36,7 @@ def load_file(name: str, path: Path) -> ModuleType:
     ("part", "not_loaded"),
     [
         ("framepack_transitions", HEAVY | {"nodes", "samplers", "models", "numpy"}),
-        ("framepack_transitions.samplers.timeline.prompts", HEAVY | {"nodes", "models", "numpy"}),
+        ("framepack_transitions.samplers.timeline.syntaxes.table", HEAVY | {"nodes", "models", "numpy"}),
         ("framepack_transitions.models.dit", {"nodes", "samplers", "av", "matplotlib", "torchvision"}),
         ("framepack_transitions.video.writing", {"nodes", "samplers", "models", "matplotlib"}),
     ],

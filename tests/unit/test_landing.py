@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from framepack_transitions.samplers.context.plan import plan_sections, section_count
 from framepack_transitions.samplers.timeline.landing import land, landing_report, landing_warnings
-from framepack_transitions.samplers.timeline.prompts import parse
+from framepack_transitions.samplers.timeline.syntaxes.table import parse
 
 
 def landings(text: str, count: int = 4, window: int = 9):

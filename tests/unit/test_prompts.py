@@ -7,14 +7,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from framepack_transitions.samplers.timeline.prompts import (
-    SYNTAXES,
-    PromptSpan,
-    PromptSyntaxError,
-    detect_syntax,
-    format_spans,
-    parse,
-)
+from framepack_transitions.samplers.timeline.syntaxes.brackets import format_spans
+from framepack_transitions.samplers.timeline.syntaxes.spans import PromptSpan, PromptSyntaxError
+from framepack_transitions.samplers.timeline.syntaxes.table import SYNTAX_CHOICES, detect_syntax, parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -334,7 +329,7 @@ texts = st.one_of(st.text(), st.lists(fragments, max_size=25).map("".join))
 
 
 @settings(max_examples=400, deadline=None)
-@given(texts, st.sampled_from(SYNTAXES), st.one_of(st.none(), st.integers(1, 12)))
+@given(texts, st.sampled_from(SYNTAX_CHOICES), st.one_of(st.none(), st.integers(1, 12)))
 def test_no_text_raises_anything_but_the_parsers_own_error(text, syntax, sections):
     try:
         spans = parse(text, syntax, sections=sections)

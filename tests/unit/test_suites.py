@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from framepack_transitions.benchmarks.suites.scripts import CASES, FOLDER, SHIPPED, Suite, read_suite
-from framepack_transitions.samplers.timeline.prompts import parse
+from framepack_transitions.samplers.timeline.syntaxes.table import parse
 from PIL import Image
 
 BOTH = pytest.mark.parametrize("name", SHIPPED)

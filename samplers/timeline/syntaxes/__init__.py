@@ -1,0 +1,1 @@
+"""Notations for several prompts and their times in one text, one notation a file; `table.py` lists them."""
