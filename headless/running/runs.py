@@ -10,7 +10,7 @@ from typing import Any
 
 from ..files import folders
 from ..files.folders import Folders
-from ..host import core_nodes
+from ..host import CORE_NODES
 from ..workflows.convert import load_workflow
 from ..workflows.executor import HINT, execute, prepare
 from ..workflows.specs import NodeSpec, specs_of
@@ -45,7 +45,7 @@ def local_nodes() -> dict[str, type]:
     """The node classes that run without ComfyUI: the core ones of this package and the pack's own."""
     from ...nodes import NODE_CLASS_MAPPINGS
 
-    return {**core_nodes.NODE_CLASS_MAPPINGS, **NODE_CLASS_MAPPINGS}
+    return {**CORE_NODES, **NODE_CLASS_MAPPINGS}
 
 
 class Here:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from framepack_transitions.headless.files.folders import Folders, using
-from framepack_transitions.headless.host import core_nodes
+from framepack_transitions.headless.host import CORE_NODES
 from framepack_transitions.headless.workflows.executor import execute, prepare
 from framepack_transitions.headless.workflows.workflow import parse_api
 from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
@@ -285,7 +285,7 @@ def test_a_workflow_runs_it_without_comfyui(tmp_path):
             },
         }
     )
-    nodes = {**core_nodes.NODE_CLASS_MAPPINGS, **NODE_CLASS_MAPPINGS}
+    nodes = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
     with using(Folders(tmp_path, tmp_path)):
         execute(prepare(workflow, nodes), nodes)
     with av.open(str(tmp_path / "clip_00001_.mp4")) as container:

@@ -69,7 +69,7 @@ def graph() -> dict[str, Any]:
 
 @pytest.fixture
 def workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    nodes = {**runs.core_nodes.NODE_CLASS_MAPPINGS, "Paint": Paint}
+    nodes = {**runs.CORE_NODES, "Paint": Paint}
     monkeypatch.setattr(runs, "local_nodes", lambda: nodes)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input").mkdir()

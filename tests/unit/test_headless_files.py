@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from framepack_transitions.headless.files import folders
 from framepack_transitions.headless.files.folders import Folders
-from framepack_transitions.headless.host import core_nodes
+from framepack_transitions.headless.host import LoadImage
 
 
 @pytest.fixture
@@ -86,6 +86,6 @@ def test_an_interrupted_file_leaves_nothing(place: Folders) -> None:
 
 def test_the_image_loader_says_what_is_wrong_before_the_run(place: Folders) -> None:
     with folders.using(place):
-        assert core_nodes.LoadImage.VALIDATE_INPUTS("a.png") is True
-        assert "outside the input folder" in str(core_nodes.LoadImage.VALIDATE_INPUTS("../secret.png"))
-        assert core_nodes.LoadImage.INPUT_TYPES()["required"]["image"][0] == ["a.png"]
+        assert LoadImage.VALIDATE_INPUTS("a.png") is True
+        assert "outside the input folder" in str(LoadImage.VALIDATE_INPUTS("../secret.png"))
+        assert LoadImage.INPUT_TYPES()["required"]["image"][0] == ["a.png"]

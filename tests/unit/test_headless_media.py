@@ -13,7 +13,18 @@ import torch
 from framepack_transitions.headless.commands import sheet
 from framepack_transitions.headless.files import folders, media
 from framepack_transitions.headless.files.folders import Folders
-from framepack_transitions.headless.host import core_nodes
+from framepack_transitions.headless.host import (
+    ConditioningZeroOut,
+    CreateVideo,
+    GetVideoComponents,
+    ImageFromBatch,
+    LoadVideo,
+    PreviewAny,
+    PreviewImage,
+    SaveImage,
+    SaveVideo,
+    VAEDecodeTiled,
+)
 from PIL import Image
 
 
@@ -107,10 +118,10 @@ def test_the_save_nodes_name_their_files_as_comfyui_does(tmp_path: Path) -> None
     (tmp_path / "in").mkdir()
     images = moving_square(2)
     with folders.using(Folders(tmp_path / "in", tmp_path / "out")):
-        (video,) = core_nodes.CreateVideo().create(images, 30.0)
-        saved = core_nodes.SaveVideo().save(video, "video/clip", "auto", "auto", {"1": {}})
-        pictures = core_nodes.SaveImage().save_images(images, "frame_%batch_num%")
-        previews = core_nodes.PreviewImage().save_images(images)
+        (video,) = CreateVideo().create(images, 30.0)
+        saved = SaveVideo().save(video, "video/clip", "auto", "auto", {"1": {}})
+        pictures = SaveImage().save_images(images, "frame_%batch_num%")
+        previews = PreviewImage().save_images(images)
     assert saved["ui"]["images"] == [{"filename": "clip_00001_.mp4", "subfolder": "video", "type": "output"}]
     assert [entry["filename"] for entry in pictures["ui"]["images"]] == [
         "frame_0_00001_.png",
@@ -128,11 +139,11 @@ def test_the_save_nodes_name_their_files_as_comfyui_does(tmp_path: Path) -> None
 def test_a_saved_video_is_loaded_again_as_frames_and_rate(tmp_path: Path) -> None:
     media.write_video(tmp_path / "a.mp4", moving_square(), 24)
     with folders.using(Folders(tmp_path, tmp_path / "out")):
-        assert core_nodes.LoadVideo.INPUT_TYPES()["required"]["file"][0] == ["a.mp4"]
-        assert core_nodes.LoadVideo.VALIDATE_INPUTS("a.mp4") is True
-        assert "no file 'b.mp4'" in str(core_nodes.LoadVideo.VALIDATE_INPUTS("b.mp4"))
-        (video,) = core_nodes.LoadVideo().load("a.mp4")
-    images, audio, fps = core_nodes.GetVideoComponents().take_apart(video)
+        assert LoadVideo.INPUT_TYPES()["required"]["file"][0] == ["a.mp4"]
+        assert LoadVideo.VALIDATE_INPUTS("a.mp4") is True
+        assert "no file 'b.mp4'" in str(LoadVideo.VALIDATE_INPUTS("b.mp4"))
+        (video,) = LoadVideo().load("a.mp4")
+    images, audio, fps = GetVideoComponents().take_apart(video)
     assert (images - moving_square()).abs().mean() < 0.02
     assert audio is None
     assert fps == 24
@@ -143,19 +154,19 @@ def test_a_saved_video_is_loaded_again_as_frames_and_rate(tmp_path: Path) -> Non
 )
 def test_a_choice_of_images_stops_at_the_last_one(index: int, length: int, numbers: list[int]) -> None:
     images = torch.arange(10.0).view(10, 1, 1, 1)
-    (chosen,) = core_nodes.ImageFromBatch().frombatch(images, index, length)
+    (chosen,) = ImageFromBatch().frombatch(images, index, length)
     assert chosen.flatten().tolist() == numbers
 
 
 def test_sound_is_refused() -> None:
     with pytest.raises(ValueError, match="sound"):
-        core_nodes.CreateVideo().create(moving_square(), 30.0, audio={})
+        CreateVideo().create(moving_square(), 30.0, audio={})
 
 
 def test_zeroed_conditioning_leaves_the_original_alone() -> None:
     extras = {"pooled_output": torch.ones(1, 2), "attention_mask": torch.ones(1, 3)}
     original = [[torch.ones(1, 3, 4), extras]]
-    (((zeroed, zeroed_extras),),) = core_nodes.ConditioningZeroOut().zero_out(original)
+    (((zeroed, zeroed_extras),),) = ConditioningZeroOut().zero_out(original)
     assert not zeroed.any() and not zeroed_extras["pooled_output"].any()
     assert zeroed_extras["attention_mask"].all()
     assert original[0][0].all() and extras["pooled_output"].all()
@@ -174,9 +185,7 @@ def test_tiles_are_given_to_the_vae_in_latent_units() -> None:
             return torch.zeros(2, 5, 16, 16, 3)
 
     vae = Vae()
-    (images,) = core_nodes.VAEDecodeTiled().decode(
-        {"samples": torch.zeros(2, 16, 2, 2, 2)}, vae, 256, 128, 32, 8
-    )
+    (images,) = VAEDecodeTiled().decode({"samples": torch.zeros(2, 16, 2, 2, 2)}, vae, 256, 128, 32, 8)
     assert vae.tiles == {"tile_x": 32, "tile_y": 32, "overlap": 8, "tile_t": 8, "overlap_t": 2}
     assert images.shape == (10, 16, 16, 3)
 
@@ -192,7 +201,7 @@ def test_tiles_are_given_to_the_vae_in_latent_units() -> None:
     ],
 )
 def test_any_value_is_shown_as_text(value: object, text: str) -> None:
-    assert core_nodes.PreviewAny().main(value) == {"ui": {"text": (text,)}}
+    assert PreviewAny().main(value) == {"ui": {"text": (text,)}}
 
 
 def test_a_contact_sheet_marks_where_sections_begin() -> None:
