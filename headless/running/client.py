@@ -9,159 +9,25 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shutil
 import time
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import Request, urlopen
 
 from ...nodes.runtime import PREVIEWS
 from ..files.folders import Folders
 from ..workflows.errors import WorkflowError
 from ..workflows.specs import NodeSpec
-from ..workflows.workflow import Node, Workflow, to_api
+from ..workflows.workflow import Node, Workflow
 from .progress import Bars
 from .report import Record
+from .server import TIMEOUT_SECONDS, Server
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 60
 POLL_SECONDS = 1.0
 _COUNTER = re.compile(r"_\d+_?$")
-
-
-class Server:
-    """The HTTP interface of one ComfyUI; every method raises WorkflowError when it cannot be reached."""
-
-    def __init__(self, url: str) -> None:
-        if "://" not in url:
-            url = f"http://{url}"
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise WorkflowError(f"--server takes an address like http://127.0.0.1:8188, got {url!r}.")
-        self.url = url.rstrip("/")
-        self.client_id = uuid.uuid4().hex
-
-    @property
-    def events_url(self) -> str:
-        """Where the WebSocket with the progress of this client is."""
-        return f"ws{self.url.removeprefix('http')}/ws?clientId={self.client_id}"
-
-    def specs(self, class_types: Iterable[str]) -> dict[str, NodeSpec]:
-        """What the server knows about these node classes; unknown ones are left out."""
-        found = {name: self._json(f"/object_info/{quote(name, safe='')}").get(name) for name in class_types}
-        return {name: NodeSpec.from_server(name, info) for name, info in found.items() if info}
-
-    def upload(self, path: Path) -> str:
-        """Puts a file into the server's input folder and returns the name that it has there."""
-        boundary = uuid.uuid4().hex
-        name = path.name.replace('"', "_")
-        head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        )
-        body = head.encode() + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
-        answer = self._json("/upload/image", body, f"multipart/form-data; boundary={boundary}")
-        return "/".join(filter(None, (answer.get("subfolder"), answer["name"])))
-
-    def queue(self, workflow: Workflow) -> str:
-        """Queues the workflow and returns its prompt id; raises WorkflowError naming the refused nodes."""
-        body = json.dumps({"prompt": to_api(workflow), "client_id": self.client_id}).encode()
-        try:
-            with self._open("/prompt", body) as response:
-                answer = json.load(response)
-        except HTTPError as error:
-            raise WorkflowError(_refusals(_json_of(error), workflow)) from error
-        for problem in _node_problems(answer.get("node_errors"), workflow):
-            logger.warning("%s", problem)
-        return answer["prompt_id"]
-
-    def result(self, prompt_id: str) -> dict[str, Any] | None:
-        """The finished run's entry of the history, None while it is queued or running."""
-        # The queue is asked first: what leaves it is in the history from that moment on.
-        queue = self._json("/queue")
-        waiting = {entry[1] for name in ("queue_running", "queue_pending") for entry in queue.get(name, ())}
-        entry = self._json(f"/history/{prompt_id}").get(prompt_id)
-        if entry is None and prompt_id not in waiting:
-            raise WorkflowError(
-                f"The server {self.url} no longer knows the queued workflow: was it restarted or cleared?"
-            )
-        return entry
-
-    def cancel(self, prompt_id: str) -> None:
-        """Takes the workflow out of the queue, or interrupts it when it is running."""
-        for path, body in (("/queue", {"delete": [prompt_id]}), ("/interrupt", {"prompt_id": prompt_id})):
-            with self._open(path, json.dumps(body).encode()):
-                pass
-
-    def download(self, file: Mapping[str, str], target: Path) -> None:
-        """Fetches one written file, described by filename, subfolder and type."""
-        with self._open(f"/view?{urlencode(dict(file))}") as response, target.open("wb") as output:
-            shutil.copyfileobj(response, output)
-
-    def _json(self, path: str, body: bytes | None = None, content_type: str = "application/json") -> Any:
-        with self._open(path, body, content_type) as response:
-            return json.load(response)
-
-    @contextmanager
-    def _open(
-        self, path: str, body: bytes | None = None, content_type: str = "application/json"
-    ) -> Iterator[Any]:
-        request = Request(self.url + path, data=body, headers={"Content-Type": content_type} if body else {})
-        try:
-            with urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-                yield response
-        except HTTPError as error:
-            if path == "/prompt":
-                raise
-            raise WorkflowError(
-                f"The server {self.url} answers {path.partition('?')[0]} with {error.code} {error.reason}."
-            ) from error
-        except (URLError, TimeoutError, ConnectionError) as error:
-            reason = getattr(error, "reason", error)
-            raise WorkflowError(
-                f"No ComfyUI answers at {self.url} ({reason}): start it, or correct --server."
-            ) from error
-        except ValueError as error:
-            raise WorkflowError(
-                f"The server {self.url} answers {path.partition('?')[0]} with something other than JSON: "
-                "is it a ComfyUI?"
-            ) from error
-
-
-def _json_of(error: HTTPError) -> Mapping[str, Any]:
-    try:
-        answer = json.load(error)
-    except ValueError:
-        answer = None
-    return answer if isinstance(answer, Mapping) else {"error": {"message": f"{error.code} {error.reason}"}}
-
-
-def _refusals(answer: Mapping[str, Any], workflow: Workflow) -> list[str]:
-    problems = list(_node_problems(answer.get("node_errors"), workflow))
-    if problems:
-        return problems
-    error = answer.get("error") or {}
-    text = (
-        ": ".join(filter(None, (error.get("message"), error.get("details"))))
-        if isinstance(error, Mapping)
-        else str(error)
-    )
-    return [f"The server refuses the workflow: {' '.join(text.split()) or 'it does not say why'}."]
-
-
-def _node_problems(node_errors: Any, workflow: Workflow) -> Iterator[str]:
-    # An empty table of errors is a list in some versions.
-    for node_id, entry in dict(node_errors or {}).items():
-        name = str(workflow.get(node_id) or f"node {node_id} {entry.get('class_type', '')}".strip())
-        for error in entry.get("errors", ()):
-            text = ": ".join(filter(None, (error.get("message"), error.get("details"))))
-            yield f"The server refuses {name}: {text}."
 
 
 def upload_inputs(

@@ -18,6 +18,7 @@ from ..workflows.workflow import Setting, Workflow, apply_settings
 from . import client
 from .progress import Bars
 from .report import Record
+from .server import Server
 
 EXAMPLES = "example_workflows"
 PACK = Path(__file__).resolve().parents[2]
@@ -75,7 +76,7 @@ class There:
     """Runs workflows on the ComfyUI at an address; raises WorkflowError for what is no address."""
 
     def __init__(self, url: str) -> None:
-        self.server = client.Server(url)
+        self.server = Server(url)
 
     def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
         """Reads a workflow file and what the server knows of its classes; raises WorkflowError."""

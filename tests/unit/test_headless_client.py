@@ -22,6 +22,7 @@ from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.files import media
 from framepack_transitions.headless.running import client
 from framepack_transitions.headless.running.progress import Bars
+from framepack_transitions.headless.running.server import Server
 from framepack_transitions.headless.workflows.errors import WorkflowError
 from framepack_transitions.headless.workflows.workflow import parse_api
 
@@ -323,12 +324,12 @@ def test_a_server_that_is_not_there_is_named(workflow: Path, capsys: pytest.Capt
 @pytest.mark.parametrize("url", ["file:///etc", "ftp://x", "http://"])
 def test_only_web_addresses_are_servers(url: str) -> None:
     with pytest.raises(WorkflowError, match="takes an address"):
-        client.Server(url)
+        Server(url)
 
 
 def test_the_address_of_the_events_follows_that_of_the_server() -> None:
-    assert client.Server("https://host/comfy/").events_url.startswith("wss://host/comfy/ws?clientId=")
-    assert client.Server("localhost:8188").events_url.startswith("ws://localhost:8188/ws?clientId=")
+    assert Server("https://host/comfy/").events_url.startswith("wss://host/comfy/ws?clientId=")
+    assert Server("localhost:8188").events_url.startswith("ws://localhost:8188/ws?clientId=")
 
 
 def test_the_bar_of_a_finished_node_stays_closed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -241,7 +241,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     def events(server: Any) -> Iterator[None]:
         yield None
 
-    monkeypatch.setattr(client, "Server", lambda url: fake)
+    monkeypatch.setattr(runs, "Server", lambda url: fake)
     monkeypatch.setattr(client, "_events", events)
     monkeypatch.setattr(client, "_watch", lambda *arguments: True)
     return fake
