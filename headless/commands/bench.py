@@ -13,7 +13,7 @@ from ...benchmarks.transition import bench as transition
 from ...benchmarks.transition import conflict, doses, pictures, summary
 from ...benchmarks.transition.studio import Studio
 from ...tiny.bundle import load_tiny
-from ..running.progress import Bars
+from ..running.progress import ProgressBars
 from ..running.report import Record
 from ..workflows.errors import WorkflowError
 
@@ -21,7 +21,9 @@ BENCHES = ("transition",)
 ENOUGH = 32  # seeds a case, for numbers that may be quoted
 
 
-def run_transition(out: Path, seeds: int, study: str, record: Record, bars: Bars) -> dict[str, Any]:
+def run_transition(
+    out: Path, seeds: int, study: str, *, record: Record, bars: ProgressBars
+) -> dict[str, Any]:
     """Runs a study of TransitionBench, or what is left of it; raises WorkflowError for a wrong number of seeds."""
     if seeds < 1:
         raise WorkflowError(
@@ -45,7 +47,7 @@ def run_transition(out: Path, seeds: int, study: str, record: Record, bars: Bars
     }
 
 
-def _measure(record: Record, bars: Bars, bench: transition.Bench) -> list[transition.Result]:
+def _measure(record: Record, bars: ProgressBars, bench: transition.Bench) -> list[transition.Result]:
     """Results of a bench, with its progress on a bar; what is finished stays when it is broken off."""
     record.kept.append(bench.folder / transition.EPISODES)
     results = transition.run(

@@ -16,12 +16,12 @@ from ...tiny.detector import detect
 from ...tiny.world import Scene, Subject
 from ..files.folders import Folders
 from ..files.media import read_video, write_video
-from ..running.progress import Bars
+from ..running.progress import ProgressBars
 from ..running.report import Record, in_video_order, switches
-from ..running.runs import EXAMPLES, PACK, Job, input_folder_for, run_here
+from ..running.runs import EXAMPLES, PACK, Job, LocalRunner, input_folder_for, run_job
 from ..workflows.workflow import Setting
-from .sheet import Row, save_sheet
-from .showcase import Panel, save_curves, side_by_side
+from .comparison import Panel, save_curves, side_by_side
+from .contact_sheet import Row, save_sheet
 
 WORKFLOW = PACK / EXAMPLES / "api" / "tiny_transition.json"
 SAMPLERS = {"Plain": "plain", "Treated": "adaptive CFG and KV gate"}
@@ -53,10 +53,12 @@ class Clip:
         return [section["frames"][0] for section in in_video_order(self.trace)][1:]
 
 
-def run_demo(out: Path, seed: int | None, record: Record, bars: Bars) -> dict[str, Any]:
+def run_demo(out: Path, seed: int | None, record: Record, bars: ProgressBars) -> dict[str, Any]:
     """Runs the embedded workflow and shows what it made; raises WorkflowError or Interrupted."""
     settings = [] if seed is None else [Setting(sampler, "seed", str(seed)) for sampler in SAMPLERS]
-    facts = run_here(Job(WORKFLOW, Folders(input_folder_for(WORKFLOW), out), settings), record, bars)
+    facts = run_job(
+        LocalRunner(), Job(WORKFLOW, Folders(input_folder_for(WORKFLOW), out), settings), record, bars
+    )
     clips = _clips(record)
     save_sheet(out / SHEET, [Row(clip.label, clip.frames, clip.borders, clip.switch) for clip in clips])
     prompts = [section["prompt"] for section in in_video_order(clips[0].trace)]

@@ -20,7 +20,7 @@ from ..files.folders import Folders
 from ..workflows.errors import WorkflowError
 from ..workflows.specs import NodeSpec
 from ..workflows.workflow import Node, Workflow
-from .progress import Bars
+from .progress import ProgressBars
 from .report import Record
 from .server import TIMEOUT_SECONDS, Server
 
@@ -52,7 +52,9 @@ def upload_inputs(
         raise WorkflowError(problems)
 
 
-def run_on_server(workflow: Workflow, server: Server, folders: Folders, record: Record, bars: Bars) -> None:
+def run_on_server(
+    workflow: Workflow, server: Server, *, folders: Folders, record: Record, bars: ProgressBars
+) -> None:
     """Queues the workflow, waits for its end and brings its files and texts into `record`.
 
     Raises WorkflowError when the server refuses it or a node fails. KeyboardInterrupt cancels the run there.
@@ -112,7 +114,9 @@ def _events(server: Server) -> Iterator[Any]:
         yield socket
 
 
-def _wait(server: Server, prompt_id: str, events: Any, workflow: Workflow, bars: Bars) -> dict[str, Any]:
+def _wait(
+    server: Server, prompt_id: str, events: Any, workflow: Workflow, bars: ProgressBars
+) -> dict[str, Any]:
     """Shows events until the run has ended, and returns its entry of the history."""
     connected, entry = True, None
     while entry is None:
@@ -124,7 +128,7 @@ def _wait(server: Server, prompt_id: str, events: Any, workflow: Workflow, bars:
     return entry
 
 
-def _watch(events: Any, prompt_id: str, workflow: Workflow, bars: Bars) -> bool:
+def _watch(events: Any, prompt_id: str, workflow: Workflow, bars: ProgressBars) -> bool:
     """Shows events for POLL_SECONDS or until the run may have ended; False when the connection is lost."""
     from websockets.exceptions import ConnectionClosed
 
@@ -143,7 +147,7 @@ def _watch(events: Any, prompt_id: str, workflow: Workflow, bars: Bars) -> bool:
     return True
 
 
-def _handle(event: Mapping[str, Any], prompt_id: str, workflow: Workflow, bars: Bars) -> bool:
+def _handle(event: Mapping[str, Any], prompt_id: str, workflow: Workflow, bars: ProgressBars) -> bool:
     """Shows one event; returns whether the run may have ended."""
     data = event.get("data") or {}
     if data.get("prompt_id") != prompt_id:
@@ -158,7 +162,7 @@ def _handle(event: Mapping[str, Any], prompt_id: str, workflow: Workflow, bars: 
     )
 
 
-def _show(node_id: str, state: Mapping[str, Any], workflow: Workflow, bars: Bars) -> None:
+def _show(node_id: str, state: Mapping[str, Any], workflow: Workflow, bars: ProgressBars) -> None:
     # Nodes without steps of their own count from 0 to 1: a bar for each of them would only be noise.
     if state["max"] <= 1 or state.get("state") == "pending":
         return

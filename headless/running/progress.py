@@ -11,7 +11,7 @@ from ..workflows.executor import Observer
 from ..workflows.workflow import Node
 
 
-class Bars(Observer):
+class ProgressBars(Observer):
     """Opens a bar at a node's first step and closes it for good when the node is done."""
 
     def __init__(self) -> None:

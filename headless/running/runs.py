@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..files import folders
 from ..files.folders import Folders
@@ -16,7 +16,7 @@ from ..workflows.executor import HINT, execute, prepare
 from ..workflows.specs import NodeSpec, specs_of
 from ..workflows.workflow import Setting, Workflow, apply_settings
 from . import client
-from .progress import Bars
+from .progress import ProgressBars
 from .report import Record
 from .server import Server
 
@@ -26,11 +26,100 @@ PACK = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Job:
-    """A workflow file, the changes to it and the folders of its run."""
+    """A workflow file, the folders of its run, and the changes that --set makes to it."""
 
     workflow: Path
     folders: Folders
     settings: Sequence[Setting] = ()
+
+
+class Runner(Protocol):
+    """Reads workflow files and runs workflows, in one place."""
+
+    def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
+        """Reads a workflow file and the specs of its node classes; raises WorkflowError."""
+
+    def run(
+        self,
+        workflow: Workflow,
+        specs: Mapping[str, NodeSpec],
+        *,
+        places: Folders,
+        record: Record,
+        bars: ProgressBars,
+    ) -> None:
+        """Runs the workflow and adds what it makes to `record`; raises WorkflowError or Interrupted."""
+
+    def facts(self) -> dict[str, Any]:
+        """What the report says about the place."""
+
+
+class LocalRunner:
+    """Runs workflows in this process, with the nodes of this pack and a few of ComfyUI's core nodes."""
+
+    def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
+        """Reads a workflow file and the specs of its node classes; raises WorkflowError."""
+        nodes = local_nodes()
+        with folders.using(places):
+            return load_workflow(path, lambda names: specs_of(nodes, names), HINT)
+
+    def run(
+        self,
+        workflow: Workflow,
+        specs: Mapping[str, NodeSpec],
+        *,
+        places: Folders,
+        record: Record,
+        bars: ProgressBars,
+    ) -> None:
+        """Runs the workflow and adds what it makes to `record`; raises WorkflowError or Interrupted."""
+        nodes = local_nodes()
+        with folders.using(places):
+            execute(prepare(workflow, nodes), nodes, (bars, record))
+
+    def facts(self) -> dict[str, Any]:
+        """What the report says about the place: nothing."""
+        return {}
+
+
+class ServerRunner:
+    """Runs workflows on the ComfyUI at a URL; raises WorkflowError when that is not a URL."""
+
+    def __init__(self, url: str) -> None:
+        self.server = Server(url)
+
+    def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
+        """Reads a workflow file and the server's specs of its node classes; raises WorkflowError."""
+        hint = f"the ComfyUI at {self.server.url} does not have it either"
+        return load_workflow(path, self.server.specs, hint)
+
+    def run(
+        self,
+        workflow: Workflow,
+        specs: Mapping[str, NodeSpec],
+        *,
+        places: Folders,
+        record: Record,
+        bars: ProgressBars,
+    ) -> None:
+        """Queues the workflow and fetches the files it makes into `record`; raises WorkflowError."""
+        client.upload_inputs(workflow, specs, self.server, places)
+        client.run_on_server(workflow, self.server, folders=places, record=record, bars=bars)
+
+    def facts(self) -> dict[str, Any]:
+        """What the report says about the place: the server's URL."""
+        return {"server": self.server.url}
+
+
+def run_job(runner: Runner, job: Job, record: Record, bars: ProgressBars) -> dict[str, Any]:
+    """Runs a job, adds what it makes to `record`, and returns facts for the report.
+
+    Raises WorkflowError when the workflow is wrong or a node fails, and Interrupted.
+    """
+    workflow, specs = runner.load(job.workflow, job.folders)
+    apply_settings(workflow, job.settings, specs)
+    runner.run(workflow, specs, places=job.folders, record=record, bars=bars)
+    return {"workflow": job.workflow.name, **runner.facts()}
 
 
 def input_folder_for(workflow: Path) -> Path:
@@ -47,69 +136,3 @@ def local_nodes() -> dict[str, type]:
     from ...nodes import NODE_CLASS_MAPPINGS
 
     return {**CORE_NODES, **NODE_CLASS_MAPPINGS}
-
-
-class Here:
-    """Runs workflows in this process."""
-
-    def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
-        """Reads a workflow file and what is known of its classes; raises WorkflowError."""
-        nodes = local_nodes()
-        with folders.using(places):
-            return load_workflow(path, lambda names: specs_of(nodes, names), HINT)
-
-    def run(
-        self,
-        workflow: Workflow,
-        specs: Mapping[str, NodeSpec],
-        places: Folders,
-        record: Record,
-        bars: Bars,
-    ) -> None:
-        """Runs the workflow, filling `record`; raises WorkflowError or Interrupted."""
-        nodes = local_nodes()
-        with folders.using(places):
-            execute(prepare(workflow, nodes), nodes, (bars, record))
-
-
-class There:
-    """Runs workflows on the ComfyUI at an address; raises WorkflowError for what is no address."""
-
-    def __init__(self, url: str) -> None:
-        self.server = Server(url)
-
-    def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
-        """Reads a workflow file and what the server knows of its classes; raises WorkflowError."""
-        hint = f"the ComfyUI at {self.server.url} does not have it either"
-        return load_workflow(path, self.server.specs, hint)
-
-    def run(
-        self,
-        workflow: Workflow,
-        specs: Mapping[str, NodeSpec],
-        places: Folders,
-        record: Record,
-        bars: Bars,
-    ) -> None:
-        """Queues the workflow, and fetches its files into `record`; raises WorkflowError."""
-        client.upload_inputs(workflow, specs, self.server, places)
-        client.run_on_server(workflow, self.server, places, record, bars)
-
-
-def run_here(job: Job, record: Record, bars: Bars) -> dict[str, Any]:
-    """Runs the job in this process, filling `record`; raises WorkflowError or Interrupted."""
-    _run(Here(), job, record, bars)
-    return {"workflow": job.workflow.name}
-
-
-def run_there(job: Job, url: str, record: Record, bars: Bars) -> dict[str, Any]:
-    """Runs the job on the ComfyUI at `url` and fetches its files; raises WorkflowError."""
-    venue = There(url)
-    _run(venue, job, record, bars)
-    return {"workflow": job.workflow.name, "server": venue.server.url}
-
-
-def _run(venue: Here | There, job: Job, record: Record, bars: Bars) -> None:
-    workflow, specs = venue.load(job.workflow, job.folders)
-    apply_settings(workflow, job.settings, specs)
-    venue.run(workflow, specs, job.folders, record, bars)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from framepack_transitions.headless.cli import main
-from framepack_transitions.headless.commands import demo, showcase
+from framepack_transitions.headless.commands import comparison as comparison_video
+from framepack_transitions.headless.commands import demo
 from framepack_transitions.headless.files import media
 from framepack_transitions.headless.running import runs
 from framepack_transitions.headless.workflows.workflow import parse_api, read_json
@@ -66,7 +67,7 @@ def test_it_writes_two_videos_their_comparison_a_sheet_a_plot_and_a_report(shown
     assert [entry["path"] for entry in report["videos"]] == ["plain_00001_.mp4", "treated_00001_.mp4"]
     assert {entry["frames"] for entry in report["videos"]} == {LENGTH}
     comparison = media.probe_video(out / report["comparison"])
-    assert comparison.frames == LENGTH and comparison.width > 2 * showcase.SIDE
+    assert comparison.frames == LENGTH and comparison.width > 2 * comparison_video.SIDE
     for name in ("contact_sheet", "plot"):
         with Image.open(out / report[name]) as picture:
             assert picture.width > 500
@@ -144,19 +145,24 @@ def test_a_wrong_scene_before_the_switch_is_said() -> None:
 
 def test_a_comparison_shows_both_and_colours_the_prompt_at_the_switch() -> None:
     panels = [
-        showcase.Panel("plain", torch.zeros(4, 16, 16, 3)),
-        showcase.Panel("treated", torch.ones(5, 16, 16, 3)),
+        comparison_video.Panel("plain", torch.zeros(4, 16, 16, 3)),
+        comparison_video.Panel("treated", torch.ones(5, 16, 16, 3)),
     ]
-    joined = showcase.side_by_side(panels, 2, "old prompt", "new prompt")
-    middle = showcase.HEADER + showcase.SIDE // 2
-    left, right = joined[:, middle, showcase.GAP + 5, 0], joined[:, middle, -showcase.GAP - 5, 0]
+    joined = comparison_video.side_by_side(panels, 2, "old prompt", "new prompt")
+    middle = comparison_video.HEADER + comparison_video.SIDE // 2
+    left, right = (
+        joined[:, middle, comparison_video.GAP + 5, 0],
+        joined[:, middle, -comparison_video.GAP - 5, 0],
+    )
     assert len(joined) == 4 and (left == 0).all() and (right == 1).all()
-    words = joined[:, -showcase.FOOTER : -24]
+    words = joined[:, -comparison_video.FOOTER : -24]
     orange = (words[..., 0] - words[..., 2] > 0.3).flatten(1).any(1)
     assert orange.tolist() == [False, False, True, True]
 
 
 def test_curves_are_drawn(tmp_path: Path) -> None:
-    path = showcase.save_curves(tmp_path / "curves.png", {"plain": ([True] * 20, [False] * 20)}, 10, 30)
+    path = comparison_video.save_curves(
+        tmp_path / "curves.png", {"plain": ([True] * 20, [False] * 20)}, 10, 30
+    )
     with Image.open(path) as picture:
         assert picture.format == "PNG"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from framepack_transitions.headless.files.folders import Folders, using
 from framepack_transitions.headless.files.media import probe_video
-from framepack_transitions.headless.running.progress import Bars
+from framepack_transitions.headless.running.progress import ProgressBars
 from framepack_transitions.headless.running.report import Record
-from framepack_transitions.headless.running.runs import EXAMPLES, PACK, Job, local_nodes, run_here
+from framepack_transitions.headless.running.runs import EXAMPLES, PACK, Job, LocalRunner, local_nodes, run_job
 from framepack_transitions.headless.workflows.convert import NOTES, convert
 from framepack_transitions.headless.workflows.specs import NodeSpec, specs_of
 from framepack_transitions.headless.workflows.workflow import Node, Setting, Workflow, parse_api, read_json
@@ -163,7 +163,7 @@ def test_tiny_workflows_run_to_their_end(path: Path, tmp_path: Path) -> None:
         Setting(node.id, name, str(value)) for node in samplers for name, value in quick(node).items()
     ]
     record = Record(tmp_path)
-    run_here(Job(path, Folders(FOLDER / "input", tmp_path), settings), record, Bars())
+    run_job(LocalRunner(), Job(path, Folders(FOLDER / "input", tmp_path), settings), record, ProgressBars())
     assert record.videos or record.images
     lengths = {4 * latents + 1 for node in samplers if (latents := quick(node).get("latent_frames"))}
     if "extend" in path.stem:

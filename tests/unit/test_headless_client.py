@@ -21,7 +21,7 @@ pytest.importorskip("websockets", reason="server runs need the package websocket
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.files import media
 from framepack_transitions.headless.running import client
-from framepack_transitions.headless.running.progress import Bars
+from framepack_transitions.headless.running.progress import ProgressBars
 from framepack_transitions.headless.running.server import Server
 from framepack_transitions.headless.workflows.errors import WorkflowError
 from framepack_transitions.headless.workflows.workflow import parse_api
@@ -333,7 +333,7 @@ def test_the_address_of_the_events_follows_that_of_the_server() -> None:
 
 
 def test_the_bar_of_a_finished_node_stays_closed(capsys: pytest.CaptureFixture[str]) -> None:
-    bars = Bars()
+    bars = ProgressBars()
     event = {
         "type": "progress_state",
         "data": {

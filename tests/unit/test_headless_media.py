@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.headless.commands import sheet
+from framepack_transitions.headless.commands import contact_sheet
 from framepack_transitions.headless.files import folders, media
 from framepack_transitions.headless.files.folders import Folders
 from framepack_transitions.headless.host import (
@@ -205,23 +205,25 @@ def test_any_value_is_shown_as_text(value: object, text: str) -> None:
 
 
 def test_a_contact_sheet_marks_where_sections_begin() -> None:
-    marked = sheet.contact_sheet([sheet.Row("", torch.zeros(20, 16, 16, 3), [10])], columns=4)
-    plain = sheet.contact_sheet([sheet.Row("", torch.zeros(20, 16, 16, 3))], columns=4)
+    marked = contact_sheet.contact_sheet([contact_sheet.Row("", torch.zeros(20, 16, 16, 3), [10])], columns=4)
+    plain = contact_sheet.contact_sheet([contact_sheet.Row("", torch.zeros(20, 16, 16, 3))], columns=4)
     assert marked.size == plain.size == (4 * 98, 96 + 36)
     line = 2 * 98 - 2
-    assert marked.getpixel((line, 60)) == sheet.BORDER
-    assert plain.getpixel((line, 60)) != sheet.BORDER
+    assert marked.getpixel((line, 60)) == contact_sheet.BORDER
+    assert plain.getpixel((line, 60)) != contact_sheet.BORDER
 
 
 def test_a_contact_sheet_holds_one_strip_for_each_video(tmp_path: Path) -> None:
-    rows = [sheet.Row("plain", moving_square(3)), sheet.Row("treated", moving_square(30))]
-    path = sheet.save_sheet(tmp_path / "new" / "sheet.png", rows)
+    rows = [contact_sheet.Row("plain", moving_square(3)), contact_sheet.Row("treated", moving_square(30))]
+    path = contact_sheet.save_sheet(tmp_path / "new" / "contact_sheet.png", rows)
     with Image.open(path) as picture:
         assert picture.height == 2 * (96 + 36)
 
 
 def test_a_contact_sheet_marks_the_switch() -> None:
     frames = torch.zeros(20, 16, 16, 3)
-    marked = sheet.contact_sheet([sheet.Row("", frames, [5, 10], switch=10)], columns=4)
-    colours = {marked.getpixel((position * (96 + sheet.GAP) - sheet.GAP, 60)) for position in (1, 2)}
-    assert colours == {sheet.BORDER, sheet.SWITCH}
+    marked = contact_sheet.contact_sheet([contact_sheet.Row("", frames, [5, 10], switch=10)], columns=4)
+    colours = {
+        marked.getpixel((position * (96 + contact_sheet.GAP) - contact_sheet.GAP, 60)) for position in (1, 2)
+    }
+    assert colours == {contact_sheet.BORDER, contact_sheet.SWITCH}

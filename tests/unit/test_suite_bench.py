@@ -13,8 +13,8 @@ import pytest
 import torch
 from framepack_transitions.benchmarks.suites.scripts import SHIPPED, Script, View, read_suite
 from framepack_transitions.headless.cli import main
-from framepack_transitions.headless.commands import suite
-from framepack_transitions.headless.commands.rig import PLAIN, TREATED, Rig
+from framepack_transitions.headless.commands import suite, suite_videos
+from framepack_transitions.headless.commands.suite_workflow import PLAIN, TREATED, SuiteWorkflow
 from framepack_transitions.headless.files import media
 from framepack_transitions.headless.files.folders import Folders, using
 from framepack_transitions.headless.running import client, runs
@@ -35,10 +35,10 @@ def titled(workflow: Workflow, title: str) -> dict[str, Any]:
     return next(node.inputs for node in workflow.values() if node.title == title)
 
 
-class TestRig:
+class TestSuiteWorkflow:
     @BENCHES
     def test_plain_passes_the_model_through(self, name: str) -> None:
-        treated = Rig.of(load(name), name)
+        treated = SuiteWorkflow.of(load(name), name)
         plain = treated.arm(PLAIN)
         assert [node.class_type for node in treated.techniques()] == [
             "FramePackAdaptiveCFG",
@@ -53,8 +53,8 @@ class TestRig:
 
     @BENCHES
     def test_an_episode_fills_its_places_and_nothing_else(self, name: str) -> None:
-        rig = Rig.of(load(name), name)
-        filled = rig.filled(SCRIPT, 7, "takes/x")
+        suite_workflow = SuiteWorkflow.of(load(name), name)
+        filled = suite_workflow.filled(SCRIPT, 7, "takes/x")
         assert titled(filled, "Start image")["image"] == "red.png"
         assert titled(filled, "Prompts")["text"] == "[0s: A. => a]\n[1.2s: B. => b]"
         assert (titled(filled, "Prompts")["syntax"], titled(filled, "Prompts")["seconds"]) == (
@@ -64,27 +64,27 @@ class TestRig:
         sampler = titled(filled, "Sampler")
         assert (sampler["seconds"], sampler["latent_frames"], sampler["seed"]) == (4.8, 0, 7)
         assert titled(filled, "Save")["filename_prefix"] == "takes/x"
-        changed = {key for key in filled if filled[key] != rig.workflow[key]}
-        assert len(changed) == 4 and to_api(rig.workflow) == to_api(load(name))
+        changed = {key for key in filled if filled[key] != suite_workflow.workflow[key]}
+        assert len(changed) == 4 and to_api(suite_workflow.workflow) == to_api(load(name))
 
     def test_a_video_is_named_by_all_that_it_depends_on(self, tmp_path: Path) -> None:
-        rig = Rig.of(load("tiny_bench"), "w")
+        suite_workflow = SuiteWorkflow.of(load("tiny_bench"), "w")
         one, other = tmp_path / "one.png", tmp_path / "other.png"
         one.write_bytes(b"one")
         other.write_bytes(b"other")
         stronger = load("tiny_bench")
         titled(stronger, "Semantic KV Gate")["gamma"] = 3.0
         keys = [
-            rig.key(SCRIPT, 1, one),
-            rig.key(SCRIPT, 2, one),
-            rig.key(SCRIPT, 1, other),
-            rig.arm(PLAIN).key(SCRIPT, 1, one),
-            Rig.of(stronger, "w").key(SCRIPT, 1, one),
+            suite_workflow.key(SCRIPT, 1, one),
+            suite_workflow.key(SCRIPT, 2, one),
+            suite_workflow.key(SCRIPT, 1, other),
+            suite_workflow.arm(PLAIN).key(SCRIPT, 1, one),
+            SuiteWorkflow.of(stronger, "w").key(SCRIPT, 1, one),
         ]
         assert len(set(keys)) == len(keys)
-        assert rig.key(SCRIPT, 1, one) == keys[0]
+        assert suite_workflow.key(SCRIPT, 1, one) == keys[0]
         # The plain arm does not know how strong the techniques are.
-        assert Rig.of(stronger, "w").arm(PLAIN).key(SCRIPT, 1, one) == keys[3]
+        assert SuiteWorkflow.of(stronger, "w").arm(PLAIN).key(SCRIPT, 1, one) == keys[3]
 
     @pytest.mark.parametrize(
         ("change", "sentence"),
@@ -105,7 +105,7 @@ class TestRig:
         graph = read_json(API / "tiny_bench.json")
         change(graph)
         with pytest.raises(WorkflowError) as caught:
-            Rig.of(parse_api(graph), "mine.json")
+            SuiteWorkflow.of(parse_api(graph), "mine.json")
         assert sentence in str(caught.value) and "mine.json" in str(caught.value)
 
 
@@ -167,9 +167,11 @@ def test_a_suite_is_run_measured_and_gone_on_with(
     )
 
     made: list[str] = []
-    whole = suite.Stage._make
+    whole = suite_videos.VideoMaker._make
     monkeypatch.setattr(
-        suite.Stage, "_make", lambda stage, shot, video: made.append(shot.name) or whole(stage, shot, video)
+        suite_videos.VideoMaker,
+        "_make",
+        lambda maker, video, path: made.append(video.name) or whole(maker, video, path),
     )
     (out / cut[1]).with_suffix(".json").write_text("{")
     assert main(quick) == 0

@@ -1,0 +1,153 @@
+"""The videos of a suite: which ones there are, and making those that are not there yet."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...benchmarks.suites.scripts import Script, Suite
+from ...samplers.denoising.trace import TRACE_SCHEMA
+from ..files.folders import Folders
+from ..running.progress import ProgressBars
+from ..running.report import Record, write_report
+from ..running.runs import EXAMPLES, PACK, LocalRunner, Runner, ServerRunner
+from ..workflows.errors import WorkflowError
+from ..workflows.specs import NodeSpec
+from .suite_workflow import ARMS, SuiteWorkflow
+
+VIDEO_FOLDER = "takes"  # in the output folder, here and on the server
+
+
+@dataclass(frozen=True)
+class SuiteVideo:
+    """A video of a suite, made or not.
+
+    script, seed: the episode and the seed of its noise.
+    arm: "plain" or "treated".
+    key: a hash of everything that the video depends on.
+    """
+
+    script: Script
+    seed: int
+    arm: str
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The name of its files, without their suffix."""
+        return f"{self.script.id}_{self.seed}_{self.arm}_{self.key}"
+
+
+@dataclass(frozen=True)
+class FinishedVideo:
+    """A video file, the seconds it took, and the trace of its sampler (None: the workflow shows none)."""
+
+    path: Path
+    seconds: float
+    trace: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoMaker:
+    """Makes the videos of a suite.
+
+    runner: runs workflows in this process or on a server.
+    workflows: the workflow of each arm.
+    specs: what is known of the workflow's node classes.
+    folders: the suite's folder with its start images, and the output folder.
+    """
+
+    runner: Runner
+    workflows: Mapping[str, SuiteWorkflow]
+    specs: Mapping[str, NodeSpec]
+    folders: Folders
+
+    @classmethod
+    def load(cls, suite: Suite, *, out: Path, workflow: Path | None, server: str | None) -> VideoMaker:
+        """Loads the workflow (None: the suite's own); raises WorkflowError when it does not fit or no server answers."""
+        path = workflow or PACK / EXAMPLES / "api" / suite.workflow
+        folders = Folders(suite.folder, out)
+        runner = ServerRunner(server) if server else LocalRunner()
+        nodes, specs = runner.load(path, folders)
+        treated = SuiteWorkflow.of(nodes, path.name)
+        workflows = {arm: treated.arm(arm) for arm in ARMS}
+        return cls(runner=runner, workflows=workflows, specs=specs, folders=folders)
+
+    def videos(self, suite: Suite, seeds: int) -> list[SuiteVideo]:
+        """All videos of the suite; plain and treated follow one another, so that an interrupted run leaves pairs."""
+        return [
+            SuiteVideo(script, seed, arm, self.workflows[arm].key(script, seed, suite.folder / script.image))
+            for seed in range(1, seeds + 1)
+            for script in suite.scripts
+            for arm in ARMS
+        ]
+
+    def finish(self, video: SuiteVideo) -> FinishedVideo:
+        """The finished video, made now unless it is there; raises WorkflowError naming the episode."""
+        path = self.folders.output / VIDEO_FOLDER / f"{video.name}.mp4"
+        return _finished(path) or self._make(video, path)
+
+    def _make(self, video: SuiteVideo, path: Path) -> FinishedVideo:
+        began = time.perf_counter()
+        record = self._run(video)
+        seconds = time.perf_counter() - began
+        (self.folders.output / self._saved(video, record)).replace(path)
+        trace = _trace(record)
+        facts = {"episode": video.script.id, "seed": video.seed, "arm": video.arm, "key": video.key}
+        # Written last: only a video with its facts counts as finished.
+        write_report(path.with_suffix(".json"), {**facts, "seconds": seconds, "trace": trace})
+        return FinishedVideo(path, seconds, trace)
+
+    def _run(self, video: SuiteVideo) -> Record:
+        """Runs the video's workflow and returns what it made."""
+        prefix = f"{VIDEO_FOLDER}/{video.name}"
+        workflow = self.workflows[video.arm].filled(video.script, video.seed, prefix)
+        record, bars = Record(self.folders.output), ProgressBars()
+        try:
+            self.runner.run(workflow, self.specs, places=self.folders, record=record, bars=bars)
+        except WorkflowError as error:
+            where = f"{video.script.id}, seed {video.seed}, {video.arm}"
+            raise WorkflowError([f"Episode {where}: {problem}" for problem in error.problems]) from error
+        finally:
+            bars.close()
+        return record
+
+    def _saved(self, video: SuiteVideo, record: Record) -> str:
+        """The one video that the workflow has saved; raises WorkflowError when there is none, or more."""
+        suite_workflow = self.workflows[video.arm]
+        node = suite_workflow.save_node
+        saved = [str(entry["path"]) for entry in record.videos if entry["node"] == node]
+        if len(saved) != 1:
+            raise WorkflowError(
+                f"Episode {video.script.id}: {suite_workflow.workflow[node]} has saved {len(saved) or 'no'} videos; "
+                "the suite needs one. With FramePackDecode, output must be video or both."
+            )
+        return saved[0]
+
+
+def _finished(path: Path) -> FinishedVideo | None:
+    """A video that an earlier run has finished, None otherwise."""
+    try:
+        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return FinishedVideo(path, float(facts["seconds"]), facts["trace"]) if path.is_file() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _trace(record: Record) -> Mapping[str, Any] | None:
+    """The sampler's trace: of a run in this process, or as text from a node that shows it."""
+    if record.traces:
+        trace: Mapping[str, Any] = record.traces[0]["trace"]
+        return trace
+    for entry in record.texts:
+        try:
+            shown = json.loads(entry["text"])
+        except ValueError:
+            continue
+        if isinstance(shown, Mapping) and shown.get("schema") == TRACE_SCHEMA:
+            return shown
+    return None

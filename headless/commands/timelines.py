@@ -1,0 +1,118 @@
+"""The prompts of a video over time, as the command line is given them: a text, or one of several kinds of file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...metrics import Cue
+from ...samplers.timeline.syntaxes.table import SYNTAXES, detect_syntax, parse
+from ..files.media import VideoInfo
+
+USUAL_WINDOW = 9  # latent frames of FramePack's sections
+TEXT_FILES = (".json", ".txt")
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What was asked of the videos: prompts over time, or the trace of each video by its file name ("" = any)."""
+
+    text: str = ""
+    cues: tuple[Cue, ...] = ()
+    traces: Mapping[str, Mapping[str, Any]] | None = None
+
+    def cues_for(self, info: VideoInfo, window: int) -> tuple[Cue, ...]:
+        """The prompts; a text that divides the video is read by the video's length."""
+        if not self.text:
+            return self.cues
+        section, count = 4 * (window or USUAL_WINDOW) / info.fps, 1
+        if window or SYNTAXES[detect_syntax(self.text)].counts_sections:
+            count = max(round((info.frames - 1) / info.fps / section), 1)
+        else:
+            section = info.frames / info.fps
+        spans = parse(self.text, sections=count, section_seconds=section)
+        return tuple(Cue(span.start, span.text, span.state) for span in spans)
+
+    def trace_of(self, path: Path) -> Mapping[str, Any] | None:
+        """The trace of a video, None where there is none; raises ValueError when it is not clear which is its."""
+        if self.traces is None:
+            return None
+        if "" in self.traces:
+            return self.traces[""]
+        if path.name in self.traces:
+            return self.traces[path.name]
+        raise ValueError(
+            f"the timeline's report tells of {', '.join(self.traces)}, not of {path.name}: give the name that the video "
+            "had, or the prompts as text"
+        )
+
+
+def read_timeline(given: str) -> Timeline:
+    """Prompts over time from a text, or from a file: a text, a trace, a report with traces, or a list of prompts.
+
+    Raises ValueError or PromptSyntaxError in a sentence, and FileNotFoundError.
+    """
+    if not given.strip():
+        raise ValueError("the timeline is empty: write at least one prompt, or leave --timeline out")
+    path = Path(given)
+    if not names_file(path, given):
+        return Timeline(text=given)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the timeline {path.name} is no text in UTF-8") from error
+    if path.suffix.lower() != ".json":
+        return Timeline(text=text)
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the timeline {path.name} is no JSON: {error}") from error
+    return _timeline_of(data, path.name)
+
+
+def names_file(path: Path, given: str) -> bool:
+    """Whether a file is meant; raises FileNotFoundError when it is, and is not there."""
+    try:
+        exists = path.is_file()
+    except (OSError, ValueError):  # a prompt may be too long for a name, or hold what no name may
+        return False
+    if not exists and "\n" not in given and path.suffix.lower() in TEXT_FILES:
+        raise FileNotFoundError(f"the timeline {given} does not exist")
+    return exists
+
+
+def _timeline_of(data: Any, name: str) -> Timeline:
+    if isinstance(data, list):
+        return Timeline(cues=tuple(_cue(entry, name) for entry in data))
+    if isinstance(data, dict) and "sections" in data:
+        return Timeline(traces={"": data})
+    traces = [entry["trace"] for entry in data.get("traces", ())] if isinstance(data, dict) else []
+    if len(traces) == 1:
+        return Timeline(traces={"": traces[0]})
+    videos = [Path(video["path"]).name for video in data.get("videos", ())] if traces else []
+    if traces and len(videos) == len(traces):
+        return Timeline(traces=dict(zip(videos, traces)))
+    raise ValueError(
+        f"{name} holds no timeline: give a trace, the report.json of a run with a sampler, or a list of "
+        '{"start": seconds, "prompt": text}'
+    )
+
+
+def _cue(entry: Any, name: str) -> Cue:
+    try:
+        interval = entry.get("interval")
+        return Cue(
+            float(entry["start"]),
+            str(entry["prompt"]),
+            str(entry.get("state", "")),
+            float(entry.get("change", 1.0)),
+            None if interval is None else (float(interval[0]), float(interval[1])),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"{name}: {json.dumps(entry, ensure_ascii=False)} is no entry of a timeline, which needs a start in "
+            "seconds and a prompt"
+        ) from error
