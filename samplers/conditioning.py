@@ -39,16 +39,26 @@ class TextConditioning:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Prompt:
-    """A prompt that holds from `start` seconds on, its tensors checked; the rest as in a timeline's entry.
+    """A prompt with its tensors checked, as a timeline's entry says.
 
-    `start_latent` [B, 16, 1, H, W] is in the model's scale, zeros for no image; `image_embeds` is [B, N, D].
+    start: the second from which it holds.
+    text: what was written; empty where only the conditioning is known.
+    conditioning: the encoded text; None where sections are only planned.
+    change: how much of the scene changes when it takes over, from 0 to 1.
+    state: what can be seen afterwards, for evaluators; empty where the text says it.
+    cut: whether a new shot begins with it, which remembers nothing.
+    blend: the number of sections over which the text moves from the prompt before to this one.
+    start_latent: the start frame [B, 16, 1, H, W] from here on, in the model's scale, zeros for no image; None for the
+        one before.
+    image_embeds: the image tokens [B, N, D] from here on; None for those before.
+    vision_strength: what the image tokens are multiplied by while the prompt holds.
     """
 
     start: float
     text: str
-    conditioning: TextConditioning
+    conditioning: TextConditioning | None = None
     change: float = 1.0
     state: str = ""
     cut: bool = False
@@ -132,6 +142,15 @@ def text_conditioning(conditioning: Any, name: str, config: FramePackConfig, bat
         None if mask is None else _repeat(mask, batch, name),
         options,
     )
+
+
+def encoded_text(prompt: Prompt) -> TextConditioning:
+    """The conditioning of a prompt that is sampled. Raises ValueError where it was only planned."""
+    if prompt.conditioning is None:
+        raise ValueError(
+            f"the prompt {prompt.text!r} at {prompt.start:g} s has no conditioning; encode it before sampling."
+        )
+    return prompt.conditioning
 
 
 def blend_texts(old: TextConditioning, new: TextConditioning, weight: float) -> TextConditioning:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...models.plain import PlainModel
 from ...samplers.conditioning import Prompt, TextConditioning
-from ...samplers.context.plan import FPS, Section, plan_sections
+from ...samplers.context.plan import FPS, PlannedSection, Section, plan_sections
 from ...samplers.denoising.drivers import PlainDriver
 from ...samplers.denoising.sections import sample_sections
 from ...samplers.guidance import Guidance
@@ -119,19 +119,19 @@ class Studio:
         images = _images([e.image if premise.anchor == "kept" else e.image_after for e in episodes])
         inputs = self._inputs(self._driver(PLAIN, images), images)
         asked = Prompt(
-            self.settings.switch_frame / FPS,
-            premise.prompt,
-            self._texts([episode.prompts[premise.prompt == "new"] for episode in episodes]),
+            start=self.settings.switch_frame / FPS,
+            text=premise.prompt,
+            conditioning=self._texts([episode.prompts[premise.prompt == "new"] for episode in episodes]),
         )
-        sections = scenario.sections
+        planned: Sequence[PlannedSection] = scenario.sections
         if premise.history == "zero":
-            sections = plan_sections("f1", self.settings.after, self.settings.window)
+            planned = plan_sections("f1", self.settings.after, self.settings.window)
         else:
             inputs = replace(inputs, past=scenario.inputs.past)
         met = scenario.sections[0].previous or scenario.sections[0].prompt
         sections = [
-            replace(section, prompt=asked, previous=met, change=1.0, since_switch=number)
-            for number, section in enumerate(sections)
+            section.with_prompt(asked, previous=met, change=1.0, since_switch=number)
+            for number, section in enumerate(planned)
         ]
         return replace(scenario, images=images, sections=sections, inputs=inputs)
 
@@ -188,9 +188,9 @@ class Studio:
         """All sections with their prompts; one case makes one timeline, whatever its episodes say."""
         settings = self.settings
         old, new = (self._texts([episode.prompts[part] for episode in episodes]) for part in (0, 1))
-        prompts = [Prompt(0.0, "old", old, change=0.0)]
+        prompts = [Prompt(start=0.0, text="old", conditioning=old, change=0.0)]
         if episodes[0].switches:
-            prompts.append(Prompt(settings.switch_frame / FPS, "new", new))
+            prompts.append(Prompt(start=settings.switch_frame / FPS, text="new", conditioning=new))
         return assign_prompts(plan_sections("f1", settings.before + settings.after, settings.window), prompts)
 
     def _texts(self, texts: Sequence[str]) -> TextConditioning:

@@ -261,7 +261,12 @@ class FramePackOneFrameSampler:
             negative=text_conditioning(negative, "negative", driver.config, batch),
             image_embeds=vision_tokens(clip_vision_output, "clip_vision_output", driver.config, batch),
         )
-        prompt = Prompt(0.0, "", text_conditioning(positive, "positive", driver.config, batch), 0.0)
+        prompt = Prompt(
+            start=0.0,
+            text="",
+            conditioning=text_conditioning(positive, "positive", driver.config, batch),
+            change=0.0,
+        )
         latents, trace = sample_one_frame(
             driver,
             layouts,

@@ -133,11 +133,18 @@ def _prompts(timeline: Any) -> list[Prompt]:
     """A timeline's entries without their tensors, after the prompt that holds until the first one."""
     entries = [] if timeline is None else timeline.entries
     prompts = [
-        Prompt(entry.start, entry.prompt, None, entry.change, entry.state, cut=entry.cut, blend=entry.blend)
+        Prompt(
+            start=entry.start,
+            text=entry.prompt,
+            change=entry.change,
+            state=entry.state,
+            cut=entry.cut,
+            blend=entry.blend,
+        )
         for entry in entries
     ]
     begins = prompts and prompts[0].start == 0
-    return prompts if begins else [Prompt(0.0, "", None, 0.0), *prompts]
+    return prompts if begins else [Prompt(start=0.0, text="", change=0.0), *prompts]
 
 
 NODE_CLASS_MAPPINGS = {"FramePackTechniquePreview": FramePackTechniquePreview}

@@ -363,16 +363,18 @@ def _prompt(driver: Driver, entry: TimelineEntry, name: str, inputs: SampleInput
         samples = latent_samples(entry.start_latent, label, driver.config.in_channels, inputs.start)
         keyframe = driver.to_model(one_image(samples, label))
     return Prompt(
-        entry.start,
-        entry.prompt,
-        text_conditioning(entry.conditioning, name, driver.config, batch),
-        entry.change,
-        entry.state,
-        entry.cut,
-        entry.blend,
-        keyframe,
-        vision_tokens(entry.clip_vision_output, f"clip_vision_output of the {name}", driver.config, batch),
-        entry.vision_strength,
+        start=entry.start,
+        text=entry.prompt,
+        conditioning=text_conditioning(entry.conditioning, name, driver.config, batch),
+        change=entry.change,
+        state=entry.state,
+        cut=entry.cut,
+        blend=entry.blend,
+        start_latent=keyframe,
+        image_embeds=vision_tokens(
+            entry.clip_vision_output, f"clip_vision_output of the {name}", driver.config, batch
+        ),
+        vision_strength=entry.vision_strength,
     )
 
 

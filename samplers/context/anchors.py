@@ -8,7 +8,7 @@ from torch import Tensor
 from ..conditioning import Anchor
 from ..settings import SampleInputs, SampleSettings
 from .history import History, make_history
-from .plan import Section
+from .plan import Direction, Section
 
 _RUNS_OWN = Anchor()
 
@@ -16,10 +16,10 @@ _RUNS_OWN = Anchor()
 def begin_history(first: Section, inputs: SampleInputs, settings: SampleSettings) -> History:
     """The history that the first section to be sampled meets. Raises ValueError for a past of another length."""
     history = make_history(
-        settings.layout, inputs.start, keeps_start=inputs.has_start, end=inputs.end, given=inputs.given
+        first.direction, inputs.start, keeps_start=inputs.has_start, end=inputs.end, given=inputs.given
     )
     past = inputs.start[:, :, :0] if inputs.past is None else inputs.past
-    forward = settings.layout == "f1"
+    forward = first.direction is Direction.FORWARD
     before = int(inputs.has_start) if inputs.given is None else inputs.given.shape[2]
     expected = first.latents[0] - before if forward else first.index * settings.window
     if past.shape[2] != expected:

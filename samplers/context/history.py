@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from .plan import HISTORY, HISTORY_1X, HISTORY_2X, HISTORY_4X, Section, SectionIndices
+from .plan import HISTORY, HISTORY_1X, HISTORY_2X, HISTORY_4X, Direction, PlannedSection, SectionIndices
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class Context:
             return replace(self, clean=torch.zeros_like(self.clean), image_embeds=None, **emptied)
         # As in first sections: F1 sees the start twice, the original layout nothing where its future will be.
         start = self.clean[:, :, :1]
-        forward = self.indices.clean[-1] < self.indices.target[0]
+        forward = self.indices.direction is Direction.FORWARD
         others = (start if forward else torch.zeros_like(start)).repeat(1, 1, self.clean.shape[2] - 1, 1, 1)
         clean = torch.cat([start, others], dim=2)
         return replace(self, clean=clean, **emptied)
@@ -99,7 +99,7 @@ class F1History(_Anchored):
         if given is not None:
             self._recent = torch.cat([_empty(start), given], dim=2)[:, :, -HISTORY:]
 
-    def context(self, section: Section, image_embeds: Tensor | None = None) -> Context:
+    def context(self, section: PlannedSection, image_embeds: Tensor | None = None) -> Context:
         clean_4x, clean_2x, last = self._recent.split([HISTORY_4X, HISTORY_2X, HISTORY_1X], dim=2)
         clean = torch.cat([self._start, last], dim=2)
         return Context(section.indices, clean, clean_2x, clean_4x, image_embeds)
@@ -159,7 +159,7 @@ class OriginalHistory(_Anchored):
         self.cut(start)
         self._parts: list[Tensor] = []
 
-    def context(self, section: Section, image_embeds: Tensor | None = None) -> Context:
+    def context(self, section: PlannedSection, image_embeds: Tensor | None = None) -> Context:
         last, clean_2x, clean_4x = self._recent.split([HISTORY_1X, HISTORY_2X, HISTORY_4X], dim=2)
         if section.index == 0 and self._end is not None:
             last = self._end
@@ -203,15 +203,15 @@ History = F1History | OriginalHistory
 
 
 def make_history(
-    layout: str,
+    direction: Direction,
     start: Tensor,
     *,
     keeps_start: bool = True,
     end: Tensor | None = None,
     given: Tensor | None = None,
 ) -> History:
-    """The history of a run before its first section. Raises ValueError for an end frame where the layout has no place for one."""
-    if layout == "original":
+    """The history of a run before its first section. Raises ValueError for an end frame where the memory has no place for one."""
+    if direction is Direction.BACKWARD:
         return OriginalHistory(start, keeps_start=keeps_start, end=end, given=given)
     if end is not None:
         raise ValueError(

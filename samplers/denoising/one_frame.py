@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..conditioning import Prompt
 from ..context.history import Context
-from ..context.plan import HISTORY_2X, HISTORY_4X, Section, SectionIndices
+from ..context.plan import HISTORY_2X, HISTORY_4X, Direction, Section, SectionIndices, Shot
 from ..settings import SampleInputs, SampleSettings
 from ..techniques.base import Schedule
 from .drivers import Driver
@@ -47,12 +47,20 @@ class OneFrameLayout:
     history_4x: tuple[int, ...] = ()
 
     def indices(self, controls: int) -> SectionIndices:
-        """Index table for a number of control images."""
+        """Index table for a number of control images; FORWARD where all of them but the first lie before the target."""
         own = (0,) * controls + ((self.window + 1,) if self.post else ())
         clean = self.control_indices[: len(own)] + own[len(self.control_indices) :]
         target = self.window if self.target is None else self.target
         history_4x = tuple(target if place == AT_TARGET else place for place in self.history_4x)
-        return SectionIndices((target,), clean, self.history_2x, history_4x)
+        remembered = (*clean[1:], *self.history_2x, *history_4x)
+        before = bool(remembered) and max(remembered) < target
+        return SectionIndices(
+            target=(target,),
+            clean=clean,
+            clean_2x=self.history_2x,
+            clean_4x=history_4x,
+            direction=Direction.FORWARD if before else Direction.BACKWARD,
+        )
 
 
 def basic_layout(window: int) -> OneFrameLayout:
@@ -215,7 +223,16 @@ def sample_one_frame(
     schedule, shift = run_schedule(shape, settings, sigmas)
     contexts = [one_frame_context(layout, controls, inputs.image_embeds) for layout in layouts]
     sections = [
-        Section(number, (0, 1), (0, 1), 0, context.indices, prompt) for number, context in enumerate(contexts)
+        Section(
+            index=number,
+            latents=(0, 1),
+            frames=(0, 1),
+            padding=0,
+            indices=context.indices,
+            shot=Shot(0, (0, 1)),
+            prompt=prompt,
+        )
+        for number, context in enumerate(contexts)
     ]
     schedule = Schedule(schedule, shift)
     run = begin_run(driver, inputs.negative, settings, solver, schedule, sections, fixed=sigmas is not None)

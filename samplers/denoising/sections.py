@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..conditioning import TextConditioning, blend_texts, text_conditioning, vision_tokens
+from ..conditioning import TextConditioning, blend_texts, encoded_text, text_conditioning, vision_tokens
 from ..context.anchors import begin_history, enter, image_embeds_of
 from ..context.history import Context, History
 from ..context.plan import Section
@@ -219,12 +219,12 @@ def section_texts(
     driver: Driver, section: Section, negative: TextConditioning
 ) -> dict[str, TextConditioning]:
     """The conditionings that a section's predictions may name."""
-    positive = section.prompt.conditioning
+    positive = encoded_text(section.prompt)
     if section.blend_from is not None:
-        positive = blend_texts(section.blend_from.conditioning, positive, section.blend)
+        positive = blend_texts(encoded_text(section.blend_from), positive, section.blend)
     texts = {"positive": positive, "negative": negative}
     if section.previous is not None:
-        texts["previous"] = section.previous.conditioning
+        texts["previous"] = encoded_text(section.previous)
     for technique in driver.techniques:
         for key in technique.texts():
             texts[key] = text_conditioning(

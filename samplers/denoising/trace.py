@@ -14,6 +14,7 @@ from ..techniques.base import Technique
 from .denoiser import SectionDenoiser
 
 TRACE_SCHEMA = "framepack-transitions/trace/1"
+INDEX_TIERS = ("target", "clean", "clean_2x", "clean_4x")
 
 
 def new_trace(
@@ -48,17 +49,18 @@ def section_record(
     `memory` is there where it was measured.
     """
     steps = [denoiser.step(sigma) for sigma in schedule.tolist()]
+    indices = denoiser.context.indices
     memory = denoiser.memory()
     record = {
         "index": section.index,
         "latents": list(section.latents),
         "frames": list(section.frames),
-        "indices": {name: list(values) for name, values in asdict(denoiser.context.indices).items()},
+        "indices": {name: list(getattr(indices, name)) for name in INDEX_TIERS},
         "prompt": section.prompt.text,
         "state": section.prompt.state,
         "change": section.change,
         "since_switch": section.since_switch,
-        "shot": 0 if section.shot is None else section.shot.number,
+        "shot": section.shot.number,
         "cut": section.cut,
         "anchor": {
             **(section.anchor or Anchor()).describe(),

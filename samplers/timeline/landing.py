@@ -23,7 +23,7 @@ class Landing:
 
 def land(spans: Sequence[PromptSpan], count: int, window: int) -> list[Landing]:
     """Let `assign_prompts` place the spans on a video of `count` sections that begins with a start image."""
-    prompts = [Prompt(span.start, span.text, None, cut=span.cut, blend=span.blend) for span in spans]
+    prompts = [Prompt(start=span.start, text=span.text, cut=span.cut, blend=span.blend) for span in spans]
     assigned = {}
     for layout in LAYOUTS:
         sections = assign_prompts(plan_sections(layout, count, window), prompts)

@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 
 from ..conditioning import Anchor, Prompt
-from ..context.plan import FPS, Section, split_shots
+from ..context.plan import FPS, PlannedSection, Section, split_shots
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class Timeline:
 
 
 def assign_prompts(
-    sections: Sequence[Section], prompts: Sequence[Prompt], fps: float = FPS, *, given: int = 0
+    sections: Sequence[PlannedSection], prompts: Sequence[Prompt], fps: float = FPS, *, given: int = 0
 ) -> list[Section]:
     """Give every section the prompt in force at its middle, so that a switch lands on the nearest section border.
 
@@ -81,11 +81,9 @@ def assign_prompts(
     """
     begin = 4 * max(given - 1, 0)
     held = [_in_force(prompts, (sum(section.frames) / 2 - begin) / fps) for section in sections]
-    placed = split_shots(sections, [_shot_number(prompts, prompt) for prompt in held])
+    planned = split_shots(sections, [_shot_number(prompts, prompt) for prompt in held])
     anchors = _anchors(prompts)
-    placed = [
-        replace(section, prompt=prompt, anchor=anchors[prompt]) for section, prompt in zip(placed, held)
-    ]
+    placed = [section.with_prompt(prompt, anchor=anchors[prompt]) for section, prompt in zip(planned, held)]
     assigned: list[Section] = []
     for section in _blended(placed):
         assigned.append(_follow(section, assigned[-1] if assigned else None))

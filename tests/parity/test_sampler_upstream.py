@@ -8,9 +8,15 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling.sampler import FramePackSampler
-from framepack_transitions.samplers.conditioning import TextConditioning
+from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.context.history import Context, make_history, soft_append
-from framepack_transitions.samplers.context.plan import SectionIndices, plan_sections, section_count
+from framepack_transitions.samplers.context.plan import (
+    Direction,
+    SectionIndices,
+    direction_of,
+    plan_sections,
+    section_count,
+)
 from framepack_transitions.samplers.denoising.denoiser import SectionDenoiser
 from framepack_transitions.samplers.denoising.drivers import PlainDriver, SectionTask
 from framepack_transitions.samplers.denoising.solvers import SOLVERS
@@ -100,16 +106,15 @@ def test_single_sections_equal_upstreams_sampling_call(upstream, name):
     fixture = upstream.load(f"sampler/{name}")
     settings, inputs = fixture.settings, fixture.inputs
     dit = upstream.fill(FramePackDiT(FramePackConfig(**fixture.config)))
+    places = {
+        key: tuple(value.flatten().tolist()) for key, value in inputs.items() if key.endswith("_indices")
+    }
     indices = SectionIndices(
-        *(
-            tuple(inputs[key].flatten().tolist())
-            for key in (
-                "latent_indices",
-                "clean_latent_indices",
-                "clean_latent_2x_indices",
-                "clean_latent_4x_indices",
-            )
-        )
+        target=places["latent_indices"],
+        clean=places["clean_latent_indices"],
+        clean_2x=places["clean_latent_2x_indices"],
+        clean_4x=places["clean_latent_4x_indices"],
+        direction=Direction.FORWARD,
     )
     context = Context(
         indices,
@@ -120,7 +125,9 @@ def test_single_sections_equal_upstreams_sampling_call(upstream, name):
     )
     text = TextConditioning(inputs["context"], inputs["y"])
     denoiser = SectionDenoiser(
-        plan_sections("f1", 1, settings["window"])[0],
+        plan_sections("f1", 1, settings["window"])[0].with_prompt(
+            Prompt(start=0.0, text="", conditioning=text)
+        ),
         context,
         {"positive": text},
         Guidance(settings["distilled_guidance"]),
@@ -187,7 +194,7 @@ def numbered(values: list[int]) -> torch.Tensor:
 @pytest.mark.parametrize("layout", ["f1", "original"])
 def test_indices_and_history_equal_upstreams_tables(upstream, layout, window, count):
     table = upstream.load(f"tables/{layout}_window_{window}_sections_{count}").settings
-    history = make_history(layout, numbered([-1]))
+    history = make_history(direction_of(layout), numbered([-1]))
     sections = plan_sections(layout, count, window)
     assert len(sections) == len(table["sections"])
     for section, recorded in zip(sections, table["sections"]):

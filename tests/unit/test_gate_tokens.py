@@ -29,7 +29,7 @@ from framepack_transitions.samplers.timeline.timeline import assign_prompts
 SEGMENTS = Segments.of({"4x": 3, "2x": 2, "start": 4, "last": 4, "noisy": 8, "image": 5, "text": 6})
 NOISY = SEGMENTS.slice("noisy")
 GATED = frozenset({*PAST, "image"})
-SWITCHED = replace(plan_sections("f1", 1, 3)[0], change=1.0, since_switch=0)
+SWITCHED = plan_sections("f1", 1, 3)[0].with_prompt(Prompt(start=0.0, text=""), change=1.0, since_switch=0)
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
@@ -281,7 +281,10 @@ def text(seed: int, batch: int) -> TextConditioning:
 def sample(model, gate=None, *, batch=1, **objects):
     if gate is not None:
         model = with_technique(model, gate, **objects)
-    prompts = [Prompt(0.0, "old", text(1, batch), 0.0), Prompt(0.4, "new", text(3, batch))]
+    prompts = [
+        Prompt(start=0.0, text="old", conditioning=text(1, batch), change=0.0),
+        Prompt(start=0.4, text="new", conditioning=text(3, batch)),
+    ]
     start, tokens = normal(batch, 16, 1, 8, 8, seed=5), normal(batch, 4, 12, seed=9)
     return sample_sections(
         PlainDriver(model),

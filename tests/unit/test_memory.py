@@ -129,7 +129,10 @@ def text(seed: int, batch: int) -> TextConditioning:
 def sample(model, *techniques, measure=True, batch=1, layout="f1", guidance=Guidance()):
     for technique in techniques:
         model = with_technique(model, technique)
-    prompts = [Prompt(0.0, "old", text(1, batch), 0.0), Prompt(0.4, "new", text(3, batch))]
+    prompts = [
+        Prompt(start=0.0, text="old", conditioning=text(1, batch), change=0.0),
+        Prompt(start=0.4, text="new", conditioning=text(3, batch)),
+    ]
     start, tokens = normal(batch, 16, 1, 8, 8, seed=5), normal(batch, 4, 12, seed=9)
     return sample_sections(
         PlainDriver(model),

@@ -11,7 +11,7 @@ from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 
 def prompt(start: float, text: str) -> Prompt:
-    return Prompt(start, text, None)
+    return Prompt(start=start, text=text)
 
 
 def test_without_sections_a_prompt_takes_effect_at_the_nearest_frame():

@@ -10,7 +10,7 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling.one_frame import FramePackOneFrameSampler
-from framepack_transitions.samplers.context.plan import SectionIndices
+from framepack_transitions.samplers.context.plan import Direction, SectionIndices
 from framepack_transitions.samplers.denoising.one_frame import (
     PRESETS,
     make_layout,
@@ -20,6 +20,10 @@ from framepack_transitions.samplers.denoising.one_frame import (
 )
 
 SCALE = 0.5
+
+
+def tiers(indices: SectionIndices) -> tuple[tuple[int, ...], ...]:
+    return indices.target, indices.clean, indices.clean_2x, indices.clean_4x
 
 
 class TestIndexTables:
@@ -43,13 +47,28 @@ class TestIndexTables:
     )
     def test_presets(self, preset, controls, target, clean, clean_2x, clean_4x):
         layout = make_layout(preset, 9, controls)
-        assert layout.indices(controls) == SectionIndices((target,), clean, clean_2x, clean_4x)
+        assert tiers(layout.indices(controls)) == ((target,), clean, clean_2x, clean_4x)
 
     def test_musubis_options_take_parts_away_and_move_images(self):
         layout = make_layout(
             "basic", 9, 3, target=4, control_index="0;10;7", no_post=True, no_2x=True, no_4x=True
         )
-        assert layout.indices(3) == SectionIndices((4,), (0, 10, 7), (), ())
+        assert tiers(layout.indices(3)) == ((4,), (0, 10, 7), (), ())
+
+    @pytest.mark.parametrize(
+        ("preset", "control_index", "no_post", "direction"),
+        [
+            ("1f_mc", "", True, Direction.FORWARD),
+            ("1f_mc", "", False, Direction.BACKWARD),
+            ("basic", "0;1", False, Direction.BACKWARD),
+            ("kisekaeichi", "", True, Direction.BACKWARD),
+        ],
+    )
+    def test_generates_forward_where_all_images_but_the_start_lie_before_the_target(
+        self, preset, control_index, no_post, direction
+    ):
+        layout = make_layout(preset, 9, 2, control_index=control_index, no_post=no_post)
+        assert layout.indices(2).direction is direction
 
     def test_control_indices_overwrite_from_the_left(self):
         assert make_layout("basic", 9, 3, control_index="5").indices(3).clean == (5, 0, 0, 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.plan import (
     f1_indices,
     original_indices,
@@ -115,3 +116,24 @@ def test_pixel_frames_of_latents():
 def test_impossible_plans_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         plan_sections(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("layout", "given", "goes_on"),
+    [
+        ("f1", 0, [False, True, True]),
+        ("f1", 10, [True, True, True]),
+        ("original", 0, [False, True, True]),
+    ],
+)
+def test_a_section_goes_on_from_what_was_generated_or_given_before_it(layout, given, goes_on):
+    assert [section.goes_on for section in plan_sections(layout, 3, 9, given=given)] == goes_on
+
+
+def test_a_prompt_keeps_what_was_planned():
+    section = plan_sections("original", 2, 9)[0]
+    prompt = Prompt(start=0.0, text="a dog")
+    prompted = section.with_prompt(prompt, change=0.5)
+    assert (prompted.prompt, prompted.change, prompted.previous) == (prompt, 0.5, None)
+    for name in ("index", "latents", "frames", "padding", "indices", "shot", "direction"):
+        assert getattr(prompted, name) == getattr(section, name)

@@ -17,7 +17,7 @@ from framepack_transitions.samplers.techniques.context.purge import ContextPurge
 from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
-LATE = [Prompt(0.0, "old", None, 0.0), Prompt(2.4, "new", None)]
+LATE = [Prompt(start=0.0, text="old", change=0.0), Prompt(start=2.4, text="new")]
 NEVER = LATE[:1]
 
 

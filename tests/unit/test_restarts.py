@@ -29,7 +29,7 @@ from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import Adap
 from framepack_transitions.samplers.techniques.schedule.transition_sigmas import TransitionSigmas
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
-SECTION = plan_sections("f1", 1, 9)[0]
+SECTION = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text=""))
 SWITCHED = replace(SECTION, change=1.0, since_switch=0)
 SHIFT = 7.0
 
@@ -193,7 +193,10 @@ def test_the_sampler_restarts_ours_and_only_where_something_jumps(upstream, monk
     model = PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5)
     model = with_technique(model, SemanticKVGate(t_end=0.6))
     texts = [TextConditioning(normal(1, 5, 24, seed=i), normal(1, 20, seed=i + 1)) for i in (1, 3)]
-    prompts = [Prompt(0.0, "old", texts[0], 0.0), Prompt(0.4, "new", texts[1])]
+    prompts = [
+        Prompt(start=0.0, text="old", conditioning=texts[0], change=0.0),
+        Prompt(start=0.4, text="new", conditioning=texts[1]),
+    ]
     with torch.inference_mode():
         sample_sections(
             PlainDriver(model),

@@ -35,7 +35,8 @@ def inputs(batch: int = 1) -> SampleInputs:
 
 def plan(layout: str, count: int, text: TextConditioning) -> list:
     return [
-        replace(section, prompt=Prompt(0.0, "", text)) for section in plan_sections(layout, count, WINDOW)
+        section.with_prompt(Prompt(start=0.0, text="", conditioning=text))
+        for section in plan_sections(layout, count, WINDOW)
     ]
 
 
@@ -97,3 +98,9 @@ def test_seeds_that_are_not_as_many_as_the_videos_are_refused(driver):
     given = inputs(batch=2)
     with pytest.raises(ValueError, match="1 seeds were given for a batch of 2"):
         sample(driver, plan("f1", 1, given.negative), given, seeds=(7,))
+
+
+def test_a_prompt_that_was_only_planned_is_not_sampled(driver):
+    section = plan_sections("f1", 1, WINDOW)[0].with_prompt(Prompt(start=0.0, text="a dog"))
+    with pytest.raises(ValueError, match="the prompt 'a dog' at 0 s has no conditioning"):
+        sample(driver, [section], inputs())

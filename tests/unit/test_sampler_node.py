@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +14,7 @@ from framepack_transitions.nodes.sampling.sampler import FramePackSampler
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.anchors import image_embeds_of
 from framepack_transitions.samplers.context.history import make_history
-from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.context.plan import Direction, plan_sections
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
@@ -176,8 +175,8 @@ def test_vision_tokens_move_from_start_to_end_along_the_video(layout, weights):
     inputs = SampleInputs(
         torch.zeros(1), True, None, image_embeds=torch.zeros(1), end_image_embeds=torch.ones(1)
     )
-    prompt = Prompt(0.0, "", None)
-    sections = [replace(section, prompt=prompt) for section in plan_sections(layout, 2, 9)]
+    prompt = Prompt(start=0.0, text="")
+    sections = [section.with_prompt(prompt) for section in plan_sections(layout, 2, 9)]
     assert [
         image_embeds_of(section, inputs, SampleSettings()).item() for section in sections
     ] == pytest.approx(weights)
@@ -185,9 +184,9 @@ def test_vision_tokens_move_from_start_to_end_along_the_video(layout, weights):
 
 def test_tokens_that_replaced_the_start_images_keep_the_entrys_strength():
     inputs = SampleInputs(torch.zeros(1, 16, 1, 4, 4), True, None, image_embeds=torch.ones(1, 2, 3))
-    history = make_history("f1", inputs.start)
+    history = make_history(Direction.FORWARD, inputs.start)
     history.replace_anchor(inputs.start, torch.full((1, 2, 3), 4.0))
-    section = replace(plan_sections("f1", 1, 9)[0], prompt=Prompt(0.0, "", None, vision_strength=0.5))
+    section = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text="", vision_strength=0.5))
     settings = SampleSettings(start_embed_strength=0.5)
     assert (image_embeds_of(section, inputs, settings, history) == 1).all()
     history.take_anchor(inputs.start)

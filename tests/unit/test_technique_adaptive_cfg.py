@@ -26,7 +26,7 @@ from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-SWITCHED = replace(plan_sections("f1", 1, 9)[0], change=1.0, since_switch=0)
+SWITCHED = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text=""), change=1.0, since_switch=0)
 
 
 def guidance(technique, t, own=Guidance(), section=SWITCHED):
@@ -141,7 +141,9 @@ class TestInTheSampler:
         with torch.inference_mode():
             return sample_sections(
                 PlainDriver(model if technique is None else with_technique(model, technique)),
-                assign_prompts(plan_sections("f1", 1, 3), [Prompt(0.0, "", text, 0.0)]),
+                assign_prompts(
+                    plan_sections("f1", 1, 3), [Prompt(start=0.0, text="", conditioning=text, change=0.0)]
+                ),
                 SampleInputs(normal(2, 16, 1, 8, 8, seed=5), True, text, normal(2, 4, 12, seed=9)),
                 SampleSettings(window=3, steps=steps, seed=7),
                 solver=solver,

@@ -34,7 +34,7 @@ from hypothesis import strategies as st
 from torchvision.transforms.functional import gaussian_blur
 
 WINDOW = 3
-SECTION = plan_sections("f1", 1, 9)[0]
+SECTION = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text=""))
 SWITCHED = replace(SECTION, change=1.0, since_switch=0)
 EARLY = Step(0.9, 0.9)
 NOTHING = dict(start=0.0, last=0.0, history_2x=0.0, history_4x=0.0)
@@ -342,7 +342,10 @@ class TestInTheSampler:
         text = lambda seed: TextConditioning(  # noqa: E731
             normal(1, 5, 24, seed=seed).repeat(batch, 1, 1), normal(1, 20, seed=seed + 1).repeat(batch, 1)
         )
-        prompts = [Prompt(0.0, "old", text(1), 0.0), Prompt(0.4, "new", text(3))]
+        prompts = [
+            Prompt(start=0.0, text="old", conditioning=text(1), change=0.0),
+            Prompt(start=0.4, text="new", conditioning=text(3)),
+        ]
         start = normal(1, 16, 1, 8, 8, seed=5).repeat(batch, 1, 1, 1, 1)
         inputs = SampleInputs(start, True, text(7), normal(1, 4, 12, seed=9).repeat(batch, 1, 1))
         with torch.inference_mode():

@@ -32,7 +32,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 WINDOW = 3
-SECTION = replace(plan_sections("f1", 1, WINDOW)[0], change=1.0, since_switch=0)
+SECTION = plan_sections("f1", 1, WINDOW)[0].with_prompt(
+    Prompt(start=0.0, text=""), change=1.0, since_switch=0
+)
 NOTHING = dict.fromkeys(("start", "last", "history_2x", "history_4x", "image"), "keep")
 
 
@@ -75,9 +77,10 @@ def sample(model, technique=None, *, layout="f1", batch=1, steps=3, switch=True,
     """Two sections with a switch between them."""
     if technique is not None:
         model = with_technique(model, technique, **objects)
-    prompts = [Prompt(0.0, "old", text(1, batch), 0.0), Prompt(0.4, "new", text(3, batch))][
-        : 2 if switch else 1
-    ]
+    prompts = [
+        Prompt(start=0.0, text="old", conditioning=text(1, batch), change=0.0),
+        Prompt(start=0.4, text="new", conditioning=text(3, batch)),
+    ][: 2 if switch else 1]
     start, tokens = normal(batch, 16, 1, 8, 8, seed=5), normal(batch, 4, 12, seed=9)
     return sample_sections(
         PlainDriver(model),

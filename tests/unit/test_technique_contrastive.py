@@ -44,7 +44,7 @@ def text(seed: int, batch: int = 1) -> TextConditioning:
 
 
 def switched(change: float = 1.0) -> Section:
-    prompts = [Prompt(0.0, "old", None, 0.0), Prompt(0.4, "new", None, change)]
+    prompts = [Prompt(start=0.0, text="old", change=0.0), Prompt(start=0.4, text="new", change=change)]
     return assign_prompts(plan_sections("f1", 2, WINDOW), prompts)[1]
 
 
@@ -101,7 +101,8 @@ def test_only_what_is_on_is_predicted_and_only_inside_the_window():
     assert ContrastiveGuidance(omega=0, refusal=1.0).predictions(section, EARLY) == (), (
         "no concept, no refusal"
     )
-    assert ContrastiveGuidance(apply_to="all").predictions(plan_sections("f1", 1, WINDOW)[0], EARLY) == ()
+    section = plan_sections("f1", 1, WINDOW)[0].with_prompt(Prompt(start=0.0, text=""))
+    assert ContrastiveGuidance(apply_to="all").predictions(section, EARLY) == ()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,10 @@ def no_gradients():
 def sample(model, *techniques, switch: bool = True, cfg: float = 1.0, batch: int = 1, **objects):
     for technique in techniques:
         model = with_technique(model, technique, **objects)
-    prompts = [Prompt(0.0, "old", text(1, batch), 0.0), Prompt(0.4, "new", text(3, batch))]
+    prompts = [
+        Prompt(start=0.0, text="old", conditioning=text(1, batch), change=0.0),
+        Prompt(start=0.4, text="new", conditioning=text(3, batch)),
+    ]
     start, image = normal(batch, 16, 1, 8, 8, seed=5), normal(batch, 4, 12, seed=9)
     inputs = SampleInputs(start, True, text(7, batch), image)
     return sample_sections(

@@ -50,7 +50,10 @@ def sample(model: PlainModel, technique: Technique | None = None, sigmas=None, *
     """Two sections with a switch between them."""
     if technique is not None:
         model = with_technique(model, technique, **objects)
-    prompts = [Prompt(0.0, "old", text(1), 0.0), Prompt(0.4, "new", text(3))]
+    prompts = [
+        Prompt(start=0.0, text="old", conditioning=text(1), change=0.0),
+        Prompt(start=0.4, text="new", conditioning=text(3)),
+    ]
     inputs = SampleInputs(normal(1, 16, 1, 8, 8, seed=5), True, text(7), normal(1, 4, 12, seed=9))
     return sample_sections(
         PlainDriver(model),

@@ -64,7 +64,10 @@ def wired(model: PlainModel, preset: str, sections: int = 0, **objects) -> Plain
 
 
 def sample(model: PlainModel, layout: str = "f1", switch: bool = True) -> torch.Tensor:
-    prompts = [Prompt(0.0, "old", text(1), 0.0), Prompt(0.4, "new", text(3), 1.0)]
+    prompts = [
+        Prompt(start=0.0, text="old", conditioning=text(1), change=0.0),
+        Prompt(start=0.4, text="new", conditioning=text(3), change=1.0),
+    ]
     inputs = SampleInputs(normal(1, 16, 1, 8, 8, seed=5), True, text(7), normal(1, 4, 12, seed=9))
     with torch.inference_mode():
         return sample_sections(
@@ -112,7 +115,7 @@ def test_sections_hold_all_of_it_longer(preset):
 
 
 def test_the_founding_preset_is_made_of_the_founding_forms():
-    section = replace(plan_sections("f1", 1, 9)[0], since_switch=0)
+    section = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text=""), since_switch=0)
     _, blur, gate, _ = PRESETS["founding"]
     for change, biases in ((0.3, None), (0.31, dict.fromkeys(("4x", "2x", "start", "last"), -2.0))):
         policy = attention_at([gate], replace(section, change=change), Step(0.5, 0.5))

@@ -30,7 +30,7 @@ from framepack_transitions.samplers.techniques.guidance.contrastive import Contr
 from framepack_transitions.samplers.techniques.schedule.transition_sigmas import TransitionSigmas
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry, assign_prompts
 
-SECTION = plan_sections("f1", 1, 9)[0]
+SECTION = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text=""))
 SWITCHED = replace(SECTION, change=1.0, since_switch=0)
 WIDGETS = dict(layout="f1", seconds=3.6, window=9, steps=10, distilled_guidance=10.0, cfg=1.0, shift=0.0)
 SWITCH = Timeline((TimelineEntry(1.2, "an empty room", None),))
@@ -77,7 +77,10 @@ def test_a_preview_says_what_a_run_then_does(model, layout):
     sections = plan_sections(layout, 3, 3)
 
     def prompts(*texts):
-        return [Prompt(0.0, "old", texts[0], 0.0), Prompt(0.4, "new", texts[1], 0.5)]
+        return [
+            Prompt(start=0.0, text="old", conditioning=texts[0], change=0.0),
+            Prompt(start=0.4, text="new", conditioning=texts[1], change=0.5),
+        ]
 
     preview = preview_trace(techniques, assign_prompts(sections, prompts(None, None)), settings, (8, 8))
     for technique in techniques:
@@ -118,7 +121,7 @@ def test_a_technique_says_how_much_it_acts_where_it_says_nothing_else():
 
 def test_the_trace_lists_predictions_and_what_techniques_say():
     settings = SampleSettings("f1", 9, 4, shift=1.0)
-    sections = [replace(SWITCHED, prompt=Prompt(0.0, "new", None))]
+    sections = [replace(SWITCHED, prompt=Prompt(start=0.0, text="new"))]
     techniques = (AdaptiveCFG(base=3.0, t_end=0.6), Away())
     (record,) = preview_trace(techniques, sections, settings, (8, 8))["sections"]
     both = ["positive", "negative", "positive/anchor"]
@@ -184,7 +187,7 @@ class TestPicture:
 
     def test_a_connected_trace_is_drawn_instead(self, model):
         settings = SampleSettings("f1", 9, 10)
-        sections = assign_prompts(plan_sections("f1", 3, 9), [Prompt(0.0, "", None, 0.0)])
+        sections = assign_prompts(plan_sections("f1", 3, 9), [Prompt(start=0.0, text="", change=0.0)])
         trace = preview_trace((), sections, settings, (80, 80))
         assert torch.equal(
             self.picture(model, SemanticKVGate(), trace=trace, seconds=9.0), self.picture(model)

@@ -11,7 +11,7 @@ from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.context.history import make_history
-from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.context.plan import direction_of, plan_sections
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
@@ -38,7 +38,7 @@ def text(seed: int) -> TextConditioning:
 
 def switched(layout: str):
     """The section that meets the switch, of three; two or one of them lie before it."""
-    prompts = [Prompt(0.0, "old", None, 0.0), Prompt(0.9, "new", None)]
+    prompts = [Prompt(start=0.0, text="old", change=0.0), Prompt(start=0.9, text="new")]
     sections = assign_prompts(plan_sections(layout, 3, WINDOW), prompts)
     return next(section for section in sections if section.since_switch == 0)
 
@@ -60,7 +60,7 @@ def stage_of(section, history, solved=None, attached=None, image_embeds=None) ->
 def on_stage(layout: str, technique: ContextRefresh, attached=None, image_embeds=None):
     """Run the hook with a denoiser that writes down what it was given and returns ones."""
     section, asked = switched(layout), []
-    history = make_history(layout, torch.full((1, 16, 1, 4, 4), 5.0))
+    history = make_history(direction_of(layout), torch.full((1, 16, 1, 4, 4), 5.0))
     for number in range(section.index):
         history.append(torch.full((1, 16, WINDOW, 4, 4), 10.0 + number))
     solved = lambda *given: (asked.append(given), (torch.ones(1, 16, WINDOW, 4, 4), 7))[1]  # noqa: E731
@@ -122,11 +122,11 @@ def test_new_tokens_come_from_the_decoded_anchor():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_first_section_of_a_shot_has_nothing_to_refresh(layout):
-    prompts = [Prompt(0.0, "old", None, 0.0), Prompt(0.7, "new", None, cut=True)]
+    prompts = [Prompt(start=0.0, text="old", change=0.0), Prompt(start=0.7, text="new", cut=True)]
     sections = assign_prompts(plan_sections(layout, 4, WINDOW), prompts)
     technique, refreshed = ContextRefresh(apply_to="all"), {}
     for section in sections:
-        stage = stage_of(section, make_history(layout, torch.ones(1, 16, 1, 4, 4)))
+        stage = stage_of(section, make_history(direction_of(layout), torch.ones(1, 16, 1, 4, 4)))
         technique.before_section(section, stage)
         refreshed[section.latents[0]] = "refreshed" in stage.record
     expected = [False, True, False, True] if layout == "f1" else [True, False, True, False]
@@ -136,7 +136,7 @@ def test_the_first_section_of_a_shot_has_nothing_to_refresh(layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_window_longer_than_the_memory_is_filled_up_and_cut_back(layout):
     section = plan_sections(layout, 2, 24)[1]
-    history = make_history(layout, torch.zeros(1, 16, 1, 4, 4))
+    history = make_history(direction_of(layout), torch.zeros(1, 16, 1, 4, 4))
     history.append(torch.arange(24.0).view(1, 1, 24, 1, 1).expand(1, 16, 24, 4, 4))
     stage = stage_of(section, history, solved=lambda _, context, noise, initial, strength: (initial + 100, 7))
     ContextRefresh(apply_to="all", strength=1.0).before_section(section, stage)
@@ -176,7 +176,10 @@ def model(upstream) -> PlainModel:
 def sample(model, *techniques, layout: str = "f1", switch: bool = True, driver=None):
     for technique in techniques:
         model = with_technique(model, technique)
-    prompts = [Prompt(0.0, "old", text(1), 0.0), Prompt(0.4, "new", text(3))]
+    prompts = [
+        Prompt(start=0.0, text="old", conditioning=text(1), change=0.0),
+        Prompt(start=0.4, text="new", conditioning=text(3)),
+    ]
     inputs = SampleInputs(normal(1, 16, 1, 8, 8, seed=5), True, text(7), normal(1, 4, 12, seed=9))
     with torch.inference_mode():
         return sample_sections(

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 WINDOW, HEADS, AXES = 3, 5, (4, 6, 6)
 CPU = torch.device("cpu")
-SECTION = replace(plan_sections("f1", 1, 9)[0], change=1.0, since_switch=0)
+SECTION = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text=""), change=1.0, since_switch=0)
 STEP = Step(0.9, 0.9)
 
 
@@ -133,7 +133,10 @@ def sample(model, *techniques, layout: str = "f1", switch: bool = True, batch: i
     old, new = (
         TextConditioning(normal(batch, 5, 24, seed=seed), normal(batch, 20, seed=seed + 1)) for seed in (1, 3)
     )
-    prompts = [Prompt(0.0, "old", old, 0.0), Prompt(0.4, "new", new)]
+    prompts = [
+        Prompt(start=0.0, text="old", conditioning=old, change=0.0),
+        Prompt(start=0.4, text="new", conditioning=new),
+    ]
     start, image = normal(batch, 16, 1, 8, 8, seed=5), normal(batch, 4, 12, seed=9)
     with torch.inference_mode():
         return sample_sections(

@@ -23,7 +23,7 @@ from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-SECTION = plan_sections("f1", 1, 9)[0]
+SECTION = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text=""))
 SWITCHED = replace(SECTION, change=1.0, since_switch=0)
 HALF = replace(SWITCHED, change=0.5)
 
@@ -205,7 +205,10 @@ class TestInTheSampler:
         def text(seed):
             return TextConditioning(normal(batch, 5, 24, seed=seed), normal(batch, 20, seed=seed + 1))
 
-        prompts = [Prompt(0.0, "old", text(1), 0.0), Prompt(0.4, "new", text(3))]
+        prompts = [
+            Prompt(start=0.0, text="old", conditioning=text(1), change=0.0),
+            Prompt(start=0.4, text="new", conditioning=text(3)),
+        ]
         with torch.inference_mode():
             return sample_sections(
                 PlainDriver(model),

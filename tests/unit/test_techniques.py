@@ -13,6 +13,7 @@ from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
 from framepack_transitions.nodes.sampling.sampler import FramePackSampler
+from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.sigmas import flow_sigmas, unshift_sigma
@@ -33,7 +34,7 @@ from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-SECTION = plan_sections("f1", 1, 9)[0]
+SECTION = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text=""))
 SWITCHED = replace(SECTION, change=1.0, since_switch=0)
 OFF = {
     "FramePackAdaptiveCFG": {"target": "both", "shape": "high_early", "base": 0.0, "beta": 0.0},

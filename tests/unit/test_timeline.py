@@ -10,7 +10,7 @@ from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineE
 
 def prompts(*starts: float) -> list[Prompt]:
     return [
-        Prompt(start, f"at {start:g}", None, change=0.0 if i == 0 else 0.5 + i / 10)
+        Prompt(start=start, text=f"at {start:g}", change=0.0 if i == 0 else 0.5 + i / 10)
         for i, start in enumerate(starts)
     ]
 

@@ -42,7 +42,7 @@ def tokens(seed: int) -> torch.Tensor:
 
 def prompt(section: int, seed: int = 1, **fields) -> Prompt:
     """A prompt that takes over with the section of this number in time."""
-    return Prompt(section * SECTION, f"at {section}", text(seed), **fields)
+    return Prompt(start=section * SECTION, text=f"at {section}", conditioning=text(seed), **fields)
 
 
 RUN = SampleInputs(image(100), True, text(900), tokens(101))
@@ -102,13 +102,15 @@ class TestShots:
         assert [s.change for s in sections] == [0, 0, 1, 0.5]
 
     def test_a_cut_without_a_section_still_cuts_before_the_prompt_that_follows(self):
-        short = Prompt(2 * SECTION, "never", text(5), cut=True)
-        sections = in_time("f1", 4, [OLD, short, Prompt(2.2 * SECTION, "after it", text(6))])
+        short = Prompt(start=2 * SECTION, text="never", conditioning=text(5), cut=True)
+        sections = in_time(
+            "f1", 4, [OLD, short, Prompt(start=2.2 * SECTION, text="after it", conditioning=text(6))]
+        )
         assert [s.shot.number for s in sections] == [0, 0, 1, 1]
         assert sections[2].cut and sections[2].prompt.text == "after it"
 
     def test_a_cut_before_the_first_section_leaves_the_start_image_as_a_shot_of_its_own(self):
-        sections = in_time("f1", 2, [OLD, Prompt(0.1, "cut", text(5), cut=True)])
+        sections = in_time("f1", 2, [OLD, Prompt(start=0.1, text="cut", conditioning=text(5), cut=True)])
         assert [s.shot.number for s in sections] == [1, 1] and [s.cut for s in sections] == [True, False]
 
 

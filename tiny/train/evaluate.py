@@ -115,10 +115,11 @@ def generate(
     done = 0 if past is None else (past.shape[2] - 1) // settings.window
     planned = plan_sections("f1", done + len(prompts), settings.window, keeps_start=start is not None)[done:]
     texts = [
-        Prompt(float(i), words[0], conditioning(bundle, words, device)) for i, words in enumerate(prompts)
+        Prompt(start=float(i), text=words[0], conditioning=conditioning(bundle, words, device))
+        for i, words in enumerate(prompts)
     ]
     sections = [
-        replace(section, prompt=text, change=1.0, since_switch=i if done else None)
+        section.with_prompt(text, change=1.0, since_switch=i if done else None)
         for i, (section, text) in enumerate(zip(planned, texts))
     ]
     if done:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...context.history import Context
-from ...context.plan import Section, SectionIndices
+from ...context.plan import Direction, Section, SectionIndices
 from ...context.tokens import KERNELS, mask_weights, segment_latents, token_counts, tokens_to_cells
 from ..base import Step, Technique, check_range, check_window, in_window
 
@@ -297,7 +297,7 @@ def _apart(indices: SectionIndices, gap: int) -> SectionIndices:
     Text has no place of its own, so it would notice the window itself moving.
     """
     history = (*indices.clean[1:], *indices.clean_2x, *indices.clean_4x)
-    before = bool(history) and max(history) < indices.target[0]
+    before = bool(history) and indices.direction is Direction.FORWARD
 
     def moved(places: tuple[int, ...]) -> tuple[int, ...]:
         if before:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...context.plan import HISTORY, Section
+from ...context.plan import HISTORY, Direction, Section
 from ..base import PASTS, Step, Technique, check_range
 from ..stage import Stage
 
@@ -54,9 +54,9 @@ class ContextRefresh(Technique):
 
     def before_section(self, section: Section, stage: Stage) -> None:
         strength = self.strength * self.amount(section)
-        forward = section.indices.clean[-1] < section.indices.target[0]
-        if strength < NOTHING or not remembers(section, forward):
+        if strength < NOTHING or not section.goes_on:
             return
+        forward = section.direction is Direction.FORWARD
         window = section.latents[1] - section.latents[0]
         context = stage.history.before_recent(window).context(section, stage.image_embeds())
         latest = held(stage.history.recent(window), window, forward)
@@ -73,10 +73,7 @@ class ContextRefresh(Technique):
     def describe(self, section: Section, step: Step) -> dict[str, float]:
         """The sigma that the memory was refreshed from before the section's steps."""
         strength = self.strength * self.amount(section)
-        if section.shot is None:  # one frame, which goes on from nothing
-            return {"refreshed from sigma": 0.0}
-        forward = section.indices.clean[-1] < section.indices.target[0]
-        return {"refreshed from sigma": strength if remembers(section, forward) else 0.0}
+        return {"refreshed from sigma": strength if section.goes_on else 0.0}
 
     def _tokens(self, latent: Tensor, stage: Stage) -> Tensor | None:
         """Image tokens of a latent frame [B, 16, 1, H, W]; None without the models that make them, or without tokens."""
@@ -84,13 +81,6 @@ class ContextRefresh(Technique):
             return None
         images = first_images(stage.attached[self.vae].decode(stage.to_vae(latent)))
         return stage.vision_tokens(stage.attached[self.clip_vision].encode_image(images, crop=False))
-
-
-def remembers(section: Section, forward: bool) -> bool:
-    """Whether a section comes after another one of its shot, or goes on from a video that was given."""
-    if forward:
-        return section.index > 0 and not section.cut
-    return section.shot is None or section.latents[1] < section.shot.latents[1]
 
 
 def held(latents: Tensor, count: int, forward: bool) -> Tensor:
