@@ -26,7 +26,7 @@ $(BIN)/python:
 
 define ANNOUNCEMENT
 This installs PyTorch and the rest into $(VENV), once.
-  It takes about 5.5 GB of disk where pip brings PyTorch with CUDA, as it does by default on Linux.
+  It takes about 6 GB of disk where pip brings PyTorch with CUDA, as it does by default on Linux.
   A computer without an NVIDIA GPU does with PyTorch's CPU build, about 1.5 GB:
       make $(or $(MAKECMDGOALS),demo) TORCH_INDEX=URL
   with the URL that PyTorch's "Get Started" page shows for pip and CPU after --index-url.
@@ -35,14 +35,15 @@ export ANNOUNCEMENT
 
 # Torch and torchvision are installed by one command and from one place: they only work as a matching pair of
 # builds, and a pip configured with a folder of wheels may find one of the two there and fetch the other
-# elsewhere. An unset PIP_FIND_LINKS would leave such a configuration in force, an empty folder does not. An index
-# of its own is asked for these two only; what they need themselves comes with the rest.
+# elsewhere. An unset PIP_FIND_LINKS would leave such a configuration in force, an empty folder does not. TORCH_INDEX
+# is asked for these two only, and nothing else is asked for them; what they need themselves comes with the rest.
 $(STAMP): pyproject.toml | $(BIN)/python
 	@mkdir -p $(VENV)/no-wheels
 	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("torch") and u.find_spec("torchvision")))' || { \
 	  echo "$$ANNOUNCEMENT"; \
-	  PIP_FIND_LINKS=$(CURDIR)/$(VENV)/no-wheels $(BIN)/python -m pip install --upgrade \
-	    $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)' --no-deps) 'torch>=2.4' torchvision; }
+	  PIP_FIND_LINKS=$(CURDIR)/$(VENV)/no-wheels $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL='$(TORCH_INDEX)') \
+	    $(BIN)/python -m pip install --upgrade $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)' --no-deps) \
+	    'torch>=2.4' torchvision; }
 	$(BIN)/python -m pip install --editable '.[test]'
 	@$(BIN)/python -c 'import torchvision, open_clip' || { \
 	  echo "torch and torchvision do not fit together. Remove $(VENV) and run make again."; exit 1; }
