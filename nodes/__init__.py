@@ -1,28 +1,21 @@
-"""ComfyUI nodes: they parse, call samplers and models, and return."""
+"""ComfyUI nodes: they parse, call samplers and models, and return.
+
+Every subpackage lists its node classes in `NODES`. The name of a class is the node's id in saved workflows: it never
+changes.
+"""
 
 from __future__ import annotations
 
-from . import techniques, timeline, video
-from .evaluation import compare, disappearance, transition
-from .loading import loaders, lora
-from .sampling import one_frame, preview
-from .sampling import sampler as sampling
+from . import evaluation, loading, sampling, techniques, timeline, video
+from .types import Node
 
-_MODULES = (
-    loaders,
-    lora,
-    timeline,
-    sampling,
-    one_frame,
-    techniques,
-    preview,
-    video,
-    transition,
-    disappearance,
-    compare,
+NODES: tuple[type[Node], ...] = (
+    *loading.NODES,
+    *timeline.NODES,
+    *sampling.NODES,
+    *techniques.NODES,
+    *video.NODES,
+    *evaluation.NODES,
 )
-
-NODE_CLASS_MAPPINGS = {name: node for module in _MODULES for name, node in module.NODE_CLASS_MAPPINGS.items()}
-NODE_DISPLAY_NAME_MAPPINGS = {
-    name: title for module in _MODULES for name, title in module.NODE_DISPLAY_NAME_MAPPINGS.items()
-}
+NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}
+NODE_DISPLAY_NAME_MAPPINGS = {node.__name__: node.DISPLAY_NAME for node in NODES}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..samplers.context.plan import MAX_WINDOW
 
+MAX_BLEND = 32  # sections
 SECONDS = {"default": 5.0, "min": 0.1, "max": 600.0, "step": 0.1}
 WINDOW = {"default": 9, "min": 1, "max": MAX_WINDOW}
 STEPS = {"default": 25, "min": 1, "max": 1000}

@@ -19,6 +19,7 @@ VIDEOS = ("a", "b", "c", "d")
 
 
 class FramePackCompare:
+    DISPLAY_NAME = "FramePack Compare"
     DESCRIPTION = (
         "Puts two to four videos of the same prompts side by side: scores in one table, curves over one another, "
         "frames below one another."
@@ -116,7 +117,3 @@ def _named(scores: list[VideoScores], names: str) -> list[VideoScores]:
         replace(video, name=given[i] if i < len(given) and given[i] else video.name)
         for i, video in enumerate(scores)
     ]
-
-
-NODE_CLASS_MAPPINGS = {"FramePackCompare": FramePackCompare}
-NODE_DISPLAY_NAME_MAPPINGS = {"FramePackCompare": "FramePack Compare"}

@@ -15,6 +15,7 @@ from .widgets import CLIP_VISION, COMMON_INPUTS, IMAGES, PROMPT_INPUTS
 
 
 class FramePackDisappearanceEvaluator:
+    DISPLAY_NAME = "FramePack Disappearance Evaluator"
     DESCRIPTION = (
         "Measures whether an object is gone after a switch of the prompt, and stays away (DF), by a detector that "
         "looks for it in every frame."
@@ -115,7 +116,3 @@ class FramePackDisappearanceEvaluator:
             box="detected",
         )
         return node_result([scores], mean_over_switches(scores, "df"), seconds_to_completion(scores))
-
-
-NODE_CLASS_MAPPINGS = {"FramePackDisappearanceEvaluator": FramePackDisappearanceEvaluator}
-NODE_DISPLAY_NAME_MAPPINGS = {"FramePackDisappearanceEvaluator": "FramePack Disappearance Evaluator"}

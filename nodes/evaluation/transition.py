@@ -15,6 +15,7 @@ from .widgets import CLIP_VISION, COMMON_INPUTS, IMAGES, PROMPT_INPUTS, REFERENC
 
 
 class FramePackTransitionEvaluator:
+    DISPLAY_NAME = "FramePack Transition Evaluator"
     DESCRIPTION = (
         "Measures whether a video follows a change of its prompt (STF), how fast (TL), how much of the old scene "
         "lingers (GAS), and whether it moves as asked (DDI)."
@@ -68,7 +69,3 @@ class FramePackTransitionEvaluator:
         )
         stf, gas, ddi = (mean_over_switches(scores, key) for key in ("stf", "gas", "ddi"))
         return node_result([scores], stf, seconds_to_completion(scores), gas, ddi)
-
-
-NODE_CLASS_MAPPINGS = {"FramePackTransitionEvaluator": FramePackTransitionEvaluator}
-NODE_DISPLAY_NAME_MAPPINGS = {"FramePackTransitionEvaluator": "FramePack Transition Evaluator"}

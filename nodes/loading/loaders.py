@@ -28,6 +28,7 @@ WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
 
 
 class FramePackModelLoader:
+    DISPLAY_NAME = "FramePack Model Loader"
     DESCRIPTION = (
         "Loads a FramePack transformer (original or F1) from models/diffusion_models: one safetensors file, or "
         "any one of the shards of a diffusers folder."
@@ -81,6 +82,7 @@ class FramePackModelLoader:
 
 
 class FramePackTinyLoader:
+    DISPLAY_NAME = "FramePack Tiny Loader"
     DESCRIPTION = (
         "The embedded miniature FramePack: model, text encoder, VAE and vision encoder in one node, small enough "
         "for a CPU. It serves to try workflows, not to make pictures."
@@ -125,13 +127,3 @@ def _diffusion_models() -> list[str]:
     import folder_paths
 
     return folder_paths.get_filename_list("diffusion_models")
-
-
-NODE_CLASS_MAPPINGS = {
-    "FramePackModelLoader": FramePackModelLoader,
-    "FramePackTinyLoader": FramePackTinyLoader,
-}
-NODE_DISPLAY_NAME_MAPPINGS = {
-    "FramePackModelLoader": "FramePack Model Loader",
-    "FramePackTinyLoader": "FramePack Tiny Loader",
-}

@@ -19,6 +19,7 @@ EXTENSION = ".safetensors"
 
 
 class FramePackLoraLoader:
+    DISPLAY_NAME = "FramePack LoRA Loader"
     DESCRIPTION = (
         "Applies a HunyuanVideo or FramePack LoRA (also LoHa and LoKr) to a FramePack model, whichever trainer named "
         "its keys. Chain several nodes for several LoRAs."
@@ -122,7 +123,3 @@ def _path(name: str) -> Path:
             f"{name} cannot be found: outside ComfyUI a LoRA is read from the input folder of a run."
         )
     return folder.input_file(name)
-
-
-NODE_CLASS_MAPPINGS = {"FramePackLoraLoader": FramePackLoraLoader}
-NODE_DISPLAY_NAME_MAPPINGS = {"FramePackLoraLoader": "FramePack LoRA Loader"}

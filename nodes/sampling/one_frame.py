@@ -27,6 +27,7 @@ REFERENCES = MAX_CONTROLS - 1
 
 
 class FramePackOneFrameSampler:
+    DISPLAY_NAME = "FramePack One Frame Sampler"
     DESCRIPTION = (
         "Generates one image with FramePack from a start image and up to eight references: editing, changing "
         "clothes, placing a character. Usually together with a LoRA that names its indices."
@@ -284,7 +285,3 @@ def _control(latent: Any, mask: Tensor | None, name: str, like: Tensor) -> Tenso
     """A control image's latent, with its mask multiplied in."""
     samples = one_image(latent_samples(latent, name, like.shape[1], like), name)
     return samples if mask is None else mask_control(samples, mask)
-
-
-NODE_CLASS_MAPPINGS = {"FramePackOneFrameSampler": FramePackOneFrameSampler}
-NODE_DISPLAY_NAME_MAPPINGS = {"FramePackOneFrameSampler": "FramePack One Frame Sampler"}

@@ -21,6 +21,7 @@ USUAL_SIZE = (80, 80)  # latent pixels of 640x640
 
 
 class FramePackTechniquePreview:
+    DISPLAY_NAME = "FramePack Technique Preview"
     DESCRIPTION = (
         "Draws what the techniques on a model will do, step by step and section by section, before anything is rendered: "
         "noise levels, guidance, evaluations, attention to the past and every technique's own values."
@@ -145,7 +146,3 @@ def _prompts(timeline: Any) -> list[Prompt]:
     ]
     begins = prompts and prompts[0].start == 0
     return prompts if begins else [Prompt(start=0.0, text="", change=0.0), *prompts]
-
-
-NODE_CLASS_MAPPINGS = {"FramePackTechniquePreview": FramePackTechniquePreview}
-NODE_DISPLAY_NAME_MAPPINGS = {"FramePackTechniquePreview": "FramePack Technique Preview"}

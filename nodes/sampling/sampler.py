@@ -19,6 +19,7 @@ from ..types import ROOT, TIMELINE, TRACE
 
 
 class FramePackSampler:
+    DISPLAY_NAME = "FramePack Sampler"
     DESCRIPTION = (
         "Generates a long video section by section with FramePack, each section from a packed memory of the "
         "ones before it. Takes a MODEL of FramePack Model Loader or FramePack Tiny Loader."
@@ -376,7 +377,3 @@ def _prompt(driver: Driver, entry: TimelineEntry, name: str, inputs: SampleInput
         ),
         vision_strength=entry.vision_strength,
     )
-
-
-NODE_CLASS_MAPPINGS = {"FramePackSampler": FramePackSampler}
-NODE_DISPLAY_NAME_MAPPINGS = {"FramePackSampler": "FramePack Sampler"}

@@ -14,29 +14,16 @@ from .guidance.contrastive import FramePackContrastiveGuidance
 from .preset import FramePackTransitionPreset
 from .schedule.transition_sigmas import FramePackTransitionSigmas
 
-NODE_CLASS_MAPPINGS = {
-    "FramePackAdaptiveCFG": FramePackAdaptiveCFG,
-    "FramePackSemanticKVGate": FramePackSemanticKVGate,
-    "FramePackTransitionSigmas": FramePackTransitionSigmas,
-    "FramePackAttentionScaling": FramePackAttentionScaling,
-    "FramePackContextBlur": FramePackContextBlur,
-    "FramePackLowPassGuidance": FramePackLowPassGuidance,
-    "FramePackContextRefresh": FramePackContextRefresh,
-    "FramePackContrastiveGuidance": FramePackContrastiveGuidance,
-    "FramePackTransitionPreset": FramePackTransitionPreset,
-    "FramePackContextPurge": FramePackContextPurge,
-    "FramePackRopeJitter": FramePackRopeJitter,
-}
-NODE_DISPLAY_NAME_MAPPINGS = {
-    "FramePackAdaptiveCFG": "FramePack Adaptive CFG",
-    "FramePackSemanticKVGate": "FramePack Semantic KV Gate",
-    "FramePackTransitionSigmas": "FramePack Transition Sigmas",
-    "FramePackAttentionScaling": "FramePack Attention Scaling",
-    "FramePackContextBlur": "FramePack Context Blur",
-    "FramePackLowPassGuidance": "FramePack Low-Pass Guidance",
-    "FramePackContextRefresh": "FramePack Context Refresh",
-    "FramePackContrastiveGuidance": "FramePack Contrastive Guidance",
-    "FramePackTransitionPreset": "FramePack Transition Preset",
-    "FramePackContextPurge": "FramePack Context Purge",
-    "FramePackRopeJitter": "FramePack RoPE Jitter",
-}
+NODES = (
+    FramePackAdaptiveCFG,
+    FramePackSemanticKVGate,
+    FramePackTransitionSigmas,
+    FramePackAttentionScaling,
+    FramePackContextBlur,
+    FramePackLowPassGuidance,
+    FramePackContextRefresh,
+    FramePackContrastiveGuidance,
+    FramePackTransitionPreset,
+    FramePackContextPurge,
+    FramePackRopeJitter,
+)

@@ -15,7 +15,7 @@ from framepack_transitions.headless.host import CORE_NODES
 from framepack_transitions.headless.workflows.executor import execute, prepare
 from framepack_transitions.headless.workflows.workflow import parse_api
 from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
-from framepack_transitions.nodes.video import FramePackDecode
+from framepack_transitions.nodes.video.decode import FramePackDecode
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting
 from framepack_transitions.tiny.bundle import load_tiny
 from framepack_transitions.video.decode import Tiles, decode_pieces, decode_video, vae_decoder

@@ -11,7 +11,7 @@ import framepack_transitions
 import pytest
 import torch
 from framepack_transitions.headless.cli import main
-from framepack_transitions.nodes.timeline import FramePackPromptTimeline
+from framepack_transitions.nodes.timeline.prompt_timeline import FramePackPromptTimeline
 
 ROOT = Path(framepack_transitions.__file__).parent
 check = FramePackPromptTimeline.VALIDATE_INPUTS

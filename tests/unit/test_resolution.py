@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.nodes.video import FramePackResolution
+from framepack_transitions.nodes.video.resolution import FramePackResolution
 from framepack_transitions.video.resolution import nearest_bucket
 from hypothesis import assume, given
 from hypothesis import strategies as st

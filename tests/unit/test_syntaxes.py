@@ -6,7 +6,7 @@ from pathlib import Path
 
 import framepack_transitions
 import pytest
-from framepack_transitions.nodes.timeline import FramePackPromptTimeline
+from framepack_transitions.nodes.timeline.prompt_timeline import FramePackPromptTimeline
 from framepack_transitions.samplers.timeline.syntaxes import table
 from framepack_transitions.samplers.timeline.syntaxes.spans import PlacedSpan, PromptSpan
 from framepack_transitions.samplers.timeline.syntaxes.table import (

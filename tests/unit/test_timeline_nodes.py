@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from framepack_transitions.nodes.evaluation.video_evaluation import cues_of
-from framepack_transitions.nodes.timeline import FramePackTimelineEntry
+from framepack_transitions.nodes.timeline.entry import FramePackTimelineEntry
 from framepack_transitions.samplers.timeline.timeline import TimelineEntry
 
 add = FramePackTimelineEntry().add

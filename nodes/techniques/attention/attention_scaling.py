@@ -9,6 +9,7 @@ from ..base import BLOCKS, TechniqueNode, window
 
 
 class FramePackAttentionScaling(TechniqueNode):
+    DISPLAY_NAME = "FramePack Attention Scaling"
     DESCRIPTION = (
         "Sharpens attention early by scaling its keys, as the published AlignVid does to follow a prompt's changes; the "
         "help page lists its blocks."

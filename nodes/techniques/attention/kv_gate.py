@@ -10,6 +10,7 @@ from ..base import BLOCKS, TechniqueNode, check_mask, window
 
 
 class FramePackSemanticKVGate(TechniqueNode):
+    DISPLAY_NAME = "FramePack Semantic KV Gate"
     DESCRIPTION = (
         "Lowers the attention that the new section pays to the packed past while a change takes hold, by a bias, by a "
         "cap on the past's share, or by dropping it."

@@ -9,6 +9,7 @@ from ..base import TechniqueNode, window
 
 
 class FramePackContextBlur(TechniqueNode):
+    DISPLAY_NAME = "FramePack Context Blur"
     DESCRIPTION = (
         "Takes details, coarse shapes or both from the packed past, the more the farther away it lies, so that the old "
         "scene is not drawn again from memory. Costs next to no time."

@@ -10,6 +10,7 @@ from ..base import TechniqueNode, window
 
 
 class FramePackLowPassGuidance(TechniqueNode):
+    DISPLAY_NAME = "FramePack Low-Pass Guidance"
     DESCRIPTION = (
         "Shows early steps a start and last frame without details, so that they cannot copy the old scene, and gives the "
         "details back later (Adaptive Low-Pass Guidance). Costs next to no time."

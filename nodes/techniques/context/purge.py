@@ -12,6 +12,7 @@ WHAT = "keep; remove: not packed at all; zero: empty latents; zero_kv: zero keys
 
 
 class FramePackContextPurge(TechniqueNode):
+    DISPLAY_NAME = "FramePack Context Purge"
     DESCRIPTION = (
         "Flushes parts of the packed past at a change: takes them out, empties them, packs them more coarsely, or moves the "
         "history further away from the new frames."

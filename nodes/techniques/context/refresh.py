@@ -11,6 +11,7 @@ from ..base import TechniqueNode
 
 
 class FramePackContextRefresh(TechniqueNode):
+    DISPLAY_NAME = "FramePack Context Refresh"
     DESCRIPTION = (
         "Denoises what is remembered of the old scene again under the new prompt, right after a switch, so that the next "
         "section goes on from it. The frames already shown stay as they are."

@@ -9,6 +9,7 @@ from ..base import TechniqueNode, window
 
 
 class FramePackAdaptiveCFG(TechniqueNode):
+    DISPLAY_NAME = "FramePack Adaptive CFG"
     DESCRIPTION = (
         "Changes guidance over the steps of a section. Real guidance early, while the picture is composed, is meant to "
         "let a new prompt win over the packed memory."

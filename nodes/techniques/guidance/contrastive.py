@@ -10,6 +10,7 @@ from ..base import TechniqueNode, window
 
 
 class FramePackContrastiveGuidance(TechniqueNode):
+    DISPLAY_NAME = "FramePack Contrastive Guidance"
     DESCRIPTION = (
         "Pushes the picture away from what the old prompt, the packed past or a named concept would make of it. Each "
         "part that is on costs one more evaluation a step inside the window (refusal up to two)."

@@ -9,6 +9,7 @@ from ..base import TechniqueNode
 
 
 class FramePackTransitionSigmas(TechniqueNode):
+    DISPLAY_NAME = "FramePack Transition Sigmas"
     DESCRIPTION = (
         "Gives the sections after a switch noise levels of their own: a higher shift, more steps early, or more steps "
         "altogether, so that more of the work is done while the content of the picture is still open."

@@ -1,4 +1,4 @@
-"""Nodes for what goes into a video and what comes out: sizes of pictures, frames and files."""
+"""FramePack Decode: a node that turns latents into frames and MP4 files, section by section."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..samplers.context.plan import FPS, MAX_WINDOW
-from ..samplers.progress import report
-from ..video.decode import (
+from ...samplers.context.plan import FPS, MAX_WINDOW
+from ...samplers.progress import report
+from ...video.decode import (
     SPACE_FACTOR,
     Tiles,
     decode_pieces,
@@ -20,18 +19,18 @@ from ..video.decode import (
     vae_decoder,
     video_latents,
 )
-from ..video.resolution import BASE_RESOLUTION, METHODS, STEP, fit, nearest_bucket
-from ..video.writing import VideoWriter, to_bytes
-from . import widgets
-from .output import OutputFile, new_output
-from .runtime import inside_comfyui
-from .types import ROOT
+from ...video.writing import VideoWriter, to_bytes
+from .. import widgets
+from ..output import OutputFile, new_output
+from ..runtime import inside_comfyui
+from ..types import ROOT
 
 OUTPUTS = ("both", "images", "video")
 PREVIEW_SIDE = 512
 
 
 class FramePackDecode:
+    DISPLAY_NAME = "FramePack Decode"
     DESCRIPTION = (
         "Decodes a video section by section as FramePack does, cross-fading where sections meet, and writes the "
         "MP4 while it goes on: the file can be watched as it grows, and its length costs no memory."
@@ -216,78 +215,3 @@ def _picture(frame: Tensor) -> Any:
     from PIL import Image
 
     return Image.fromarray(to_bytes(frame))
-
-
-class FramePackResolution:
-    DESCRIPTION = (
-        "Brings an image to the nearest of the sizes that FramePack was trained on, keeping its aspect: "
-        "cropped, or padded with a colour."
-    )
-    CATEGORY = f"{ROOT}/Video"
-    FUNCTION = "resize"
-    RETURN_TYPES = ("IMAGE", "INT", "INT")
-    RETURN_NAMES = ("image", "width", "height")
-    OUTPUT_TOOLTIPS = (
-        "The image at its new size, for VAE Encode and CLIP Vision Encode (crop none).",
-        "Its new width in pixels, a multiple of 16.",
-        "Its new height in pixels, a multiple of 16.",
-    )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "image": ("IMAGE", {"tooltip": "The start image, or several of one size."}),
-                "resolution": (
-                    "INT",
-                    {
-                        "default": BASE_RESOLUTION,
-                        "min": 240,
-                        "max": 960,
-                        "step": STEP,
-                        "tooltip": "Side of a square with about as many pixels. 640 is FramePack's; lower is faster and rougher, higher slower and further from what the model knows.",
-                    },
-                ),
-                "method": (
-                    list(METHODS),
-                    {
-                        "default": METHODS[0],
-                        "tooltip": "crop fills the size and cuts what stands over at two sides; pad keeps all of the image and adds bars.",
-                    },
-                ),
-                "pad_color": (
-                    "STRING",
-                    {
-                        "default": "black",
-                        "tooltip": "Colour of the bars with method pad: a name, or a code such as #808080.",
-                    },
-                ),
-            }
-        }
-
-    def resize(self, image: Any, resolution: int, method: str, pad_color: str) -> tuple[Tensor, int, int]:
-        images = _rgb_images(image, "image")
-        height, width = nearest_bucket(images.shape[1], images.shape[2], resolution)
-        return fit(images, height, width, method, pad_color), width, height
-
-
-def _rgb_images(images: Any, name: str) -> Tensor:
-    """Images [B, H, W, 3]. Raises ValueError for none, and for images with an alpha channel."""
-    if not isinstance(images, torch.Tensor) or images.ndim != 4 or 0 in images.shape:
-        got = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
-        raise ValueError(
-            f"{name} is {got}, expected at least one image [count, height, width, 3]; connect Load Image."
-        )
-    if images.shape[-1] != 3:
-        raise ValueError(
-            f"{name} has {images.shape[-1]} channels, expected 3 (RGB); an alpha channel is removed by Split Image "
-            "with Alpha."
-        )
-    return images
-
-
-NODE_CLASS_MAPPINGS = {"FramePackDecode": FramePackDecode, "FramePackResolution": FramePackResolution}
-NODE_DISPLAY_NAME_MAPPINGS = {
-    "FramePackDecode": "FramePack Decode",
-    "FramePackResolution": "FramePack Resolution",
-}

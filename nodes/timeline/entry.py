@@ -1,0 +1,139 @@
+"""FramePack Timeline Entry: a node for one prompt and the moment at which it takes over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...samplers.timeline.timeline import Timeline, TimelineEntry
+from ..types import ROOT, TIMELINE
+from ..widgets import MAX_BLEND
+
+
+class FramePackTimelineEntry:
+    DISPLAY_NAME = "FramePack Timeline Entry"
+    DESCRIPTION = (
+        "Lets a prompt take over at a moment of the video. Chain one node per prompt, the earliest first, and "
+        "connect the last one to FramePack Sampler."
+    )
+    CATEGORY = f"{ROOT}/Timeline"
+    FUNCTION = "add"
+    RETURN_TYPES = (TIMELINE,)
+    RETURN_NAMES = ("timeline",)
+    OUTPUT_TOOLTIPS = ("All prompts so far, for the next entry or for FramePack Sampler.",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "conditioning": (
+                    "CONDITIONING",
+                    {"tooltip": "The prompt that takes over, through CLIP Text Encode."},
+                ),
+                "start": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 6000.0,
+                        "step": 0.1,
+                        "tooltip": "When the prompt takes over, in seconds of the video; the sampler moves it to the nearest section border.",
+                    },
+                ),
+                "prompt": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "A name for the prompt in the sampler's trace and in reports; the picture does not depend on it.",
+                    },
+                ),
+                "change": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.05,
+                        "tooltip": "How much of the scene is meant to change. Techniques act in proportion: lower keeps more of the old scene, 0 leaves them off at this switch.",
+                    },
+                ),
+            },
+            "optional": {
+                "timeline": (
+                    TIMELINE,
+                    {"tooltip": "The prompts before this one; leave it free for the first."},
+                ),
+                "start_latent": (
+                    "LATENT",
+                    {
+                        "tooltip": "A keyframe through VAE Encode: from here on it is the start frame that all sections look back at. With cut, the new shot starts from it; the video does not show it itself."
+                    },
+                ),
+                "clip_vision_output": (
+                    "CLIP_VISION_OUTPUT",
+                    {
+                        "tooltip": "The keyframe through CLIP Vision Encode (SigLIP, crop none): its image tokens replace those in force."
+                    },
+                ),
+                "cut": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "Begin a new shot: sections after it remember nothing before it. It starts from this entry's start_latent, or from nothing without one.",
+                    },
+                ),
+                "blend": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": MAX_BLEND,
+                        "tooltip": "Sections on which the text moves from the old prompt to this one: more switch more softly and later, 0 switches at once.",
+                    },
+                ),
+                "vision_strength": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 2.0,
+                        "step": 0.01,
+                        "tooltip": "Multiplies the image tokens while this entry holds: lower ties the scene less to the start image's content, 1 leaves them as they are.",
+                    },
+                ),
+                "state": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "What is seen while this entry holds, such as: an empty room. Evaluation nodes look for it in place of the prompt; the picture does not depend on it.",
+                    },
+                ),
+            },
+        }
+
+    def add(
+        self,
+        conditioning: Any,
+        start: float,
+        prompt: str,
+        change: float,
+        timeline: Timeline | None = None,
+        start_latent: Any = None,
+        clip_vision_output: Any = None,
+        cut: bool = False,
+        blend: int = 0,
+        vision_strength: float = 1.0,
+        state: str = "",
+    ) -> tuple[Timeline]:
+        entry = TimelineEntry(
+            start,
+            prompt,
+            conditioning,
+            change,
+            state,
+            cut=cut,
+            blend=blend,
+            start_latent=start_latent,
+            clip_vision_output=clip_vision_output,
+            vision_strength=vision_strength,
+        )
+        return (Timeline((*(() if timeline is None else timeline.entries), entry)),)
