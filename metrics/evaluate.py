@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import Array, mean
 from .measuring.clip import Box, Clip, batches_of, detected_box, measure_clip, region_of
+from .measuring.measurements import Measurements
 from .results import SwitchScores, VideoScores
 from .scoring.evidence import Evidence, score_switch
 from .scoring.guards import guards, whole
 from .survival import aggregate_latencies
 from .switches import Cue, Switch, switches_from_trace, switches_of, windows_of
-
-if TYPE_CHECKING:
-    from .measuring.measure import Measurements
 
 DETECTED = "detected"
 NEUTRAL = (0.0, 0.5, 1.0)  # brightness of the pictures without content around which features are centred

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .measuring.measurements import Measurements
 from .switches import Switch
-
-if TYPE_CHECKING:
-    from .measuring.measure import Measurements
 
 SCORES_SCHEMA = "framepack-transitions/scores/1"
 

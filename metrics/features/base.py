@@ -1,4 +1,4 @@
-"""The interface of extractors, and how frames are brought into one form and to a smaller size."""
+"""The interface of feature extractors."""
 
 from __future__ import annotations
 
@@ -6,70 +6,31 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
-REDUCED_SIDE = 192  # px
-# Extractors without a text tower say this one: it is where CLIP models end up, and stop, in training.
+# Extractors without a text tower have this one: it is where CLIP models end up, and stop, in training.
 USUAL_LOGIT_SCALE = 100.0
 
 
 class Extractor(Protocol):
     """Turns frames, and perhaps texts, into vectors of one space.
 
-    name: how reports call it. logit_scale: what cosines are multiplied by before a softmax.
-    resolution: the short side in px above which frames tell it nothing more, None for as large as they are.
+    name: what reports call it.
+    logit_scale: the factor of cosines before a softmax.
+    resolution: the short side in px above which larger frames change nothing; None where size always matters.
     """
 
-    name: str
-    logit_scale: float
-    resolution: int | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def logit_scale(self) -> float: ...
+
+    @property
+    def resolution(self) -> int | None: ...
 
     def images(self, frames: Any) -> NDArray[np.float32]:
         """Raw features [N,D] (neither normalised nor centred) of frames [N,H,W,3] in 0..1."""
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
-        """Features [M,D] of texts, None without a text tower."""
-
-
-def as_frames(frames: Any) -> Tensor:
-    """Frames [N,H,W,3] as a tensor: float32 in 0..1, or uint8 in 0..255, which is faster to work on.
-
-    Raises ValueError for other shapes and for other integers.
-    """
-    frames = torch.as_tensor(frames)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape[1:]:
-        raise ValueError(
-            f"frames must be [frames, height, width, 3], but got {list(frames.shape)}: "
-            "give RGB without alpha, and a single picture as a batch of one."
-        )
-    if frames.dtype == torch.uint8:
-        return frames
-    if not frames.is_floating_point():
-        raise ValueError(f"frames are {frames.dtype}: give floats in 0..1 or uint8 in 0..255.")
-    return frames.float()
-
-
-def planes(frames: Tensor) -> Tensor:
-    """Frames [N,H,W,3], float or uint8, as float32 [N,3,H,W] in 0..1."""
-    frames = frames.movedim(-1, 1)
-    return frames.float() / 255 if frames.dtype == torch.uint8 else frames
-
-
-def reduced(frames: Tensor, side: int = REDUCED_SIDE) -> Tensor:
-    """Bring frames [N,H,W,3], float or uint8, down to a short side of `side` px: float32 [N,3,h,w] in 0..1.
-
-    Bilinear with antialiasing; smaller frames keep their size. uint8 is rounded to 8 bits on the way, and much
-    faster.
-    """
-    height, width = frames.shape[1:3]
-    scale = side / min(height, width)
-    if scale >= 1:
-        return planes(frames)
-    size = (max(round(height * scale), 1), max(round(width * scale), 1))
-    if frames.dtype == torch.uint8 and frames.device.type != "cpu":
-        frames = frames.float() / 255  # only the CPU resizes bytes
-    small = F.interpolate(frames.movedim(-1, 1), size=size, mode="bilinear", antialias=True)
-    return planes(small.movedim(1, -1))
+        """Features [M,D] of texts; None without a text tower."""

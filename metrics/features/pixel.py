@@ -7,26 +7,35 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from .base import REDUCED_SIDE, USUAL_LOGIT_SCALE, as_frames, planes, reduced
+from .base import USUAL_LOGIT_SCALE
+
+RESOLUTION = 192  # px
 
 
 @dataclass(frozen=True)
 class PixelExtractor:
-    """Means of sRGB values over `side` x `side` equal fields: as they are, so a cross-fade is a straight line.
+    """The picture itself, at `side` x `side` values: the mean of sRGB in each of as many equal fields.
 
-    There is no text tower: what is new must be shown by a picture.
+    Features are linear in the pictures, so that a cross-fade is a straight line between two scenes. There is no text
+    tower: scores that compare with a prompt need a picture of the new scene instead.
+
+    side: fields along each side of the picture.
+    name, logit_scale, resolution: as for every extractor.
     """
 
     side: int = 16
     name: str = "pixel"
     logit_scale: float = USUAL_LOGIT_SCALE
-    resolution: int = REDUCED_SIDE
+    resolution: int = RESOLUTION
 
     def images(self, frames: Any) -> NDArray[np.float32]:
         """Features [N, side*side*3] of frames [N,H,W,3], rows first, in 0..1."""
+        import torch.nn.functional as F
+
+        from .frames import as_frames, planes, reduced
+
         frames = as_frames(frames)
         # Resizing is the quickest reader of large pictures, but only averages of whole fields are exact.
         small = reduced(frames, self.resolution) if self.side <= self.resolution else planes(frames)
@@ -34,4 +43,5 @@ class PixelExtractor:
         return fields.reshape(len(frames), -1).cpu().numpy()
 
     def texts(self, texts: Sequence[str]) -> None:
-        """None: pixels cannot read."""
+        """None: there is no text tower."""
+        return

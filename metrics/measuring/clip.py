@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arrays import Array, finite
-
-if TYPE_CHECKING:
-    from .measure import Measurements
+from .measurements import Measurements
 
 BATCH = 16
 FILL = 0.5  # what hides a region from an extractor

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ..features.base import Extractor, as_frames
+from ..features.base import Extractor
 
 Array = NDArray[Any]
 
@@ -92,126 +89,6 @@ class ZeroShotDetector:
         present, absent = logits[:, : len(concepts)], logits[:, len(concepts) :].max(1, keepdims=True)
         confidence = 0.5 * (1 + np.tanh((present - absent) / 2))  # the softmax of two, without overflow
         return Detections(confidence, _no_boxes(confidence))
-
-
-class Owlv2Detector:
-    """OWLv2 (Minderer et al. 2023, arXiv 2306.09683) through transformers.
-
-    model: a folder, or the name of a model in the hub's cache on this machine, such as
-    google/owlv2-base-patch16-ensemble. Nothing is downloaded. Confidence is the best box's score.
-    Raises ModuleNotFoundError without transformers, FileNotFoundError without the model.
-    """
-
-    def __init__(self, model: str | Path, device: str | torch.device = "cpu", *, batch: int = 8) -> None:
-        self.model, self.processor = _from_pretrained(model, "Owlv2ForObjectDetection", "Owlv2Processor")
-        self.model, self.device, self.batch = self.model.to(device), torch.device(device), batch
-        self.name = f"OWLv2 {Path(model).name}"
-
-    @torch.inference_mode()
-    def detect(self, frames: Any, concepts: Sequence[str]) -> Detections:
-        """Detections in frames [N,H,W,3]."""
-        parts = [self._detect(part, list(concepts)) for part in as_frames(frames).split(self.batch)]
-        return _joined(parts)
-
-    def _detect(self, frames: Tensor, concepts: list[str]) -> Detections:
-        inputs = self.processor(
-            images=_pictures(frames),
-            text=[concepts] * len(frames),
-            return_tensors="pt",
-            input_data_format="channels_last",
-        )
-        found = self.model(**inputs.to(self.device))
-        # The model's pictures are padded to a square at the right and the bottom.
-        height, width = frames.shape[1:3]
-        square = torch.tensor([max(height, width) / width, max(height, width) / height])
-        return _best(found.logits.sigmoid(), found.pred_boxes, square)
-
-
-class GroundingDinoDetector:
-    """Grounding DINO (Liu et al. 2023, arXiv 2303.05499) through transformers.
-
-    model: a folder, or the name of a model in the hub's cache on this machine, such as
-    IDEA-Research/grounding-dino-tiny. Nothing is downloaded. Each concept is asked for by itself, so that it
-    does not depend on the others; confidence is the best box's largest score over the words.
-    Raises ModuleNotFoundError without transformers, FileNotFoundError without the model.
-    """
-
-    def __init__(self, model: str | Path, device: str | torch.device = "cpu", *, batch: int = 4) -> None:
-        self.model, self.processor = _from_pretrained(
-            model, "GroundingDinoForObjectDetection", "GroundingDinoProcessor"
-        )
-        self.model, self.device, self.batch = self.model.to(device), torch.device(device), batch
-        self.name = f"Grounding DINO {Path(model).name}"
-
-    @torch.inference_mode()
-    def detect(self, frames: Any, concepts: Sequence[str]) -> Detections:
-        """Detections in frames [N,H,W,3]."""
-        parts = []
-        for part in as_frames(frames).split(self.batch):
-            found = [self._detect(part, concept) for concept in concepts]
-            parts.append(
-                Detections(
-                    np.concatenate([one.confidence for one in found], axis=1),
-                    np.concatenate([one.boxes for one in found], axis=1),
-                )
-            )
-        return _joined(parts)
-
-    def _detect(self, frames: Tensor, concept: str) -> Detections:
-        # The model was trained on lower-case phrases that end in a full stop.
-        text = concept.lower().strip().rstrip(".") + "."
-        inputs = self.processor(
-            images=_pictures(frames),
-            text=[text] * len(frames),
-            return_tensors="pt",
-            input_data_format="channels_last",
-        )
-        found = self.model(**inputs.to(self.device))
-        return _best(found.logits.sigmoid().amax(-1, keepdim=True), found.pred_boxes, torch.ones(2))
-
-
-def _from_pretrained(model: str | Path, architecture: str, processor: str) -> tuple[Any, Any]:
-    """Model and processor from a folder or the cache, by transformers' class names."""
-    try:
-        import transformers
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "this detector needs the library transformers, which is not installed: run "
-            "`python -m pip install transformers`, or choose the detector clip."
-        ) from error
-    try:
-        loaded = getattr(transformers, architecture).from_pretrained(
-            model, local_files_only=True, use_safetensors=True
-        )
-        return loaded.eval(), getattr(transformers, processor).from_pretrained(model, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"the detector {model} is not on this machine with its weights as .safetensors, and nothing is "
-            f"downloaded here: run `hf download {model}` where there is a network, or give its folder "
-            f"({' '.join(str(error).split())[:200]})"
-        ) from error
-
-
-def _pictures(frames: Tensor) -> list[Array]:
-    """Frames [N,H,W,3] as uint8 pictures: what the processors read."""
-    if frames.dtype != torch.uint8:
-        frames = (frames * 255).round().clamp(0, 255).to(torch.uint8)
-    return list(frames.cpu().numpy())
-
-
-def _best(scores: Tensor, boxes: Tensor, scale: Tensor) -> Detections:
-    """The best of Q boxes for each concept: scores [N,Q,C], boxes [N,Q,4] (centre, size) x `scale` (x, y)."""
-    confidence, index = scores.float().cpu().max(1)
-    chosen = boxes.float().cpu().gather(1, index[..., None].expand(-1, -1, 4))
-    centre, half = chosen[..., :2] * scale, chosen[..., 2:] * scale / 2
-    corners = torch.cat([centre - half, centre + half], -1).clamp(0, 1)
-    return Detections(confidence.numpy(), corners.numpy())
-
-
-def _joined(parts: Sequence[Detections]) -> Detections:
-    return Detections(
-        np.concatenate([part.confidence for part in parts]), np.concatenate([part.boxes for part in parts])
-    )
 
 
 def _no_boxes(confidence: Any) -> Array:

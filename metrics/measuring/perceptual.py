@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_model
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class Perceptual(Protocol):
-    """How different two pictures look; `name` is how reports call it."""
+    """A distance of pictures; `name` is what reports call it."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def distance(self, first: Tensor, second: Tensor) -> NDArray[np.float32]:
         """Distances [N] between images [N,3,h,w] in 0..1."""
@@ -40,19 +41,24 @@ class Lpips:
             ) from error
         model = lpips.LPIPS(pretrained=False, net=net, pnet_rand=True, verbose=False)
         _fill(model, Path(weights), net)
-        self.model, self.device, self.name = model.to(device).eval(), torch.device(device), f"LPIPS {net}"
+        self.model, self.device, self.name = model.to(device).eval(), device, f"LPIPS {net}"
 
-    @torch.inference_mode()
     def distance(self, first: Tensor, second: Tensor) -> NDArray[np.float32]:
         """Distances [N] between images [N,3,h,w] in 0..1; raises ValueError when they are under 32 px."""
         if min(first.shape[-2:]) < 32:
             height, width = first.shape[-2:]
             raise ValueError(f"LPIPS needs pictures of 32 px or more a side, but got {height}x{width}.")
-        distances = self.model(first.to(self.device), second.to(self.device), normalize=True)
+        import torch
+
+        with torch.inference_mode():
+            distances = self.model(first.to(self.device), second.to(self.device), normalize=True)
         return distances.flatten().float().cpu().numpy()
 
 
 def _fill(model: Any, file: Path, net: str) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
     remedy = (
         "where there is a network, write it with safetensors.torch.save_model("
         f"lpips.LPIPS(net='{net}'), '{file.stem}.safetensors')"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,13 +16,11 @@ from ..ghosting import ghosting
 from ..inertia import semantic_inertia
 from ..latency import transition_latency, with_duration
 from ..measuring.clip import Clip
+from ..measuring.measurements import Measurements
 from ..results import Guard, Metric, SwitchScores, failures, undefined
 from ..stf import stf
 from ..switches import Switch, Windows
 from .guards import guards, kept_features, kept_object
-
-if TYPE_CHECKING:
-    from ..measuring.measure import Measurements
 
 METRICS = ("stf", "tl10", "tl90", "gas", "df", "ddi", "inertia")
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arrays import Array, cosines, finite, mean, rows
+from ..measuring.measurements import Measurements
 from ..results import Guard
 from ..switches import Windows, half_second, settled
-
-if TYPE_CHECKING:
-    from ..measuring.measure import Measurements
 
 BLACK, WHITE = 0.02, 0.98  # mean brightness
 NOISE = 0.1  # standard deviation; pictures have less than a tenth of it

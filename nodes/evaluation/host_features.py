@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...metrics.features.base import USUAL_LOGIT_SCALE, as_frames, planes
+from ...metrics.features.base import USUAL_LOGIT_SCALE
+from ...metrics.features.frames import as_frames, planes
 
 
 @dataclass(frozen=True)

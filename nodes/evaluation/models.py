@@ -10,13 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...metrics.features import Extractor, OpenClipExtractor, PixelExtractor
+from ...metrics.measuring.box_detectors import GroundingDinoDetector, Owlv2Detector
 from ...metrics.measuring.clip import Clip, batches_of, measure_clip
-from ...metrics.measuring.detectors import (
-    Detector,
-    GroundingDinoDetector,
-    Owlv2Detector,
-    ZeroShotDetector,
-)
+from ...metrics.measuring.detectors import Detector, ZeroShotDetector
 from ...tiny.bundle import WEIGHTS
 from ..runtime import inside_comfyui
 from .host_features import HostExtractor

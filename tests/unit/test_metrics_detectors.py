@@ -9,13 +9,8 @@ import numpy as np
 import pytest
 import torch
 from framepack_transitions.metrics.features import PixelExtractor
-from framepack_transitions.metrics.measuring.detectors import (
-    CallableDetector,
-    Detections,
-    GroundingDinoDetector,
-    Owlv2Detector,
-    ZeroShotDetector,
-)
+from framepack_transitions.metrics.measuring.box_detectors import GroundingDinoDetector, Owlv2Detector
+from framepack_transitions.metrics.measuring.detectors import CallableDetector, Detections, ZeroShotDetector
 
 CONCEPTS = ["a cat", "dog"]
 

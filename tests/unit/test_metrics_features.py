@@ -13,13 +13,9 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from framepack_transitions.metrics.features import (
-    OpenClipExtractor,
-    PixelExtractor,
-    as_frames,
-    reduced,
-)
-from framepack_transitions.metrics.features.openclip import prepare
+from framepack_transitions.metrics.features import OpenClipExtractor, PixelExtractor
+from framepack_transitions.metrics.features.clip_model import prepare
+from framepack_transitions.metrics.features.frames import as_frames, reduced
 from framepack_transitions.nodes.evaluation.host_features import HostExtractor
 from framepack_transitions.tiny import world
 from PIL import Image
@@ -196,7 +192,7 @@ def test_the_embedded_clip_tells_scenes_apart(tiny):
 
 def test_a_model_is_loaded_once_for_its_weights(tiny, tmp_path):
     again = OpenClipExtractor.from_config(CONFIG, CLIP, name="tiny")
-    assert again._loaded is tiny._loaded
+    assert again._clip is tiny._clip
     file = tmp_path / "clip.safetensors"
     state = load_file(CLIP)
     save_file(state, file)

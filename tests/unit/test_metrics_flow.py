@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.metrics.measuring.flow import LucasKanade, Raft, degree, flow_degree
+from framepack_transitions.metrics.measuring.flow import Raft, degree, flow_degree
+from framepack_transitions.metrics.measuring.flow.lucas_kanade import LucasKanade
 from framepack_transitions.tiny import world
 from safetensors.torch import save_file
 

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 from framepack_transitions.metrics.features import PixelExtractor
+from framepack_transitions.metrics.measuring.chunks import CHUNK
 from framepack_transitions.metrics.measuring.detectors import CallableDetector, Detections
 from framepack_transitions.metrics.measuring.flow import LARGE
-from framepack_transitions.metrics.measuring.measure import CHUNK, THUMBNAILS, measure, noise
+from framepack_transitions.metrics.measuring.image_statistics import noise
+from framepack_transitions.metrics.measuring.measure import measure
 from framepack_transitions.metrics.measuring.perceptual import Lpips
+from framepack_transitions.metrics.measuring.thumbnails import THUMBNAILS
 from PIL import Image
 
 FPS = 30

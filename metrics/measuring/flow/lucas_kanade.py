@@ -1,84 +1,51 @@
-"""How much moves: optical flow between frames, and its degree as VBench counts it."""
+"""Dense optical flow by block matching and Lucas-Kanade (Lucas and Kanade 1981), on small pictures."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from ..features.base import as_frames, reduced
-
-RATE = 8.0  # frames per second between which a degree is counted
-TOP = 0.05  # the share of pixels that counts
-LARGE = 6 / 256  # displacement that counts as 1, in short sides
 GREY = (0.299, 0.587, 0.114)
 
 
-class Flow(Protocol):
-    """Finds where pixels go. name: how reports call it; side: short side in px of the pictures it works on."""
-
-    name: str
-    side: int
-
-    def displacement(self, first: Tensor, second: Tensor) -> Tensor:
-        """Displacement [N,2,h,w] in px, x before y, from first to second, both [N,3,h,w] in 0..1."""
-
-
-def degree(displacement: Tensor) -> NDArray[np.float64]:
-    """Flow degree [N] of displacements [N,2,h,w] in px: mean of the longest 5 % against 6/256 short sides.
-
-    VBench's dynamic degree (Huang et al. 2023, arXiv 2311.17982) calls pairs at 8 frames per second dynamic
-    from 1 on.
-    """
-    height, width = displacement.shape[-2:]
-    lengths = _length(displacement.float()).flatten(1)
-    largest = lengths.topk(max(round(TOP * height * width), 1), dim=1).values.mean(1)
-    return (largest / (LARGE * min(height, width))).double().cpu().numpy()
-
-
-def flow_degree(first: Any, second: Any, flow: Flow | None = None) -> NDArray[np.float64]:
-    """Flow degree [N] from frames `first` to `second`, both [N,H,W,3], float in 0..1 or uint8.
-
-    flow: LucasKanade() unless given. Raises ValueError when the shapes differ.
-    """
-    flow = flow or LucasKanade()
-    pair = [as_frames(frames) for frames in (first, second)]
-    if pair[0].shape != pair[1].shape:
-        raise ValueError(
-            f"flow needs two frames of one size, but got {list(pair[0].shape)} and {list(pair[1].shape)}."
-        )
-    return degree(flow.displacement(*(reduced(frames, flow.side) for frames in pair)))
-
-
+@dataclass(frozen=True)
 class LucasKanade:
     """Light dense flow: block matching on small pictures, refined by Lucas-Kanade on larger ones.
 
-    Pictures are compared after removing the local mean and contrast, so that fades are no motion. Sees up to a
-    fifth of the short side. A pixel counts as still (0) where nothing has changed, where moving explains the
-    change hardly better than not moving, and where the way back does not lead home: noise, flicker and
-    what leaves the picture are no motion. Across a cut the result means nothing.
+    Pictures are compared after removing the local mean and contrast, so that fades are no motion. It sees up to a
+    fifth of the short side. A pixel counts as still (0) where nothing has changed, where moving explains the change
+    hardly better than not moving, and where the flow back does not return to the pixel: noise, flicker and what
+    leaves the picture are no motion. Across a cut the result means nothing.
+
+    name, side: as for every estimator.
+    coarsest: short side in px of the pictures for block matching.
+    reach: px that block matching tries in each direction.
+    window: px along a side of the windows for matching, refining and judging; odd.
+    iterations: refinements at each size of picture.
+    smooth: px along a side of the windows over which displacements are averaged at each size; odd.
+    faint: contrast below which texture is not amplified, in pixel values.
+    smallest: mean difference in a window that counts as a change, in local contrasts.
+    gain: share of that difference that may remain after moving.
+    astray: px, besides a tenth of the way, by which the flow back may miss the pixel.
+    ridge: square of a gradient that a window needs to be believed, in local contrasts.
     """
 
-    name = "block matching and Lucas-Kanade"
-    side = 64
-    coarsest = 16  # px, short side for block matching
-    reach = 4  # px there
-    window = 7  # px, for matching, refining and judging
-    iterations = 2  # at each size
-    smooth = 5  # px, over which displacements are averaged at each size
-    faint = 0.03  # contrast below which texture is not amplified, in pixel values
-    smallest = 0.1  # mean difference in a window that counts as a change, in local contrasts
-    gain = 0.7  # share of it that may remain after moving
-    astray = 0.4  # px, and a tenth of the way, by which the way back may miss
-    ridge = 0.02  # square of a gradient, in local contrasts, that a window needs to be believed
+    name: str = "block matching and Lucas-Kanade"
+    side: int = 64
+    coarsest: int = 16
+    reach: int = 4
+    window: int = 7
+    iterations: int = 2
+    smooth: int = 5
+    faint: float = 0.03
+    smallest: float = 0.1
+    gain: float = 0.7
+    astray: float = 0.4
+    ridge: float = 0.02
 
     @torch.inference_mode()
     def displacement(self, first: Tensor, second: Tensor) -> Tensor:
@@ -138,53 +105,10 @@ class LucasKanade:
         return (still > self.smallest) & (moved < self.gain * still)
 
     def _returns(self, flow: Tensor) -> Tensor:
-        """Whether the way back leads home, [N,1,h,w], of a flow [there, back]."""
+        """Whether the flow back returns to the pixel, [N,1,h,w], of a flow [there, back]."""
         back = _warp(flow.roll(len(flow) // 2, 0), flow)
         allowed = self.astray + 0.1 * _length(flow)
         return _length(flow + back) < allowed
-
-
-class Raft:
-    """RAFT (Teed and Deng 2020, arXiv 2003.12039) through torchvision, with weights from a local file.
-
-    weights: a .safetensors file with the state dict of torchvision's raft_small or raft_large.
-    Raises FileNotFoundError or ValueError for the file.
-    """
-
-    side = 256
-
-    def __init__(
-        self, weights: str | Path, variant: str = "small", device: str | torch.device = "cpu"
-    ) -> None:
-        from torchvision.models.optical_flow import raft_large, raft_small
-
-        builders = {"small": raft_small, "large": raft_large}
-        if variant not in builders:
-            raise ValueError(f"RAFT has no variant {variant!r}: take small or large.")
-        model, self.name, self.device = builders[variant](), f"RAFT {variant}", torch.device(device)
-        file = Path(weights)
-        remedy = f"write the state dict of torchvision's raft_{variant} with safetensors.torch.save_file"
-        if file.suffix != ".safetensors" or not file.is_file():
-            raise FileNotFoundError(f"RAFT needs a .safetensors file, {file} is none: {remedy}.")
-        try:
-            model.load_state_dict(load_file(file))
-        except (SafetensorError, RuntimeError) as error:
-            detail = " ".join(str(error).split())[:200]
-            raise ValueError(f"{file.name} does not hold RAFT {variant} ({detail}): {remedy}.") from error
-        self.model = model.to(device).eval()
-
-    @torch.inference_mode()
-    def displacement(self, first: Tensor, second: Tensor) -> Tensor:
-        """Displacement [N,2,h,w] in px, x before y, from first to second, both [N,3,h,w] in 0..1."""
-        height, width = first.shape[-2:]
-        # RAFT takes multiples of 8 from 128 px on.
-        size = tuple(max(8 * round(side / 8), 128) for side in (height, width))
-        pair = [
-            F.interpolate(images.to(self.device), size=size, mode="bilinear", antialias=True) * 2 - 1
-            for images in (first, second)
-        ]
-        flow = F.interpolate(self.model(*pair)[-1], size=(height, width), mode="bilinear", antialias=True)
-        return flow * flow.new_tensor([width / size[1], height / size[0]])[:, None, None]
 
 
 def _box(images: Tensor, size: int) -> Tensor:

@@ -1,0 +1,61 @@
+"""Brightness, saturation, sharpness and noise of frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..arrays import Array
+
+LUMA = (0.2126, 0.7152, 0.0722)  # BT.709
+TILE, TILES = 32, 4  # px and number a side, of the places where noise is measured
+# What a normal distribution's median of absolute values is to its standard deviation, and the length of the mask.
+NOISE_SCALE = 0.6744898 * 6
+
+
+def noise(frames: Tensor) -> Array:
+    """Standard deviation [N] of the noise of frames [N,H,W,3], float in 0..1 or uint8, in values 0..1.
+
+    The green channel under Immerkaer's mask (1996), which lines and gradients do not excite, and the median
+    instead of the mean, which texture hardly moves; at full size, in tiles over the whole picture.
+    """
+    height, width = frames.shape[1:3]
+    if min(height, width) < 3:
+        return np.full(len(frames), np.nan)
+    (rows, tall), (columns, wide) = _tiles(height), _tiles(width)
+    green = frames[..., 1][:, rows][:, :, columns]
+    green = green.float() / 255 if green.dtype == torch.uint8 else green
+    tiles = green.unflatten(2, (-1, wide)).unflatten(1, (-1, tall))  # [N, across y, tall, across x, wide]
+    response = tiles.diff(n=2, dim=2).diff(n=2, dim=4).abs().flatten(1)
+    return response.median(1).values.double().numpy() / NOISE_SCALE
+
+
+def _tiles(length: int) -> tuple[Tensor, int]:
+    """Indices along a side that make up tiles spread over it, and the length of a tile."""
+    tile = min(TILE, length)
+    starts = torch.linspace(0, length - tile, min(TILES, length // tile)).round().long()
+    return (starts[:, None] + torch.arange(tile)).flatten(), tile
+
+
+def image_statistics(small: Tensor) -> dict[str, Array]:
+    """Brightness, saturation and sharpness [N] of pictures [N,3,h,w]."""
+    red, green, blue = (small[:, channel].contiguous() for channel in range(3))
+    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+    most, least = (pick(pick(red, green), blue) for pick in (torch.maximum, torch.minimum))
+    padded = F.pad(luma[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    around = padded[:, 2:, 1:-1] + padded[:, :-2, 1:-1] + padded[:, 1:-1, 2:] + padded[:, 1:-1, :-2]
+    statistics = {
+        "brightness": luma.mean((1, 2)),
+        "saturation": (most - least).mean((1, 2)),
+        "sharpness": (around - 4 * luma).square().mean((1, 2)).sqrt(),
+    }
+    return {name: values.numpy() for name, values in statistics.items()}
+
+
+def finite_frames(frames: Tensor) -> Array:
+    """Which frames [N,H,W,3] hold neither NaN nor infinite values."""
+    if not frames.is_floating_point():
+        return np.ones(len(frames), bool)
+    return torch.isfinite(frames.sum((1, 2, 3))).numpy()  # a sum is the quickest witness

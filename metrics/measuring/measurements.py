@@ -1,0 +1,57 @@
+"""What is measured in a video, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """Measurements of T frames of one size. Frames that hold NaN or infinite values are NaN everywhere.
+
+    fps: frames per second.
+    size: height and width in px.
+    extractor: the name of the feature extractor.
+    features: raw features [T,D].
+    change: distance of neighbouring frames [T-1].
+    change_method: what that distance is.
+    flow: optical flow between neighbours [T-1], as a degree at 8 frames per second (1 = VBench's dynamic); NaN if off.
+    flow_method: the name of the flow estimator.
+    brightness: mean luma [T] in 0..1.
+    saturation: mean of the largest minus the smallest channel [T] in 0..1.
+    sharpness: root mean square of the Laplacian [T], at a short side of 192 px.
+    noise: standard deviation of the noise [T] at full size (Immerkaer 1996, with a median).
+    finite: whether a frame holds finite values only, bool [T].
+    detections: the detector's confidence [T] by concept.
+    boxes: the box of the detection [T,4] by concept: left, top, right, bottom in 0..1.
+    thumbnails: small pictures uint8 [h,w,3] by frame number, evenly spaced.
+    flow_stride: frames between which one flow is measured; all neighbours in between have its value.
+    """
+
+    fps: float
+    size: tuple[int, int]
+    extractor: str
+    features: Array
+    change: Array
+    change_method: str
+    flow: Array
+    flow_method: str
+    brightness: Array
+    saturation: Array
+    sharpness: Array
+    noise: Array
+    finite: Array
+    detections: Mapping[str, Array] = field(default_factory=dict)
+    boxes: Mapping[str, Array] = field(default_factory=dict)
+    thumbnails: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
+    flow_stride: int = 1
+
+    def __len__(self) -> int:
+        """The number of frames."""
+        return len(self.finite)
