@@ -10,9 +10,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention.gate import muted, under_policy
+from .attention.gate import with_policy
 from .attention.joint import AttentionFunction, Segments, sdpa_attention
-from .attention.probe import watched
+from .attention.kv_mask import with_kv_mask
+from .attention.probe import with_probe
 from .config import FramePackConfig
 from .layers import operations as ops
 from .layers.blocks import DoubleBlock, Modulation, SingleBlock, modulate
@@ -244,30 +245,30 @@ class FramePackDiT(nn.Module):
     ) -> Tensor:
         """All blocks over the joint sequence -> tokens of the noisy window [B, L_noisy, D]."""
         patches = transformer_options.get("patches_replace", {}).get("dit", {})
-        attention = under_policy(self.attention, transformer_options.get("framepack_attention"))
-        probe, tally = transformer_options.get("framepack_probe"), None
+        attention = with_policy(self.attention, transformer_options.get("framepack_attention"))
+        probe, sums = transformer_options.get("framepack_probe"), None
         if probe is not None:
-            tally = probe.tally(segments, img.shape[0], img.device)
-            attention = watched(attention, tally)
-        attention = muted(attention, transformer_options.get("framepack_muted"), segments)
-        told = {"segments": segments, "attention": attention}
+            sums = probe.start(segments, img.shape[0], img.device)
+            attention = with_probe(attention, sums)
+        attention = with_kv_mask(attention, transformer_options.get("framepack_kv_mask"), segments)
+        fixed = {"segments": segments, "attention": attention}
         shared = {"vec": vec, "pe": pe, "attention_mask": mask, "transformer_options": transformer_options}
 
         for index, block in enumerate(self.transformer_blocks):
             patch = patches.get(("double_block", index))
-            out = run_patched(partial(call_double, block, told), {"img": img, "txt": txt, **shared}, patch)
+            out = run_patched(partial(call_double, block, fixed), {"img": img, "txt": txt, **shared}, patch)
             img, txt = out["img"], out["txt"]
 
         # Only the window's tokens leave the last block; a patch may count on seeing all of them.
-        img, rows, noisy = torch.cat((img, txt), dim=1), None, segments.slice("noisy")
+        img, noisy, window_only = torch.cat((img, txt), dim=1), segments.span("noisy"), False
         for index, block in enumerate(self.single_transformer_blocks):
             patch = patches.get(("single_block", index))
-            rows = noisy if index == self.config.num_single_layers - 1 and patch is None else None
-            original = partial(call_single, block, {**told, "rows": rows})
+            window_only = index == self.config.num_single_layers - 1 and patch is None
+            original = partial(call_single, block, {**fixed, "rows": noisy if window_only else None})
             img = run_patched(original, {"img": img, **shared}, patch)["img"]
-        if tally is not None:
-            probe.read(tally, segments, transformer_options.get("cond_or_uncond"))
-        return img if rows is not None else img[:, noisy]
+        if probe is not None:
+            probe.finish(sums, segments, transformer_options.get("cond_or_uncond"))
+        return img if window_only else img[:, noisy]
 
     def unpack(self, img: Tensor, vec: Tensor, x: Tensor) -> Tensor:
         """Tokens of the window [B, L, D] to float32 latents of the size of x, cropped of any padding."""

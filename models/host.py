@@ -92,7 +92,6 @@ def host_attention(
     *,
     mask: Tensor | None,
     segments: Segments,
-    rows: slice | None,
     block: tuple[str, int],
     transformer_options: dict[str, Any],
 ) -> Tensor:
@@ -104,7 +103,6 @@ def host_attention(
             v,
             mask=mask,
             segments=segments,
-            rows=rows,
             block=block,
             transformer_options=transformer_options,
         )

@@ -1,7 +1,7 @@
-"""The one place where the joint sequence attends, and what it is told about that sequence.
+"""Attention over the joint sequence: where its parts lie, and the function that every block calls.
 
-Every block calls one injected function, so that a host can bring its own kernel and a gate can weigh the
-parts of the context against each other.
+The joint sequence holds the packed past, the noisy window, the image tokens and the text tokens, in this order. Every
+block calls one injected AttentionFunction, so that a host can bring its own kernel, and so that a gate can be put around it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-SEGMENT_NAMES = ("4x", "2x", "start", "last", "noisy", "image", "text")
+from .blocks import Block
+
+# The segments of the packed past, and all segments of the joint sequence in order.
+PAST = ("4x", "2x", "start", "last")
+SEGMENT_NAMES = (*PAST, "noisy", "image", "text")
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Where each part of the joint sequence lies: a token count per name of SEGMENT_NAMES, 0 where absent."""
+    """Where each part of the joint sequence lies: a token count for each of SEGMENT_NAMES, 0 where it is absent."""
 
     lengths: tuple[int, ...]
 
@@ -33,9 +37,10 @@ class Segments:
 
     @property
     def length(self) -> int:
+        """How many tokens the joint sequence has."""
         return sum(self.lengths)
 
-    def slice(self, name: str) -> slice:
+    def span(self, name: str) -> slice:
         """The token range of a segment; raises ValueError for an unknown name."""
         if name not in SEGMENT_NAMES:
             raise ValueError(f"unknown segment {name!r}; expected one of {SEGMENT_NAMES}")
@@ -45,14 +50,21 @@ class Segments:
 
     def items(self) -> Iterator[tuple[str, slice]]:
         """(name, token range) of the segments that are present, in order."""
-        return ((name, self.slice(name)) for name, length in zip(SEGMENT_NAMES, self.lengths) if length)
+        return ((name, self.span(name)) for name, length in zip(SEGMENT_NAMES, self.lengths) if length)
+
+    def first_query(self, queries: int) -> int:
+        """The token at which a block's queries begin, from how many there are.
+
+        Blocks ask for all tokens, except the last one, which asks for the noisy window alone.
+        """
+        return 0 if queries == self.length else self.span("noisy").start
 
 
 class AttentionFunction(Protocol):
     """attention(q, k, v, ...) over the joint sequence -> [B, Lq, H * D].
 
-    q [B, H, Lq, D], k and v [B, H, Lk, D]; mask [B, 1, 1, Lk] bool (True = may be attended) or None;
-    rows = the token range that the queries are, None for all; block = ("double" | "single", index).
+    q [B, H, Lq, D] belongs to some tokens of the joint sequence, k and v [B, H, Lk, D] to all of them. mask [B, 1, 1, Lk] is
+    bool (True: may be attended) or None; block is ("double" | "single", index); transformer_options are the forward's.
     """
 
     def __call__(
@@ -63,8 +75,7 @@ class AttentionFunction(Protocol):
         *,
         mask: Tensor | None,
         segments: Segments,
-        rows: slice | None,
-        block: tuple[str, int],
+        block: Block,
         transformer_options: Mapping[str, Any],
     ) -> Tensor: ...
 
@@ -76,10 +87,9 @@ def sdpa_attention(
     *,
     mask: Tensor | None = None,
     segments: Segments | None = None,
-    rows: slice | None = None,
-    block: tuple[str, int] | None = None,
+    block: Block | None = None,
     transformer_options: Mapping[str, Any] | None = None,
 ) -> Tensor:
-    """Plain attention by torch's scaled_dot_product_attention: an AttentionFunction."""
-    x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    return rearrange(x, "b h l d -> b l (h d)")
+    """Attention by torch's scaled_dot_product_attention: an AttentionFunction, of which only the mask matters."""
+    x: Tensor = rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "b h l d -> b l (h d)")
+    return x

@@ -14,113 +14,131 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .gate import PAST
-from .joint import AttentionFunction, Segments
+from .blocks import Block
+from .joint import PAST, AttentionFunction, Segments
 
-# As many of the window's rows ask, evenly spread; of their logits, as many rows at a time are formed as fit LOGITS_BYTES.
+# As many of the window's rows are measured, evenly spread; of their logits, as many rows at a time are formed as fit LOGITS_BYTES.
 ROWS = 512
 LOGITS_BYTES = 2**27
 REMEMBERED = (*PAST, "image")
 
 
-@dataclass(frozen=True, eq=False)
-class Tally:
-    """One forward's sums over its blocks: `shares` [B, segments] and, where asked for, `received` [B, remembered tokens]."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ShareSums:
+    """One forward's sums over its blocks.
+
+    rows: the tokens of the window that are measured, int64 [R].
+    segments: each segment's share of attention, [B, segments].
+    tokens: each remembered token's share, [B, remembered tokens]; None where only segments are asked for.
+    """
 
     rows: Tensor
-    shares: Tensor
-    received: Tensor | None
+    segments: Tensor
+    tokens: Tensor | None
 
 
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """Means over rows, heads and blocks of one forward: the share of attention of each segment, and of each remembered token.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AttentionShares:
+    """Where one forward's attention goes: means over measured rows, heads and blocks.
 
-    shares [B, segments]; received has [B, L] for each remembered segment or is None; `chunks` says, where the host
-    evaluates several conditionings as one batch, which of them each part of the batch belongs to.
+    segments: where the parts of the joint sequence lie.
+    of_segments: each present segment's share, [B, segments].
+    of_tokens: each token's share [B, L] for every remembered segment; None where only segments were asked for.
+    conditionings: which conditioning each chunk of the batch belongs to, where the host evaluates several in one batch.
     """
 
     segments: Segments
-    shares: Tensor
-    received: Mapping[str, Tensor] | None
-    chunks: tuple[int, ...] | None
+    of_segments: Tensor
+    of_tokens: Mapping[str, Tensor] | None
+    conditionings: tuple[int, ...] | None
 
-    def of_first(self) -> Reading | None:
-        """The part of the first conditioning; None where this forward did not evaluate it."""
-        if self.chunks is None:
+    def of_first_conditioning(self) -> AttentionShares | None:
+        """The part of conditioning 0; None where this forward did not evaluate it."""
+        if self.conditionings is None:
             return self
-        if 0 not in self.chunks:
+        if 0 not in self.conditionings:
             return None
-        size, place = self.shares.shape[0] // len(self.chunks), self.chunks.index(0)
-        rows = slice(place * size, (place + 1) * size)
-        received = self.received and {name: part[rows] for name, part in self.received.items()}
-        return Reading(self.segments, self.shares[rows], received, None)
+        size = self.of_segments.shape[0] // len(self.conditionings)
+        start = self.conditionings.index(0) * size
+        tokens = self.of_tokens and {
+            name: part[start : start + size] for name, part in self.of_tokens.items()
+        }
+        return AttentionShares(
+            segments=self.segments,
+            of_segments=self.of_segments[start : start + size],
+            of_tokens=tokens,
+            conditionings=None,
+        )
 
 
 @dataclass(eq=False)
 class Probe:
-    """Collects what forwards read; `tokens` asks for every remembered token's share too."""
+    """Collects the shares of the forwards that it is given to.
+
+    tokens: whether every remembered token's share is measured too.
+    measured: one entry for each forward, in order.
+    """
 
     tokens: bool = False
-    readings: list[Reading] = field(default_factory=list)
+    measured: list[AttentionShares] = field(default_factory=list)
 
-    def tally(self, segments: Segments, batch: int, device: torch.device) -> Tally:
+    def start(self, segments: Segments, batch: int, device: torch.device) -> ShareSums:
         """Empty sums for a forward."""
-        noisy = segments.slice("noisy")
+        noisy = segments.span("noisy")
         count = min(ROWS, noisy.stop - noisy.start)
-        rows = torch.linspace(noisy.start, noisy.stop - 1, count, device=device).round().long()
-        shares = torch.zeros(batch, sum(1 for _ in segments.items()), device=device)
-        remembered = sum(place.stop - place.start for _, place in _remembered(segments))
-        received = torch.zeros(batch, remembered, device=device) if self.tokens else None
-        return Tally(rows, shares, received)
+        remembered = sum(span.stop - span.start for _, span in _remembered(segments))
+        return ShareSums(
+            rows=torch.linspace(noisy.start, noisy.stop - 1, count, device=device).round().long(),
+            segments=torch.zeros(batch, sum(1 for _ in segments.items()), device=device),
+            tokens=torch.zeros(batch, remembered, device=device) if self.tokens else None,
+        )
 
-    def read(self, tally: Tally, segments: Segments, chunks: Sequence[int] | None) -> None:
-        """Collect a forward's means."""
-        # Every block adds shares that sum to 1.
-        blocks = tally.shares.sum(dim=1, keepdim=True)
-        received = None
-        if tally.received is not None:
-            names, places = zip(*_remembered(segments)) if tally.received.shape[1] else ((), ())
-            parts = (tally.received / blocks).split([place.stop - place.start for place in places], dim=1)
-            received = dict(zip(names, parts))
-        shares = tally.shares / blocks
-        self.readings.append(Reading(segments, shares, received, None if chunks is None else tuple(chunks)))
-
-
-def watched(attention: AttentionFunction, tally: Tally) -> AttentionFunction:
-    """The same attention, which also adds to the tally what the window's rows would attend to without a gate."""
-    return partial(_watch, attention, tally)
+    def finish(self, sums: ShareSums, segments: Segments, conditionings: Sequence[int] | None) -> None:
+        """Keep a forward's means. Every block has added shares that sum to 1, which counts the blocks."""
+        blocks = sums.segments.sum(dim=1, keepdim=True)
+        shares = AttentionShares(
+            segments=segments,
+            of_segments=sums.segments / blocks,
+            of_tokens=None if sums.tokens is None else _by_segment(sums.tokens / blocks, segments),
+            conditionings=None if conditionings is None else tuple(conditionings),
+        )
+        self.measured.append(shares)
 
 
-def _watch(
+def with_probe(attention: AttentionFunction, sums: ShareSums) -> AttentionFunction:
+    """The same attention, which also adds to the sums what the window's rows would attend to without a gate."""
+    return partial(_attend_and_measure, attention, sums)
+
+
+def _attend_and_measure(
     attention: AttentionFunction,
-    tally: Tally,
+    sums: ShareSums,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     *,
     mask: Tensor | None,
     segments: Segments,
-    rows: slice | None,
-    block: tuple[str, int],
+    block: Block,
     transformer_options: Mapping[str, Any],
 ) -> Tensor:
-    asking = q.index_select(2, tally.rows if rows is None else tally.rows - rows.start)
-    received = key_shares(asking, k, mask)
-    lengths = [place.stop - place.start for _, place in segments.items()]
-    tally.shares.add_(torch.stack([part.sum(dim=1) for part in received.split(lengths, dim=1)], dim=1))
-    if tally.received is not None and tally.received.shape[1]:
-        tally.received.add_(torch.cat([received[:, place] for _, place in _remembered(segments)], dim=1))
+    queries = q.index_select(2, sums.rows - segments.first_query(q.shape[2]))
+    shares = key_shares(queries, k, mask)
+    lengths = [span.stop - span.start for _, span in segments.items()]
+    sums.segments.add_(torch.stack([part.sum(dim=1) for part in torch.split(shares, lengths, dim=1)], dim=1))
+    if sums.tokens is not None and sums.tokens.shape[1]:
+        sums.tokens.add_(torch.cat([shares[:, span] for _, span in _remembered(segments)], dim=1))
     return attention(
-        q, k, v, mask=mask, segments=segments, rows=rows, block=block, transformer_options=transformer_options
+        q, k, v, mask=mask, segments=segments, block=block, transformer_options=transformer_options
     )
 
 
 def key_shares(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean probability float32 [B, Lk] that keys [B, H, Lk, D] get from queries [B, H, Lq, D], over rows and heads."""
     step = max(1, LOGITS_BYTES // (4 * q.shape[0] * q.shape[1] * k.shape[2]))
-    keys, total = k.float().transpose(-1, -2) * q.shape[-1] ** -0.5, 0
-    for part in q.split(step, dim=2):
+    keys: Tensor = k.float().transpose(-1, -2) * q.shape[-1] ** -0.5
+    total: Tensor = keys.new_zeros(k.shape[0], k.shape[2])
+    for part in torch.split(q, step, dim=2):
         logits = part.float() @ keys
         if mask is not None:
             logits = logits.masked_fill(~mask, -torch.inf)
@@ -128,5 +146,12 @@ def key_shares(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
     return total / q.shape[2]
 
 
+def _by_segment(tokens: Tensor, segments: Segments) -> dict[str, Tensor]:
+    """Values of all remembered tokens [B, L] by segment."""
+    spans = dict(_remembered(segments))
+    parts = torch.split(tokens, [span.stop - span.start for span in spans.values()], dim=1)
+    return dict(zip(spans, parts))
+
+
 def _remembered(segments: Segments) -> list[tuple[str, slice]]:
-    return [(name, place) for name, place in segments.items() if name in REMEMBERED]
+    return [(name, span) for name, span in segments.items() if name in REMEMBERED]

@@ -154,7 +154,7 @@ class DoubleBlock(nn.Module):
             modulate(self.norm1_context.norm(txt), t_scale, t_shift),
         )
         joint = attention(
-            apply_rope(q, pe), apply_rope(k, pe), v, mask=mask, segments=segments, rows=None,
+            apply_rope(q, pe), apply_rope(k, pe), v, mask=mask, segments=segments,
             block=self.place, transformer_options=transformer_options,
         )  # fmt: skip
         img_attended, txt_attended = joint.split((img.shape[1], txt.shape[1]), dim=1)
@@ -198,7 +198,7 @@ class SingleBlock(nn.Module):
         if rows is not None:
             x, tokens, pe = x[:, rows], tokens[:, rows], pe[:, rows]
         attended = attention(
-            apply_rope(self.attn.query(tokens), pe), k, v, mask=mask, segments=segments, rows=rows,
+            apply_rope(self.attn.query(tokens), pe), k, v, mask=mask, segments=segments,
             block=self.place, transformer_options=transformer_options,
         )  # fmt: skip
         mlp = gelu_tanh(self.proj_mlp(tokens))

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ...models.attention.gate import block_set, check_blocks
+from ...models.attention.blocks import block_set, check_blocks
 from ...models.config import FramePackConfig
 from ...models.files.lora import Change, convert, parameter_shapes, read_lora, rounds
 from ...models.plain import PlainModel

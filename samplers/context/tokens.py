@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor
 
-from ...models.attention.gate import AttentionPolicy
+from ...models.attention.policy import AttentionPolicy
 from ...models.packing import keep_tokens, pad_to_multiple
 from .history import Context
 
@@ -147,9 +147,9 @@ def weigh_tokens(
     """The policy with the weights that its token rules need for a packed past; the same one where it has no such rule."""
     if policy is None or not policy.by_token:
         return policy
-    weights = {rule.weighing: None for rule in policy.by_token}
-    weights = {weighing: token_weights(context, weighing, attached) for weighing in weights}
+    sources = dict.fromkeys(rule.source for rule in policy.by_token)
+    weights = {source: token_weights(context, source, attached) for source in sources}
     return replace(
         policy,
-        by_token=tuple(replace(rule, weights=weights[rule.weighing]) for rule in policy.by_token),
+        by_token=tuple(replace(rule, weights=weights[rule.source]) for rule in policy.by_token),
     )

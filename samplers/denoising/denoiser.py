@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ...models.attention.gate import AttentionPolicy
+from ...models.attention.policy import AttentionPolicy
 from ...models.attention.probe import Probe
 from ..conditioning import TextConditioning
 from ..context.history import Context
@@ -27,7 +27,7 @@ from ..techniques.base import (
     guidance_at,
     predictions_at,
 )
-from .memory import StepMemory, first_reading, memory_record
+from .memory import StepMemory, first_shares, memory_record
 
 CombineCFG = Callable[[Tensor, Tensor, float], Tensor]
 
@@ -153,13 +153,13 @@ class SectionDenoiser:
 
     def _read(self, probe: Probe | None, step: Step) -> None:
         """Keep what was measured, without waiting for it."""
-        reading = None if probe is None else first_reading(probe)
-        if reading is None:
+        shares = None if probe is None else first_shares(probe)
+        if shares is None:
             return
         if self._measure:
-            self._measured.append(StepMemory(step, reading))
+            self._measured.append(StepMemory(step, shares))
         if probe.tokens:
-            self.context = replace(self.context, received=reading.received)
+            self.context = replace(self.context, received=shares.of_tokens)
 
 
 def guide(

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ...models.attention.gate import PAST
-from ...models.attention.probe import Probe, Reading
+from ...models.attention.joint import PAST
+from ...models.attention.probe import AttentionShares, Probe
 from ..techniques.base import EDGE, Step
 
 # Where a picture is composed, and where the techniques' windows end by default: sigma 0.89 at FramePack's shift of 7.
@@ -21,13 +21,13 @@ class StepMemory:
     """What one step attended to."""
 
     step: Step
-    reading: Reading
+    shares: AttentionShares
 
 
-def first_reading(probe: Probe) -> Reading | None:
-    """The reading of the first prediction, that of the positive text; None where no forward evaluated it."""
-    readings = (reading.of_first() for reading in probe.readings)
-    return next((reading for reading in readings if reading is not None), None)
+def first_shares(probe: Probe) -> AttentionShares | None:
+    """What the first prediction, that of the positive text, attended to; None where no forward evaluated it."""
+    parts = (shares.of_first_conditioning() for shares in probe.measured)
+    return next((part for part in parts if part is not None), None)
 
 
 def memory_record(measured: Sequence[StepMemory]) -> dict[str, Any] | None:
@@ -51,29 +51,29 @@ def memory_record(measured: Sequence[StepMemory]) -> dict[str, Any] | None:
         "context_tokens": _mean(step["context_tokens"] for step in decisive),
         "rest_tokens": _mean(step["rest_tokens"] for step in decisive),
         "segments": {name: _mean(step["segments"].get(name, 0.0) for step in decisive) for name in names},
-        "videos": [_mean(masses) for masses in zip(*(_masses(measured[number].reading) for number in early))],
+        "videos": [_mean(masses) for masses in zip(*(_masses(measured[number].shares) for number in early))],
         "steps": steps,
     }
 
 
 def _step_record(one: StepMemory) -> dict[str, Any]:
-    lengths = {name: place.stop - place.start for name, place in one.reading.segments.items()}
+    lengths = {name: place.stop - place.start for name, place in one.shares.segments.items()}
     context = sum(length for name, length in lengths.items() if name in PAST)
     return {
         "sigma": one.step.sigma,
         "t": one.step.t,
-        "mass": _mean(_masses(one.reading)),
-        "segments": dict(zip(lengths, one.reading.shares.mean(dim=0).tolist())),
+        "mass": _mean(_masses(one.shares)),
+        "segments": dict(zip(lengths, one.shares.of_segments.mean(dim=0).tolist())),
         "context_tokens": context,
         "rest_tokens": sum(lengths.values()) - context,
     }
 
 
-def _masses(reading: Reading) -> list[float]:
+def _masses(shares: AttentionShares) -> list[float]:
     """The share of attention on the packed past, video by video."""
-    inside = [number for number, (name, _) in enumerate(reading.segments.items()) if name in PAST]
-    shares: Tensor = reading.shares[:, inside].sum(dim=1)
-    return shares.tolist()
+    inside = [number for number, (name, _) in enumerate(shares.segments.items()) if name in PAST]
+    masses: Tensor = shares.of_segments[:, inside].sum(dim=1)
+    return masses.tolist()
 
 
 def _mean(values: Any) -> Any:

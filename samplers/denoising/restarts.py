@@ -12,7 +12,7 @@ from math import exp, sqrt
 import torch
 from torch import Tensor
 
-from ...models.attention.gate import AttentionPolicy
+from ...models.attention.policy import AttentionPolicy
 from ..context.history import Context
 from ..techniques.base import NEGATIVE, POSITIVE, Step
 from .denoiser import SectionDenoiser
@@ -76,15 +76,18 @@ def settings_at(denoiser: SectionDenoiser, step: Step) -> dict[str, float]:
 def _attention_settings(policy: AttentionPolicy | None) -> dict[str, float]:
     if policy is None:
         return {}
-    told = policy.describe()
-    settings = {f"weight {name}": exp(bias) - 1 for name, bias in told["bias"].items()}
-    settings.update({f"weight {name}": -1.0 for name in told["dropped"]})
-    settings.update({name: told[name] - 1 for name in ("cap", "key_scale") if told[name] is not None})
-    if told["rope_jitter"] is not None:
-        settings["rope_jitter"] = told["rope_jitter"] / JITTER
-    for rule in told["by_token"]:
-        if rule["kind"] != "cap":
-            settings[f"tokens by {rule['by']}"] = -1.0 if rule["bias"] is None else exp(rule["bias"]) - 1
+    numbers = policy.numbers
+    settings = {f"weight {name}": exp(bias) - 1 for name, bias in numbers.biases.items()}
+    settings.update({f"weight {name}": -1.0 for name in policy.dropped})
+    if numbers.cap is not None:
+        settings["cap"] = numbers.cap - 1
+    if numbers.key_scale is not None:
+        settings["key_scale"] = numbers.key_scale - 1
+    if numbers.rope_jitter is not None:
+        settings["rope_jitter"] = numbers.rope_jitter / JITTER
+    for rule in policy.by_token:
+        if rule.kind != "cap":
+            settings[f"tokens by {rule.source}"] = -1.0 if rule.bias is None else exp(rule.bias.item()) - 1
     return settings
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ...models.attention.gate import AttentionPolicy, block_set, check_blocks
+from ...models.attention.blocks import block_set, check_blocks
+from ...models.attention.policy import AttentionPolicy
 from ...models.config import FramePackConfig
 from ..context.history import Context
 from ..context.plan import Section

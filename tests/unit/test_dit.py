@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from framepack_transitions.models.attention.gate import AttentionPolicy
 from framepack_transitions.models.attention.joint import SEGMENT_NAMES, Segments, sdpa_attention
+from framepack_transitions.models.attention.policy import AttentionPolicy
 from framepack_transitions.models.packing import pad_to_multiple
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,7 +132,9 @@ def test_a_row_without_any_real_text_stays_finite(dit_cases: ModuleType) -> None
     assert dit_cases.make_dit()(**dit_cases.make_inputs(), attention_mask=mask).isfinite().all()
 
 
-def test_attention_is_told_blocks_segments_rows_and_options(dit_cases: ModuleType) -> None:
+def test_attention_gets_blocks_segments_and_options_and_the_last_block_asks_for_the_window(
+    dit_cases: ModuleType,
+) -> None:
     attention = RecordingAttention()
     options = {"sigma": torch.tensor(0.5)}
     dit_cases.make_dit(attention=attention)(**dit_cases.make_inputs(), transformer_options=options)
@@ -140,20 +142,21 @@ def test_attention_is_told_blocks_segments_rows_and_options(dit_cases: ModuleTyp
     assert all(call["transformer_options"] is options for call in attention.calls)
     segments = attention.calls[0]["segments"]
     assert all(call["segments"] == segments and call["keys"] == segments.length for call in attention.calls)
-    assert [call["rows"] for call in attention.calls] == [None, None, segments.slice("noisy")]
-    assert [call["queries"] for call in attention.calls] == [80, 80, 32]
+    noisy = segments.span("noisy")
+    assert [call["queries"] for call in attention.calls] == [80, 80, noisy.stop - noisy.start]
+    assert [segments.first_query(call["queries"]) for call in attention.calls] == [0, 0, noisy.start]
 
 
 def test_segments_lie_end_to_end_in_order() -> None:
     segments = Segments.of({"4x": 4, "start": 6, "noisy": 10, "text": 2})
-    slices = [segments.slice(name) for name in SEGMENT_NAMES]
+    slices = [segments.span(name) for name in SEGMENT_NAMES]
     assert slices[0].start == 0 and slices[-1].stop == segments.length == 22
     assert all(before.stop == after.start for before, after in pairwise(slices))
     assert dict(segments.items()) == {
         "4x": slice(0, 4), "start": slice(4, 10), "noisy": slice(10, 20), "text": slice(20, 22)
     }  # fmt: skip
     with pytest.raises(ValueError, match="unknown segment 'past'"):
-        segments.slice("past")
+        segments.span("past")
     with pytest.raises(ValueError, match="past"):
         Segments.of({"past": 3})
 

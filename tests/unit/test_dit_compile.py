@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from framepack_transitions.models.attention.gate import AttentionPolicy, TokenRule
 from framepack_transitions.models.attention.joint import Segments, sdpa_attention
+from framepack_transitions.models.attention.policy import AttentionPolicy, TokenRule
 from framepack_transitions.models.attention.probe import Probe
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
@@ -32,7 +32,7 @@ def step_options(step: int) -> dict[str, Any]:
 
 def gated_attention(q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, **told: Any) -> Tensor:
     """Adds the step's bias to the past: enough of a gate to need segments and options inside the graph."""
-    past = torch.arange(k.shape[2], device=k.device) < segments.slice("noisy").start
+    past = torch.arange(k.shape[2], device=k.device) < segments.span("noisy").start
     bias = torch.where(past, told["transformer_options"]["framepack_gate"], 0.0).to(q.dtype)
     if told["mask"] is not None:
         bias = bias.masked_fill(~told["mask"], float("-inf"))
@@ -72,7 +72,7 @@ def policies(step: int) -> dict[str, AttentionPolicy]:
     """The techniques' own ways to attend, with the values of one step."""
     value = torch.tensor(0.2 + 0.05 * step)
     weights = {"start": torch.linspace(0, 1, 16)[None] * value, "4x": torch.ones(1, 4) * value}
-    past = frozenset({"start", "4x"})
+    gated = {"segments": frozenset({"start", "4x"}), "source": "moving", "weights": weights}
     return {
         "bias": AttentionPolicy(
             biases=((frozenset({"start", "last"}), -value), (frozenset({"4x"}), -2 * value))
@@ -81,9 +81,9 @@ def policies(step: int) -> dict[str, AttentionPolicy]:
         "drop": AttentionPolicy(dropped=frozenset({"4x", "2x"})),
         "key_scale": AttentionPolicy(key_scale=1 + value),
         "rope_jitter": AttentionPolicy(rope_jitter=value),
-        "bias by token": AttentionPolicy(by_token=(TokenRule("bias", past, "moving", -value, weights),)),
+        "bias by token": AttentionPolicy(by_token=(TokenRule(kind="bias", bias=-value, **gated),)),
         "cap by token": AttentionPolicy(
-            cap=value, capped=frozenset(), by_token=(TokenRule("cap", past, "moving", None, weights),)
+            cap=value, capped=frozenset(), by_token=(TokenRule(kind="cap", **gated),)
         ),
     }
 
@@ -112,15 +112,15 @@ def test_measuring_and_chosen_tokens_compile_once_for_all_steps(dit_cases: Modul
                 "start": torch.tensor([[step, 6, 9]]),
                 "2x": torch.empty(1, 0, dtype=torch.int64),
             },
-            "framepack_muted": {"last": (torch.arange(16) != step)[None].float()},
+            "framepack_kv_mask": {"last": (torch.arange(16) != step)[None].float()},
         }
         there, here = Probe(tokens=True), Probe(tokens=True)
         torch.testing.assert_close(
             compiled(**inputs, transformer_options={**options, "framepack_probe": there}),
             dit(**inputs, transformer_options={**options, "framepack_probe": here}),
         )
-        torch.testing.assert_close(there.readings[0].shares, here.readings[0].shares)
-        torch.testing.assert_close(there.readings[0].received, here.readings[0].received)
+        torch.testing.assert_close(there.measured[0].of_segments, here.measured[0].of_segments)
+        torch.testing.assert_close(there.measured[0].of_tokens, here.measured[0].of_tokens)
     assert counter.frame_count == 1
 
 
@@ -136,6 +136,6 @@ def test_measured_blocks_compile_as_one_graph_each(dit_cases: ModuleType) -> Non
         policy = policies(step)["bias"]
         for model, probe in ((compiled, there), (dit, here)):
             model(**inputs, transformer_options={"framepack_attention": policy, "framepack_probe": probe})
-        torch.testing.assert_close(there.readings[0].shares, here.readings[0].shares)
+        torch.testing.assert_close(there.measured[0].of_segments, here.measured[0].of_segments)
     # A double, a single and the last block.
     assert counter.frame_count <= 3

@@ -6,15 +6,11 @@ from math import inf
 
 import pytest
 import torch
-from framepack_transitions.models.attention import gate
-from framepack_transitions.models.attention.gate import (
-    PAST,
-    AttentionPolicy,
-    block_set,
-    check_blocks,
-    under_policy,
-)
-from framepack_transitions.models.attention.joint import Segments, sdpa_attention
+from framepack_transitions.models.attention import log_sum_exp
+from framepack_transitions.models.attention.blocks import block_set, check_blocks
+from framepack_transitions.models.attention.gate import with_policy
+from framepack_transitions.models.attention.joint import PAST, Segments, sdpa_attention
+from framepack_transitions.models.attention.policy import AttentionPolicy
 from framepack_transitions.models.config import FramePackConfig
 
 SEGMENTS = Segments.of({"4x": 3, "2x": 2, "start": 4, "last": 4, "noisy": 8, "image": 5, "text": 6})
@@ -32,8 +28,8 @@ def attend(policy, qkv, rows=None, mask=None, block=BLOCK):
     if rows is not None:
         q = q[:, :, rows]
     with torch.inference_mode():
-        return under_policy(sdpa_attention, policy)(
-            q, k, v, mask=mask, segments=SEGMENTS, rows=rows, block=block, transformer_options={}
+        return with_policy(sdpa_attention, policy)(
+            q, k, v, mask=mask, segments=SEGMENTS, block=block, transformer_options={}
         )
 
 
@@ -43,7 +39,7 @@ def biased(qkv, biases: dict[str, float], rows=("noisy",), mask=None):
     logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     for name, bias in biases.items():
         for row in rows:
-            logits[:, :, SEGMENTS.slice(row), SEGMENTS.slice(name)] += bias
+            logits[:, :, SEGMENTS.span(row), SEGMENTS.span(name)] += bias
     if mask is not None:
         logits = logits.masked_fill(~mask, -inf)
     return (logits.softmax(-1) @ v).transpose(1, 2).flatten(2), logits.softmax(-1)
@@ -61,7 +57,7 @@ def close(result, expected):
 
 
 def test_without_a_policy_it_is_the_very_same_function():
-    assert under_policy(sdpa_attention, None) is sdpa_attention
+    assert with_policy(sdpa_attention, None) is sdpa_attention
 
 
 def test_merging_equals_an_additive_mask(qkv):
@@ -80,7 +76,7 @@ def test_a_mask_over_padding_is_kept(qkv):
 def test_rows_that_are_not_gated_keep_their_output(qkv):
     policy = AttentionPolicy(biases=((frozenset(PAST), torch.tensor(-3.0)),))
     plain, gated = attend(None, qkv), attend(policy, qkv)
-    noisy = SEGMENTS.slice("noisy")
+    noisy = SEGMENTS.span("noisy")
     for name, place in SEGMENTS.items():
         assert torch.allclose(plain[:, place], gated[:, place], atol=1e-6) == (name != "noisy")
     assert (plain[:, noisy] - gated[:, noisy]).abs().max() > 0.01
@@ -101,8 +97,8 @@ def test_dropping_equals_an_infinite_bias_and_is_the_limit_of_large_ones(qkv):
 @pytest.mark.parametrize("cap", [0.3, 0.1, 0.01])
 def test_a_cap_bounds_the_share_of_every_row_and_head_and_leaves_smaller_shares_alone(qkv, cap):
     _, shares = biased(qkv, {})
-    past = torch.cat([torch.arange(SEGMENTS.length)[SEGMENTS.slice(name)] for name in PAST])
-    noisy = SEGMENTS.slice("noisy")
+    past = torch.cat([torch.arange(SEGMENTS.length)[SEGMENTS.span(name)] for name in PAST])
+    noisy = SEGMENTS.span("noisy")
     mass = shares[:, :, noisy][..., past].sum(-1, keepdim=True)
     weight = shares[:, :, noisy].clone()
     weight[..., past] *= mass.clamp(max=cap) / mass
@@ -118,7 +114,7 @@ def test_a_cap_of_one_changes_nothing_but_rounding(qkv):
 
 def test_a_restricted_range_of_query_rows_gets_the_same_result(qkv):
     policy = AttentionPolicy(biases=biases(start=-2.0))
-    rows = SEGMENTS.slice("noisy")
+    rows = SEGMENTS.span("noisy")
     assert torch.allclose(attend(policy, qkv, rows=rows), attend(policy, qkv)[:, rows], atol=1e-6)
 
 
@@ -141,12 +137,12 @@ def test_blocks_outside_the_list_are_left_alone(qkv):
 
 @pytest.mark.parametrize("limit", [2**29, 1000])
 def test_both_ways_to_the_log_sum_exp_agree(qkv, limit, monkeypatch):
-    monkeypatch.setattr(gate, "LOGITS_BYTES", limit)
+    monkeypatch.setattr(log_sum_exp, "LOGITS_BYTES", limit)
     policy = AttentionPolicy(biases=biases(start=-2.0), cap=torch.tensor(0.2))
     q, k, v = qkv
     with torch.enable_grad():  # with gradients, the CPU forms the logits
-        result = under_policy(sdpa_attention, policy)(
-            q, k, v, mask=None, segments=SEGMENTS, rows=None, block=BLOCK, transformer_options={}
+        result = with_policy(sdpa_attention, policy)(
+            q, k, v, mask=None, segments=SEGMENTS, block=BLOCK, transformer_options={}
         )
     assert torch.allclose(result, attend(policy, qkv), atol=1e-5)
 

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.models.attention import gate
-from framepack_transitions.models.attention.gate import PAST, AttentionPolicy, TokenRule, under_policy
-from framepack_transitions.models.attention.joint import Segments, sdpa_attention
+from framepack_transitions.models.attention import log_sum_exp
+from framepack_transitions.models.attention.gate import with_policy
+from framepack_transitions.models.attention.joint import PAST, Segments, sdpa_attention
+from framepack_transitions.models.attention.policy import AttentionPolicy, TokenRule
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
@@ -27,7 +28,7 @@ from framepack_transitions.samplers.techniques.base import Step, attention_at, w
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 SEGMENTS = Segments.of({"4x": 3, "2x": 2, "start": 4, "last": 4, "noisy": 8, "image": 5, "text": 6})
-NOISY = SEGMENTS.slice("noisy")
+NOISY = SEGMENTS.span("noisy")
 GATED = frozenset({*PAST, "image"})
 SWITCHED = plan_sections("f1", 1, 3)[0].with_prompt(Prompt(start=0.0, text=""), change=1.0, since_switch=0)
 
@@ -62,17 +63,18 @@ def joint(weights: dict[str, torch.Tensor], rows: int = 2) -> torch.Tensor:
     """The weights of all keys, [B, 1, 1, L] in float64, 0 where there is none."""
     full = torch.zeros(rows, SEGMENTS.length, dtype=torch.float64)
     for name, part in weights.items():
-        full[:, SEGMENTS.slice(name)] = part.double()
+        full[:, SEGMENTS.span(name)] = part.double()
     return full[:, None, None]
 
 
 def rule(kind: str, weights, bias: float | None = None) -> TokenRule:
-    return TokenRule(kind, GATED, "test", None if bias is None else torch.tensor(bias), weights)
+    added = None if bias is None else torch.tensor(bias)
+    return TokenRule(kind=kind, segments=GATED, source="test", bias=added, weights=weights)
 
 
 def attend(policy, qkv, mask=None):
-    return under_policy(sdpa_attention, policy)(
-        *qkv, mask=mask, segments=SEGMENTS, rows=None, block=("single", 0), transformer_options={}
+    return with_policy(sdpa_attention, policy)(
+        *qkv, mask=mask, segments=SEGMENTS, block=("single", 0), transformer_options={}
     )[:, NOISY]
 
 
@@ -105,7 +107,7 @@ def test_a_bias_by_token_keeps_a_mask_over_padding_and_adds_to_other_biases(qkv)
         by_token=(rule("bias", weights, -2.0), rule("bias", weights, -1.0)),
     )
     constant = torch.zeros(SEGMENTS.length, dtype=torch.float64)
-    constant[SEGMENTS.slice("start")] = constant[SEGMENTS.slice("text")] = -0.5
+    constant[SEGMENTS.span("start")] = constant[SEGMENTS.span("text")] = -0.5
     close(attend(policy, qkv, mask), weighed(qkv, (constant - 3 * joint(weights)).exp(), mask))
 
 
@@ -156,8 +158,8 @@ def test_a_cap_by_token_bounds_the_share_of_their_parts(qkv, cap):
 def test_a_bias_in_more_channels_is_a_bias_on_the_logits(dtype):
     torch.manual_seed(1)
     q, k, v = (torch.randn(2, 3, length, 8).to(dtype) for length in (5, 9, 9))
-    bias = (-torch.rand(2, 1, 1, 9) * 7).index_fill(-1, torch.tensor([4]), gate.NOTHING)
-    wide = [part.double() for part in gate.bias_in_channels(q, k, v, bias)]
+    bias = (-torch.rand(2, 1, 1, 9) * 7).index_fill(-1, torch.tensor([4]), log_sum_exp.MASKED_LOGIT)
+    wide = [part.double() for part in log_sum_exp.bias_in_channels(q, k, v, bias)]
     logits = wide[0] @ wide[1].transpose(-1, -2) * 8**-0.5
     expected = q.double() @ k.double().transpose(-1, -2) * 8**-0.5 + bias.double()
     assert torch.allclose(logits[..., :4], expected[..., :4], atol=1e-5 if dtype == torch.float32 else 1e-4)
@@ -167,7 +169,7 @@ def test_a_bias_in_more_channels_is_a_bias_on_the_logits(dtype):
 
 @pytest.mark.parametrize("limit", [2**29, 1000])
 def test_both_ways_to_the_log_sum_exp_agree_under_token_rules(qkv, limit, monkeypatch):
-    monkeypatch.setattr(gate, "LOGITS_BYTES", limit)
+    monkeypatch.setattr(log_sum_exp, "LOGITS_BYTES", limit)
     policy = AttentionPolicy(by_token=(rule("bias", some_weights(2), -2.0),))
     with torch.inference_mode(False), torch.enable_grad():  # with gradients, the CPU forms the logits
         formed = attend(policy, [part.clone() for part in qkv])

@@ -15,7 +15,7 @@ from framepack_transitions.headless.files import folders
 from framepack_transitions.headless.running.runs import local_nodes
 from framepack_transitions.headless.workflows.executor import execute, prepare
 from framepack_transitions.headless.workflows.workflow import Link, Node
-from framepack_transitions.models.attention.gate import block_set
+from framepack_transitions.models.attention.blocks import block_set
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.files.lora import (

@@ -9,8 +9,8 @@ import pytest
 import torch
 from framepack_transitions.metrics.inertia import log_odds
 from framepack_transitions.models.attention import probe as probe_module
-from framepack_transitions.models.attention.gate import PAST, AttentionPolicy
-from framepack_transitions.models.attention.joint import sdpa_attention
+from framepack_transitions.models.attention.joint import PAST, sdpa_attention
+from framepack_transitions.models.attention.policy import AttentionPolicy
 from framepack_transitions.models.attention.probe import Probe
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
@@ -44,9 +44,9 @@ class Recorder:
     def __init__(self) -> None:
         self.blocks: list[torch.Tensor] = []
 
-    def __call__(self, q, k, v, *, mask, segments, rows, **told):
-        place = segments.slice("noisy")
-        start = place.start - (0 if rows is None else rows.start)
+    def __call__(self, q, k, v, *, mask, segments, **_):
+        place = segments.span("noisy")
+        start = 0 if q.shape[2] < segments.length else place.start
         asking = q[:, :, start : start + place.stop - place.start].double()
         logits = asking @ k.double().transpose(-1, -2) * q.shape[-1] ** -0.5
         if mask is not None:
@@ -69,14 +69,16 @@ def test_shares_equal_the_mean_softmax_of_all_rows_heads_and_blocks(dit_cases, p
     plain = dit_cases.make_dit(num_layers=2, num_single_layers=3)(**inputs)
     assert torch.equal(dit(**inputs, transformer_options={"framepack_probe": probe}), plain)
 
-    (reading,) = probe.readings
+    (measured,) = probe.measured
     expected = recorder.shares()
-    for number, (name, place) in enumerate(reading.segments.items()):
+    for number, (name, place) in enumerate(measured.segments.items()):
         part = expected[:, place]
-        torch.testing.assert_close(reading.shares[:, number].double(), part.sum(1), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            measured.of_segments[:, number].double(), part.sum(1), atol=1e-6, rtol=1e-5
+        )
         if name in (*PAST, "image"):
-            torch.testing.assert_close(reading.received[name].double(), part, atol=1e-6, rtol=1e-4)
-    assert set(reading.received) == {*PAST, "image"}
+            torch.testing.assert_close(measured.of_tokens[name].double(), part, atol=1e-6, rtol=1e-4)
+    assert set(measured.of_tokens) == {*PAST, "image"}
 
 
 def test_a_gate_does_not_change_what_is_measured_in_the_block_where_it_acts(dit_cases):
@@ -86,7 +88,7 @@ def test_a_gate_does_not_change_what_is_measured_in_the_block_where_it_acts(dit_
     plain, gated = Probe(), Probe()
     dit(**inputs, transformer_options={"framepack_probe": plain})
     out = dit(**inputs, transformer_options={"framepack_probe": gated, "framepack_attention": gate})
-    assert torch.equal(plain.readings[0].shares, gated.readings[0].shares)
+    assert torch.equal(plain.measured[0].of_segments, gated.measured[0].of_segments)
     assert torch.equal(out, dit(**inputs, transformer_options={"framepack_attention": gate}))
 
 
@@ -96,8 +98,8 @@ def test_evenly_spread_rows_stand_for_all_of_them(dit_cases, monkeypatch):
     dit(**inputs, transformer_options={"framepack_probe": every})
     monkeypatch.setattr(probe_module, "ROWS", 40)
     dit(**inputs, transformer_options={"framepack_probe": some})
-    assert some.tally(every.readings[0].segments, 1, torch.device("cpu")).rows.unique().numel() == 40
-    torch.testing.assert_close(some.readings[0].shares, every.readings[0].shares, atol=0.01, rtol=0)
+    assert some.start(every.measured[0].segments, 1, torch.device("cpu")).rows.unique().numel() == 40
+    torch.testing.assert_close(some.measured[0].of_segments, every.measured[0].of_segments, atol=0.01, rtol=0)
 
 
 def test_a_batch_of_conditionings_gives_the_first_ones_part(dit_cases):
@@ -105,11 +107,11 @@ def test_a_batch_of_conditionings_gives_the_first_ones_part(dit_cases):
     dit, inputs = dit_cases.make_dit(), dit_cases.make_inputs(batch=4)
     probe = Probe(tokens=True)
     dit(**inputs, transformer_options={"framepack_probe": probe, "cond_or_uncond": [1, 0]})
-    (reading,) = probe.readings
-    assert torch.equal(reading.of_first().shares, reading.shares[2:])
-    assert torch.equal(reading.of_first().received["last"], reading.received["last"][2:])
+    (measured,) = probe.measured
+    assert torch.equal(measured.of_first_conditioning().of_segments, measured.of_segments[2:])
+    assert torch.equal(measured.of_first_conditioning().of_tokens["last"], measured.of_tokens["last"][2:])
     dit(**inputs, transformer_options={"framepack_probe": probe, "cond_or_uncond": [1]})
-    assert probe.readings[1].of_first() is None
+    assert probe.measured[1].of_first_conditioning() is None
 
 
 def test_nothing_measured_is_no_record():

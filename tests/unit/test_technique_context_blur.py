@@ -7,7 +7,7 @@ from math import exp, pi
 
 import pytest
 import torch
-from framepack_transitions.models.attention.gate import block_set
+from framepack_transitions.models.attention.blocks import block_set
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel

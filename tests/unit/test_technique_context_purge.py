@@ -140,7 +140,7 @@ def test_removing_the_image_tokens_is_running_without_them(model):
 def masked_attention(gone: torch.Tensor):
     """Reference: all rows attend with minus infinity on the logits of the tokens that are gone."""
 
-    def attention(q, k, v, *, mask, segments, rows, block, transformer_options):
+    def attention(q, k, v, *, mask, segments, block, transformer_options):
         bias = torch.zeros(segments.length).masked_fill(gone, -inf)
         return sdpa_attention(q, k, v, mask=bias.expand(q.shape[0], 1, q.shape[2], -1))
 
@@ -179,14 +179,14 @@ def test_zero_kv_zeroes_keys_and_values_in_every_block(dit_cases):
     silent = torch.zeros(16).index_fill(0, torch.tensor([1, 5, 6]), 1.0)
 
     def attention(q, k, v, *, segments, **told):
-        place = segments.slice("last")
+        place = segments.span("last")
         factor = torch.ones(segments.length)
         factor[place] = 1 - silent
         logits = (q.double() @ (k * factor[:, None]).double().transpose(-1, -2)) * q.shape[-1] ** -0.5
         return (logits.softmax(-1) @ (v * factor[:, None]).double()).transpose(1, 2).flatten(2).to(q.dtype)
 
     expected = dit_cases.make_dit(attention=attention)(**inputs)
-    muted = {"framepack_muted": {"last": (1 - silent)[None]}}
+    muted = {"framepack_kv_mask": {"last": (1 - silent)[None]}}
     result = dit_cases.make_dit()(**inputs, transformer_options=muted)
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
     removed = {"framepack_tokens": {"last": (silent == 0).nonzero().T}}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.models.attention.gate import AttentionPolicy
+from framepack_transitions.models.attention.policy import AttentionPolicy
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.layers.rope import apply_rope, head_thetas

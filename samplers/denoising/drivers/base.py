@@ -87,7 +87,7 @@ def attention_options(branch: Branch) -> dict[str, Any]:
     options = {
         "framepack_attention": branch.attention,
         "framepack_tokens": branch.context.tokens,
-        "framepack_muted": branch.context.muted,
+        "framepack_kv_mask": branch.context.muted,
         "framepack_probe": branch.probe,
     }
     return {name: value for name, value in options.items() if value}

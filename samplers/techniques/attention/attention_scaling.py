@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ....models.attention.gate import AttentionPolicy, block_set
+from ....models.attention.blocks import block_set
+from ....models.attention.policy import AttentionPolicy
 from ...context.plan import Section
 from ..base import Step, Technique, check_range, check_window, in_window
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ....models.attention.gate import AttentionPolicy, TokenRule, block_set
+from ....models.attention.blocks import block_set
+from ....models.attention.policy import AttentionPolicy, TokenRule
 from ...context.plan import Section
 from ...context.tokens import CHANGES
 from ..base import Step, Technique, check_range, check_window, in_window
@@ -104,15 +105,15 @@ class SemanticKVGate(Technique):
         """The policy with rules for single tokens; segments of equal weight share one."""
         source = self.mask if self.tokens == "mask" else self.tokens
         if kind != "bias":
-            rules = (TokenRule(kind, segments, source),)
+            rules = (TokenRule(kind=kind, segments=segments, source=source),)
         else:
             biases = self._biases(amount)
             rules = tuple(
                 TokenRule(
-                    kind,
-                    frozenset(name for name in biases if biases[name] == bias),
-                    source,
-                    torch.tensor(bias),
+                    kind=kind,
+                    segments=frozenset(name for name in biases if biases[name] == bias),
+                    source=source,
+                    bias=torch.tensor(bias),
                 )
                 for bias in dict.fromkeys(biases.values())
             )
@@ -129,11 +130,11 @@ class SemanticKVGate(Technique):
         """The policy with this gate's rows and blocks, which all gates of a section share, and a blur's decay takes on."""
         rows = frozenset({"noisy", "text", "image"} if self.gate_text_rows else {"noisy"})
         blocks = block_set(self.blocks)
-        if policy.placed and (rows, blocks) != (policy.rows, policy.blocks):
+        if policy.has_gate and (rows, blocks) != (policy.rows, policy.blocks):
             raise ValueError(
                 "two KV gates with different blocks or gate_text_rows act on the same section; give both the same."
             )
-        return replace(policy, rows=rows, blocks=blocks, placed=True)
+        return replace(policy, rows=rows, blocks=blocks, has_gate=True)
 
     def _weights(self) -> dict[str, float]:
         """How much each segment is gated."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ....models.attention.gate import AttentionPolicy
+from ....models.attention.policy import AttentionPolicy
 from ...context.plan import Section
 from ..base import Step, Technique, check_range, check_window, in_window
 

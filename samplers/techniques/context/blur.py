@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....models.attention.gate import AttentionPolicy
+from ....models.attention.policy import AttentionPolicy
 from ...context.filters import Packed, distances, frame_mean, gaussian, packed_mask, parts_of, with_parts
 from ...context.history import Context
 from ...context.plan import Section

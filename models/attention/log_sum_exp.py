@@ -1,0 +1,156 @@
+"""Attention that also gives the log-sum-exp of its logits, by which the attentions of groups of keys can be merged.
+
+torch's fused kernels compute it, but only its internal operators return it. They are no public interface: each is tried once
+against the plain formula, and where it is gone or gives something else, the formula is used instead.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+# (q, k, v, bias) -> (output [B, H, Lq, D], log-sum-exp [B, H, Lq] in float32); bias [B or 1, 1, 1, Lk] float32 or None.
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+
+HALF = (torch.float16, torch.bfloat16)
+# Logits are formed for as many rows at a time as fit in these bytes.
+LOGITS_BYTES = 2**29
+# A logit that leaves nothing of a key beside others, and that half precision holds even times the root of a head's width.
+MASKED_LOGIT = -1e3
+
+
+def attend_with_lse(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, key_bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Attention output [B, H, Lq, D] and log-sum-exp of its logits [B, H, Lq] in float32.
+
+    `mask` [B, 1, 1, Lk] is True where a key may be attended, `key_bias` [B or 1, Lk] is added to the logits. Fused kernels
+    return both where they exist (CUDA from compute capability 8 on in half precision, the CPU without gradients);
+    elsewhere the logits are formed.
+    """
+    return kernel_for(q)(q, k, v, _logit_bias(mask, key_bias, q.shape[0]))
+
+
+def kernel_for(q: Tensor) -> Kernel:
+    """The kernel for queries of this device and dtype: a fused one where there is one that works."""
+    if q.is_cuda and q.dtype in HALF and torch.cuda.get_device_capability(q.device) >= (8, 0):
+        name = "cuda"
+    elif q.device.type == "cpu" and not torch.is_grad_enabled():
+        name = "cpu"
+    else:
+        return by_logits
+    return FUSED[name] if fused_kernel_works(name, q.dtype) else by_logits
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # untyped in torch
+def fused_kernel_works(name: str, dtype: torch.dtype) -> bool:
+    """Whether a fused kernel gives what the formula gives; tried once for each dtype. A compiler takes it as a constant."""
+    return _fused_kernel_works(name, dtype)
+
+
+@cache
+def _fused_kernel_works(name: str, dtype: torch.dtype) -> bool:
+    q, k, v, bias = (part.to(name) for part in _probe(dtype))
+    try:
+        with torch.inference_mode():
+            works = all(_agrees(FUSED[name], q, k, v, added) for added in (None, bias))
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        logger.warning("torch's fused attention cannot be used for gates here: %s", error)
+        return False
+    if not works:
+        logger.warning("torch's fused attention gives other values than expected here; gates do without it.")
+    return works
+
+
+def _probe(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Small q, k, v [1, 2, L, 16] and a bias [1, 1, 1, 7] that are always the same."""
+    q, k, v = (
+        (seed + torch.arange(2 * length * 16, dtype=torch.float32) * seed).sin().view(1, 2, length, 16)
+        for seed, length in ((1.3, 5), (2.1, 7), (3.7, 7))
+    )
+    return q.to(dtype), k.to(dtype), v.to(dtype), torch.linspace(-2, 0, 7).view(1, 1, 1, 7)
+
+
+def _agrees(kernel: Kernel, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> bool:
+    """Whether a kernel gives outputs and log-sum-exps of the right shape, dtype and value."""
+    output, lse = kernel(q, k, v, bias)
+    expected_output, expected_lse = by_logits(q, k, v, bias)
+    return (
+        (output.shape, output.dtype, lse.shape) == (expected_output.shape, q.dtype, expected_lse.shape)
+        and torch.allclose(output.float(), expected_output.float(), atol=0.02, rtol=0.02)
+        and torch.allclose(lse.float(), expected_lse, atol=0.02, rtol=0.02)
+    )
+
+
+def flash_on_cuda(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Flash attention on CUDA. It takes no mask, so a bias goes into channels of its own (see bias_in_channels)."""
+    flash = torch.ops.aten._scaled_dot_product_flash_attention
+    if bias is None:
+        output, lse = flash(q, k, v)[:2]
+        return output, lse
+    output, lse = flash(*bias_in_channels(q, k, v, bias), scale=q.shape[-1] ** -0.5)[:2]
+    return output[..., : v.shape[-1]], lse
+
+
+def flash_on_cpu(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Flash attention on the CPU."""
+    added = None if bias is None else bias.to(q.dtype)
+    output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=added)
+    return output, lse
+
+
+def by_logits(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The formula itself, on any device, for as many rows at a time as fit LOGITS_BYTES."""
+    rows = max(1, LOGITS_BYTES // (4 * q.shape[0] * q.shape[1] * k.shape[2]))
+    parts = [_softmax_of_logits(part, k, v, bias) for part in torch.split(q, rows, dim=2)]
+    return torch.cat([output for output, _ in parts], dim=2), torch.cat([lse for _, lse in parts], dim=2)
+
+
+# By the kind of device that they run on.
+FUSED: dict[str, Kernel] = {"cuda": flash_on_cuda, "cpu": flash_on_cpu}
+
+
+def _softmax_of_logits(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    logits = (q.float() @ k.float().transpose(-1, -2)) * q.shape[-1] ** -0.5
+    if bias is not None:
+        logits = logits + bias
+    return F.softmax(logits, dim=-1).to(v.dtype) @ v, torch.logsumexp(logits, dim=-1)
+
+
+def _logit_bias(mask: Tensor | None, key_bias: Tensor | None, batch: int) -> Tensor | None:
+    """Mask and bias as one bias [B or 1, 1, 1, Lk] in float32; a batch that repeats gets the bias repeated."""
+    masked = None if mask is None else torch.where(mask, 0.0, MASKED_LOGIT)
+    if key_bias is None:
+        return masked
+    bias = key_bias.float()[:, None, None]
+    if bias.shape[0] > 1:
+        bias = bias.repeat(batch // bias.shape[0], 1, 1, 1)
+    return bias if masked is None else bias + masked
+
+
+def bias_in_channels(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k and v with eight channels more, in which q k^T gains sqrt(D) times a bias [B or 1, 1, 1, Lk]; v gains zeros.
+
+    So a kernel that takes no mask adds the bias when it is given the scale D^-0.5. Three channels of q are 1, and k's sum
+    to the bias there, which in half precision holds it to about 24 bits.
+    """
+    rest = (bias[..., 0, :] * q.shape[-1] ** 0.5).expand(k.shape[0], k.shape[1], -1)
+    channels = []
+    for _ in range(3):
+        channels.append(rest.to(k.dtype))
+        rest = rest - channels[-1].float()
+    key_channels = torch.stack([*channels, *[torch.zeros_like(channels[0])] * 5], dim=-1)
+    query_channels = q.new_zeros(*q.shape[:3], 8)
+    query_channels[..., :3] = 1
+    return (
+        torch.cat((q, query_channels), dim=-1),
+        torch.cat((k, key_channels), dim=-1),
+        torch.cat((v, torch.zeros_like(key_channels)), dim=-1),
+    )
