@@ -137,5 +137,5 @@ def _centred(images: Tensor, size: tuple[int, int], fill: float) -> Tensor:
     if any(missing):
         top, left = (part // 2 for part in missing)
         images = F.pad(images, (left, missing[1] - left, top, missing[0] - top), value=fill)
-    top, left = (int(round((side - wanted) / 2)) for side, wanted in zip(images.shape[-2:], size))
+    top, left = (round((side - wanted) / 2) for side, wanted in zip(images.shape[-2:], size))
     return images[..., top : top + size[0], left : left + size[1]]
