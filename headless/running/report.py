@@ -1,4 +1,4 @@
-"""report.json: what a run wrote and how, in the schema that all commands share (see the README)."""
+"""report.json: what a run wrote and how, in the schema that all commands share (see docs/REPORT.md)."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def sample_sections(
 
     `sections` carry their prompts (timeline.assign_prompts). They may be the later part of a plan: then `inputs.past`
     holds what the earlier part left, and the result is the one of a run of the whole plan. `solver` is a name in SOLVERS
-    or a SAMPLER of the host; `sigmas` replaces the schedule of steps and shift. The trace is plain data (see README).
+    or a SAMPLER of the host; `sigmas` replaces the schedule of steps and shift. The trace is plain data (see docs/REPORT.md).
     """
     shape = (inputs.start.shape[0], driver.config.in_channels, settings.window, *inputs.start.shape[-2:])
     schedule, shift = run_schedule(shape, settings, sigmas, has_initial=inputs.initial is not None)

@@ -398,13 +398,3 @@ def test_an_interface_workflow_gives_its_nodes_what_they_take(path: str) -> None
         problems = [_value_problem(*declared[name], value) for name, value in zip(slots, values) if name]
         assert not [problem for problem in problems if problem], f"node {entry['id']}"
         assert [output["type"] for output in entry["outputs"]] == list(node.RETURN_TYPES)
-
-
-# Texts
-
-
-@pytest.mark.parametrize("page", ["README.md", "README.ja.md"])
-def test_links_in_the_readme_lead_somewhere(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    targets = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
-    assert not [target for target in targets if target and not (ROOT / target).exists()]
