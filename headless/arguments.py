@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,12 @@ from ..nodes.evaluation.models import DETECTORS
 from .commands.bench import BENCHES, STUDIES
 from .commands.evaluate import FEATURES, EvaluateOptions
 from .commands.suite import SUITES
+from .help import BENCH_EXAMPLES, EVALUATE_EXAMPLES, PROGRAM, HelpFormatter, epilog, run_examples
 from .running.report import FILE_NAME
 from .workflows.workflow import Setting
 
-PROGRAM = "framepack-transitions"
 STUDY_SEEDS, SUITE_SEEDS = 8, 1
+
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -23,9 +25,13 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     root = argparse.ArgumentParser(
-        prog=PROGRAM, description="FramePack videos without ComfyUI, or on a running one."
+        prog=PROGRAM,
+        description="FramePack videos without ComfyUI, or on a running one.",
+        epilog=epilog("demo", *run_examples()[:1], *EVALUATE_EXAMPLES[1:2], *BENCH_EXAMPLES[:1]),
+        formatter_class=HelpFormatter,
     )
     commands = root.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    root.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--verbose", action="store_true", help="say more, and show where an error happened")
 
@@ -36,6 +42,13 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
+def _version() -> str:
+    try:
+        return version(PROGRAM)
+    except PackageNotFoundError:  # a checkout that is not installed, such as ComfyUI's custom_nodes
+        return "of an unknown version: the package is not installed"
+
+
 def _add_demo(commands: Commands, common: argparse.ArgumentParser) -> None:
     demo = commands.add_parser(
         "demo",
@@ -43,6 +56,8 @@ def _add_demo(commands: Commands, common: argparse.ArgumentParser) -> None:
         help="show a prompt switch with and without techniques",
         description="Makes a video with a prompt switch, plain and treated, with the embedded model on any "
         "computer, and shows both side by side with their scores.",
+        epilog=epilog("demo", "demo --seed 1 --out other_demo"),
+        formatter_class=HelpFormatter,
     )
     demo.add_argument(
         "--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where files go (%(default)s)"
@@ -57,6 +72,8 @@ def _add_run(commands: Commands, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="run a workflow file",
         description="Runs a ComfyUI workflow with this pack's nodes, or any on a ComfyUI server.",
+        epilog=epilog(*run_examples()),
+        formatter_class=HelpFormatter,
     )
     run.add_argument(
         "workflow", type=Path, metavar="WORKFLOW.json", help="API format; the editor's format is converted"
@@ -96,6 +113,8 @@ def _add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         description="transition: does a change of the prompt happen, how fast, how cleanly and at what cost, with and "
         "without techniques. --study measures the embedded model, in numbers; --suite measures whatever model a "
         "workflow runs, such as the 13B on a ComfyUI with a GPU. Run again, it goes on where it stopped.",
+        epilog=epilog(*BENCH_EXAMPLES),
+        formatter_class=HelpFormatter,
     )
     bench.add_argument("bench", choices=BENCHES, help="what to measure")
     what = bench.add_mutually_exclusive_group()
@@ -162,6 +181,8 @@ def _add_evaluate(commands: Commands, common: argparse.ArgumentParser) -> None:
         help="measure how a video follows a change of its prompt",
         description="Measures whether, how fast and how cleanly a video follows its prompts over time. Without "
         "--timeline there are curves and guards, but no scores.",
+        epilog=epilog(*EVALUATE_EXAMPLES),
+        formatter_class=HelpFormatter,
     )
     evaluate.add_argument("video", type=Path, metavar="VIDEO", help="a video file")
     evaluate.add_argument(

@@ -27,6 +27,7 @@ from .workflows.errors import WorkflowError
 from .workflows.executor import describe
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
+TEXT_LINES, TEXT_COLUMNS = 12, 240  # of a node's text on the terminal
 SUITE_OPTIONS = ("workflow", "server", "features", "model", "pretrained")
 
 
@@ -113,7 +114,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Record, ProgressBars], dict[st
 
 def _finish(options: argparse.Namespace, record: Record, facts: dict[str, Any]) -> int:
     for entry in record.texts:
-        print(entry["text"])
+        print(entry["text"] if entry["node"] is None else shortened(entry["text"], options.report))
     for video in record.videos:
         if video["node"] is None:  # it was there before
             continue
@@ -130,6 +131,15 @@ def _finish(options: argparse.Namespace, record: Record, facts: dict[str, Any]) 
         print(remark)
     print(write_report(options.report, record.report(options.kind, **facts)))
     return OK
+
+
+def shortened(text: str, report: Path) -> str:
+    """The first lines of a node's text, none of them longer than a few terminal lines; the report has the rest."""
+    lines = text.splitlines()
+    shown = [line[:TEXT_COLUMNS] for line in lines[:TEXT_LINES]]
+    if shown == lines:
+        return text
+    return "\n".join([*shown, f"... ({len(text)} characters in all; the whole text is in {report})"])
 
 
 def _fail(sentences: Sequence[str], error: Exception, verbose: bool) -> int:

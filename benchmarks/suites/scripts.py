@@ -92,8 +92,10 @@ def read_suite(given: str) -> Suite:
     The format is described in docs/BENCHMARKS.md.
     """
     path = SHIPPED.get(given, Path(given))
+    if path.is_dir():
+        raise ValueError(f"the suite {given} is a folder: name a JSON file in it")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ValueError(
             f"the suite {given} cannot be read ({error.strerror}): give a file, or {' or '.join(SHIPPED)}"

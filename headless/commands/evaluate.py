@@ -17,7 +17,7 @@ from ...nodes.evaluation.models import EvaluationModels, load_models
 from ..files.media import VideoInfo, probe_video, uneven_times, video_batches
 from ..running.progress import ProgressBars
 from ..running.report import Record
-from ..workflows.errors import WorkflowError
+from ..workflows.errors import WorkflowError, as_sentences
 from .timelines import USUAL_WINDOW, Timeline, names_file, read_timeline
 
 FEATURES = ("clip", "pixel", "tiny")  # clip_vision is a connection in ComfyUI
@@ -49,8 +49,7 @@ def run_evaluate(options: EvaluateOptions, record: Record, bars: ProgressBars) -
     try:
         return _evaluate(options, record, bars)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        sentence = " ".join(str(error).split()).rstrip(".")
-        raise WorkflowError(f"{sentence[:1].upper()}{sentence[1:]}.") from error
+        raise WorkflowError(as_sentences(" ".join(str(error).split()))) from error
 
 
 def _evaluate(options: EvaluateOptions, record: Record, bars: ProgressBars) -> dict[str, Any]:
@@ -93,6 +92,10 @@ def _evaluate(options: EvaluateOptions, record: Record, bars: ProgressBars) -> d
 
 
 def _check_output(options: EvaluateOptions) -> None:
+    """Raises ValueError when the report or the plot could not be written, or would overwrite the timeline."""
+    for role, file in (("report", options.report), ("plot", options.plot)):
+        if file is not None and file.is_dir():
+            raise ValueError(f"the {role} {file} is a folder: give the name of a file in it")
     given = options.timeline and Path(options.timeline)
     if given and names_file(given, options.timeline) and options.report.resolve() == given.resolve():
         raise ValueError(f"the report would overwrite the timeline {given}: give another name with --out")
@@ -103,6 +106,8 @@ def _check_output(options: EvaluateOptions) -> None:
 
 
 def _probe(path: Path) -> VideoInfo:
+    if path.is_dir():
+        raise ValueError(f"the video {path} is a folder: name a file in it")
     if not path.is_file():
         raise FileNotFoundError(f"the video {path} does not exist")
     info = probe_video(path)

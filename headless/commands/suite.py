@@ -16,7 +16,7 @@ from ...nodes.evaluation.models import EvaluationModels, load_models
 from ..files.media import probe_video, video_batches
 from ..running.progress import ProgressBars
 from ..running.report import Record
-from ..workflows.errors import WorkflowError
+from ..workflows.errors import WorkflowError, as_sentences
 from .evaluate import EvaluateOptions
 from .suite_videos import SuiteVideo, VideoMaker
 from .suite_workflow import ARMS, PLAIN, TREATED, SuiteWorkflow
@@ -50,7 +50,7 @@ def run_suite(options: SuiteOptions, record: Record, bars: ProgressBars) -> dict
         # Before hours of sampling, not after.
         models = _models(suite, features, options)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        raise WorkflowError(_sentences(error)) from error
+        raise WorkflowError(as_sentences(str(error))) from error
     maker = VideoMaker.load(suite, out=options.out, workflow=options.workflow, server=options.server)
     planned = maker.videos(suite, options.seeds)
     verdicts = list(_verdicts(maker, planned, models, record=record, bars=bars))
@@ -94,7 +94,7 @@ def _verdicts(
             )
         except ValueError as error:
             raise WorkflowError(
-                [f"Episode {video.script.id}: {sentence}" for sentence in _sentences(error)]
+                [f"Episode {video.script.id}: {sentence}" for sentence in as_sentences(str(error))]
             ) from error
         bars.update(
             BAR, "TransitionBench", number, len(videos), {"episode": video.script.id, "arm": video.arm}
@@ -180,9 +180,3 @@ def _remarks(suite: Suite, features: str, verdicts: Sequence[Verdict], pairs: in
             "sampler's window put them."
         )
     return remarks
-
-
-def _sentences(error: Exception) -> list[str]:
-    """Each line of an error as a sentence."""
-    lines = [" ".join(line.split()).rstrip(".") for line in str(error).splitlines() if line.strip()]
-    return [f"{line[:1].upper()}{line[1:]}." for line in lines]

@@ -74,11 +74,13 @@ def read_timeline(given: str) -> Timeline:
 
 
 def names_file(path: Path, given: str) -> bool:
-    """Whether a file is meant; raises FileNotFoundError when it is, and is not there."""
+    """Whether a file is meant; raises ValueError for a folder, FileNotFoundError for a file that is not there."""
     try:
-        exists = path.is_file()
+        exists, is_folder = path.is_file(), path.is_dir()
     except (OSError, ValueError):  # a prompt may be too long for a name, or hold what no name may
         return False
+    if is_folder:
+        raise ValueError(f"the timeline {given} is a folder: name a file in it, or write the prompts")
     if not exists and "\n" not in given and path.suffix.lower() in TEXT_FILES:
         raise FileNotFoundError(f"the timeline {given} does not exist")
     return exists

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ...nodes.runtime import PREVIEWS
 from ..files import folders, media
 from .files import in_input_folder, saved_file
 
@@ -95,4 +96,4 @@ class PreviewImage(SaveImage):
         return {"required": {"images": ("IMAGE",)}, "hidden": {"prompt": "PROMPT"}}
 
     def save_images(self, images: torch.Tensor, prompt: dict[str, Any] | None = None) -> dict[str, Any]:
-        return super().save_images(images, f"{folders.PREVIEWS}/ComfyUI", prompt)
+        return super().save_images(images, f"{PREVIEWS}/ComfyUI", prompt)

@@ -12,8 +12,10 @@ from ..files import folders
 from ..files.folders import Folders
 from ..host import CORE_NODES
 from ..workflows.convert import load_workflow
+from ..workflows.errors import WorkflowError
 from ..workflows.executor import HINT, execute, prepare
 from ..workflows.specs import NodeSpec, specs_of
+from ..workflows.validation import fill_defaults, output_nodes, warn_of_nothing_saved
 from ..workflows.workflow import Setting, Workflow, apply_settings
 from . import client
 from .progress import ProgressBars
@@ -21,6 +23,7 @@ from .report import Record
 from .server import Server
 
 EXAMPLES = "example_workflows"
+LARGE, TINY = "framepack_", "tiny_"  # how names of examples begin, by the model that they need
 PACK = Path(__file__).resolve().parents[2]
 
 
@@ -59,6 +62,7 @@ class LocalRunner:
 
     def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
         """Reads a workflow file and the specs of its node classes; raises WorkflowError."""
+        refuse_13b_example(path)
         nodes = local_nodes()
         with folders.using(places):
             return load_workflow(path, lambda names: specs_of(nodes, names), HINT)
@@ -103,6 +107,8 @@ class ServerRunner:
         bars: ProgressBars,
     ) -> None:
         """Queues the workflow and fetches the files it makes into `record`; raises WorkflowError."""
+        fill_defaults(workflow, specs)
+        warn_of_nothing_saved(output_nodes(workflow, specs), specs)
         client.upload_inputs(workflow, specs, self.server, places)
         client.run_on_server(workflow, self.server, folders=places, record=record, bars=bars)
 
@@ -120,6 +126,16 @@ def run_job(runner: Runner, job: Job, record: Record, bars: ProgressBars) -> dic
     apply_settings(workflow, job.settings, specs)
     runner.run(workflow, specs, places=job.folders, record=record, bars=bars)
     return {"workflow": job.workflow.name, **runner.facts()}
+
+
+def refuse_13b_example(path: Path) -> None:
+    """Raises WorkflowError for an example of the 13B model, naming the same example with the embedded model."""
+    twin = path.with_name(path.name.replace(LARGE, TINY, 1))
+    if path.name.startswith(LARGE) and EXAMPLES in path.resolve().parts and twin.is_file():
+        raise WorkflowError(
+            f"The example {path.name} needs ComfyUI and the files of the 13B model: queue it with --server URL, or run "
+            f"{twin}, the same with the embedded model."
+        )
 
 
 def input_folder_for(workflow: Path) -> Path:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+
+def as_sentences(text: str) -> list[str]:
+    """Each line of a text as a sentence: with a capital, unless it begins with a name, and a full stop."""
+    lines = [" ".join(line.split()).rstrip(".") for line in text.splitlines() if line.strip()]
+    return [f"{_capitalised(line)}." for line in lines]
+
+
+def _capitalised(line: str) -> str:
+    """File names, which hold a dot, a slash or the like, are left as they are."""
+    first, _, rest = line.partition(" ")
+    return f"{first.capitalize()} {rest}".rstrip() if re.fullmatch("[a-z]+", first) else line
 
 
 class WorkflowError(Exception):

@@ -13,7 +13,14 @@ import torch
 from ...samplers.progress import Interrupted, progress_reporting
 from .errors import WorkflowError
 from .specs import NodeSpec, specs_of
-from .validation import execution_order, output_nodes, require_known, validate
+from .validation import (
+    execution_order,
+    fill_defaults,
+    output_nodes,
+    require_known,
+    validate,
+    warn_of_nothing_saved,
+)
 from .workflow import Link, Node, Workflow, capital, to_api
 
 HINT = "queue the workflow to a running ComfyUI with --server URL, or use the nodes of this pack"
@@ -44,11 +51,17 @@ class Plan:
 
 
 def prepare(workflow: Workflow, node_classes: Mapping[str, type]) -> Plan:
-    """Checks everything that can be checked before a node runs; raises WorkflowError naming all findings."""
+    """Fills in defaults and checks everything that can be checked before a node runs.
+
+    Raises WorkflowError naming all findings; warns when nothing would be saved.
+    """
     require_known(workflow, node_classes, HINT)
     specs = specs_of(node_classes, (node.class_type for node in workflow.values()))
-    order = execution_order(workflow, output_nodes(workflow, specs))
+    fill_defaults(workflow, specs)
+    targets = output_nodes(workflow, specs)
+    order = execution_order(workflow, targets)
     validate(workflow, order, specs, node_classes)
+    warn_of_nothing_saved(targets, specs)
     return Plan(workflow, order, specs)
 
 

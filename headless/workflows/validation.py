@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,12 @@ from typing import Any
 from .errors import WorkflowError
 from .specs import InputSpec, NodeSpec, suggestion
 from .workflow import Link, Node, Workflow, capital
+
+logger = logging.getLogger(__name__)
+
+SAVES = re.compile(
+    "save|file|path|folder|directory", re.IGNORECASE
+)  # in the class or an input of a node that saves
 
 
 def require_known(workflow: Workflow, known: Iterable[str], hint: str) -> None:
@@ -33,6 +41,35 @@ def output_nodes(workflow: Workflow, specs: Mapping[str, NodeSpec]) -> list[Node
             "The workflow has no node that saves or shows anything: add a SaveVideo or SaveImage node."
         )
     return found
+
+
+def fill_defaults(workflow: Workflow, specs: Mapping[str, NodeSpec]) -> None:
+    """Gives every widget that the workflow leaves out the default that its class declares, in place.
+
+    Widgets without a declared default stay missing: the first file of a list is nobody's choice.
+    """
+    for node in workflow.values():
+        for item in specs[node.class_type].inputs.values():
+            if item.name not in node.inputs and item.is_widget and "default" in item.options:
+                node.inputs[item.name] = item.options["default"]
+                logger.info(
+                    "%s: %s is left out and gets its default %r.",
+                    capital(node),
+                    item.name,
+                    node.inputs[item.name],
+                )
+
+
+def warn_of_nothing_saved(targets: Iterable[Node], specs: Mapping[str, NodeSpec]) -> None:
+    """Warns when no output node writes a file that stays: they all only show something."""
+    nodes = list(targets)
+    if not any(SAVES.search(" ".join([node.class_type, *specs[node.class_type].inputs])) for node in nodes):
+        logger.warning(
+            "Nothing will be saved: the workflow only shows what %s give%s. To keep a video add a SaveVideo or "
+            "FramePackDecode node, to keep images SaveImage.",
+            " and ".join(map(str, nodes)),
+            "s" if len(nodes) == 1 else "",
+        )
 
 
 def execution_order(workflow: Workflow, targets: Iterable[Node]) -> list[Node]:

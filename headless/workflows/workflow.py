@@ -62,9 +62,14 @@ class Setting:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a workflow file of either format; raises WorkflowError when it is not JSON or not a workflow."""
+    """Reads a workflow file of either format, with or without a byte-order mark.
+
+    Raises WorkflowError when it cannot be read, is not JSON, or is not a workflow.
+    """
+    if path.is_dir():
+        raise WorkflowError(f"The workflow {path} is a folder: name a JSON file in it.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise WorkflowError(f"The workflow {path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:

@@ -311,7 +311,10 @@ def test_a_run_that_saves_nothing_is_said(
     ("arguments", "sentence"),
     [
         (["--server", "127.0.0.1:9", "--suite", "tiny"], "No ComfyUI answers at http://127.0.0.1:9"),
-        (["--suite", "transition", "--features", "pixel"], "this class is not known here; queue"),
+        (
+            ["--suite", "transition", "--features", "pixel"],
+            "The example framepack_bench.json needs ComfyUI and the files of the 13B model",
+        ),
         (["--suite", "nowhere.json"], "The suite nowhere.json cannot be read"),
         (["--suite", "tiny", "--workflow", "nowhere.json"], "The workflow nowhere.json cannot be read"),
         (["--suite", "tiny", "--workflow", str(API / "tiny_f1.json")], "has no nodes titled 'Prompts'"),
