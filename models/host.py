@@ -171,7 +171,7 @@ def copy_dit(
     attention: AttentionFunction,
 ) -> FramePackDiT:
     """The same transformer with the host's layers and attention."""
-    dit = FramePackDiT(source.config, dtype=dtype, device=device, operations=operations, attention=attention)
+    dit = type(source)(source.config, dtype=dtype, device=device, operations=operations, attention=attention)
     dit.load_state_dict(source.state_dict())
     return dit.eval().requires_grad_(False)
 

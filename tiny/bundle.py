@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..models.config import FramePackConfig
-from ..models.dit import FramePackDiT
-from ..models.files.loading import CheckpointError, load_dit, save_dit
+from ..models.files.loading import CheckpointError, read_checkpoint, save_dit
 from .codec import TinyCodec
 from .config import DIT
+from .dit import TinyDiT
 from .text import TinyText
 from .vision import TinyVisionTower
 from .wrappers import TinyClip, TinyVAE, TinyVision
@@ -37,7 +37,7 @@ class TinyBundle:
     `rgb_factors` [16][3] and `rgb_bias` [3] make a preview in -1..1 of scaled latents; None without training.
     """
 
-    dit: FramePackDiT
+    dit: TinyDiT
     clip: TinyClip
     vae: TinyVAE
     clip_vision: TinyVision
@@ -94,7 +94,7 @@ def load_tiny(
         )
     with fixed_seed(SEED):
         modules = {"codec": TinyCodec(), "text": TinyText(), "vision": TinyVisionTower()}
-        dit = load_dit(files["dit"], dtype=dtype) if trained else FramePackDiT(DIT, dtype=dtype)
+        dit = _load_dit(files["dit"], dtype) if trained else TinyDiT(DIT, dtype=dtype)
     if trained:
         for part, module in modules.items():
             fill(module, files[part])
@@ -103,6 +103,14 @@ def load_tiny(
     return TinyBundle(
         dit, TinyClip(modules["text"]), TinyVAE(modules["codec"]), TinyVision(modules["vision"]), trained
     )
+
+
+def _load_dit(file: Path, dtype: torch.dtype) -> TinyDiT:
+    """The transformer of a weight file; raises CheckpointError where it is none."""
+    checkpoint = read_checkpoint(file, dtype=dtype)
+    dit = TinyDiT(checkpoint.config, dtype=checkpoint.dtype, device="meta")
+    dit.load_state_dict(checkpoint.state_dict, assign=True)
+    return dit
 
 
 def save_tiny(

@@ -1,6 +1,6 @@
 """The embedded model as CLIP, VAE and CLIP_VISION: what core nodes call, without the host.
 
-All of them compute where their weights are and give float32 tensors on the CPU.
+All of them compute where their weights are, on a CPU with one thread, and give float32 tensors on the CPU.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from . import tiling
 from .codec import SPACE_FACTOR, TIME_FACTOR, TinyCodec, frames_of_latents, latents_of_frames
 from .text import TinyText, token_ids
+from .threads import one_thread
 from .vision import TinyVisionTower, prepare_images
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class TinyClip:
         return {TOKENS_KEY: token_ids(text, self.encoder.config.max_tokens)}
 
     @torch.no_grad()
+    @one_thread()
     def encode_from_tokens(
         self, tokens: Mapping[str, list[int]], return_pooled: bool = False, return_dict: bool = False
     ) -> Any:
@@ -90,6 +92,7 @@ class TinyVAE:
         self.codec = codec
 
     @torch.no_grad()
+    @one_thread()
     def encode(self, pixels: Tensor) -> Tensor:
         """Encode pixels [T,H,W,3] (one video) or [B,T,H,W,3] in 0..1 to latents [B,16,1+(T-1)//4,H/8,W/8].
 
@@ -99,6 +102,7 @@ class TinyVAE:
         return _returned(self.codec.encode(self._to_frames(pixels)))
 
     @torch.no_grad()
+    @one_thread()
     def encode_tiled(
         self,
         pixels: Tensor,
@@ -118,11 +122,13 @@ class TinyVAE:
         return _returned(tiling.encode_tiled(self.codec, self._to_frames(pixels), tile))
 
     @torch.no_grad()
+    @one_thread()
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents [B,16,L,h,w] to images [B,4L-3,8h,8w,3] in 0..1."""
         return self._to_pixels(self.codec.decode(self._to_device(latents)))
 
     @torch.no_grad()
+    @one_thread()
     def decode_tiled(
         self,
         latents: Tensor,
@@ -187,6 +193,7 @@ class TinyVision:
         self.tower = tower
 
     @torch.no_grad()
+    @one_thread()
     def encode_image(self, image: Tensor, crop: bool = True) -> VisionOutput:
         """Encode images [B,H,W,3] in 0..1 to 16 tokens each; `crop` keeps the centre square only.
 

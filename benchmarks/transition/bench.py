@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from multiprocessing import get_context
@@ -22,6 +21,7 @@ from ...tiny import detector, world
 from ...tiny.bundle import load_tiny
 from ...tiny.detector import Detection, detect
 from ...tiny.source import source_digest
+from ...tiny.threads import one_thread
 from . import judge
 from .arms import ARMS, PLAIN, USUAL, Arm
 from .episodes import CASES, Episode, make_episode, seen_from, turned
@@ -211,21 +211,11 @@ def _rest_of(task: Task, ledger: Ledger) -> Task:
 def _measured(tasks: Sequence[Task], studio: Studio, workers: int) -> Iterator[tuple[Task, list[Result]]]:
     """The results of every task, as they come."""
     if min(workers, len(tasks)) <= 1:
-        with _one_thread():
+        with one_thread():
             yield from ((task, measure(task, studio)) for task in tasks)
         return
     with get_context("spawn").Pool(min(workers, len(tasks)), _start_worker) as pool:
         yield from pool.imap_unordered(_measure_in_worker, tasks)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _start_worker() -> None:
