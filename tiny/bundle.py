@@ -16,11 +16,11 @@ from torch import nn
 
 from ..models.config import FramePackConfig
 from ..models.files.loading import CheckpointError, read_checkpoint, save_dit
-from .codec import TinyCodec
 from .config import DIT
-from .dit import TinyDiT
-from .text import TinyText
-from .vision import TinyVisionTower
+from .networks.codec import TinyCodec
+from .networks.dit import TinyDiT
+from .networks.text import TinyText
+from .networks.vision import TinyVisionTower
 from .wrappers import TinyClip, TinyVAE, TinyVision
 
 logger = logging.getLogger(__name__)

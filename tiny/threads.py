@@ -14,27 +14,40 @@ from contextlib import contextmanager
 
 import torch
 
-_lock = threading.Lock()
-_depth = 0
-_outside = 1
+
+class _OneThread:
+    """Sets torch's number of threads, which holds for the whole process, to 1 while anyone wants it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = 1
+
+    def begin(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self._users += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                torch.set_num_threads(self._before)
+
+
+_one_thread = _OneThread()
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch compute with one thread inside, and with as many as before afterwards.
 
-    The number holds for the whole process, so it comes back when the last of nested or simultaneous uses has ended.
+    Uses may be nested or overlap in time: the number comes back when the last one has ended.
     """
-    global _depth, _outside
-    with _lock:
-        if _depth == 0:
-            _outside = torch.get_num_threads()
-            torch.set_num_threads(1)
-        _depth += 1
+    _one_thread.begin()
     try:
         yield
     finally:
-        with _lock:
-            _depth -= 1
-            if _depth == 0:
-                torch.set_num_threads(_outside)
+        _one_thread.end()

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import tiling
-from .codec import SPACE_FACTOR, TIME_FACTOR, TinyCodec, frames_of_latents, latents_of_frames
-from .text import TinyText, token_ids
+from .networks import tiling
+from .networks.codec import SPACE_FACTOR, TIME_FACTOR, TinyCodec, frames_of_latents, latents_of_frames
+from .networks.text import TinyText, token_ids
+from .networks.vision import TinyVisionTower, prepare_images
 from .threads import one_thread
-from .vision import TinyVisionTower, prepare_images
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from framepack_transitions.tiny import tiling
-from framepack_transitions.tiny.codec import TinyCodec, fold, frames_of_latents, latents_of_frames, unfold
 from framepack_transitions.tiny.config import TinyCodecConfig
+from framepack_transitions.tiny.networks import tiling
+from framepack_transitions.tiny.networks.codec import (
+    TinyCodec,
+    fold,
+    frames_of_latents,
+    latents_of_frames,
+    unfold,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from framepack_transitions.tiny.config import TEXT, VISION
-from framepack_transitions.tiny.text import TinyText, token_ids, tokenizer
-from framepack_transitions.tiny.vision import TinyVisionTower, prepare_images
+from framepack_transitions.tiny.networks.text import TinyText, token_ids, tokenizer
+from framepack_transitions.tiny.networks.vision import TinyVisionTower, prepare_images
 from torch import Tensor
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.tiny.bundle import TinyBundle, load_tiny
-from framepack_transitions.tiny.dit import TinyDiT
+from framepack_transitions.tiny.networks.dit import TinyDiT
 from framepack_transitions.tiny.threads import one_thread
 
 OUTSIDE = 3
@@ -38,11 +38,10 @@ def threads_during(module: torch.nn.Module) -> list[int]:
 
 
 def test_the_number_comes_back_after_errors_and_nested_uses() -> None:
-    with pytest.raises(RuntimeError), one_thread():
-        with one_thread():
-            assert torch.get_num_threads() == 1
+    with one_thread():
+        with pytest.raises(RuntimeError), one_thread():
+            raise RuntimeError
         assert torch.get_num_threads() == 1
-        raise RuntimeError
     assert torch.get_num_threads() == OUTSIDE
 
 

@@ -13,8 +13,8 @@ from framepack_transitions.samplers.context.history import F1History
 from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.tiny import world
 from framepack_transitions.tiny.bundle import load_tiny
-from framepack_transitions.tiny.codec import TinyCodec
 from framepack_transitions.tiny.config import TEXT, VISION
+from framepack_transitions.tiny.networks.codec import TinyCodec
 from framepack_transitions.tiny.train.clip import all_but_one, batch_of, still
 from framepack_transitions.tiny.train.codec import fit_preview, settle
 from framepack_transitions.tiny.train.curve import read_log

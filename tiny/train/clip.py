@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from .. import world
 from ..bundle import fixed_seed
-from ..codec import TinyCodec
+from ..networks.codec import TinyCodec
 from .codec import noise_like
 from .data.clips import to_input
 from .optim import warm_cosine

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..codec import TinyCodec
+from ..networks.codec import TinyCodec
 from .data.clips import in_workers, short_clip, to_input
 from .optim import warm_cosine
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from .. import world
 from ..bundle import TinyBundle, fixed_seed, load_tiny, save_tiny
-from ..codec import TinyCodec
+from ..networks.codec import TinyCodec
 from ..source import source_digest
 from ..wrappers import TinyClip, TinyVAE, TinyVision
 from . import state

@@ -27,8 +27,8 @@ from ...samplers.denoising.drivers.base import context_arguments
 from ...samplers.sigmas import shift_sigma
 from ..bundle import fixed_seed
 from ..config import TEXT, VISION
-from ..text import TinyText, token_ids
-from ..vision import TinyVisionTower
+from ..networks.text import TinyText, token_ids
+from ..networks.vision import TinyVisionTower
 from . import state
 from .data.batches import Batch, Batches
 from .optim import Optimizer

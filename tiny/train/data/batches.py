@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ....samplers.context.history import Context, F1History
 from ....samplers.context.plan import plan_sections
-from ...text import token_ids
+from ...networks.text import token_ids
 from ..recipe import Mix
 from .clips import SECTIONS, ClipLatents, Texts
 

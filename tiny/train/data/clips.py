@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ... import world
-from ...codec import TinyCodec, latents_of_frames
+from ...networks.codec import TinyCodec, latents_of_frames
 from .. import state
 
 logger = logging.getLogger(__name__)

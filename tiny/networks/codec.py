@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .config import CODEC, TinyCodecConfig
+from ..config import CODEC, TinyCodecConfig
 
 SPACE_FACTOR = 8
 TIME_FACTOR = 4

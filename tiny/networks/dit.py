@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models.dit import FramePackDiT
-from .threads import one_thread
+from ...models.dit import FramePackDiT
+from ..threads import one_thread
 
 
 class TinyDiT(FramePackDiT):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .config import TEXT, TinyTextConfig
+from ..config import TEXT, TinyTextConfig
 from .transformer import TransformerBlock
 
 

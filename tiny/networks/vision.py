@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import VISION, TinyVisionConfig
+from ..config import VISION, TinyVisionConfig
 from .transformer import TransformerBlock
 
 

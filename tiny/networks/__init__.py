@@ -1,0 +1,1 @@
+"""The networks of the embedded model: codec, text encoder, vision tower and transformer."""
