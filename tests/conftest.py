@@ -30,6 +30,18 @@ def upstream() -> ModuleType:
     return _helper("upstream_fixtures")
 
 
+@pytest.fixture
+def recorded_frequencies(upstream: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time embedding's frequencies as the machine that recorded upstream's numbers rounded them.
+
+    They are float32 exponentials, whose last bit differs between processors, and are multiplied by up to 10000: one
+    bit moves the transformer's output by 5e-5.
+    """
+    from framepack_transitions.models.layers import embedders
+
+    monkeypatch.setattr(embedders, "frequencies", lambda device: upstream.frequencies().to(device))
+
+
 @pytest.fixture(scope="session")
 def dit_cases() -> ModuleType:
     """Small transformers and their inputs: dit_cases.make_dit(), dit_cases.make_inputs(batch=2)."""

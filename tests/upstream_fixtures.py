@@ -75,6 +75,11 @@ def fill(module: torch.nn.Module) -> torch.nn.Module:
     return module
 
 
+def frequencies() -> torch.Tensor:
+    """The 128 frequencies of the sinusoidal time embedding, float32, as the recording machine computed them."""
+    return load_file(FOLDER / "sinusoid.safetensors")["frequencies"]
+
+
 def names(group: str) -> list[str]:
     """Names of a group's cases, for `load`."""
     return [f"{group}/{case}" for case in _described(group)]

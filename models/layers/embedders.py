@@ -18,11 +18,16 @@ from .operations import Layers
 SINUSOID_CHANNELS = 256
 
 
+def frequencies(device: torch.device) -> Tensor:
+    """Angles per unit of time of the sinusoidal embedding, from 1 down to nearly 1/10000: [128], float32."""
+    half = SINUSOID_CHANNELS // 2
+    steps = torch.arange(half, dtype=torch.float32, device=device)
+    return torch.exp(-math.log(10000) * steps / half)
+
+
 def sinusoid(t: Tensor) -> Tensor:
     """Sinusoidal embedding of times, cosines first: [B] -> [B, 256], float32."""
-    half = SINUSOID_CHANNELS // 2
-    steps = torch.arange(half, dtype=torch.float32, device=t.device)
-    angles = t.float()[:, None] * torch.exp(-math.log(10000) * steps / half)
+    angles = t.float()[:, None] * frequencies(t.device)
     return torch.cat((angles.cos(), angles.sin()), dim=-1)
 
 

@@ -63,6 +63,7 @@ def sample(upstream):
     return run
 
 
+@pytest.mark.usefixtures("recorded_frequencies")
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [

@@ -1,4 +1,8 @@
-"""FramePackDiT against diffusers' HunyuanVideoFramepackTransformer3DModel with the same random weights."""
+"""FramePackDiT against diffusers' HunyuanVideoFramepackTransformer3DModel with the same random weights.
+
+Both compute in float64, but for rotation, time and norms, which they round to float32 in the same way: what is left of
+rounding is 2e-7. Time and guidance stay float32, as they come.
+"""
 
 from __future__ import annotations
 
@@ -57,13 +61,20 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], dict[str, int], tuple[int, ...]]
 
 def pair(dit_cases: ModuleType, changes: dict[str, Any]) -> tuple[FramePackDiT, torch.nn.Module]:
     """Our model and the reference with the same weights, norm weights included."""
-    dit = dit_cases.make_dit(**changes)
+    dit = dit_cases.make_dit(dtype=torch.float64, **changes)
     for name, parameter in dit.named_parameters():
         if ".norm" in name:
             torch.nn.init.normal_(parameter, mean=1.0, std=0.2)
-    reference = Reference(**{**dit_cases.SMALL, **changes}).eval()
+    reference = Reference(**{**dit_cases.SMALL, **changes}).eval().double()
     reference.load_state_dict(dit.state_dict())
     return dit.requires_grad_(False), reference.requires_grad_(False)
+
+
+def make_inputs(dit_cases: ModuleType, **sizes: int) -> dict[str, Tensor]:
+    return {
+        name: value.double() if value.is_floating_point() and name not in ("timestep", "guidance") else value
+        for name, value in dit_cases.make_inputs(**sizes).items()
+    }
 
 
 def reference_output(reference: torch.nn.Module, inputs: dict[str, Tensor]) -> Tensor:
@@ -74,22 +85,22 @@ def reference_output(reference: torch.nn.Module, inputs: dict[str, Tensor]) -> T
 def test_output_is_that_of_diffusers(name: str, dit_cases: ModuleType) -> None:
     config, sizes, lengths = CONFIGURATIONS[name]
     dit, reference = pair(dit_cases, config)
-    inputs = dit_cases.make_inputs(**sizes)
+    inputs = make_inputs(dit_cases, **sizes)
     inputs["attention_mask"] = torch.arange(inputs["context"].shape[1]) < torch.tensor(lengths)[:, None]
     expected = reference_output(reference, {**inputs, "attention_mask": inputs["attention_mask"].long()})
-    assert dit_cases.relative_error(dit(**inputs), expected) <= 1e-5
+    assert dit_cases.relative_error(dit(**inputs), expected) <= 1e-6
 
 
 def test_a_text_without_mask_is_a_text_of_real_tokens(dit_cases: ModuleType) -> None:
     dit, reference = pair(dit_cases, {})
-    inputs = dit_cases.make_inputs()
+    inputs = make_inputs(dit_cases)
     expected = reference_output(reference, {**inputs, "attention_mask": torch.ones(1, 5, dtype=torch.long)})
-    assert dit_cases.relative_error(dit(**inputs), expected) <= 1e-5
+    assert dit_cases.relative_error(dit(**inputs), expected) <= 1e-6
 
 
 def test_gradients_are_those_of_diffusers(dit_cases: ModuleType) -> None:
     dit, reference = pair(dit_cases, {})
-    inputs = dit_cases.make_inputs()
+    inputs = make_inputs(dit_cases)
     for model in (dit, reference):
         model.requires_grad_(True)
     dit(**inputs).square().mean().backward()
@@ -97,7 +108,9 @@ def test_gradients_are_those_of_diffusers(dit_cases: ModuleType) -> None:
     reference_output(reference, inputs).square().mean().backward()
     expected = dict(reference.named_parameters())
     for name, parameter in dit.named_parameters():
-        torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-7, msg=name)
+        wanted = expected[name].grad
+        # A bias of keys changes nothing: its gradient is zero.
+        assert (parameter.grad - wanted).norm() <= 1e-6 * wanted.norm() + 1e-12, name
 
 
 def test_the_full_model_has_the_parameters_of_diffusers() -> None:

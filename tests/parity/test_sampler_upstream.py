@@ -24,6 +24,8 @@ from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.progress import progress_reporting
 from framepack_transitions.samplers.sigmas import flow_sigmas, flux_mu, flux_shift
 
+pytestmark = pytest.mark.usefixtures("recorded_frequencies")
+
 SCALE = 0.476986
 RUNS = [
     "f1",

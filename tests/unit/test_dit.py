@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import pairwise
 from types import ModuleType
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from framepack_transitions.models.attention.joint import SEGMENT_NAMES, Segments, sdpa_attention
 from framepack_transitions.models.attention.policy import AttentionPolicy
+from framepack_transitions.models.layers.embedders import sinusoid
 from framepack_transitions.models.packing import pad_to_multiple
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +48,17 @@ def without(inputs: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
 
 def close(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_time_embedding_is_the_sinusoid_within_float32s_last_place() -> None:
+    """The angle is a product of a time and an exponential, whose argument has been rounded as well."""
+    times = torch.tensor([0.0, 0.5, 876.5, 1000.0, 10000.0])
+    exponents = -math.log(10000) * torch.arange(128, dtype=torch.float64) / 128
+    angles = times.double()[:, None] * exponents.exp()
+    ulp = 2.0**-23
+    bound = (angles * (2 - exponents) * ulp).repeat(1, 2) + ulp
+    expected = torch.cat((angles.cos(), angles.sin()), dim=-1)
+    assert ((sinusoid(times).double() - expected).abs() <= bound).all()
 
 
 @pytest.mark.parametrize("window", range(1, 34))

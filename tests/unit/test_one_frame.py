@@ -155,6 +155,7 @@ class TestNode:
 
         return run
 
+    @pytest.mark.usefixtures("recorded_frequencies")
     def test_kisekaeichi_equals_upstreams_sampling_call(self, upstream, sample):
         image, trace = sample()
         expected = upstream.load("sampler/call_one_frame").expected["output"]
