@@ -1,4 +1,4 @@
-"""What a run is given beside its sections: scalars as settings, tensors as inputs."""
+"""What a run needs beside its sections: scalars as settings, tensors as inputs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,24 @@ from .guidance import Guidance
 EMBED_INTERPOLATIONS = ("linear", "weighted_average")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SampleSettings:
-    """Scalars of a run. `shift` 0 is upstream's automatic one; `denoise` is the strength for an initial latent.
+    """The scalars of a run. Raises ValueError for values that it cannot use.
 
-    `seeds`, one for every video of the batch, stand in for `seed`: then a video's noise does not depend on the others.
-    `embed_interpolation` and `start_embed_strength` mix the image tokens (see anchors.image_embeds_of). `measure_memory`
-    writes into the trace how much of its attention every section pays to the packed past (see memory.memory_record).
+    layout: f1, original or one_frame, for the trace; the sections themselves carry the direction.
+    window: latent frames of a section.
+    steps: denoising steps of a section.
+    shift: how far the schedule is bent towards noise; 0 is upstream's automatic value for the size.
+    denoise: the sigma to begin from where there is an initial latent, above 0 and at most 1.
+    seed: of the noise.
+    guidance: the scales of every step before techniques change them.
+    upstream_rounding: whether timestep and guidance are rounded to bfloat16 as upstream does.
+    seeds: one for each video of the batch in place of `seed`, so that no video's noise depends on the others; empty
+        for none.
+    embed_interpolation: how start and end image tokens mix, linear or weighted_average (see anchors.image_embeds_of).
+    start_embed_strength: the share of the start image's tokens, from 0 to 1.
+    measure_memory: whether the trace says how much attention each section pays to the packed past (see
+        memory.memory_record).
     """
 
     layout: str = "f1"
@@ -52,14 +63,21 @@ class SampleSettings:
             )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SampleInputs:
-    """Tensors of a run, checked. Latents [B, 16, T, H, W] float32 in the model's scale, vision tokens [B, N, D].
+    """The tensors of a run, checked. Latents are [B, 16, T, H, W], float32 in the model's scale.
 
-    `has_start` is False when `start` is only zeros (text to video). `initial` is aligned with the video's latents.
-    `past` holds what the sections before those to be sampled have left, without the start frame, in the video's order.
-    `given` is a video that goes on (plan_sections, assign_prompts: its latent frames as `given`): the result begins
-    with it instead of the start frame. F1 remembers its last frames, the original layout only sees `start`.
+    start: the start frame, T = 1; zeros for text to video.
+    has_start: whether `start` is an image.
+    negative: the negative prompt.
+    image_embeds: the start image's tokens [B, N, D]; None for none.
+    end: the frame that follows the video, T = 1; None for none.
+    end_image_embeds: the end image's tokens [B, N, D]; None for none.
+    initial: a video to begin from in place of noise alone, aligned with the result; None for none.
+    earlier_sections: the latents of the sections before those to be sampled, in the order of the video and without the
+        start frame; None where the run begins with the first section.
+    past_video: a video that the result begins with in place of the start frame; None for none. Forward generation
+        remembers its last frames, backward generation sees only `start`.
     """
 
     start: Tensor
@@ -69,5 +87,10 @@ class SampleInputs:
     end: Tensor | None = None
     end_image_embeds: Tensor | None = None
     initial: Tensor | None = None
-    past: Tensor | None = None
-    given: Tensor | None = None
+    earlier_sections: Tensor | None = None
+    past_video: Tensor | None = None
+
+    @property
+    def past_latent_frames(self) -> int:
+        """The latent frames of the past video, 0 where there is none."""
+        return 0 if self.past_video is None else self.past_video.shape[2]

@@ -107,7 +107,11 @@ class Studio:
         latents, _ = self._sample(driver, sections[: settings.before], inputs, sampling)
         frames = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
         return Scenario(
-            images, sections[settings.before :], replace(inputs, past=latents[:, :, 1:]), sampling, frames
+            images,
+            sections[settings.before :],
+            replace(inputs, earlier_sections=latents[:, :, 1:]),
+            sampling,
+            frames,
         )
 
     @torch.inference_mode()
@@ -127,7 +131,7 @@ class Studio:
         if premise.history == "zero":
             planned = plan_sections("f1", self.settings.after, self.settings.window)
         else:
-            inputs = replace(inputs, past=scenario.inputs.past)
+            inputs = replace(inputs, earlier_sections=scenario.inputs.earlier_sections)
         met = scenario.sections[0].previous or scenario.sections[0].prompt
         sections = [
             section.with_prompt(asked, previous=met, change=1.0, since_switch=number)

@@ -219,10 +219,10 @@ class FramePackOneFrameSampler:
         **references: Any,
     ) -> tuple[Any, Any]:
         settings = SampleSettings(
-            "one_frame",
-            window,
-            steps,
-            shift,
+            layout="one_frame",
+            window=window,
+            steps=steps,
+            shift=shift,
             seed=seed,
             upstream_rounding=upstream_rounding,
             guidance=Guidance(distilled_guidance, cfg, guidance_rescale),

@@ -119,7 +119,9 @@ class FramePackTechniquePreview:
         if trace is None:
             framepack_config(model)
             guidance = Guidance(distilled_guidance, cfg)
-            settings = SampleSettings(layout, window, steps, shift, guidance=guidance)
+            settings = SampleSettings(
+                layout=layout, window=window, steps=steps, shift=shift, guidance=guidance
+            )
             # An empty start latent is text to video, whose sections begin a frame earlier.
             has_start = start_latent is None or bool(torch.count_nonzero(start_latent["samples"]))
             sections = plan_sections(layout, section_count(seconds, window), window, keeps_start=has_start)

@@ -253,14 +253,14 @@ class FramePackSampler:
         measure_memory: bool = False,
     ) -> tuple[Any, Any]:
         settings = SampleSettings(
-            layout,
-            window,
-            steps,
-            shift,
-            denoise,
-            seed,
-            Guidance(distilled_guidance, cfg, guidance_rescale),
-            upstream_rounding,
+            layout=layout,
+            window=window,
+            steps=steps,
+            shift=shift,
+            denoise=denoise,
+            seed=seed,
+            guidance=Guidance(distilled_guidance, cfg, guidance_rescale),
+            upstream_rounding=upstream_rounding,
             embed_interpolation=embed_interpolation,
             start_embed_strength=start_embed_strength,
             measure_memory=measure_memory,
@@ -279,9 +279,11 @@ class FramePackSampler:
             initial_latent,
             past_latent,
         )
-        given = 0 if inputs.given is None else inputs.given.shape[2]
-        sections = plan_sections(layout, count, window, keeps_start=inputs.has_start, given=given)
-        sections = assign_prompts(sections, _prompts(driver, positive, timeline, inputs), given=given)
+        past = inputs.past_latent_frames
+        sections = plan_sections(layout, count, window, keeps_start=inputs.has_start, past_latent_frames=past)
+        sections = assign_prompts(
+            sections, _prompts(driver, positive, timeline, inputs), past_latent_frames=past
+        )
         latents, trace = sample_sections(
             driver, sections, inputs, settings, solver=solver if sampler is None else sampler, sigmas=sigmas
         )
@@ -302,11 +304,11 @@ def _inputs(
     channels = driver.config.in_channels
     start = latent_samples(start_latent, "start_latent", channels)
     has_start = bool(torch.count_nonzero(start))
-    given = (
+    past_video = (
         None if past_latent is None else _video(latent_samples(past_latent, "past_latent", channels, start))
     )
     if not has_start:
-        start = start[:, :, :1] if given is None else given[:, :, -1:]
+        start = start[:, :, :1] if past_video is None else past_video[:, :, -1:]
     batch = start.shape[0]
     end = (
         None
@@ -324,7 +326,7 @@ def _inputs(
         end=None if end is None else driver.to_model(end),
         end_image_embeds=vision_tokens(end_vision, "end_clip_vision_output", driver.config, batch),
         initial=None if initial is None else driver.to_model(initial),
-        given=None if given is None else driver.to_model(given),
+        past_video=None if past_video is None else driver.to_model(past_video),
     )
 
 

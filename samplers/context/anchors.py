@@ -16,11 +16,15 @@ _RUNS_OWN = Anchor()
 def begin_history(first: Section, inputs: SampleInputs, settings: SampleSettings) -> History:
     """The history that the first section to be sampled meets. Raises ValueError for a past of another length."""
     history = make_history(
-        first.direction, inputs.start, keeps_start=inputs.has_start, end=inputs.end, given=inputs.given
+        first.direction,
+        inputs.start,
+        keeps_start=inputs.has_start,
+        end=inputs.end,
+        past_video=inputs.past_video,
     )
-    past = inputs.start[:, :, :0] if inputs.past is None else inputs.past
+    past = inputs.start[:, :, :0] if inputs.earlier_sections is None else inputs.earlier_sections
     forward = first.direction is Direction.FORWARD
-    before = int(inputs.has_start) if inputs.given is None else inputs.given.shape[2]
+    before = inputs.past_latent_frames or int(inputs.has_start)
     expected = first.latents[0] - before if forward else first.index * settings.window
     if past.shape[2] != expected:
         raise ValueError(

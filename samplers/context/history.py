@@ -15,24 +15,32 @@ from torch import Tensor
 from .plan import HISTORY, HISTORY_1X, HISTORY_2X, HISTORY_4X, Direction, PlannedSection, SectionIndices
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Context:
-    """The packed past of one section: `clean` = start and last frame, 2x and 4x compressed history, image tokens.
+    """The packed past of one section: what the model sees of the video beside the window that it generates.
 
-    A tier that is None is not packed at all. Lengths along time equal those of `indices`. By segment (4x, 2x, start, last,
-    image): `tokens` int64 [B or 1, K] says which of its tokens alone are packed, `muted` [B or 1, L] which keep their keys and
-    values (1) and which have them zeroed (0), `received` [B, L] the share of attention that each got in the section's
-    first evaluation, where a technique asked for it.
+    Latents are [B, 16, T, H, W] with as many frames as `indices` lists for them. A segment is one of 4x, 2x, start, last
+    and image; the mappings leave out the segments that they do not change.
+
+    indices: where the window and the packed frames lie on the model's time axis.
+    clean: the start frame and the remembered frame next to the window, at full resolution; None packs neither.
+    clean_2x: the remembered frames that are compressed twofold; None packs none.
+    clean_4x: the remembered frames that are compressed fourfold; None packs none.
+    image_embeds: tokens [B, N, D] of the start image; None for none.
+    tokens: by segment, the positions int64 [B or 1, K] of the tokens that are packed; the others are left out.
+    kv_mask: by segment, 1 for each token that keeps its keys and values and 0 for each whose are zeroed, [B or 1, L].
+    attention_shares: by segment, the share of attention that each token got in the section's first evaluation, [B, L];
+        None until that was measured, which is done only for techniques that ask for it.
     """
 
     indices: SectionIndices
-    clean: Tensor | None
-    clean_2x: Tensor | None
-    clean_4x: Tensor | None
+    clean: Tensor | None = None
+    clean_2x: Tensor | None = None
+    clean_4x: Tensor | None = None
     image_embeds: Tensor | None = None
     tokens: Mapping[str, Tensor] = field(default_factory=dict)
-    muted: Mapping[str, Tensor] = field(default_factory=dict)
-    received: Mapping[str, Tensor] | None = None
+    kv_mask: Mapping[str, Tensor] = field(default_factory=dict)
+    attention_shares: Mapping[str, Tensor] | None = None
 
     def to(self, device: torch.device) -> Context:
         """The same context with every tensor on `device`."""
@@ -47,7 +55,7 @@ class Context:
         }
         chosen = {
             name: {segment: part.to(device) for segment, part in parts.items()}
-            for name, parts in (("tokens", self.tokens), ("muted", self.muted))
+            for name, parts in (("tokens", self.tokens), ("kv_mask", self.kv_mask))
         }
         return replace(self, **moved, **chosen)
 
@@ -89,20 +97,26 @@ class _Anchored:
 class F1History(_Anchored):
     """F1 generates forward: the newest frames are the last ones."""
 
-    def __init__(self, start: Tensor, *, keeps_start: bool = True, given: Tensor | None = None) -> None:
+    def __init__(self, start: Tensor, *, keeps_start: bool = True, past_video: Tensor | None = None) -> None:
         """`start` [B, 16, 1, H, W]; zeros, with `keeps_start` False, when there is no image.
 
-        `given` is a video that goes on: remembered, and shown instead of the start.
+        `past_video` is a video that goes on: remembered, and shown instead of the start.
         """
-        self._parts = _front(start, keeps_start, given)
+        self._parts = _front(start, keeps_start, past_video)
         self.cut(start)
-        if given is not None:
-            self._recent = torch.cat([_empty(start), given], dim=2)[:, :, -HISTORY:]
+        if past_video is not None:
+            self._recent = torch.cat([_empty(start), past_video], dim=2)[:, :, -HISTORY:]
 
     def context(self, section: PlannedSection, image_embeds: Tensor | None = None) -> Context:
         clean_4x, clean_2x, last = self._recent.split([HISTORY_4X, HISTORY_2X, HISTORY_1X], dim=2)
         clean = torch.cat([self._start, last], dim=2)
-        return Context(section.indices, clean, clean_2x, clean_4x, image_embeds)
+        return Context(
+            indices=section.indices,
+            clean=clean,
+            clean_2x=clean_2x,
+            clean_4x=clean_4x,
+            image_embeds=image_embeds,
+        )
 
     def recent(self, count: int) -> Tensor:
         """The `count` latent frames that touch the next window, in the video's order; zeros where there are none."""
@@ -148,14 +162,14 @@ class OriginalHistory(_Anchored):
         *,
         keeps_start: bool = True,
         end: Tensor | None = None,
-        given: Tensor | None = None,
+        past_video: Tensor | None = None,
     ) -> None:
         """`end` [B, 16, 1, H, W] stands in for the frame after the window in the first generated section.
 
-        `given` is a video that goes on: shown instead of the start, but there is no place to remember it.
+        `past_video` is a video that goes on: shown instead of the start, but there is no place to remember it.
         """
         self._end = end
-        self._front = _front(start, keeps_start, given)
+        self._front = _front(start, keeps_start, past_video)
         self.cut(start)
         self._parts: list[Tensor] = []
 
@@ -164,7 +178,13 @@ class OriginalHistory(_Anchored):
         if section.index == 0 and self._end is not None:
             last = self._end
         clean = torch.cat([self._start, last], dim=2)
-        return Context(section.indices, clean, clean_2x, clean_4x, image_embeds)
+        return Context(
+            indices=section.indices,
+            clean=clean,
+            clean_2x=clean_2x,
+            clean_4x=clean_4x,
+            image_embeds=image_embeds,
+        )
 
     def recent(self, count: int) -> Tensor:
         """The `count` latent frames that touch the next window, in the video's order; zeros where there are none."""
@@ -208,17 +228,17 @@ def make_history(
     *,
     keeps_start: bool = True,
     end: Tensor | None = None,
-    given: Tensor | None = None,
+    past_video: Tensor | None = None,
 ) -> History:
     """The history of a run before its first section. Raises ValueError for an end frame where the memory has no place for one."""
     if direction is Direction.BACKWARD:
-        return OriginalHistory(start, keeps_start=keeps_start, end=end, given=given)
+        return OriginalHistory(start, keeps_start=keeps_start, end=end, past_video=past_video)
     if end is not None:
         raise ValueError(
             "end_latent is connected, but layout f1 generates forward and has no slot for an end frame; "
             "choose layout original (with the original model), or disconnect end_latent."
         )
-    return F1History(start, keeps_start=keeps_start, given=given)
+    return F1History(start, keeps_start=keeps_start, past_video=past_video)
 
 
 def soft_append(first: Tensor, second: Tensor, overlap: int, dim: int = 0) -> Tensor:
@@ -241,10 +261,10 @@ def soft_append(first: Tensor, second: Tensor, overlap: int, dim: int = 0) -> Te
     return torch.cat([kept, weight * tail + (1 - weight) * head, rest], dim=dim)
 
 
-def _front(start: Tensor, keeps_start: bool, given: Tensor | None) -> list[Tensor]:
+def _front(start: Tensor, keeps_start: bool, past_video: Tensor | None) -> list[Tensor]:
     """What the video shows before the first section."""
-    if given is not None:
-        return [given]
+    if past_video is not None:
+        return [past_video]
     return [start] if keeps_start else []
 
 

@@ -102,7 +102,7 @@ class PlannedSection:
 
     @property
     def goes_on(self) -> bool:
-        """Whether it goes on from something: an earlier generated section of its shot, or a video that was given."""
+        """Whether it goes on from something: an earlier generated section of its shot, or a past video."""
         if self.direction is Direction.BACKWARD:
             return self.latents[1] < self.shot.latents[1]
         return self.index > 0 and self.latents[0] > 0 and not self.cut
@@ -151,12 +151,12 @@ def sections_for_latents(latent_frames: int, window: int) -> int:
 
 
 def plan_sections(
-    layout: str, count: int, window: int, *, keeps_start: bool = True, given: int = 0
+    layout: str, count: int, window: int, *, keeps_start: bool = True, past_latent_frames: int = 0
 ) -> list[PlannedSection]:
     """Sections in the order of generation.
 
     `keeps_start` says that the start image is the first latent frame of the video; without an image it is not,
-    and the video is one latent frame shorter. `given` latent frames of a video that goes on come before the sections,
+    and the video is one latent frame shorter. `past_latent_frames` of a video that the run continues come before the sections,
     instead of the start image; F1 then counts on from the sections that would have made them. Raises ValueError for an
     unknown layout, count or window.
     """
@@ -167,11 +167,11 @@ def plan_sections(
         )
     if count < 1:
         raise ValueError(f"{count} sections were asked for; give a length of at least one section.")
-    offset = given or int(keeps_start)
+    offset = past_latent_frames or int(keeps_start)
     shot = Shot(0, (offset, offset + window * count))
     forward = direction is Direction.FORWARD
     paddings = [0] * count if forward else original_paddings(count)
-    made = ceil(max(given - 1, 0) / window) if forward else 0
+    made = ceil(max(past_latent_frames - 1, 0) / window) if forward else 0
     sections = []
     for index, padding in enumerate(paddings):
         position = index if forward else count - 1 - index

@@ -113,7 +113,7 @@ def change_weights(context: Context, weighing: str) -> dict[str, Tensor]:
     return _to_tokens(cells, context.image_embeds)
 
 
-def token_weights(context: Context, weighing: str, attached: Mapping[str, Any]) -> dict[str, Tensor]:
+def token_weights(context: Context, weighing: str, attachments: Mapping[str, Any]) -> dict[str, Tensor]:
     """Weights M in [0, 1] of the tokens that are packed, [B or 1, L] by segment.
 
     `weighing` is one of CHANGES or the key of an attached mask.
@@ -121,7 +121,7 @@ def token_weights(context: Context, weighing: str, attached: Mapping[str, Any]) 
     weights = (
         change_weights(context, weighing)
         if weighing in CHANGES
-        else mask_weights(context, attached[weighing])
+        else mask_weights(context, attachments[weighing])
     )
     return {name: keep_tokens(part, context.tokens.get(name)) for name, part in weights.items()}
 
@@ -142,13 +142,13 @@ def _to_tokens(cells: Mapping[str, Tensor], image_embeds: Tensor | None) -> dict
 
 
 def weigh_tokens(
-    policy: AttentionPolicy | None, context: Context, attached: Mapping[str, Any]
+    policy: AttentionPolicy | None, context: Context, attachments: Mapping[str, Any]
 ) -> AttentionPolicy | None:
     """The policy with the weights that its token rules need for a packed past; the same one where it has no such rule."""
     if policy is None or not policy.by_token:
         return policy
     sources = dict.fromkeys(rule.source for rule in policy.by_token)
-    weights = {source: token_weights(context, source, attached) for source in sources}
+    weights = {source: token_weights(context, source, attachments) for source in sources}
     return replace(
         policy,
         by_token=tuple(replace(rule, weights=weights[rule.source]) for rule in policy.by_token),

@@ -56,7 +56,7 @@ class Evaluate(Protocol):
 class SectionDenoiser:
     """Predicts x0 for one section; `texts` are the conditionings that its branches name.
 
-    `shift` turns sigmas into progress t, by which techniques place their windows; `attached` is what they read. With
+    `shift` turns sigmas into progress t, by which techniques place their windows; `attachments` is what they read. With
     `measure` every step's attention to the packed past is measured, which `memory` then tells.
     """
 
@@ -68,7 +68,7 @@ class SectionDenoiser:
         guidance: Guidance,
         shift: float = 1.0,
         techniques: Sequence[Technique] = (),
-        attached: Mapping[str, Any] | None = None,
+        attachments: Mapping[str, Any] | None = None,
         measure: bool = False,
     ) -> None:
         self.section = section
@@ -78,7 +78,7 @@ class SectionDenoiser:
         self._guidance = guidance
         self._shift = shift
         self._techniques = techniques
-        self._attached = attached or {}
+        self._attachments = attachments or {}
         self._measure = measure
         self._measured: list[StepMemory] = []
 
@@ -103,7 +103,7 @@ class SectionDenoiser:
 
     def context_at(self, step: Step) -> Context:
         """The packed past as the techniques want a step to see it; the section's own where nothing changes it."""
-        return context_at(self._techniques, self.section, step, self.context, self._attached)
+        return context_at(self._techniques, self.section, step, self.context, self._attachments)
 
     def describe(self, step: Step) -> list[dict[str, float]]:
         """What each technique says of itself in a step."""
@@ -119,7 +119,7 @@ class SectionDenoiser:
         if not wanted:
             return x
         context, probe = self.context_at(step), self._probe()
-        attention = weigh_tokens(attention, context, self._attached)
+        attention = weigh_tokens(attention, context, self._attachments)
         branches = [
             Branch(prediction.text, context.without(prediction.past), guidance.distilled, attention)
             for prediction in wanted
@@ -140,15 +140,17 @@ class SectionDenoiser:
     @property
     def waits_for_attention(self) -> bool:
         """Whether a technique acts from the second evaluation on, by what the first one attended to."""
-        return any(technique.reads_received(self.section) for technique in self._techniques)
+        return any(technique.reads_attention_shares(self.section) for technique in self._techniques)
 
     def acts_by_attention(self, step: Step) -> bool:
         """Whether such a technique acts in a step, once the first evaluation is behind it."""
-        return any(t.reads_received(self.section) and t.claims(self.section, step) for t in self._techniques)
+        return any(
+            t.reads_attention_shares(self.section) and t.claims(self.section, step) for t in self._techniques
+        )
 
     def _probe(self) -> Probe | None:
         """What measures a step: every one where that is asked for, the first one where a technique needs it."""
-        wanted = self.context.received is None and self.waits_for_attention
+        wanted = self.context.attention_shares is None and self.waits_for_attention
         return Probe(tokens=wanted) if wanted or self._measure else None
 
     def _read(self, probe: Probe | None, step: Step) -> None:
@@ -159,7 +161,7 @@ class SectionDenoiser:
         if self._measure:
             self._measured.append(StepMemory(step, shares))
         if probe.tokens:
-            self.context = replace(self.context, received=shares.of_tokens)
+            self.context = replace(self.context, attention_shares=shares.of_tokens)
 
 
 def guide(

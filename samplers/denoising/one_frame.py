@@ -185,11 +185,13 @@ def one_frame_context(
     indices = layout.indices(len(controls))
     zero = torch.zeros_like(controls[0])
     clean = torch.cat([*controls, zero] if layout.post else list(controls), dim=2)
-    tiers = [
+    clean_2x, clean_4x = (
         zero.repeat(1, 1, len(places), 1, 1) if places else None
         for places in (indices.clean_2x, indices.clean_4x)
-    ]
-    return Context(indices, clean, *tiers, image_embeds)
+    )
+    return Context(
+        indices=indices, clean=clean, clean_2x=clean_2x, clean_4x=clean_4x, image_embeds=image_embeds
+    )
 
 
 def mask_control(control: Tensor, mask: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def preview_trace(
     records = []
     for section in sections:
         own = schedules[section.index]
-        empty = Context(section.indices, None, None, None)
+        empty = Context(indices=section.indices)
         denoiser = SectionDenoiser(section, empty, {}, settings.guidance, own.shift, techniques)
         record = section_record(section, denoiser, own.sigmas, 0.0)
         records.append({**record, "evaluations": sum(map(len, record["predictions"]))})

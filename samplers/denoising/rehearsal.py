@@ -34,7 +34,7 @@ def rehearse(
         if alike in asked:
             continue
         asked.add(alike)
-        empty = Context(section.indices, None, None, None)
+        empty = Context(indices=section.indices)
         denoiser = SectionDenoiser(section, empty, {}, guidance, schedule.shift, techniques)
         steps = [denoiser.step(sigma) for sigma in schedule.sigmas[:-1].tolist()]
         predicted = [denoiser.predictions(step, denoiser.guidance(step)) for step in steps]

@@ -94,7 +94,7 @@ def _attention_settings(policy: AttentionPolicy | None) -> dict[str, float]:
 def _distance(own: Context, other: Context) -> float:
     """|other - own| / |own| over all latents and image tokens; 1 where other frames or tokens are packed."""
     if own.indices != other.indices or not (
-        _equal(own.tokens, other.tokens) and _equal(own.muted, other.muted)
+        _equal(own.tokens, other.tokens) and _equal(own.kv_mask, other.kv_mask)
     ):
         return 1.0
     apart = size = 0.0

@@ -20,7 +20,7 @@ from ..context.plan import Section
 from ..settings import SampleInputs, SampleSettings
 from ..sigmas import check_sigmas, flow_sigmas, flux_shift
 from ..techniques.base import Schedule, Technique, context_of, schedule_at
-from ..techniques.stage import Stage
+from ..techniques.preparation import Preparation
 from .denoiser import SectionDenoiser
 from .drivers import Driver, SectionTask
 from .rehearsal import rehearse
@@ -44,7 +44,7 @@ def sample_sections(
 ) -> tuple[Tensor, dict[str, Any]]:
     """Denoise every section; return the video's latents [B, 16, T, H, W] in the model's scale, and the trace.
 
-    `sections` carry their prompts (timeline.assign_prompts). They may be the later part of a plan: then `inputs.past`
+    `sections` carry their prompts (timeline.assign_prompts). They may be the later part of a plan: then `inputs.earlier_sections`
     holds what the earlier part left, and the result is the one of a run of the whole plan. `solver` is a name in SOLVERS
     or a SAMPLER of the host; `sigmas` replaces the schedule of steps and shift. The trace is plain data (see docs/REPORT.md).
     """
@@ -65,8 +65,8 @@ def sample_sections(
         initial = _initial_of(section, inputs, noise)
         history.append(run.denoise(section, context, noise, initial, section_seed(settings, section), extra))
     video = history.video()
-    given = 0 if inputs.given is None else inputs.given.shape[2]
-    return video, {**run.trace, "latent_frames": video.shape[2], "given_latent_frames": given}
+    frames = {"latent_frames": video.shape[2], "given_latent_frames": inputs.past_latent_frames}
+    return video, {**run.trace, **frames}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,20 +92,20 @@ class Run:
         shape: tuple[int, ...],
     ) -> dict[str, Any]:
         """Let techniques act before a section, and give what they have to record; `shape` is a section's."""
-        stage = Stage(
-            section,
-            history,
-            image_embeds,
-            self.driver.attached,
-            partial(next, _stage_noises(shape, self.settings, section)),
-            self.driver.to_vae,
-            self.driver.to_model,
-            self._vision_tokens,
-            self._solve_again,
+        preparation = Preparation(
+            section=section,
+            history=history,
+            image_embeds=image_embeds,
+            attachments=self.driver.attachments,
+            draw_noise=partial(next, _preparation_noises(shape, self.settings, section)),
+            to_vae=self.driver.to_vae,
+            to_model=self.driver.to_model,
+            vision_tokens=self._vision_tokens,
+            solve=self._solve_again,
         )
         for technique in self.driver.techniques:
-            technique.before_section(section, stage)
-        return stage.record
+            technique.before_section(section, preparation)
+        return preparation.record
 
     def denoise(
         self,
@@ -124,7 +124,7 @@ class Run:
         done = sum(len(record["sigmas"]) - 1 for record in self.trace["sections"])
         schedule = self.schedules[section.index]
         steps = len(schedule.sigmas) - 1
-        context = context_of(self.driver.techniques, section, context, self.driver.attached)
+        context = context_of(self.driver.techniques, section, context, self.driver.attachments)
         # Adaptive samplers of the host take more steps than the schedule has.
         on_step = lambda step, x0: self.report(done + min(step + 1, steps), x0)  # noqa: E731
         latents, denoiser = self._solve(section, context, noise, initial, seed, schedule, on_step)
@@ -154,7 +154,7 @@ class Run:
             self.settings.guidance,
             schedule.shift,
             techniques,
-            driver.attached,
+            driver.attachments,
             self.settings.measure_memory,
         )
         task = SectionTask(
@@ -178,7 +178,7 @@ class Run:
         self, section: Section, context: Context, noise: Tensor, initial: Tensor, strength: float
     ) -> tuple[Tensor, int]:
         """Denoise what is there already from sigma `strength`, outside the run's progress and trace."""
-        context = context_of(self.driver.techniques, section, context, self.driver.attached)
+        context = context_of(self.driver.techniques, section, context, self.driver.attachments)
         schedule = self.schedules[section.index]
         again = replace(schedule, sigmas=schedule.sigmas / schedule.sigmas[0] * strength)
         seed = section_seed(self.settings, section)
@@ -228,7 +228,7 @@ def section_texts(
     for technique in driver.techniques:
         for key in technique.texts():
             texts[key] = text_conditioning(
-                driver.attached[key], type(technique).__name__, driver.config, positive.states.shape[0]
+                driver.attachments[key], type(technique).__name__, driver.config, positive.states.shape[0]
             )
     return texts
 
@@ -238,7 +238,9 @@ def section_seed(settings: SampleSettings, section: Section) -> int:
     return (settings.seed + section.index) % 2**64
 
 
-def _stage_noises(shape: tuple[int, ...], settings: SampleSettings, section: Section) -> Iterator[Tensor]:
+def _preparation_noises(
+    shape: tuple[int, ...], settings: SampleSettings, section: Section
+) -> Iterator[Tensor]:
     """Noise for techniques before a section, of seeds of its own: the sections' noise stays what it is without them."""
     seeds = settings.seeds or (settings.seed,)
     own = tuple((seed + BEFORE_SECTION * (section.index + 1)) % 2**63 for seed in seeds)

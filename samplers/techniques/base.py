@@ -19,7 +19,7 @@ from ..guidance import Guidance
 from ..sigmas import check_sigmas
 
 if TYPE_CHECKING:
-    from .stage import Stage
+    from .preparation import Preparation
 
 APPLY_TO = ("transition", "all")
 OPTION = "framepack_techniques"
@@ -79,7 +79,7 @@ class Technique:
     """A remedy made of scalars and strings alone; it does nothing until the sampler calls one of its hooks.
 
     Tensors and other objects that it needs are attached to the MODEL (see `with_technique`); a field holds the key, and
-    hooks that may read them get all of them as `attached`.
+    hooks that may read them get all of them as `attachments`.
 
     With `apply_to` transition it acts on the first `sections` sections generated after a switch, scaled by the
     switch's change; with all it acts on every section in full. Raises ValueError for values that it cannot use.
@@ -110,10 +110,10 @@ class Technique:
         """Noise levels of a section, from those that the techniques before left; the first and last one must stay."""
         return schedule
 
-    def before_section(self, section: Section, stage: Stage) -> None:
-        """What is done before a section is sampled: `stage` can denoise, and change what the section remembers."""
+    def before_section(self, section: Section, preparation: Preparation) -> None:
+        """What is done before a section is sampled: `preparation` can denoise, and change what the section remembers."""
 
-    def context(self, section: Section, context: Context, attached: Mapping[str, Any]) -> Context:
+    def context(self, section: Section, context: Context, attachments: Mapping[str, Any]) -> Context:
         """The packed past of a section, from what the techniques before left; tensors are on the CPU."""
         return context
 
@@ -122,7 +122,7 @@ class Technique:
         return frozenset()
 
     def context_at(
-        self, section: Section, step: Step, context: Context, attached: Mapping[str, Any]
+        self, section: Section, step: Step, context: Context, attachments: Mapping[str, Any]
     ) -> Context:
         """The packed past of one step, from that of the section; the same object when nothing changes."""
         return context
@@ -158,8 +158,8 @@ class Technique:
         inside = in_window(step, getattr(self, "t_start", 1.0), getattr(self, "t_end", 0.0))
         return {"amount": self.amount(section) if inside else 0.0}
 
-    def reads_received(self, section: Section) -> bool:
-        """Whether `context_at` reads Context.received, which the section's first evaluation then measures."""
+    def reads_attention_shares(self, section: Section) -> bool:
+        """Whether `context_at` reads Context.attention_shares, which the section's first evaluation then measures."""
         return False
 
 
@@ -211,11 +211,11 @@ def schedule_at(techniques: Sequence[Technique], section: Section, schedule: Sch
 
 
 def context_of(
-    techniques: Sequence[Technique], section: Section, context: Context, attached: Mapping[str, Any]
+    techniques: Sequence[Technique], section: Section, context: Context, attachments: Mapping[str, Any]
 ) -> Context:
     """A section's packed past as all techniques leave it."""
     for technique in techniques:
-        context = technique.context(section, context, attached)
+        context = technique.context(section, context, attachments)
     return context
 
 
@@ -237,12 +237,12 @@ def context_at(
     section: Section,
     step: Step,
     context: Context,
-    attached: Mapping[str, Any],
+    attachments: Mapping[str, Any],
 ) -> Context:
     """A step's packed past as all techniques leave it. Raises ValueError when two claim the same part of it."""
     check_claims(techniques, section, step)
     for technique in techniques:
-        context = technique.context_at(section, step, context, attached)
+        context = technique.context_at(section, step, context, attachments)
     return context
 
 

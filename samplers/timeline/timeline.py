@@ -72,14 +72,18 @@ class Timeline:
 
 
 def assign_prompts(
-    sections: Sequence[PlannedSection], prompts: Sequence[Prompt], fps: float = FPS, *, given: int = 0
+    sections: Sequence[PlannedSection],
+    prompts: Sequence[Prompt],
+    fps: float = FPS,
+    *,
+    past_latent_frames: int = 0,
 ) -> list[Section]:
     """Give every section the prompt in force at its middle, so that a switch lands on the nearest section border.
 
     `sections` are a whole plan, `prompts` rise in start; the first also holds before its start. Times count from the
-    end of the `given` latent frames of a video that goes on.
+    end of the `past_latent_frames` of a video that the run continues.
     """
-    begin = 4 * max(given - 1, 0)
+    begin = 4 * max(past_latent_frames - 1, 0)
     held = [_in_force(prompts, (sum(section.frames) / 2 - begin) / fps) for section in sections]
     planned = split_shots(sections, [_shot_number(prompts, prompt) for prompt in held])
     anchors = _anchors(prompts)

@@ -119,11 +119,11 @@ def test_single_sections_equal_upstreams_sampling_call(upstream, name):
         direction=Direction.FORWARD,
     )
     context = Context(
-        indices,
-        inputs["clean_latents"],
-        inputs["clean_latents_2x"],
-        inputs["clean_latents_4x"],
-        inputs["image_embeds"],
+        indices=indices,
+        clean=inputs["clean_latents"],
+        clean_2x=inputs["clean_latents_2x"],
+        clean_4x=inputs["clean_latents_4x"],
+        image_embeds=inputs["image_embeds"],
     )
     text = TextConditioning(inputs["context"], inputs["y"])
     denoiser = SectionDenoiser(

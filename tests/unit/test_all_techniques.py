@@ -136,7 +136,12 @@ def sample(model: PlainModel, layout: str = "f1", switch: bool = True) -> torch.
         Prompt(start=0.0, text="old", conditioning=text(1), change=0.0),
         Prompt(start=0.4, text="new", conditioning=text(3), change=0.8),
     ]
-    inputs = SampleInputs(normal(1, 16, 1, 8, 8, seed=5), True, text(7), normal(1, 4, 12, seed=9))
+    inputs = SampleInputs(
+        start=normal(1, 16, 1, 8, 8, seed=5),
+        has_start=True,
+        negative=text(7),
+        image_embeds=normal(1, 4, 12, seed=9),
+    )
     with torch.inference_mode():
         return sample_sections(
             PlainDriver(model),

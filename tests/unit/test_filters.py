@@ -144,7 +144,13 @@ def test_distance_is_to_the_nearest_frame_of_the_window_on_either_side():
 
 
 def test_a_context_is_taken_apart_and_put_together_again():
-    context = Context(f1_indices(9), normal(1, 2, 2, 4, 4), None, normal(1, 2, 16, 4, 4), normal(1, 3, 5))
+    context = Context(
+        indices=f1_indices(9),
+        clean=normal(1, 2, 2, 4, 4),
+        clean_2x=None,
+        clean_4x=normal(1, 2, 16, 4, 4),
+        image_embeds=normal(1, 3, 5),
+    )
     parts = parts_of(context)
     assert list(parts) == ["start", "last", "4x"]
     assert parts["last"].indices == (19,) and torch.equal(parts["last"].frames, context.clean[:, :, 1:])

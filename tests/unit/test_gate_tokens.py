@@ -186,7 +186,7 @@ def make_context(batch: int = 1, size: int = 8, **changes) -> Context:
         "clean_4x": normal(batch, 16, 16, size, size, seed=3),
         "image_embeds": normal(batch, 4, 12, seed=4),
     }
-    return Context(f1_indices(3), **{**parts, **changes})
+    return Context(indices=f1_indices(3), **{**parts, **changes})
 
 
 def test_masks_are_united_and_averaged_over_each_token():
@@ -291,7 +291,7 @@ def sample(model, gate=None, *, batch=1, **objects):
     return sample_sections(
         PlainDriver(model),
         assign_prompts(plan_sections("f1", 2, 3), prompts),
-        SampleInputs(start, True, text(7, batch), tokens),
+        SampleInputs(start=start, has_start=True, negative=text(7, batch), image_embeds=tokens),
         SampleSettings(window=3, steps=3, seed=7),
     )[0]
 

@@ -139,7 +139,7 @@ def sample(model, *techniques, measure=True, batch=1, layout="f1", guidance=Guid
     return sample_sections(
         PlainDriver(model),
         assign_prompts(plan_sections(layout, 2, 3), prompts),
-        SampleInputs(start, True, text(7, batch), tokens),
+        SampleInputs(start=start, has_start=True, negative=text(7, batch), image_embeds=tokens),
         SampleSettings(layout=layout, window=3, steps=4, seed=7, guidance=guidance, measure_memory=measure),
     )
 

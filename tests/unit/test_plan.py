@@ -119,15 +119,15 @@ def test_impossible_plans_are_refused(arguments, words):
 
 
 @pytest.mark.parametrize(
-    ("layout", "given", "goes_on"),
+    ("layout", "past", "goes_on"),
     [
         ("f1", 0, [False, True, True]),
         ("f1", 10, [True, True, True]),
         ("original", 0, [False, True, True]),
     ],
 )
-def test_a_section_goes_on_from_what_was_generated_or_given_before_it(layout, given, goes_on):
-    assert [section.goes_on for section in plan_sections(layout, 3, 9, given=given)] == goes_on
+def test_a_section_goes_on_from_what_was_generated_before_it(layout, past, goes_on):
+    assert [section.goes_on for section in plan_sections(layout, 3, 9, past_latent_frames=past)] == goes_on
 
 
 def test_a_prompt_keeps_what_was_planned():

@@ -40,7 +40,13 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 
 def context() -> Context:
     clean, clean_2x, clean_4x = (normal(1, 16, frames, 4, 4, seed=frames) for frames in (2, 2, 16))
-    return Context(SECTION.indices, clean, clean_2x, clean_4x, normal(1, 4, 12, seed=9))
+    return Context(
+        indices=SECTION.indices,
+        clean=clean,
+        clean_2x=clean_2x,
+        clean_4x=clean_4x,
+        image_embeds=normal(1, 4, 12, seed=9),
+    )
 
 
 def restarts(
@@ -65,7 +71,7 @@ class Emptied(Technique):
     early: float = 0.0
     fades: bool = False
 
-    def context_at(self, section, step, context, attached):
+    def context_at(self, section, step, context, attachments):
         if not self.fades and step.t < 0.49:
             return context
         factor = 1 - step.t * (1 - self.early) if self.fades else self.early
@@ -201,7 +207,12 @@ def test_the_sampler_restarts_ours_and_only_where_something_jumps(upstream, monk
         sample_sections(
             PlainDriver(model),
             assign_prompts(plan_sections("f1", 2, 3), prompts),
-            SampleInputs(normal(1, 16, 1, 8, 8, seed=5), True, texts[0], normal(1, 4, 12, seed=9)),
+            SampleInputs(
+                start=normal(1, 16, 1, 8, 8, seed=5),
+                has_start=True,
+                negative=texts[0],
+                image_embeds=normal(1, 4, 12, seed=9),
+            ),
             SampleSettings(window=3, steps=4, seed=7),
         )
     assert given == [(), (2,)]

@@ -25,10 +25,10 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 def inputs(batch: int = 1) -> SampleInputs:
     text = TextConditioning(normal(batch, 5, 24, seed=1), normal(batch, 20, seed=2))
     return SampleInputs(
-        normal(batch, 16, 1, 8, 8, seed=3),
-        True,
-        text,
-        normal(batch, 4, 12, seed=4),
+        start=normal(batch, 16, 1, 8, 8, seed=3),
+        has_start=True,
+        negative=text,
+        image_embeds=normal(batch, 4, 12, seed=4),
         end_image_embeds=normal(batch, 4, 12, seed=5),
     )
 
@@ -64,7 +64,7 @@ def test_a_run_that_continues_gives_what_the_whole_run_gives(driver, layout):
     whole, trace = sample(driver, sections, given, layout=layout)
     early = [section.latents for section in sections[:1]]
     past = torch.cat([whole[:, :, first:last] for first, last in early], dim=2)
-    rest, rest_trace = sample(driver, sections[1:], replace(given, past=past), layout=layout)
+    rest, rest_trace = sample(driver, sections[1:], replace(given, earlier_sections=past), layout=layout)
     assert torch.equal(rest, whole)
     assert [s["index"] for s in rest_trace["sections"]] == [1, 2]
     assert rest_trace["latent_frames"] == trace["latent_frames"] == 1 + 3 * WINDOW
@@ -75,7 +75,7 @@ def test_a_past_of_another_length_is_refused(driver, latent_frames):
     given = inputs()
     past = None if latent_frames is None else normal(1, 16, latent_frames, 8, 8, seed=6)
     with pytest.raises(ValueError, match=f"the past holds {latent_frames or 0} latent frames, but section 1"):
-        sample(driver, plan("f1", 2, given.negative)[1:], replace(given, past=past))
+        sample(driver, plan("f1", 2, given.negative)[1:], replace(given, earlier_sections=past))
 
 
 def test_with_seeds_of_their_own_videos_do_not_depend_on_the_batch(driver):
@@ -84,10 +84,10 @@ def test_with_seeds_of_their_own_videos_do_not_depend_on_the_batch(driver):
     for row, seed in enumerate((7, 8)):
         text = TextConditioning(both.negative.states[row : row + 1], both.negative.pooled[row : row + 1])
         alone = SampleInputs(
-            both.start[row : row + 1],
-            True,
-            text,
-            both.image_embeds[row : row + 1],
+            start=both.start[row : row + 1],
+            has_start=True,
+            negative=text,
+            image_embeds=both.image_embeds[row : row + 1],
             end_image_embeds=both.end_image_embeds[row : row + 1],
         )
         expected, _ = sample(driver, plan("f1", 2, text), alone, seed=seed)

@@ -173,7 +173,11 @@ def test_the_trace_is_plain_data(sample):
 @pytest.mark.parametrize(("layout", "weights"), [("f1", [0.25, 0.75]), ("original", [0.75, 0.25])])
 def test_vision_tokens_move_from_start_to_end_along_the_video(layout, weights):
     inputs = SampleInputs(
-        torch.zeros(1), True, None, image_embeds=torch.zeros(1), end_image_embeds=torch.ones(1)
+        start=torch.zeros(1),
+        has_start=True,
+        negative=None,
+        image_embeds=torch.zeros(1),
+        end_image_embeds=torch.ones(1),
     )
     prompt = Prompt(start=0.0, text="")
     sections = [section.with_prompt(prompt) for section in plan_sections(layout, 2, 9)]
@@ -183,7 +187,9 @@ def test_vision_tokens_move_from_start_to_end_along_the_video(layout, weights):
 
 
 def test_tokens_that_replaced_the_start_images_keep_the_entrys_strength():
-    inputs = SampleInputs(torch.zeros(1, 16, 1, 4, 4), True, None, image_embeds=torch.ones(1, 2, 3))
+    inputs = SampleInputs(
+        start=torch.zeros(1, 16, 1, 4, 4), has_start=True, negative=None, image_embeds=torch.ones(1, 2, 3)
+    )
     history = make_history(Direction.FORWARD, inputs.start)
     history.replace_anchor(inputs.start, torch.full((1, 2, 3), 4.0))
     section = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text="", vision_strength=0.5))

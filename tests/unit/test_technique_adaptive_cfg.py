@@ -144,7 +144,12 @@ class TestInTheSampler:
                 assign_prompts(
                     plan_sections("f1", 1, 3), [Prompt(start=0.0, text="", conditioning=text, change=0.0)]
                 ),
-                SampleInputs(normal(2, 16, 1, 8, 8, seed=5), True, text, normal(2, 4, 12, seed=9)),
+                SampleInputs(
+                    start=normal(2, 16, 1, 8, 8, seed=5),
+                    has_start=True,
+                    negative=text,
+                    image_embeds=normal(2, 4, 12, seed=9),
+                ),
                 SampleSettings(window=3, steps=steps, seed=7),
                 solver=solver,
                 sigmas=sigmas,

@@ -45,16 +45,22 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+TIERS = ("clean", "clean_2x", "clean_4x")
+
+
 def a_context(size: int = 12, batch: int = 1, indices=None) -> Context:
     shapes = ((batch, 16, frames, size, size) for frames in (2, 2, 16))
     tiers = [normal(*shape, seed=seed) for seed, shape in enumerate(shapes)]
-    return Context(indices or f1_indices(9), *tiers, normal(batch, 4, 12, seed=5))
+    return Context(
+        indices=indices or f1_indices(9),
+        **dict(zip(TIERS, tiers)),
+        image_embeds=normal(batch, 4, 12, seed=5),
+    )
 
 
 def constant(value: float, indices=None) -> Context:
-    return Context(
-        indices or f1_indices(9), *(torch.full((2, 16, t, 12, 12), value) for t in (2, 2, 16)), None
-    )
+    tiers = (torch.full((2, 16, frames, 12, 12), value) for frames in (2, 2, 16))
+    return Context(indices=indices or f1_indices(9), **dict(zip(TIERS, tiers)))
 
 
 def blurred(context: Context, section=SWITCHED, **values) -> Context:
@@ -139,7 +145,12 @@ def response(cycles: float, sigma: float) -> float:
 @pytest.mark.parametrize("mode", MODES)
 def test_modes_let_pass_what_their_names_say(mode, cycles):
     wave = torch.cos(2 * pi * cycles / 160 * torch.arange(160))
-    context = Context(f1_indices(9), (3 + wave).expand(1, 16, 2, 160, 160).contiguous(), None, None)
+    context = Context(
+        indices=f1_indices(9),
+        clean=(3 + wave).expand(1, 16, 2, 160, 160).contiguous(),
+        clean_2x=None,
+        clean_4x=None,
+    )
     result = blurred(context, mode=mode, start=2.0, alpha=0.0, band=4.0).clean[0, 0, 0, 80]
     expected = {
         "low_pass": response(cycles, 2),
@@ -347,7 +358,12 @@ class TestInTheSampler:
             Prompt(start=0.4, text="new", conditioning=text(3)),
         ]
         start = normal(1, 16, 1, 8, 8, seed=5).repeat(batch, 1, 1, 1, 1)
-        inputs = SampleInputs(start, True, text(7), normal(1, 4, 12, seed=9).repeat(batch, 1, 1))
+        inputs = SampleInputs(
+            start=start,
+            has_start=True,
+            negative=text(7),
+            image_embeds=normal(1, 4, 12, seed=9).repeat(batch, 1, 1),
+        )
         with torch.inference_mode():
             latents, _ = sample_sections(
                 PlainDriver(model),

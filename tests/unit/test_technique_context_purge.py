@@ -49,17 +49,17 @@ def text(seed: int, batch: int = 1) -> TextConditioning:
 
 def make_context(batch: int = 1, height: int = 8, width: int = 8, indices=None) -> Context:
     return Context(
-        indices or f1_indices(WINDOW),
-        normal(batch, 16, 2, height, width, seed=1),
-        normal(batch, 16, 2, height, width, seed=2),
-        normal(batch, 16, 16, height, width, seed=3),
-        normal(batch, 4, 12, seed=4),
+        indices=indices or f1_indices(WINDOW),
+        clean=normal(batch, 16, 2, height, width, seed=1),
+        clean_2x=normal(batch, 16, 2, height, width, seed=2),
+        clean_4x=normal(batch, 16, 16, height, width, seed=3),
+        image_embeds=normal(batch, 4, 12, seed=4),
     )
 
 
-def purged(context: Context, attached=None, section=SECTION, **values) -> Context:
+def purged(context: Context, attachments=None, section=SECTION, **values) -> Context:
     technique = ContextPurge(**{**NOTHING, **values})
-    return technique.context(section, context, attached or {})
+    return technique.context(section, context, attachments or {})
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def sample(model, technique=None, *, layout="f1", batch=1, steps=3, switch=True,
     return sample_sections(
         PlainDriver(model),
         assign_prompts(plan_sections(layout, 2, WINDOW), prompts),
-        SampleInputs(start, True, text(7, batch), tokens),
+        SampleInputs(start=start, has_start=True, negative=text(7, batch), image_embeds=tokens),
         SampleSettings(layout=layout, window=WINDOW, steps=steps, seed=7, measure_memory=measure),
     )
 
@@ -98,7 +98,7 @@ class NeverPacked(Technique):
     last: bool = True
     coarse: bool = True
 
-    def context(self, section, context, attached):
+    def context(self, section, context, attachments):
         if not self.amount(section):
             return context
         frames = slice(0 if self.start else 1, 2 if self.last else 1)
@@ -106,7 +106,9 @@ class NeverPacked(Technique):
         clean = context.clean[:, :, frames] if self.start or self.last else None
         if self.coarse:
             return replace(context, indices=indices, clean=clean)
-        return Context(indices, clean, None, None, context.image_embeds)
+        return Context(
+            indices=indices, clean=clean, clean_2x=None, clean_4x=None, image_embeds=context.image_embeds
+        )
 
 
 @pytest.mark.parametrize("layout", ["f1", "original"])
@@ -130,7 +132,7 @@ def test_removed_parts_are_bit_identical_to_a_past_that_never_had_them(model, la
 def test_removing_the_image_tokens_is_running_without_them(model):
     @dataclass(frozen=True)
     class NoImage(Technique):
-        def context(self, section, context, attached):
+        def context(self, section, context, attachments):
             return replace(context, image_embeds=None)
 
     removed = sample(model, ContextPurge(**{**NOTHING, "image": "remove"}, apply_to="all"))[0]
@@ -186,8 +188,8 @@ def test_zero_kv_zeroes_keys_and_values_in_every_block(dit_cases):
         return (logits.softmax(-1) @ (v * factor[:, None]).double()).transpose(1, 2).flatten(2).to(q.dtype)
 
     expected = dit_cases.make_dit(attention=attention)(**inputs)
-    muted = {"framepack_kv_mask": {"last": (1 - silent)[None]}}
-    result = dit_cases.make_dit()(**inputs, transformer_options=muted)
+    masks = {"framepack_kv_mask": {"last": (1 - silent)[None]}}
+    result = dit_cases.make_dit()(**inputs, transformer_options=masks)
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
     removed = {"framepack_tokens": {"last": (silent == 0).nonzero().T}}
     assert (dit_cases.make_dit()(**inputs, transformer_options=removed) - result).abs().max() > 1e-4
@@ -196,12 +198,12 @@ def test_zero_kv_zeroes_keys_and_values_in_every_block(dit_cases):
 def test_the_founding_form_mutes_a_seeded_random_share():
     context = make_context()
     actions = {"start": "zero_kv", "last": "zero_kv", "history_4x": "zero_kv"}
-    muted = purged(context, select="random", keep_ratio=0.25, seed=3, **actions).muted
-    assert {name: part.sum().item() for name, part in muted.items()} == {"4x": 1, "start": 4, "last": 4}
-    again = purged(context, select="random", keep_ratio=0.25, seed=3, **actions).muted
-    other = purged(context, select="random", keep_ratio=0.25, seed=4, **actions).muted
-    assert all(torch.equal(muted[name], again[name]) for name in muted)
-    assert any(not torch.equal(muted[name], other[name]) for name in muted)
+    masks = purged(context, select="random", keep_ratio=0.25, seed=3, **actions).kv_mask
+    assert {name: part.sum().item() for name, part in masks.items()} == {"4x": 1, "start": 4, "last": 4}
+    again = purged(context, select="random", keep_ratio=0.25, seed=3, **actions).kv_mask
+    other = purged(context, select="random", keep_ratio=0.25, seed=4, **actions).kv_mask
+    assert all(torch.equal(masks[name], again[name]) for name in masks)
+    assert any(not torch.equal(masks[name], other[name]) for name in masks)
 
 
 def test_a_smaller_change_takes_fewer_tokens_and_a_smaller_step_away():
@@ -257,7 +259,7 @@ def test_demoting_the_last_frame_is_packing_it_in_the_coarse_tier(model, layout,
 
     @dataclass(frozen=True)
     class ByHand(Technique):
-        def context(self, section, context, attached):
+        def context(self, section, context, attachments):
             size, own = int(tier[0]), getattr(context.indices, f"clean_{tier}")
             last = context.clean[:, :, 1:].repeat(1, 1, size, 1, 1)
             places = {f"clean_{tier}": own + context.indices.clean[1:] * size}
@@ -285,8 +287,8 @@ def test_a_tier_can_give_its_frames_away_and_take_others():
     result = purged(make_context(), last="2x", history_2x="4x")
     assert result.indices.clean_2x == (17, 18, 19, 19) and result.tokens["2x"].tolist() == [[4, 5, 6, 7]]
     assert result.indices.clean_4x[16:] == (17, 18, 18, 18) and "4x" not in result.tokens
-    muted = purged(make_context(), last="2x", history_2x="zero_kv").muted["2x"]
-    assert muted.tolist() == [[0.0] * 4 + [1.0] * 4]
+    masks = purged(make_context(), last="2x", history_2x="zero_kv").kv_mask["2x"]
+    assert masks.tolist() == [[0.0] * 4 + [1.0] * 4]
 
 
 def test_a_gap_moves_the_history_away_and_keeps_the_window_and_the_order(model):
@@ -307,14 +309,16 @@ def test_selecting_by_attention_waits_a_step_and_takes_what_was_measured(model, 
     actions = {**NOTHING, "start": "remove", "last": "remove"}
     technique = ContextPurge(**actions, select=select, keep_ratio=0.25, apply_to="all")
     received = {"start": torch.rand(2, 16), "last": torch.rand(2, 16), "4x": torch.rand(2, 4)}
-    context, step = replace(make_context(2), received=received), Step(0.9, 0.9)
+    context, step = replace(make_context(2), attention_shares=received), Step(0.9, 0.9)
     result = technique.context_at(SECTION, step, context, {})
     for name in ("start", "last"):
         order = np.argsort(received[name].numpy(), axis=1)
         order = order if select == "most_attended" else order[:, ::-1]
         assert result.tokens[name].tolist() == np.sort(order[:, :4], axis=1).tolist()
     unmeasured = make_context(2)
-    assert technique.reads_received(SECTION) and technique.context(SECTION, unmeasured, {}) is unmeasured
+    assert (
+        technique.reads_attention_shares(SECTION) and technique.context(SECTION, unmeasured, {}) is unmeasured
+    )
     assert technique.context_at(SECTION, step, unmeasured, {}) is unmeasured
     latents, trace = sample(model, technique, batch=2, measure=True)
     steps = trace["sections"][1]["memory"]["steps"]
@@ -360,7 +364,7 @@ def test_off_is_bit_identical_and_the_same_object(model):
         technique, context = ContextPurge(**{**NOTHING, **values}, apply_to="all"), make_context()
         assert technique.context(SECTION, context, {}) is context
         assert technique.context_at(SECTION, Step(0.9, 0.9), context, {}) is context
-        assert not technique.reads_received(SECTION)
+        assert not technique.reads_attention_shares(SECTION)
         assert torch.equal(sample(model, technique)[0], sample(model)[0])
 
 

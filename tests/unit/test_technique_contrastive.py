@@ -141,7 +141,7 @@ def sample(model, *techniques, switch: bool = True, cfg: float = 1.0, batch: int
         Prompt(start=0.4, text="new", conditioning=text(3, batch)),
     ]
     start, image = normal(batch, 16, 1, 8, 8, seed=5), normal(batch, 4, 12, seed=9)
-    inputs = SampleInputs(start, True, text(7, batch), image)
+    inputs = SampleInputs(start=start, has_start=True, negative=text(7, batch), image_embeds=image)
     return sample_sections(
         PlainDriver(model),
         assign_prompts(plan_sections("f1", 2, WINDOW), prompts[: 1 + switch]),

@@ -54,7 +54,12 @@ def sample(model: PlainModel, technique: Technique | None = None, sigmas=None, *
         Prompt(start=0.0, text="old", conditioning=text(1), change=0.0),
         Prompt(start=0.4, text="new", conditioning=text(3)),
     ]
-    inputs = SampleInputs(normal(1, 16, 1, 8, 8, seed=5), True, text(7), normal(1, 4, 12, seed=9))
+    inputs = SampleInputs(
+        start=normal(1, 16, 1, 8, 8, seed=5),
+        has_start=True,
+        negative=text(7),
+        image_embeds=normal(1, 4, 12, seed=9),
+    )
     return sample_sections(
         PlainDriver(model),
         assign_prompts(plan_sections("f1", 2, WINDOW), prompts),
@@ -83,10 +88,10 @@ class Zeroed(Technique):
 
     per_step: bool = False
 
-    def context(self, section, context, attached):
+    def context(self, section, context, attachments):
         return context if self.per_step or not self.amount(section) else context.without("none")
 
-    def context_at(self, section, step, context, attached):
+    def context_at(self, section, step, context, attachments):
         return context.without("none") if self.per_step and self.amount(section) else context
 
 
@@ -120,14 +125,14 @@ class Redo(Technique):
     strength: float = 0.6
     anchor: bool = False
 
-    def before_section(self, section, stage):
+    def before_section(self, section, preparation):
         if not self.amount(section):
             return
-        fresh = stage.denoise(stage.context(), stage.history.recent(WINDOW), self.strength)
-        stage.history.replace_recent(fresh)
+        fresh = preparation.denoise(preparation.context(), preparation.history.recent(WINDOW), self.strength)
+        preparation.history.replace_recent(fresh)
         if self.anchor:
-            stage.history.replace_anchor(fresh[:, :, -1:])
-        stage.record["redone"] = WINDOW
+            preparation.history.replace_anchor(fresh[:, :, -1:])
+        preparation.record["redone"] = WINDOW
 
 
 def test_a_technique_that_says_nothing_changes_nothing(model):
@@ -202,8 +207,13 @@ def test_what_is_done_before_a_section_is_remembered_recorded_and_not_shown(mode
 def test_contexts_without_their_past_are_what_first_sections_see():
     start, last = normal(1, 16, 1, 8, 8, seed=1), normal(1, 16, 1, 8, 8, seed=2)
     clean = torch.cat([start, last], dim=2)
-    rest = normal(1, 16, 2, 8, 8, seed=3), normal(1, 16, 16, 8, 8, seed=4)
-    forward = Context(f1_indices(WINDOW), clean, *rest, normal(1, 4, 12, seed=5))
+    forward = Context(
+        indices=f1_indices(WINDOW),
+        clean=clean,
+        clean_2x=normal(1, 16, 2, 8, 8, seed=3),
+        clean_4x=normal(1, 16, 16, 8, 8, seed=4),
+        image_embeds=normal(1, 4, 12, seed=5),
+    )
     backward = replace(forward, indices=original_indices(WINDOW, 1))
     assert forward.without("full") is forward
     assert torch.equal(forward.without("anchor").clean, torch.cat([start, start], dim=2))

@@ -39,14 +39,21 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+TIERS = ("clean", "clean_2x", "clean_4x")
+
+
 def a_context(size: int = 12, batch: int = 1, indices=None) -> Context:
     shapes = ((batch, 16, frames, size, size) for frames in (2, 2, 16))
     tiers = [normal(*shape, seed=seed) for seed, shape in enumerate(shapes)]
-    return Context(indices or f1_indices(9), *tiers, normal(batch, 4, 12, seed=5))
+    return Context(
+        indices=indices or f1_indices(9),
+        **dict(zip(TIERS, tiers)),
+        image_embeds=normal(batch, 4, 12, seed=5),
+    )
 
 
-def passed(context: Context, step: Step = EARLY, section=SWITCHED, attached=None, **values) -> Context:
-    return context_at([LowPassGuidance(**values)], section, step, context, attached or {})
+def passed(context: Context, step: Step = EARLY, section=SWITCHED, attachments=None, **values) -> Context:
+    return context_at([LowPassGuidance(**values)], section, step, context, attachments or {})
 
 
 class ToyVision:
@@ -100,9 +107,8 @@ def test_parts_have_weights_of_their_own():
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_constants_and_missing_history_survive(name):
-    context = Context(
-        f1_indices(9), *(torch.full((2, 16, frames, 12, 12), -1.3) for frames in (2, 2, 16)), None
-    )
+    tiers = (torch.full((2, 16, frames, 12, 12), -1.3) for frames in (2, 2, 16))
+    context = Context(indices=f1_indices(9), **dict(zip(TIERS, tiers)))
     context.clean_4x[:, :, :9] = 0
     result = passed(context, filter=name, history=1.0)
     for tensor in TENSORS:
@@ -177,8 +183,8 @@ class TestImageTokens:
 
     def tokens(self, own: torch.Tensor, **values) -> torch.Tensor:
         context = replace(a_context(batch=own.shape[0]), image_embeds=own)
-        attached = {"clean": self.clean, "filtered": self.filtered}
-        return passed(context, attached=attached, **TOKENS, **values).image_embeds
+        attachments = {"clean": self.clean, "filtered": self.filtered}
+        return passed(context, attachments=attachments, **TOKENS, **values).image_embeds
 
     def test_the_filtered_images_stand_in_and_fade_with_the_window(self):
         torch.testing.assert_close(self.tokens(self.clean), self.filtered)
@@ -196,9 +202,9 @@ class TestImageTokens:
         result = self.tokens(both)
         torch.testing.assert_close(result[:1], self.filtered)
         assert torch.equal(result[1:], other)
-        attached = {"clean": self.clean, "filtered": self.filtered}
+        attachments = {"clean": self.clean, "filtered": self.filtered}
         context = replace(a_context(batch=2), image_embeds=both)
-        assert context_of([LowPassGuidance(**TOKENS)], SWITCHED, context, attached) is context
+        assert context_of([LowPassGuidance(**TOKENS)], SWITCHED, context, attachments) is context
         assert "another image" in caplog.text
 
     def test_off_leaves_the_tokens_alone(self):
@@ -207,8 +213,8 @@ class TestImageTokens:
 
     def test_latents_can_be_spared_while_tokens_are_filtered(self):
         context = replace(a_context(), image_embeds=self.clean)
-        attached = {"clean": self.clean, "filtered": self.filtered}
-        result = passed(context, attached=attached, **TOKENS, start=0.0, last=0.0)
+        attachments = {"clean": self.clean, "filtered": self.filtered}
+        result = passed(context, attachments=attachments, **TOKENS, start=0.0, last=0.0)
         assert result.clean is context.clean
         torch.testing.assert_close(result.image_embeds, self.filtered)
 
@@ -256,10 +262,10 @@ class TestTheNode:
         assert [crop for _, crop in vision.calls] == [False, False], "FramePack wants the whole image"
         assert all(shown.shape[-1] == 3 for shown, _ in vision.calls)
         technique = changed.model_options["transformer_options"]["framepack_techniques"][0]
-        attached = changed.attachments
+        attachments = changed.attachments
         expected = ToyVision().encode_image(image[..., :3]).last_hidden_state
-        assert torch.equal(attached[technique.clean_tokens], expected)
-        assert not torch.equal(attached[technique.filtered_tokens], expected)
+        assert torch.equal(attachments[technique.clean_tokens], expected)
+        assert not torch.equal(attachments[technique.filtered_tokens], expected)
         assert not model.attachments
 
     def test_an_identity_needs_no_tokens(self, model):
@@ -314,10 +320,10 @@ def test_any_setting_keeps_shapes_and_finite_numbers(
     context = a_context(size, batch=2, indices=indices)
     context.clean_4x[:, :, :empty] = 0
     values = dict(zip(("noise", "start", "last", "history", "vision", "fade"), weights))
-    attached = {"clean": context.image_embeds, "filtered": -context.image_embeds}
+    attachments = {"clean": context.image_embeds, "filtered": -context.image_embeds}
     technique = LowPassGuidance(filter=name, factor=factor, sigma=sigma, t_end=0.3, **values, **TOKENS)
     section = replace(SWITCHED, change=change)
-    result = context_at([technique], section, Step(t, t), context, attached)
+    result = context_at([technique], section, Step(t, t), context, attachments)
     for tensor in (*TENSORS, "image_embeds"):
         before, after = getattr(context, tensor), getattr(result, tensor)
         assert after.shape == before.shape and after.dtype == before.dtype and after.isfinite().all()
@@ -335,7 +341,12 @@ class TestInTheSampler:
             Prompt(start=0.4, text="new", conditioning=text(3)),
         ]
         start = normal(1, 16, 1, 8, 8, seed=5).repeat(batch, 1, 1, 1, 1)
-        inputs = SampleInputs(start, True, text(7), normal(1, 4, 12, seed=9).repeat(batch, 1, 1))
+        inputs = SampleInputs(
+            start=start,
+            has_start=True,
+            negative=text(7),
+            image_embeds=normal(1, 4, 12, seed=9).repeat(batch, 1, 1),
+        )
         with torch.inference_mode():
             latents, _ = sample_sections(
                 PlainDriver(model),

@@ -68,7 +68,12 @@ def sample(model: PlainModel, layout: str = "f1", switch: bool = True) -> torch.
         Prompt(start=0.0, text="old", conditioning=text(1), change=0.0),
         Prompt(start=0.4, text="new", conditioning=text(3), change=1.0),
     ]
-    inputs = SampleInputs(normal(1, 16, 1, 8, 8, seed=5), True, text(7), normal(1, 4, 12, seed=9))
+    inputs = SampleInputs(
+        start=normal(1, 16, 1, 8, 8, seed=5),
+        has_start=True,
+        negative=text(7),
+        image_embeds=normal(1, 4, 12, seed=9),
+    )
     with torch.inference_mode():
         return sample_sections(
             PlainDriver(model),
@@ -121,7 +126,7 @@ def test_the_founding_preset_is_made_of_the_founding_forms():
         policy = attention_at([gate], replace(section, change=change), Step(0.5, 0.5))
         assert (policy and policy.describe()["bias"]) == biases
     tiers = (torch.ones(1, 16, frames, 4, 4) for frames in (2, 2, 16))
-    past = Context(section.indices, *tiers)
+    past = Context(indices=section.indices, **dict(zip(("clean", "clean_2x", "clean_4x"), tiers)))
     faded, smooth = (
         context_of([used], replace(section, change=1.0), past, {}) for used in (blur, ContextBlur())
     )

@@ -73,7 +73,7 @@ TECHNIQUES = (
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_preview_says_what_a_run_then_does(model, layout):
     techniques = TECHNIQUES
-    settings = SampleSettings(layout, 3, 5, guidance=Guidance(9.0))
+    settings = SampleSettings(layout=layout, window=3, steps=5, guidance=Guidance(9.0))
     sections = plan_sections(layout, 3, 3)
 
     def prompts(*texts):
@@ -90,7 +90,12 @@ def test_a_preview_says_what_a_run_then_does(model, layout):
         _, trace = sample_sections(
             PlainDriver(model),
             assign_prompts(sections, prompts(*texts)),
-            SampleInputs(normal(1, 16, 1, 8, 8, seed=5), True, texts[0], normal(1, 4, 12, seed=9)),
+            SampleInputs(
+                start=normal(1, 16, 1, 8, 8, seed=5),
+                has_start=True,
+                negative=texts[0],
+                image_embeds=normal(1, 4, 12, seed=9),
+            ),
             settings,
         )
     assert len(preview["sections"]) == len(trace["sections"]) == 3
@@ -120,7 +125,7 @@ def test_a_technique_says_how_much_it_acts_where_it_says_nothing_else():
 
 
 def test_the_trace_lists_predictions_and_what_techniques_say():
-    settings = SampleSettings("f1", 9, 4, shift=1.0)
+    settings = SampleSettings(layout="f1", window=9, steps=4, shift=1.0)
     sections = [replace(SWITCHED, prompt=Prompt(start=0.0, text="new"))]
     techniques = (AdaptiveCFG(base=3.0, t_end=0.6), Away())
     (record,) = preview_trace(techniques, sections, settings, (8, 8))["sections"]
@@ -186,7 +191,7 @@ class TestPicture:
             self.picture(model, ContextPurge(), ContextPurge(), timeline=SWITCH)
 
     def test_a_connected_trace_is_drawn_instead(self, model):
-        settings = SampleSettings("f1", 9, 10)
+        settings = SampleSettings(layout="f1", window=9, steps=10)
         sections = assign_prompts(plan_sections("f1", 3, 9), [Prompt(start=0.0, text="", change=0.0)])
         trace = preview_trace((), sections, settings, (80, 80))
         assert torch.equal(

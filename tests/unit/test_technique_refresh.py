@@ -19,7 +19,7 @@ from framepack_transitions.samplers.techniques.base import with_technique
 from framepack_transitions.samplers.techniques.context.blur import ContextBlur
 from framepack_transitions.samplers.techniques.context.purge import ContextPurge
 from framepack_transitions.samplers.techniques.context.refresh import ContextRefresh, nearest
-from framepack_transitions.samplers.techniques.stage import Stage
+from framepack_transitions.samplers.techniques.preparation import Preparation
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,44 +43,46 @@ def switched(layout: str):
     return next(section for section in sections if section.since_switch == 0)
 
 
-def stage_of(section, history, solved=None, attached=None, image_embeds=None) -> Stage:
-    return Stage(
-        section,
-        history,
-        lambda: image_embeds if history.replaced_tokens is None else history.replaced_tokens,
-        attached or {},
-        lambda: torch.zeros(1, 16, WINDOW, 4, 4),
-        lambda latents: latents,
-        lambda latents: latents,
-        lambda output: output.last_hidden_state,
-        solved or (lambda *given: (torch.ones(1, 16, WINDOW, 4, 4), 7)),
+def preparation_of(section, history, solved=None, attachments=None, image_embeds=None) -> Preparation:
+    return Preparation(
+        section=section,
+        history=history,
+        image_embeds=lambda: image_embeds if history.replaced_tokens is None else history.replaced_tokens,
+        attachments=attachments or {},
+        draw_noise=lambda: torch.zeros(1, 16, WINDOW, 4, 4),
+        to_vae=lambda latents: latents,
+        to_model=lambda latents: latents,
+        vision_tokens=lambda output: output.last_hidden_state,
+        solve=solved or (lambda *given: (torch.ones(1, 16, WINDOW, 4, 4), 7)),
     )
 
 
-def on_stage(layout: str, technique: ContextRefresh, attached=None, image_embeds=None):
+def prepared(layout: str, technique: ContextRefresh, attachments=None, image_embeds=None):
     """Run the hook with a denoiser that writes down what it was given and returns ones."""
     section, asked = switched(layout), []
     history = make_history(direction_of(layout), torch.full((1, 16, 1, 4, 4), 5.0))
     for number in range(section.index):
         history.append(torch.full((1, 16, WINDOW, 4, 4), 10.0 + number))
     solved = lambda *given: (asked.append(given), (torch.ones(1, 16, WINDOW, 4, 4), 7))[1]  # noqa: E731
-    stage = stage_of(section, history, solved, attached, image_embeds)
-    technique.before_section(section, stage)
-    return stage, asked
+    preparation = preparation_of(section, history, solved, attachments, image_embeds)
+    technique.before_section(section, preparation)
+    return preparation, asked
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("frames", [0, 1, 2])
 def test_the_frames_next_to_the_window_are_replaced_and_the_video_is_not(layout, frames):
-    stage, [(_, _, _, initial, strength)] = on_stage(layout, ContextRefresh(frames=frames, strength=0.6))
-    newest = 10.0 + stage.section.index - 1
+    preparation, [(_, _, _, initial, strength)] = prepared(
+        layout, ContextRefresh(frames=frames, strength=0.6)
+    )
+    newest = 10.0 + preparation.section.index - 1
     assert (initial == newest).all() and strength == 0.6
     used = frames or WINDOW
-    remembered = stage.history.recent(WINDOW)[0, 0, :, 0, 0].tolist()
+    remembered = preparation.history.recent(WINDOW)[0, 0, :, 0, 0].tolist()
     expected = [newest] * (WINDOW - used) + [1.0] * used
     assert remembered == (expected if layout == "f1" else expected[::-1])
-    assert not (stage.history.video() == 1).any()
-    assert stage.record == {
+    assert not (preparation.history.video() == 1).any()
+    assert preparation.record == {
         "evaluations": 7,
         "refreshed": {"sigma": 0.6, "frames": used, "anchor": "kept"},
     }
@@ -89,8 +91,8 @@ def test_the_frames_next_to_the_window_are_replaced_and_the_video_is_not(layout,
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("sees", ["full", "anchor", "none"])
 def test_what_is_refreshed_sees_what_was_before_it(layout, sees):
-    stage, [(_, context, *_)] = on_stage(layout, ContextRefresh(sees=sees))
-    newest = 10.0 + stage.section.index - 1
+    preparation, [(_, context, *_)] = prepared(layout, ContextRefresh(sees=sees))
+    newest = 10.0 + preparation.section.index - 1
     everything = torch.cat([context.clean, context.clean_2x, context.clean_4x], dim=2)
     assert not (everything == newest).any(), "not itself"
     assert (everything == 5).any() == (sees != "none")
@@ -100,8 +102,8 @@ def test_what_is_refreshed_sees_what_was_before_it(layout, sees):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_replaced_anchor_and_an_emptied_history_are_a_first_section(layout):
-    stage, _ = on_stage(layout, ContextRefresh(frames=1, anchor="replaced", history="emptied"))
-    context = stage.context()
+    preparation, _ = prepared(layout, ContextRefresh(frames=1, anchor="replaced", history="emptied"))
+    context = preparation.context()
     assert (context.clean == 1).all()
     assert not context.clean_2x.any() and not context.clean_4x.any()
 
@@ -115,9 +117,9 @@ def test_new_tokens_come_from_the_decoded_anchor():
         )
     )
     technique = ContextRefresh(anchor="replaced", vae="v", clip_vision="c")
-    stage, _ = on_stage("f1", technique, {"v": vae, "c": vision}, torch.zeros(1, 4, 12))
+    preparation, _ = prepared("f1", technique, {"v": vae, "c": vision}, torch.zeros(1, 4, 12))
     assert (seen[0] == 1).all() and seen[0].shape[2] == 1
-    assert (stage.context().image_embeds == 0.5).all()
+    assert (preparation.context().image_embeds == 0.5).all()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -126,9 +128,9 @@ def test_the_first_section_of_a_shot_has_nothing_to_refresh(layout):
     sections = assign_prompts(plan_sections(layout, 4, WINDOW), prompts)
     technique, refreshed = ContextRefresh(apply_to="all"), {}
     for section in sections:
-        stage = stage_of(section, make_history(direction_of(layout), torch.ones(1, 16, 1, 4, 4)))
-        technique.before_section(section, stage)
-        refreshed[section.latents[0]] = "refreshed" in stage.record
+        preparation = preparation_of(section, make_history(direction_of(layout), torch.ones(1, 16, 1, 4, 4)))
+        technique.before_section(section, preparation)
+        refreshed[section.latents[0]] = "refreshed" in preparation.record
     expected = [False, True, False, True] if layout == "f1" else [True, False, True, False]
     assert [refreshed[latent] for latent in sorted(refreshed)] == expected
 
@@ -138,8 +140,10 @@ def test_a_window_longer_than_the_memory_is_filled_up_and_cut_back(layout):
     section = plan_sections(layout, 2, 24)[1]
     history = make_history(direction_of(layout), torch.zeros(1, 16, 1, 4, 4))
     history.append(torch.arange(24.0).view(1, 1, 24, 1, 1).expand(1, 16, 24, 4, 4))
-    stage = stage_of(section, history, solved=lambda _, context, noise, initial, strength: (initial + 100, 7))
-    ContextRefresh(apply_to="all", strength=1.0).before_section(section, stage)
+    preparation = preparation_of(
+        section, history, solved=lambda _, context, noise, initial, strength: (initial + 100, 7)
+    )
+    ContextRefresh(apply_to="all", strength=1.0).before_section(section, preparation)
     remembered = list(range(5, 24)) if layout == "f1" else list(range(19))
     assert history.recent(24)[0, 0, :, 0, 0].tolist() == [100 + frame for frame in remembered]
 
@@ -180,7 +184,12 @@ def sample(model, *techniques, layout: str = "f1", switch: bool = True, driver=N
         Prompt(start=0.0, text="old", conditioning=text(1), change=0.0),
         Prompt(start=0.4, text="new", conditioning=text(3)),
     ]
-    inputs = SampleInputs(normal(1, 16, 1, 8, 8, seed=5), True, text(7), normal(1, 4, 12, seed=9))
+    inputs = SampleInputs(
+        start=normal(1, 16, 1, 8, 8, seed=5),
+        has_start=True,
+        negative=text(7),
+        image_embeds=normal(1, 4, 12, seed=9),
+    )
     with torch.inference_mode():
         return sample_sections(
             driver or PlainDriver(model),

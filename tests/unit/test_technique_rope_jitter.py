@@ -142,7 +142,7 @@ def sample(model, *techniques, layout: str = "f1", switch: bool = True, batch: i
         return sample_sections(
             PlainDriver(model),
             assign_prompts(plan_sections(layout, 2, WINDOW), prompts[: 1 + switch]),
-            SampleInputs(start, True, old, image),
+            SampleInputs(start=start, has_start=True, negative=old, image_embeds=image),
             SampleSettings(layout=layout, window=WINDOW, steps=2, seed=7),
         )[0]
 

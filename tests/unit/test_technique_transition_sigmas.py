@@ -213,7 +213,12 @@ class TestInTheSampler:
             return sample_sections(
                 PlainDriver(model),
                 assign_prompts(plan_sections("f1", 2, 3), prompts if switch else prompts[:1]),
-                SampleInputs(normal(batch, 16, 1, 8, 8, seed=5), True, text(7), normal(batch, 4, 12, seed=9)),
+                SampleInputs(
+                    start=normal(batch, 16, 1, 8, 8, seed=5),
+                    has_start=True,
+                    negative=text(7),
+                    image_embeds=normal(batch, 4, 12, seed=9),
+                ),
                 SampleSettings(window=3, steps=4, seed=7),
                 sigmas=sigmas,
             )

@@ -45,7 +45,7 @@ def prompt(section: int, seed: int = 1, **fields) -> Prompt:
     return Prompt(start=section * SECTION, text=f"at {section}", conditioning=text(seed), **fields)
 
 
-RUN = SampleInputs(image(100), True, text(900), tokens(101))
+RUN = SampleInputs(start=image(100), has_start=True, negative=text(900), image_embeds=tokens(101))
 OLD, NEW = prompt(0, seed=1, change=0.0), prompt(2, seed=11)
 
 
@@ -177,7 +177,7 @@ def test_a_run_that_continues_over_a_cut_gives_what_the_whole_run_gives(driver, 
     sections = assign_prompts(plan_sections(layout, 4, WINDOW), prompts)
     done = sorted(section.latents for section in sections[:split])
     past = whole[:, :, done[0][0] : done[-1][1]]
-    rest, _ = sample_sections(driver, sections[split:], replace(RUN, past=past), settings(layout))
+    rest, _ = sample_sections(driver, sections[split:], replace(RUN, earlier_sections=past), settings(layout))
     assert torch.equal(rest, whole)
 
 

@@ -101,8 +101,8 @@ def test_f1_sees_the_last_frames_of_the_video(sample):
 
 def test_f1_fills_a_short_video_up_with_nothing():
     start, given = torch.full((1, 16, 1, 2, 2), 100.0), torch.arange(1.0, 5).view(1, 1, 4, 1, 1)
-    history = make_history(Direction.FORWARD, start, given=given.expand(1, 16, 4, 2, 2))
-    context = history.context(plan_sections("f1", 1, 3, given=4)[0])
+    history = make_history(Direction.FORWARD, start, past_video=given.expand(1, 16, 4, 2, 2))
+    context = history.context(plan_sections("f1", 1, 3, past_latent_frames=4)[0])
     shown = [part[0, 0, :, 0, 0].tolist() for part in (context.clean, context.clean_2x, context.clean_4x)]
     assert shown == [[100, 4], [2, 3], [0] * 15 + [1]]
 
@@ -151,5 +151,5 @@ def test_video_to_video_is_aligned_with_the_whole_result(sample):
 
 @pytest.mark.parametrize(("frames", "index"), [(1, 0), (2, 1), (4, 1), (5, 2), (31, 10)])
 def test_f1_counts_on_from_the_sections_that_would_have_made_the_video(frames, index):
-    section = plan_sections("f1", 2, WINDOW, given=frames)[0]
+    section = plan_sections("f1", 2, WINDOW, past_latent_frames=frames)[0]
     assert section.index == index and section.latents == (frames, frames + WINDOW)

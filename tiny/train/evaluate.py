@@ -126,7 +126,13 @@ def generate(
         sections[0] = replace(sections[0], previous=texts[0])
     negative = conditioning(bundle, [""] * len(part), device)
     before = None if past is None else past[:, :, 1:]
-    inputs = SampleInputs(latent, start is not None, negative, image, past=before)
+    inputs = SampleInputs(
+        start=latent,
+        has_start=start is not None,
+        negative=negative,
+        image_embeds=image,
+        earlier_sections=before,
+    )
     sampling = SampleSettings(window=settings.window, steps=settings.steps, seeds=tuple(e.seed for e in part))
     model = PlainModel(bundle.dit, bundle.latent_scale)
     for remedy in remedies:

@@ -42,7 +42,7 @@ class Driver(Protocol):
     config: FramePackConfig
     device: torch.device
     techniques: tuple[Technique, ...]
-    attached: Mapping[str, Any]
+    attachments: Mapping[str, Any]
 
     def to_model(self, latents: Tensor) -> Tensor:
         """VAE latents to the model's scale."""
@@ -87,7 +87,7 @@ def attention_options(branch: Branch) -> dict[str, Any]:
     options = {
         "framepack_attention": branch.attention,
         "framepack_tokens": branch.context.tokens,
-        "framepack_kv_mask": branch.context.muted,
+        "framepack_kv_mask": branch.context.kv_mask,
         "framepack_probe": branch.probe,
     }
     return {name: value for name, value in options.items() if value}

@@ -44,7 +44,7 @@ class HostDriver:
         self.config = base.diffusion_model.config
         self.device = model.load_device
         self.techniques = techniques_of(model.model_options)
-        self.attached = model.attachments
+        self.attachments = model.attachments
 
     def to_model(self, latents: Tensor) -> Tensor:
         return self._base.process_latent_in(latents)

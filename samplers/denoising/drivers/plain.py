@@ -27,7 +27,7 @@ class PlainDriver:
         self.config = self._dit.config
         self.device = model.load_device
         self.techniques = techniques_of(model.model_options)
-        self.attached = model.attachments
+        self.attachments = model.attachments
 
     def to_model(self, latents: Tensor) -> Tensor:
         return self._model.model.process_latent_in(latents)

@@ -65,11 +65,11 @@ class ContextBlur(Technique):
         check_range("decay", self.decay, 0, 10)
         check_window(self.t_start, self.t_end)
 
-    def context(self, section: Section, context: Context, attached: Mapping[str, Any]) -> Context:
+    def context(self, section: Section, context: Context, attachments: Mapping[str, Any]) -> Context:
         return self._filtered(section, context) if self._whole_section else context
 
     def context_at(
-        self, section: Section, step: Step, context: Context, attached: Mapping[str, Any]
+        self, section: Section, step: Step, context: Context, attachments: Mapping[str, Any]
     ) -> Context:
         if self._whole_section or not in_window(step, self.t_start, self.t_end):
             return context

@@ -82,10 +82,10 @@ class LowPassGuidance(Technique):
         left = step.t - self.t_end
         return self.amount(section) * (1.0 if left >= faded else left / faded)
 
-    def context(self, section: Section, context: Context, attached: Mapping[str, Any]) -> Context:
+    def context(self, section: Section, context: Context, attachments: Mapping[str, Any]) -> Context:
         """The same context; says so where the image tokens will be left alone."""
         tokens = context.image_embeds
-        if self._swaps(context) and self.amount(section) and not self._belongs(tokens, attached)[0].all():
+        if self._swaps(context) and self.amount(section) and not self._belongs(tokens, attachments)[0].all():
             logger.warning(
                 "Section %d has image tokens of another image than Low-Pass Guidance was given; it filters "
                 "latents alone there.",
@@ -94,7 +94,7 @@ class LowPassGuidance(Technique):
         return context
 
     def context_at(
-        self, section: Section, step: Step, context: Context, attached: Mapping[str, Any]
+        self, section: Section, step: Step, context: Context, attachments: Mapping[str, Any]
     ) -> Context:
         weight = self.weight(section, step)
         if weight == 0:
@@ -115,7 +115,7 @@ class LowPassGuidance(Technique):
         if not self._swaps(context):
             return filtered
         return replace(
-            filtered, image_embeds=self._tokens(context.image_embeds, weight * self.vision, attached)
+            filtered, image_embeds=self._tokens(context.image_embeds, weight * self.vision, attachments)
         )
 
     def describe(self, section: Section, step: Step) -> dict[str, float]:
@@ -160,15 +160,15 @@ class LowPassGuidance(Technique):
     def _swaps(self, context: Context) -> bool:
         return bool(self.filtered_tokens) and self.vision > 0 and context.image_embeds is not None
 
-    def _tokens(self, tokens: Tensor, weight: float, attached: Mapping[str, Any]) -> Tensor:
+    def _tokens(self, tokens: Tensor, weight: float, attachments: Mapping[str, Any]) -> Tensor:
         """Image tokens [B, N, D] with `weight` of the filtered ones, where they are those of the image."""
-        same, share = self._belongs(tokens, attached)
-        filtered = attached[self.filtered_tokens].to(tokens)
+        same, share = self._belongs(tokens, attachments)
+        filtered = attachments[self.filtered_tokens].to(tokens)
         return torch.where(same, torch.lerp(tokens, share * filtered, weight), tokens)
 
-    def _belongs(self, tokens: Tensor, attached: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    def _belongs(self, tokens: Tensor, attachments: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Whether each video's tokens [B, N, D] are the clean ones times a factor, and the factor: both [B, 1, 1]."""
-        clean = attached[self.clean_tokens].to(tokens)
+        clean = attachments[self.clean_tokens].to(tokens)
         if clean.shape[1:] != tokens.shape[1:] or clean.shape[0] not in (1, tokens.shape[0]):
             raise ValueError(
                 f"Low-Pass Guidance made image tokens {list(clean.shape)}, the sampler's are {list(tokens.shape)}; "

@@ -75,15 +75,15 @@ class ContextPurge(Technique):
         check_range("threshold", self.threshold, 0, 1)
         check_window(self.t_start, self.t_end)
 
-    def context(self, section: Section, context: Context, attached: Mapping[str, Any]) -> Context:
-        return self._purged(section, context, attached) if self._for_whole_sections else context
+    def context(self, section: Section, context: Context, attachments: Mapping[str, Any]) -> Context:
+        return self._purged(section, context, attachments) if self._for_whole_sections else context
 
     def context_at(
-        self, section: Section, step: Step, context: Context, attached: Mapping[str, Any]
+        self, section: Section, step: Step, context: Context, attachments: Mapping[str, Any]
     ) -> Context:
         if self._for_whole_sections or not in_window(step, self.t_start, self.t_end):
             return context
-        return self._purged(section, context, attached)
+        return self._purged(section, context, attachments)
 
     def claims(self, section: Section, step: Step) -> frozenset[str]:
         acts = self._amount(section) > 0 and in_window(step, self.t_start, self.t_end)
@@ -96,7 +96,7 @@ class ContextPurge(Technique):
         )
         return {"amount": amount if acts else 0.0}
 
-    def reads_received(self, section: Section) -> bool:
+    def reads_attention_shares(self, section: Section) -> bool:
         return self._by_attention and bool(self._purging()) and self._share(section) < 1
 
     @property
@@ -134,30 +134,30 @@ class ContextPurge(Technique):
         """The share of tokens that stay, where a share is asked for."""
         return 1 - self._amount(section) * (1 - self.keep_ratio)
 
-    def _purged(self, section: Section, context: Context, attached: Mapping[str, Any]) -> Context:
+    def _purged(self, section: Section, context: Context, attachments: Mapping[str, Any]) -> Context:
         """The context without what is purged; the same object where nothing is."""
         amount = self._amount(section)
-        waiting = context.received is None and self.reads_received(section)
+        waiting = context.attention_shares is None and self.reads_attention_shares(section)
         if amount == 0 or waiting:
             return context
-        purged = self._take(section, context, attached)
+        purged = self._take(section, context, attachments)
         purged = _demote(purged, {name: to for name, to in self._actions().items() if to in COARSE})
         gap = round(self.gap * amount)
         return replace(purged, indices=_apart(purged.indices, gap)) if gap else purged
 
-    def _take(self, section: Section, context: Context, attached: Mapping[str, Any]) -> Context:
+    def _take(self, section: Section, context: Context, attachments: Mapping[str, Any]) -> Context:
         """Remove, zero or mute the selected tokens."""
-        for name, kept in self._kept(section, context, attached).items():
+        for name, kept in self._kept(section, context, attachments).items():
             action = self._purging()[name]
             if action == REMOVE:
                 context = replace(context, tokens={**context.tokens, name: _indices(kept)})
             elif action == ZERO_KV:
-                context = replace(context, muted={**context.muted, name: kept.float()})
+                context = replace(context, kv_mask={**context.kv_mask, name: kept.float()})
             else:
                 context = _zeroed(context, name, kept)
         return context
 
-    def _kept(self, section: Section, context: Context, attached: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _kept(self, section: Section, context: Context, attachments: Mapping[str, Any]) -> dict[str, Tensor]:
         """Which tokens of each segment stay, bool [B or 1, L], for segments that lose some; as many in every row."""
         kept = {}
         generator = torch.Generator().manual_seed((self.seed + section.index) % 2**63)
@@ -165,29 +165,29 @@ class ContextPurge(Technique):
             order = torch.randperm(count, generator=generator)
             if name not in self._purging():
                 continue
-            chosen = self._chosen(section, context, attached, name, order)
+            chosen = self._chosen(section, context, attachments, name, order)
             if not bool(chosen.all()):
                 kept[name] = chosen.to(_device(context))
         return kept
 
     def _chosen(
-        self, section: Section, context: Context, attached: Mapping[str, Any], name: str, order: Tensor
+        self, section: Section, context: Context, attachments: Mapping[str, Any], name: str, order: Tensor
     ) -> Tensor:
         """Which tokens of a segment stay, bool [B or 1, L]."""
         count = len(order)
         if self.select == "all":
             return torch.zeros(1, count, dtype=torch.bool)
         if self.select == "mask":
-            return mask_weights(context, attached[self.mask])[name] < 0.5
-        if self._by_attention and self.reads_received(section):
+            return mask_weights(context, attachments[self.mask])[name] < 0.5
+        if self._by_attention and self.reads_attention_shares(section):
             # Techniques behind this one may have packed more at the tier's end when it was measured.
-            received = context.received[name][:, :count]
-            if received.shape[1] != count:
+            shares = context.attention_shares[name][:, :count]
+            if shares.shape[1] != count:
                 raise ValueError(
-                    f"the {name} part of the past had {received.shape[1]} tokens in the first step and has {count} now; "
+                    f"the {name} part of the past had {shares.shape[1]} tokens in the first step and has {count} now; "
                     "let the context purge that selects by attention come first in the chain of techniques."
                 )
-            order = received.argsort(dim=1, descending=self.select == "least_attended")
+            order = shares.argsort(dim=1, descending=self.select == "least_attended")
         order = torch.atleast_2d(order)
         stays = order[:, : round(self._share(section) * count)]
         return torch.zeros(order.shape, dtype=torch.bool, device=order.device).scatter(1, stays, True)
@@ -258,10 +258,10 @@ def _appended(context: Context, tier: str, frames: Sequence[tuple[int, Tensor]])
         kept = context.tokens[tier]
         kept = torch.cat([kept, added.expand(kept.shape[0], -1)], dim=1)
         context = replace(context, tokens={**context.tokens, tier: kept})
-    if tier in context.muted:
-        muted = context.muted[tier]
-        muted = torch.cat([muted, torch.ones_like(added).to(muted).expand(muted.shape[0], -1)], dim=1)
-        context = replace(context, muted={**context.muted, tier: muted})
+    if tier in context.kv_mask:
+        mask = context.kv_mask[tier]
+        mask = torch.cat([mask, torch.ones_like(added).to(mask).expand(mask.shape[0], -1)], dim=1)
+        context = replace(context, kv_mask={**context.kv_mask, tier: mask})
     return context
 
 

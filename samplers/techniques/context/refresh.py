@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...context.plan import HISTORY, Direction, Section
 from ..base import PASTS, Step, Technique, check_range
-from ..stage import Stage
+from ..preparation import Preparation
 
 ANCHORS = ("kept", "replaced")
 HISTORIES = ("kept", "emptied")
@@ -52,35 +52,37 @@ class ContextRefresh(Technique):
             if getattr(self, name) not in options:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(options)}.")
 
-    def before_section(self, section: Section, stage: Stage) -> None:
+    def before_section(self, section: Section, preparation: Preparation) -> None:
         strength = self.strength * self.amount(section)
         if strength < NOTHING or not section.goes_on:
             return
         forward = section.direction is Direction.FORWARD
         window = section.latents[1] - section.latents[0]
-        context = stage.history.before_recent(window).context(section, stage.image_embeds())
-        latest = held(stage.history.recent(window), window, forward)
-        fresh = stage.denoise(context.without(self.sees), latest, strength)
+        context = preparation.history.before_recent(window).context(section, preparation.image_embeds())
+        latest = held(preparation.history.recent(window), window, forward)
+        fresh = preparation.denoise(context.without(self.sees), latest, strength)
         used = nearest(fresh, min(self.frames or window, HISTORY), forward)
         if self.history == "emptied":
-            stage.history.forget()
-        stage.history.replace_recent(used)
+            preparation.history.forget()
+        preparation.history.replace_recent(used)
         if self.anchor == "replaced":
             touching = nearest(used, 1, forward)
-            stage.history.replace_anchor(touching, self._tokens(touching, stage))
-        stage.record["refreshed"] = {"sigma": strength, "frames": used.shape[2], "anchor": self.anchor}
+            preparation.history.replace_anchor(touching, self._tokens(touching, preparation))
+        preparation.record["refreshed"] = {"sigma": strength, "frames": used.shape[2], "anchor": self.anchor}
 
     def describe(self, section: Section, step: Step) -> dict[str, float]:
         """The sigma that the memory was refreshed from before the section's steps."""
         strength = self.strength * self.amount(section)
         return {"refreshed from sigma": strength if section.goes_on else 0.0}
 
-    def _tokens(self, latent: Tensor, stage: Stage) -> Tensor | None:
+    def _tokens(self, latent: Tensor, preparation: Preparation) -> Tensor | None:
         """Image tokens of a latent frame [B, 16, 1, H, W]; None without the models that make them, or without tokens."""
-        if not self.vae or not self.clip_vision or stage.image_embeds() is None:
+        if not self.vae or not self.clip_vision or preparation.image_embeds() is None:
             return None
-        images = first_images(stage.attached[self.vae].decode(stage.to_vae(latent)))
-        return stage.vision_tokens(stage.attached[self.clip_vision].encode_image(images, crop=False))
+        images = first_images(preparation.attachments[self.vae].decode(preparation.to_vae(latent)))
+        return preparation.vision_tokens(
+            preparation.attachments[self.clip_vision].encode_image(images, crop=False)
+        )
 
 
 def held(latents: Tensor, count: int, forward: bool) -> Tensor:

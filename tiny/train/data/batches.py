@@ -175,11 +175,11 @@ def pack(start: Tensor, past: Tensor, window: int, section: int, text_only: bool
 
 def joined(contexts: list[Context]) -> Context:
     """Contexts of one layout as one batch."""
-    tiers = (
+    clean, clean_2x, clean_4x = (
         torch.cat([getattr(context, name) for context in contexts])
         for name in ("clean", "clean_2x", "clean_4x")
     )
-    return Context(contexts[0].indices, *tiers)
+    return Context(indices=contexts[0].indices, clean=clean, clean_2x=clean_2x, clean_4x=clean_4x)
 
 
 def tokenized(texts: list[str]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What a technique may do between two sections: look at the history, denoise, and change what is remembered."""
+"""What a technique may do before a section is sampled: read the history, denoise, and change what is remembered."""
 
 from __future__ import annotations
 
@@ -18,23 +18,29 @@ class Denoise(Protocol):
     def __call__(
         self, section: Section, context: Context, noise: Tensor, initial: Tensor, strength: float
     ) -> tuple[Tensor, int]:
-        """Latents [B, 16, T, H, W] and how many evaluations they took; see Stage.denoise."""
+        """Latents [B, 16, T, H, W] and how many evaluations they took; see Preparation.denoise."""
 
 
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """A run right before `section`. Latents are in the model's scale, float32 on the CPU.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Preparation:
+    """What a technique may use right before a section is sampled. Latents are in the model's scale, float32 on the CPU.
 
-    `image_embeds` gives the section's image tokens as they are by then; `draw_noise` gives noise of a section's shape that
-    the sections' own noise does not depend on; `to_vae` and `to_model` convert latents, `vision_tokens` checks a
-    CLIP_VISION_OUTPUT and gives its image tokens; `attached` is what techniques read. What a technique writes into `record`
-    goes into the section's trace.
+    section: the section that is about to be sampled.
+    history: what it will remember, which a technique may change.
+    image_embeds: gives its image tokens [B, N, D] as they are at the moment, None for none.
+    attachments: the objects that technique nodes attached to the MODEL, by key.
+    draw_noise: gives noise of the section's shape, new with every call; the sections' own noise stays what it is.
+    to_vae: converts latents from the model's scale to the VAE's.
+    to_model: converts latents from the VAE's scale to the model's.
+    vision_tokens: checks a CLIP_VISION_OUTPUT and gives its image tokens.
+    solve: denoises latents; use `denoise`.
+    record: what a technique writes here goes into the section's trace.
     """
 
     section: Section
     history: History
     image_embeds: Callable[[], Tensor | None]
-    attached: Mapping[str, Any]
+    attachments: Mapping[str, Any]
     draw_noise: Callable[[], Tensor]
     to_vae: Callable[[Tensor], Tensor]
     to_model: Callable[[Tensor], Tensor]
