@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .runtime import PREVIEWS, inside_comfyui, output_folder
+from .comfyui import inside_comfyui
+from .run_folders import PREVIEWS, output_folder
 
 KINDS = {False: "output", True: "temp"}  # ComfyUI's names of the folders
 

@@ -1,1 +1,1 @@
-"""From latents to frames to files, and the picture sizes that FramePack knows."""
+"""From latents to frames and files, and the picture sizes that FramePack was trained on."""

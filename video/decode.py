@@ -1,7 +1,7 @@
-"""Latents to frames, section by section: however long the video is, only one section is held at a time.
+"""Latents to frames, section by section, so that a video of any length takes the memory of one section.
 
-Source: lllyasviel/FramePack, `demo_gradio_f1.py`. It decodes every new section once more with the section before it and
-cross-fades the frames that both have.
+Source: lllyasviel/FramePack, `demo_gradio_f1.py`. Every new section is decoded together with latent frames of the
+section before it, and the frames that were decoded twice are cross-faded.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..samplers.conditioning import expect_finite
 from ..samplers.context.history import soft_append
 
 LATENT_CHANNELS = 16
-SPACE_FACTOR = 8
-TIME_FACTOR = 4
-MIN_TILE = 64
-# Tiles share a quarter with their neighbours, in space and in time.
-TILE_OVERLAP = 4
+SPACE_FACTOR = 8  # pixels a latent pixel, along each side
+TIME_FACTOR = 4  # frames a latent frame
+MIN_TILE = 64  # pixels
 MIN_TILE_FRAMES = 2 * TIME_FACTOR
+TILE_OVERLAP = 4  # tiles share 1/4 of their size with their neighbours, in space and in time
 
+# Latents [1, 16, n, h, w] to frames [1, 4n-3, 8h, 8w, 3].
 Decode = Callable[[Tensor], Tensor]
 
 
@@ -34,7 +34,11 @@ def frame_count(latents: int) -> int:
 
 @dataclass(frozen=True)
 class Piece:
-    """Latent frames that are decoded together, half open; the first `overlap` frames fade in over the piece before."""
+    """A range of latent frames that are decoded together.
+
+    start, stop: the range, half open.
+    overlap: number of frames (not latent frames) that fade in over the end of the piece before.
+    """
 
     start: int
     stop: int
@@ -42,10 +46,10 @@ class Piece:
 
 
 def decode_pieces(latent_frames: int, window: int, overlap: int) -> list[Piece]:
-    """The pieces of a video, in order: the start frame with one window, then a window each.
+    """The pieces of a video, in order: the start frame and one window, then a window each.
 
-    Every piece reaches back over `overlap` latent frames that were decoded before; FramePack's own overlap is `window`.
-    Raises ValueError when a number is below 1.
+    All numbers are latent frames. Every piece but the first also takes in the `overlap` latent frames before its
+    window; FramePack's own overlap is one window. Raises ValueError when a number is below 1.
     """
     if min(latent_frames, window, overlap) < 1:
         raise ValueError(
@@ -60,25 +64,26 @@ def decode_pieces(latent_frames: int, window: int, overlap: int) -> list[Piece]:
 
 
 def decode_video(decode: Decode, latents: Tensor, pieces: list[Piece]) -> Iterator[Tensor]:
-    """Finished frames [n, H, W, 3] of one video [1, 16, T, h, w], piece by piece, 4T-3 in all.
+    """The frames [n, H, W, 3] of a video [1, 16, T, h, w], piece by piece, 4T-3 in all.
 
-    `decode` gives the frames [1, 4n-3, H, W, 3] of n latent frames. Frames that the next piece fades over are kept back.
+    Frames over which the next piece fades in are held back until that piece is decoded.
     """
     kept: Tensor | None = None
     for piece, following in zip_longest(pieces, pieces[1:]):
         frames = decode(latents[:, :, piece.start : piece.stop])[0]
         if kept is not None:
             frames = soft_append(kept, frames, piece.overlap)
-        keep = following.overlap if following else 0
-        finished, kept = frames.split([frames.shape[0] - keep, keep])
-        yield finished
+        finished = frames.shape[0] - (following.overlap if following else 0)
+        kept = frames[finished:]
+        yield frames[:finished]
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a piece is cut for the VAE: squares of `side` pixels, runs of `frames` frames; 0 does not cut.
+    """How a piece is cut into tiles for the VAE. Raises ValueError for tiles that are too small to overlap.
 
-    Raises ValueError for tiles that are too small to overlap.
+    side: height and width of a tile in pixels; 0 does not cut in space.
+    frames: number of frames in a tile; 0 does not cut in time.
     """
 
     side: int = 0
@@ -93,8 +98,8 @@ class Tiles:
                 raise ValueError(f"{name} is {size}; give {smallest} or more, or 0 for no tiles.")
 
     def arguments(self) -> dict[str, int | None]:
-        """What the VAE's `decode_tiled` is called with: sizes in latents."""
-        # A tile cannot be left out in space alone: one that is larger than any picture is none.
+        """The keywords for the VAE's `decode_tiled`; its sizes are in latent pixels and latent frames."""
+        # decode_tiled has no value for "not cut in space", so a tile larger than any picture stands for it.
         side = (self.side or 2**20) // SPACE_FACTOR
         frames = self.frames // TIME_FACTOR or None
         return {
@@ -102,15 +107,15 @@ class Tiles:
             "tile_y": side,
             "overlap": side // TILE_OVERLAP,
             "tile_t": frames,
-            "overlap_t": frames and max(1, frames // TILE_OVERLAP),
+            "overlap_t": max(1, frames // TILE_OVERLAP) if frames else None,
         }
 
 
 def vae_decoder(vae: Any, tiles: Tiles) -> Decode:
-    """The VAE of the host (or of the tiny model) as a function for `decode_video`.
+    """ComfyUI's VAE, or the embedded model's, as a function for `decode_video`.
 
-    Raises ValueError without a VAE, or when it packs a video in another way than HunyuanVideo's; the function does when
-    the VAE gives another number of frames than the latents stand for.
+    Raises ValueError for no VAE and for one whose latents hold other numbers of frames or pixels than HunyuanVideo's.
+    The function raises ValueError when the VAE gives another number of frames than expected.
     """
     if vae is None:
         raise ValueError(
@@ -124,7 +129,8 @@ def vae_decoder(vae: Any, tiles: Tiles) -> Decode:
         )
 
     def decode(latents: Tensor) -> Tensor:
-        frames = vae.decode(latents) if tiles == Tiles() else vae.decode_tiled(latents, **tiles.arguments())
+        cut = tiles != Tiles()
+        frames: Tensor = vae.decode_tiled(latents, **tiles.arguments()) if cut else vae.decode(latents)
         expected = frame_count(latents.shape[2])
         if frames.ndim != 5 or frames.shape[1] != expected:
             raise ValueError(
@@ -137,7 +143,10 @@ def vae_decoder(vae: Any, tiles: Tiles) -> Decode:
 
 
 def video_latents(latent: Any, name: str) -> Tensor:
-    """Samples [B, 16, T, H, W] of a video's LATENT. Raises ValueError for any other, and for NaN."""
+    """The samples [B, 16, T, h, w] of a video's LATENT, called `name` in errors.
+
+    Raises ValueError for anything else, and for values that are not finite.
+    """
     samples = latent.get("samples") if isinstance(latent, dict) else None
     if not isinstance(samples, Tensor) or samples.is_nested:
         raise ValueError(

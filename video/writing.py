@@ -1,4 +1,4 @@
-"""MP4 files that can be watched while they are written."""
+"""MP4 files that can be played while they are still being written."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 import torch
+from av.video.codeccontext import VideoCodecContext
+from numpy.typing import NDArray
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
 CODEC = "libx264"
+# FFmpeg's options for the file. Every frame is a fragment of its own, so that what is written can be played; on closing
+# FFmpeg makes an ordinary MP4 of it. Fragments have no edit list that could hide the delay of B frames, hence the
+# signed offsets.
 MUXER = {
-    # A fragment a frame: what is written can be played. On closing FFmpeg makes an ordinary MP4 of it. Signed offsets
-    # because fragments have no edit list that could hide the delay of B frames.
     "movflags": "+".join(
         (
             "use_metadata_tags",
@@ -34,15 +37,16 @@ MUXER = {
 }
 
 
-def to_bytes(image: Tensor) -> np.ndarray:
-    """The same picture or pictures as uint8 0..255, on the CPU."""
+def to_bytes(image: Tensor) -> NDArray[np.uint8]:
+    """Images of any shape with values 0 to 1, as uint8 values 0 to 255 on the CPU."""
     return image.detach().float().mul(255).round().clamp(0, 255).to(device="cpu", dtype=torch.uint8).numpy()
 
 
 class VideoWriter:
-    """Writes H.264 in yuv420p to an MP4 file, a run of frames at a time; what was written can be read at once.
+    """Writes an MP4 file (H.264, yuv420p) several frames at a time; use it in a `with` block.
 
-    `crf` is x264's quality, 0 (lossless) to 51; `metadata` is kept as JSON texts. Use it in a `with` block.
+    Frames can be read from the file as soon as `write` returns. `fps` is rounded to a thousandth; `crf` is x264's
+    quality, from 0 (lossless) to 51; `metadata` is kept in the file, each value as JSON.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class VideoWriter:
         crf: int = 18,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        # h264's time base cannot hold arbitrary fractions; a thousandth of a frame a second is fine enough.
+        # H.264's time base cannot hold arbitrary fractions.
         self._rate = Fraction(round(Fraction(fps) * 1000), 1000)
         self._options = {"crf": str(crf)}
         self._frames = 0
@@ -71,12 +75,15 @@ class VideoWriter:
         self._container.close()
 
     def write(self, images: Tensor) -> None:
-        """Append `images` [T, H, W, 3] in 0..1, all of one size; an odd width or height is made even."""
+        """Append frames [T, H, W, 3] with values 0 to 1; an odd height or width is made even.
+
+        All frames of a file have the same size.
+        """
         images = _even(images)
         if self._stream is None:
             self._stream = self._container.add_stream(CODEC, rate=self._rate, options=self._options)
             _set_size(self._stream, images)
-        # One encoder holds back dozens of frames and, once drained, takes no more: each run gets its own.
+        # An encoder holds back dozens of frames, and takes no more once it has been drained: each call has its own.
         encoder = self._encoder(images)
         for image in images:
             picture = av.VideoFrame.from_ndarray(to_bytes(image), format="rgb24").reformat(format="yuv420p")
@@ -85,12 +92,12 @@ class VideoWriter:
             self._mux(encoder.encode(picture))
         self._mux(encoder.encode(None))
 
-    def _encoder(self, images: Tensor) -> Any:
-        encoder = av.CodecContext.create(CODEC, "w")
+    def _encoder(self, images: Tensor) -> VideoCodecContext:
+        encoder = cast(VideoCodecContext, av.CodecContext.create(CODEC, "w"))
         _set_size(encoder, images)
         encoder.framerate, encoder.time_base = self._rate, 1 / self._rate
         encoder.options = self._options
-        # MP4 keeps the codec's headers once, in front.
+        # MP4 keeps the codec's headers once, at its beginning.
         encoder.flags |= av.codec.context.Flags.global_header
         return encoder
 
@@ -106,7 +113,7 @@ def _set_size(target: Any, images: Tensor) -> None:
 
 
 def _even(images: Tensor) -> Tensor:
-    # yuv420p keeps colour for every second pixel.
+    """The images with their last row or column repeated where their number is odd; yuv420p halves both."""
     height, width = images.shape[1:3]
     if height % 2 == 0 and width % 2 == 0:
         return images

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...nodes.runtime import reading_from, writing_to
+from ...nodes.run_folders import reading_from, writing_to
 
 _ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]$")
 

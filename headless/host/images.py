@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ...nodes.runtime import PREVIEWS
+from ...nodes.run_folders import PREVIEWS
 from ..files import folders, media
 from .files import in_input_folder, saved_file
 

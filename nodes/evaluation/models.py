@@ -14,7 +14,7 @@ from ...metrics.measuring.box_detectors import GroundingDinoDetector, Owlv2Detec
 from ...metrics.measuring.clip import Clip, batches_of, measure_clip
 from ...metrics.measuring.detectors import Detector, ZeroShotDetector
 from ...tiny.bundle import WEIGHTS
-from ..runtime import inside_comfyui
+from ..comfyui import inside_comfyui
 from .host_features import HostExtractor
 from .world_detector import WorldDetector
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...metrics import Cue, VideoScores, evaluate_video
 from ...samplers.progress import report
 from ...samplers.timeline.timeline import Timeline
-from ..runtime import inside_comfyui
+from ..comfyui import inside_comfyui
 from .models import EvaluationModels
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import torch
 from ...models.files.loading import inspect_checkpoint, load_dit
 from ...models.plain import PlainModel
 from ...tiny.bundle import TinyBundle, load_tiny
-from ..runtime import inside_comfyui
+from ..comfyui import inside_comfyui
 from ..types import ROOT
 
 logger = logging.getLogger(__name__)
@@ -126,4 +126,5 @@ def _diffusion_models() -> list[str]:
         return []
     import folder_paths
 
-    return folder_paths.get_filename_list("diffusion_models")
+    names: list[str] = folder_paths.get_filename_list("diffusion_models")
+    return names

@@ -10,7 +10,8 @@ from ...models.attention.blocks import block_set, check_blocks
 from ...models.config import FramePackConfig
 from ...models.files.lora import Change, convert, parameter_shapes, read_lora, rounds
 from ...models.plain import PlainModel
-from ..runtime import input_folder, inside_comfyui
+from ..comfyui import inside_comfyui
+from ..run_folders import input_folder
 from ..types import ROOT
 
 logger = logging.getLogger(__name__)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor
 
 from ...samplers.context.plan import FPS, MAX_WINDOW
-from ...samplers.progress import report
 from ...video.decode import (
     SPACE_FACTOR,
     Tiles,
@@ -19,14 +18,14 @@ from ...video.decode import (
     vae_decoder,
     video_latents,
 )
-from ...video.writing import VideoWriter, to_bytes
+from ...video.writing import VideoWriter
 from .. import widgets
+from ..comfyui import inside_comfyui
 from ..output import OutputFile, new_output
-from ..runtime import inside_comfyui
 from ..types import ROOT
+from .progress import section_progress
 
 OUTPUTS = ("both", "images", "video")
-PREVIEW_SIDE = 512
 
 
 class FramePackDecode:
@@ -137,33 +136,28 @@ class FramePackDecode:
         extra_pnginfo: Any = None,
     ) -> dict[str, Any]:
         latents = video_latents(samples, "samples")
-        decode = vae_decoder(vae, Tiles(tile_size, tile_frames))
         pieces = decode_pieces(latents.shape[2], window, overlap)
-        size = tuple(SPACE_FACTOR * side for side in reversed(latents.shape[-2:]))
-        length = frame_count(latents.shape[2])
-        images = _Images(latents.shape[0] * (1 if output == "video" else length))
-        progress, files = _progress(latents.shape[0] * len(pieces)), []
-        for video in latents.split(1):
-            with ExitStack() as stack:
-                writer = None
-                if output != "images":
-                    file = stack.enter_context(new_output(filename_prefix, ".mp4", size))
-                    metadata = _metadata(prompt, extra_pnginfo)
-                    writer = stack.enter_context(VideoWriter(file.path, fps, crf=crf, metadata=metadata))
-                    files.append(file)
+        decode = vae_decoder(vae, Tiles(side=tile_size, frames=tile_frames))
+        files = _Files(prefix=filename_prefix, fps=fps, crf=crf, metadata=_metadata(prompt, extra_pnginfo))
+        batch, length = latents.shape[0], frame_count(latents.shape[2])
+        images = _Images(batch * (1 if output == "video" else length))
+        section_done = section_progress(batch * len(pieces))
+        for index in range(batch):
+            video = latents[index : index + 1]
+            with nullcontext() if output == "images" else files.new_video(video) as writer:
                 for frames in decode_video(decode, video, pieces):
                     if writer is not None:
                         writer.write(frames)
                     if output != "video":
                         images.append(frames)
-                    progress(frames[-1])
+                    section_done(frames[-1])
                 if output == "video":
                     images.append(frames[-1:])
-        return {"ui": _shown(files), "result": (images.tensor,)}
+        return {"ui": files.shown(), "result": (images.tensor,)}
 
 
 class _Images:
-    """Frames gathered in memory that is taken once, as joining them in the end would take it twice."""
+    """Frames in memory that is taken once: joining them in the end would take it twice."""
 
     def __init__(self, count: int) -> None:
         self._count, self._filled = count, 0
@@ -177,41 +171,36 @@ class _Images:
         self._filled = stop
 
 
-def _shown(files: list[OutputFile]) -> dict[str, Any]:
-    return {"images": [file.shown() for file in files], "animated": (True,)} if files else {}
+class _Files:
+    """The MP4 files of one run of the node, all written in the same way."""
+
+    def __init__(self, *, prefix: str, fps: float, crf: int, metadata: dict[str, Any]) -> None:
+        self._prefix, self._fps, self._crf, self._metadata = prefix, fps, crf, metadata
+        self._written: list[OutputFile] = []
+
+    @contextmanager
+    def new_video(self, latents: Tensor) -> Iterator[VideoWriter]:
+        """A writer of the next file, for the frames of these latents [1, 16, T, h, w]."""
+        height, width = latents.shape[-2:]
+        size = (SPACE_FACTOR * width, SPACE_FACTOR * height)
+        with (
+            new_output(self._prefix, ".mp4", size) as file,
+            VideoWriter(file.path, self._fps, crf=self._crf, metadata=self._metadata) as writer,
+        ):
+            yield writer
+        self._written.append(file)
+
+    def shown(self) -> dict[str, Any]:
+        """The node's `ui`: ComfyUI plays these files."""
+        files = [file.shown() for file in self._written]
+        return {"images": files, "animated": (True,)} if files else {}
 
 
 def _metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, Any]:
-    """The workflow, as ComfyUI's own SaveVideo keeps it, unless the host was told to keep none."""
+    """The workflow, as ComfyUI's own SaveVideo keeps it, unless ComfyUI was started with --disable-metadata."""
     if inside_comfyui():
         from comfy.cli_args import args
 
         if args.disable_metadata:
             return {}
     return {**(extra_pnginfo or {}), **({} if prompt is None else {"prompt": prompt})}
-
-
-def _progress(total: int) -> Callable[[Tensor], None]:
-    """A callback for every finished section: it shows the last frame, and stops the run where the user wants that."""
-    done = 0
-    bar = None
-    if inside_comfyui():
-        import comfy.utils
-
-        bar = comfy.utils.ProgressBar(total)
-
-    def section_done(frame: Tensor) -> None:
-        nonlocal done
-        done += 1
-        if bar is None:
-            report(done, total)
-        else:
-            bar.update_absolute(done, total, ("JPEG", _picture(frame), PREVIEW_SIDE))
-
-    return section_done
-
-
-def _picture(frame: Tensor) -> Any:
-    from PIL import Image
-
-    return Image.fromarray(to_bytes(frame))

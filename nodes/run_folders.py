@@ -1,8 +1,10 @@
-"""Where the pack is running, and where files come from outside ComfyUI."""
+"""The folders that nodes read from and write to outside ComfyUI.
+
+Whoever runs nodes there says which folders these are; inside ComfyUI its own folders are used.
+"""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -13,45 +15,47 @@ PREVIEWS = "previews"  # the folder of temporary pictures outside ComfyUI
 
 
 class InputFolder(Protocol):
-    """The one folder that a run outside ComfyUI reads from."""
+    """The only folder that a run outside ComfyUI reads from."""
 
     def input_files(self, extensions: frozenset[str]) -> list[str]:
-        """Names of the files with one of these extensions."""
+        """The names of the files in the folder that end in one of these extensions, such as `.png`."""
 
     def input_file(self, name: str) -> Path:
-        """An existing file of the folder; raises ValueError for any other."""
+        """The path of a file in the folder; raises ValueError where the folder has no such file."""
 
 
 class NewFile(Protocol):
-    """A file in the making: written under `unfinished`, it appears as `path` when it is whole."""
+    """A file that is being written.
+
+    path: where the file appears when it is complete.
+    unfinished: where it is written until then.
+    """
 
     path: Path
     unfinished: Path
 
 
 class OutputFolder(Protocol):
-    """The one folder that a run outside ComfyUI writes to."""
+    """The only folder that a run outside ComfyUI writes to; `output` is its path."""
 
     output: Path
 
     def new_file(
         self, prefix: str, extension: str, size: tuple[int, int] = (0, 0)
     ) -> AbstractContextManager[NewFile]:
-        """The next free file of that name; if the block fails nothing stays behind."""
+        """The next free file `prefix_00001_.extension`; where the block fails, no file is left.
+
+        `size` (width, height) fills %width% and %height% in the prefix.
+        """
 
 
 _input_folder: ContextVar[InputFolder | None] = ContextVar("framepack_input_folder", default=None)
 _output_folder: ContextVar[OutputFolder | None] = ContextVar("framepack_output_folder", default=None)
 
 
-def inside_comfyui() -> bool:
-    """Whether this process is a ComfyUI server: it has loaded its model patcher before it loads any node."""
-    return "comfy.model_patcher" in sys.modules
-
-
 @contextmanager
 def reading_from(folder: InputFolder) -> Iterator[None]:
-    """Makes this the folder from which nodes read inside the block."""
+    """Makes nodes read from this folder inside the block."""
     token = _input_folder.set(folder)
     try:
         yield
@@ -60,13 +64,13 @@ def reading_from(folder: InputFolder) -> Iterator[None]:
 
 
 def input_folder() -> InputFolder | None:
-    """The folder of the current run, or None where there is none."""
+    """The folder to read from, or None outside of `reading_from`."""
     return _input_folder.get()
 
 
 @contextmanager
 def writing_to(folder: OutputFolder) -> Iterator[None]:
-    """Makes this the folder to which nodes write inside the block."""
+    """Makes nodes write to this folder inside the block."""
     token = _output_folder.set(folder)
     try:
         yield
@@ -75,5 +79,5 @@ def writing_to(folder: OutputFolder) -> Iterator[None]:
 
 
 def output_folder() -> OutputFolder | None:
-    """The folder that the current run writes to, or None where there is none."""
+    """The folder to write to, or None outside of `writing_to`."""
     return _output_folder.get()
