@@ -6,17 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...samplers.techniques.attention.attention_scaling import AttentionScaling
-from ...samplers.techniques.attention.kv_gate import SemanticKVGate
-from ...samplers.techniques.attention.rope_jitter import RopeJitter
 from ...samplers.techniques.base import Technique
-from ...samplers.techniques.context.blur import ContextBlur
-from ...samplers.techniques.context.low_pass import LowPassGuidance
-from ...samplers.techniques.context.purge import ContextPurge
-from ...samplers.techniques.context.refresh import ContextRefresh
-from ...samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
-from ...samplers.techniques.guidance.contrastive import ContrastiveGuidance
 from ...samplers.techniques.presets import PRESETS
-from ...samplers.techniques.schedule.transition_sigmas import TransitionSigmas
+from ...samplers.techniques.registry import TECHNIQUES
 from ...tiny.config import DIT
 
 HISTORIES, PROMPTS, ANCHORS = ("old", "new", "zero"), ("new", "old"), ("kept", "replaced")
@@ -69,15 +61,7 @@ PLAIN = Arm("plain")
 # Techniques as their nodes come, except for RoPE jitter, whose node is off. The preset mild is contrastive guidance as it comes.
 ARMS = (
     PLAIN,
-    Arm("adaptive_cfg", (AdaptiveCFG(),)),
-    Arm("contrastive", (ContrastiveGuidance(),)),
-    Arm("kv_gate", (SemanticKVGate(),)),
-    Arm("context_blur", (ContextBlur(),)),
-    Arm("low_pass", (LowPassGuidance(),)),
-    Arm("context_purge", (ContextPurge(),)),
-    Arm("context_refresh", (ContextRefresh(),)),
-    Arm("transition_sigmas", (TransitionSigmas(),)),
-    Arm("rope_jitter", (RopeJitter(sigma=0.1),)),
+    *(Arm(entry.name, (entry.example,)) for entry in TECHNIQUES if entry.technique is not AttentionScaling),
     *(Arm(f"preset {name}", PRESETS[name]) for name in ("balanced", "strong", "cut", "founding")),
     Arm("alignvid", (ALIGNVID,)),
 )

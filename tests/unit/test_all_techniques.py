@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,50 +11,30 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
-from framepack_transitions.samplers import techniques as package
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
-from framepack_transitions.samplers.techniques.base import Technique
+from framepack_transitions.samplers.techniques.registry import TECHNIQUES
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 WINDOW, SECTIONS, STEPS = 3, 2, 2
 LAYOUTS = ("f1", "original")
-# What leaves everything as it is, as each help page says it.
-OFF = {
-    "FramePackAdaptiveCFG": {"base": 0.0, "beta": 0.0},
-    "FramePackSemanticKVGate": {"mode": "bias", "gamma": 0.0},
-    "FramePackTransitionSigmas": {"shift": 0.0, "early": 1.0, "extra_steps": 0},
-    "FramePackAttentionScaling": {"scale": 1.0},
-    "FramePackContextBlur": {"strength": 0.0, "decay": 0.0},
-    "FramePackLowPassGuidance": {"filter": "resize", "factor": 1.0},
-    "FramePackContextRefresh": {"strength": 0.0},
-    "FramePackContrastiveGuidance": {"omega": 0.0, "history": 1.0, "refusal": 0.0},
-    "FramePackContextPurge": {
-        **dict.fromkeys(("start", "last", "history_2x", "history_4x", "image"), "keep"),
-        "gap": 0,
-    },
-    "FramePackRopeJitter": {"sigma": 0.0},
-}
 TEXTS = {
     "blocks": ("", "double:0", "single:0-1", "double:0; single:1"),
     "points": ("", "0.9", "0.9, 0.3"),
 }
 NODES = {name: node for name, node in NODE_CLASS_MAPPINGS.items() if hasattr(node, "TECHNIQUE")}
-
-
-def classes(above: type = Technique) -> Iterator[type]:
-    """Every technique of the pack."""
-    for info in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{info.name}")
-    for found in above.__subclasses__():
-        if found.__module__.startswith(package.__name__):
-            yield found
-        yield from classes(found)
+# What leaves everything as it is, as each help page says it.
+OFF = {
+    name: entry.off
+    for name, node in NODES.items()
+    for entry in TECHNIQUES
+    if entry.technique is node.TECHNIQUE
+}
 
 
 def widgets(node: type) -> dict[str, tuple[Any, dict[str, Any]]]:
@@ -157,7 +135,7 @@ def plain(model) -> dict[tuple[str, bool], torch.Tensor]:
 
 
 def test_every_technique_has_a_node_and_a_way_to_be_off():
-    assert {node.TECHNIQUE for node in NODES.values()} == set(classes())
+    assert len(NODES) == len(TECHNIQUES)
     assert set(OFF) == set(NODES)
 
 
