@@ -18,6 +18,7 @@ from .networks.codec import SPACE_FACTOR, TIME_FACTOR, TinyCodec, frames_of_late
 from .networks.text import TinyText, token_ids
 from .networks.vision import TinyVisionTower, prepare_images
 from .threads import one_thread
+from .vocabulary import warn_of_unknown_words
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,11 @@ class TinyClip:
         return TinyClip(self.encoder)
 
     def tokenize(self, text: str, return_word_ids: bool = False, **options: Any) -> dict[str, list[int]]:
-        """Turn text into token ids, at most 77; emphasis such as (word:1.2) is read as plain text."""
+        """Turn text into token ids, at most 77; emphasis such as (word:1.2) is read as plain text.
+
+        Words that the model has not learned are named in a warning.
+        """
+        warn_of_unknown_words(text)
         return {TOKENS_KEY: token_ids(text, self.encoder.config.max_tokens)}
 
     @torch.no_grad()

@@ -70,6 +70,8 @@ def _evaluate(options: EvaluateOptions, record: Record, bars: ProgressBars) -> d
         detector=options.detector,
         detector_model=options.detector_model or "",
     )
+    for path in paths:
+        models.warn_of_unknown_words(timeline.texts_for(infos[path], options.window))
     shared = {
         role: models.measured(_stream(path, role, infos[path], bars), infos[path].fps)
         for role in ("reference", "target")

@@ -36,6 +36,10 @@ class Timeline:
         spans = parse(self.text, sections=count, section_seconds=section)
         return tuple(Cue(span.start, span.text, span.state) for span in spans)
 
+    def texts_for(self, info: VideoInfo, window: int) -> list[str]:
+        """The texts that the frames are compared with: what is seen where that is given, else the prompt."""
+        return [cue.text for cue in self.cues_for(info, window)]
+
     def trace_of(self, path: Path) -> Mapping[str, Any] | None:
         """The trace of a video, None where there is none; raises ValueError when it is not clear which is its."""
         if self.traces is None:

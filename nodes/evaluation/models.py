@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,13 @@ from ...metrics.measuring.box_detectors import GroundingDinoDetector, Owlv2Detec
 from ...metrics.measuring.clip import Clip, batches_of, measure_clip
 from ...metrics.measuring.detectors import Detector, ZeroShotDetector
 from ...tiny.bundle import WEIGHTS
+from ...tiny.vocabulary import warn_of_unknown_words
 from ..comfyui import inside_comfyui
 from .host_features import HostExtractor
 from .world_detector import WorldDetector
 
 MODEL, PRETRAINED = "ViT-B-32", "laion2b_s34b_b79k"
+TINY = "tiny"  # the name of the embedded model's extractor and of its world's detector
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class EvaluationModels:
     def reads_text(self) -> bool:
         """Whether the extractor has a text tower."""
         return self.extractor.texts(["text"]) is not None
+
+    def warn_of_unknown_words(self, texts: Iterable[str]) -> None:
+        """Logs words that the extractor has not learned, where that is known: only for the embedded model's CLIP."""
+        if self.extractor.name == TINY:
+            for text in texts:
+                warn_of_unknown_words(text)
 
     def options(self) -> dict[str, Any]:
         """The arguments of metrics.evaluate_video that name the models."""
@@ -76,9 +84,7 @@ class ModelSources:
 
 def tiny_extractor() -> OpenClipExtractor:
     """The CLIP that ships with the embedded model, under the name `tiny`."""
-    return OpenClipExtractor.from_config(
-        WEIGHTS / "tiny-clip.json", WEIGHTS / "clip.safetensors", name="tiny"
-    )
+    return OpenClipExtractor.from_config(WEIGHTS / "tiny-clip.json", WEIGHTS / "clip.safetensors", name=TINY)
 
 
 def _host_extractor(clip_vision: Any) -> HostExtractor:

@@ -60,6 +60,7 @@ class VideoEvaluation:
 
     def _check_texts(self, cues: tuple[Cue, ...], trace: Trace | None) -> None:
         texts = [section["prompt"] for section in trace["sections"]] if trace else [cue.text for cue in cues]
+        self.models.warn_of_unknown_words(texts)
         if len(set(texts)) > 1 and not all(texts) and self.models.reads_text:
             raise ValueError(
                 "the text of the first prompt is not known, as it came as conditioning: write it into first_prompt."

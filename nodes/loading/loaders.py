@@ -85,7 +85,9 @@ class FramePackTinyLoader:
     DISPLAY_NAME = "FramePack Tiny Loader"
     DESCRIPTION = (
         "The embedded miniature FramePack: model, text encoder, VAE and vision encoder in one node, small enough "
-        "for a CPU. It serves to try workflows, not to make pictures."
+        "for a CPU. It serves to try workflows, not to make pictures: it can show a red, yellow, green, blue, pink or "
+        "white circle, square, triangle or star, small or large, in the sky, desert, forest, sea or city, by day or at "
+        "night."
     )
     CATEGORY = f"{ROOT}/Loaders"
     FUNCTION = "load"
