@@ -18,9 +18,10 @@ from ...samplers.denoising.drivers import PlainDriver
 from ...samplers.denoising.sections import sample_sections
 from ...samplers.guidance import Guidance
 from ...samplers.settings import SampleInputs, SampleSettings
-from ...samplers.techniques.base import Technique, with_technique
+from ...samplers.techniques.base import Technique
 from ...samplers.techniques.context.low_pass import LowPassGuidance
 from ...samplers.techniques.guidance.contrastive import ContrastiveGuidance
+from ...samplers.techniques.wiring import with_technique
 from ...samplers.timeline.timeline import assign_prompts
 from ...tiny.bundle import TinyBundle
 from .arms import PLAIN, Arm, Premise

@@ -11,7 +11,7 @@ from ...samplers.context.plan import LAYOUTS, plan_sections, section_count
 from ...samplers.denoising.preview import preview_trace
 from ...samplers.guidance import Guidance
 from ...samplers.settings import SampleSettings
-from ...samplers.techniques.base import framepack_config, techniques_of
+from ...samplers.techniques.wiring import framepack_config, techniques_of
 from ...samplers.timeline.timeline import assign_prompts
 from .. import widgets
 from ..types import ROOT, TIMELINE, TRACE

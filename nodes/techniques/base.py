@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...samplers.context.tokens import mask_cells
-from ...samplers.techniques.base import APPLY_TO, Technique, with_technique
+from ...samplers.techniques.base import APPLY_TO, Technique
+from ...samplers.techniques.wiring import with_technique
 from ..types import ROOT
 
 

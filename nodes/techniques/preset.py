@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from ...samplers.techniques.base import with_technique
 from ...samplers.techniques.presets import PRESETS, preset_techniques
+from ...samplers.techniques.wiring import with_technique
 from ..types import ROOT
 
 

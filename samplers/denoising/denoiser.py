@@ -16,17 +16,8 @@ from ..context.plan import Section
 from ..context.tokens import weigh_tokens
 from ..guidance import Guidance, combine_cfg, project_negative, rescale_guidance
 from ..sigmas import unshift_sigma
-from ..techniques.base import (
-    NEGATIVE,
-    POSITIVE,
-    Prediction,
-    Step,
-    Technique,
-    attention_at,
-    context_at,
-    guidance_at,
-    predictions_at,
-)
+from ..techniques.base import NEGATIVE, POSITIVE, Prediction, Step, Technique
+from ..techniques.chain import attention_at, context_at, guidance_at, predictions_at
 from .memory import StepMemory, first_shares, memory_record
 
 CombineCFG = Callable[[Tensor, Tensor, float], Tensor]

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from ..context.history import Context
 from ..context.plan import Section
 from ..guidance import Guidance
-from ..techniques.base import Schedule, Technique, check_claims
+from ..techniques.base import Schedule, Technique
+from ..techniques.chain import check_claims
 from .denoiser import SectionDenoiser
 
 

@@ -19,7 +19,8 @@ from ..context.history import Context, History
 from ..context.plan import Section
 from ..settings import SampleInputs, SampleSettings
 from ..sigmas import check_sigmas, flow_sigmas, flux_shift
-from ..techniques.base import Schedule, Technique, context_of, schedule_at
+from ..techniques.base import Schedule, Technique
+from ..techniques.chain import context_of, schedule_at
 from ..techniques.preparation import Preparation
 from .denoiser import SectionDenoiser
 from .drivers import Driver, SectionTask

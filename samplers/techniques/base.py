@@ -1,28 +1,23 @@
-"""What a technique is, and how the sampler asks a list of them."""
+"""What a technique is: its hooks, and the values that these take and give."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from ...models.attention.blocks import block_set, check_blocks
 from ...models.attention.policy import AttentionPolicy
-from ...models.config import FramePackConfig
 from ..context.history import Context
 from ..context.plan import Section
 from ..guidance import Guidance
-from ..sigmas import check_sigmas
 
 if TYPE_CHECKING:
     from .preparation import Preparation
 
 APPLY_TO = ("transition", "all")
-OPTION = "framepack_techniques"
 # How far off its place a t may be that was told from a sigma in float32.
 EDGE = 1e-4
 
@@ -161,115 +156,6 @@ class Technique:
     def reads_attention_shares(self, section: Section) -> bool:
         """Whether `context_at` reads Context.attention_shares, which the section's first evaluation then measures."""
         return False
-
-
-def techniques_of(model_options: dict[str, Any]) -> tuple[Technique, ...]:
-    """The techniques on a MODEL in wired order."""
-    return tuple(model_options.get("transformer_options", {}).get(OPTION, ()))
-
-
-def framepack_config(model: Any) -> FramePackConfig:
-    """The architecture of a MODEL. Raises ValueError for one that is no FramePack model."""
-    config = getattr(getattr(model.model, "diffusion_model", None), "config", None)
-    if not isinstance(config, FramePackConfig):
-        raise ValueError(
-            f"model is a {type(model.model).__name__}, not a FramePack model; load the file with FramePack "
-            "Model Loader, and wire technique nodes after it."
-        )
-    return config
-
-
-def with_technique(model: Any, technique: Technique, **objects: Any) -> Any:
-    """A clone of a MODEL with one technique more. Raises ValueError for another model, or blocks that it does not have.
-
-    `objects` that are not None are attached to the clone; the technique's field of the same name becomes the key.
-    """
-    check_blocks(block_set(getattr(technique, "blocks", "")), framepack_config(model))
-    clone = model.clone()
-    options = clone.model_options["transformer_options"]
-    wired = options.get(OPTION, ())
-    for name, value in objects.items():
-        if value is not None:
-            key = f"{OPTION}/{len(wired)}/{name}"
-            clone.attachments[key] = value
-            technique = replace(technique, **{name: key})
-    options[OPTION] = [*wired, technique]
-    return clone
-
-
-def schedule_at(techniques: Sequence[Technique], section: Section, schedule: Schedule) -> Schedule:
-    """A section's schedule as all techniques leave it. Raises ValueError when one of them breaks it."""
-    changed = schedule
-    for technique in techniques:
-        changed = technique.schedule(section, changed)
-    if changed is schedule:
-        return schedule
-    sigmas = check_sigmas(changed.sigmas)
-    if not torch.isclose(sigmas[0], schedule.sigmas[0]):
-        raise ValueError(f"a schedule starts at {sigmas[0]:.3g} instead of {schedule.sigmas[0]:.3g}.")
-    return replace(changed, sigmas=sigmas)
-
-
-def context_of(
-    techniques: Sequence[Technique], section: Section, context: Context, attachments: Mapping[str, Any]
-) -> Context:
-    """A section's packed past as all techniques leave it."""
-    for technique in techniques:
-        context = technique.context(section, context, attachments)
-    return context
-
-
-def check_claims(techniques: Sequence[Technique], section: Section, step: Step) -> None:
-    """Raises ValueError when two techniques take the same part of the past apart in a step."""
-    taken: set[str] = set()
-    for technique in techniques:
-        claimed = technique.claims(section, step)
-        if twice := taken & claimed:
-            raise ValueError(
-                f"two techniques act on the same part of the past ({min(twice)}) in section {section.index}; keep one of "
-                "them, or let their windows touch without overlapping."
-            )
-        taken |= claimed
-
-
-def context_at(
-    techniques: Sequence[Technique],
-    section: Section,
-    step: Step,
-    context: Context,
-    attachments: Mapping[str, Any],
-) -> Context:
-    """A step's packed past as all techniques leave it. Raises ValueError when two claim the same part of it."""
-    check_claims(techniques, section, step)
-    for technique in techniques:
-        context = technique.context_at(section, step, context, attachments)
-    return context
-
-
-def predictions_at(techniques: Sequence[Technique], section: Section, step: Step) -> list[Prediction]:
-    """What all techniques together need predicted beside the guided text, each once."""
-    wanted = (p for technique in techniques for p in technique.predictions(section, step))
-    return list(dict.fromkeys(wanted))
-
-
-def guidance_at(
-    techniques: Sequence[Technique], section: Section, step: Step, guidance: Guidance
-) -> Guidance:
-    """The sampler's guidance as all techniques leave it."""
-    for technique in techniques:
-        guidance = technique.guidance(section, step, guidance)
-    return guidance
-
-
-def attention_at(techniques: Sequence[Technique], section: Section, step: Step) -> AttentionPolicy | None:
-    """How all techniques together want a step to attend; None when none of them changes anything."""
-    policy = NEUTRAL
-    for technique in techniques:
-        policy = technique.attention(section, step, policy)
-    return None if policy is NEUTRAL else policy
-
-
-NEUTRAL = AttentionPolicy()
 
 
 def check_window(t_start: float, t_end: float) -> None:

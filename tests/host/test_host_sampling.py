@@ -119,9 +119,9 @@ def test_schedules_rests_and_restarts_equal_the_run_without_the_host(model, dit,
     from framepack_transitions.models.plain import PlainModel
     from framepack_transitions.nodes.sampling.preview import FramePackTechniquePreview
     from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
-    from framepack_transitions.samplers.techniques.base import with_technique
     from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
     from framepack_transitions.samplers.techniques.schedule.transition_sigmas import TransitionSigmas
+    from framepack_transitions.samplers.techniques.wiring import with_technique
 
     plain = PlainModel(dit, SCALE)
     for technique in (

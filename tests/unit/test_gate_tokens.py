@@ -24,7 +24,9 @@ from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
-from framepack_transitions.samplers.techniques.base import Step, attention_at, with_technique
+from framepack_transitions.samplers.techniques.base import Step
+from framepack_transitions.samplers.techniques.chain import attention_at
+from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 SEGMENTS = Segments.of({"4x": 3, "2x": 2, "start": 4, "last": 4, "noisy": 8, "image": 5, "text": 6})

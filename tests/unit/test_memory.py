@@ -24,7 +24,7 @@ from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
 from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
-from framepack_transitions.samplers.techniques.base import with_technique
+from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 

@@ -23,10 +23,11 @@ from framepack_transitions.samplers.sigmas import flow_sigmas
 from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
 from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
 from framepack_transitions.samplers.techniques.attention.rope_jitter import RopeJitter
-from framepack_transitions.samplers.techniques.base import Prediction, Technique, with_technique
+from framepack_transitions.samplers.techniques.base import Prediction, Technique
 from framepack_transitions.samplers.techniques.context.purge import ContextPurge
 from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
 from framepack_transitions.samplers.techniques.schedule.transition_sigmas import TransitionSigmas
+from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 SECTION = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text=""))

@@ -20,8 +20,10 @@ from framepack_transitions.samplers.denoising.solvers import SOLVERS
 from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.sigmas import flow_sigmas
-from framepack_transitions.samplers.techniques.base import Step, guidance_at, with_technique
+from framepack_transitions.samplers.techniques.base import Step
+from framepack_transitions.samplers.techniques.chain import guidance_at
 from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st

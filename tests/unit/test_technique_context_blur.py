@@ -19,15 +19,11 @@ from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
 from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
-from framepack_transitions.samplers.techniques.base import (
-    Step,
-    attention_at,
-    context_at,
-    context_of,
-    with_technique,
-)
+from framepack_transitions.samplers.techniques.base import Step
+from framepack_transitions.samplers.techniques.chain import attention_at, context_at, context_of
 from framepack_transitions.samplers.techniques.context.blur import MODES, ContextBlur
 from framepack_transitions.samplers.techniques.context.low_pass import LowPassGuidance
+from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -25,8 +25,10 @@ from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.sigmas import flow_sigmas
-from framepack_transitions.samplers.techniques.base import Step, Technique, check_claims, with_technique
+from framepack_transitions.samplers.techniques.base import Step, Technique
+from framepack_transitions.samplers.techniques.chain import check_claims
 from framepack_transitions.samplers.techniques.context.purge import ACTIONS, SELECTIONS, ContextPurge
+from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st

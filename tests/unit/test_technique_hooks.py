@@ -15,13 +15,8 @@ from framepack_transitions.samplers.context.plan import f1_indices, original_ind
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
-from framepack_transitions.samplers.techniques.base import (
-    POSITIVE,
-    Prediction,
-    Schedule,
-    Technique,
-    with_technique,
-)
+from framepack_transitions.samplers.techniques.base import POSITIVE, Prediction, Schedule, Technique
+from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 WINDOW = 3

@@ -18,8 +18,10 @@ from framepack_transitions.samplers.context.plan import f1_indices, original_ind
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
-from framepack_transitions.samplers.techniques.base import Step, context_at, context_of, with_technique
+from framepack_transitions.samplers.techniques.base import Step
+from framepack_transitions.samplers.techniques.chain import context_at, context_of
 from framepack_transitions.samplers.techniques.context.low_pass import FILTERS, LowPassGuidance
+from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st

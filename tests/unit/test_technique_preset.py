@@ -22,15 +22,11 @@ from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
-from framepack_transitions.samplers.techniques.base import (
-    Step,
-    attention_at,
-    context_of,
-    techniques_of,
-    with_technique,
-)
+from framepack_transitions.samplers.techniques.base import Step
+from framepack_transitions.samplers.techniques.chain import attention_at, context_of
 from framepack_transitions.samplers.techniques.context.blur import ContextBlur
 from framepack_transitions.samplers.techniques.presets import PRESETS, preset_techniques
+from framepack_transitions.samplers.techniques.wiring import techniques_of, with_technique
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 
 ROOT = Path(framepack_transitions.__file__).resolve().parent

@@ -15,11 +15,11 @@ from framepack_transitions.samplers.context.plan import direction_of, plan_secti
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
-from framepack_transitions.samplers.techniques.base import with_technique
 from framepack_transitions.samplers.techniques.context.blur import ContextBlur
 from framepack_transitions.samplers.techniques.context.purge import ContextPurge
 from framepack_transitions.samplers.techniques.context.refresh import ContextRefresh, nearest
 from framepack_transitions.samplers.techniques.preparation import Preparation
+from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -19,7 +19,9 @@ from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.attention.rope_jitter import RopeJitter
-from framepack_transitions.samplers.techniques.base import NEUTRAL, Step, attention_at, with_technique
+from framepack_transitions.samplers.techniques.base import Step
+from framepack_transitions.samplers.techniques.chain import NEUTRAL, attention_at
+from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -17,8 +17,10 @@ from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.sigmas import flow_sigmas
-from framepack_transitions.samplers.techniques.base import Schedule, schedule_at, with_technique
+from framepack_transitions.samplers.techniques.base import Schedule
+from framepack_transitions.samplers.techniques.chain import schedule_at
 from framepack_transitions.samplers.techniques.schedule.transition_sigmas import TransitionSigmas
+from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.timeline import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -22,14 +22,10 @@ from framepack_transitions.samplers.techniques.attention.attention_scaling impor
     AttentionScaling,
 )
 from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
-from framepack_transitions.samplers.techniques.base import (
-    Step,
-    attention_at,
-    guidance_at,
-    in_window,
-    techniques_of,
-)
+from framepack_transitions.samplers.techniques.base import Step, in_window
+from framepack_transitions.samplers.techniques.chain import attention_at, guidance_at
 from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.samplers.techniques.wiring import techniques_of
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 from hypothesis import given, settings
 from hypothesis import strategies as st

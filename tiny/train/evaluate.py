@@ -21,8 +21,9 @@ from ...samplers.context.plan import plan_sections
 from ...samplers.denoising.drivers import PlainDriver
 from ...samplers.denoising.sections import sample_sections
 from ...samplers.settings import SampleInputs, SampleSettings
-from ...samplers.techniques.base import Technique, with_technique
+from ...samplers.techniques.base import Technique
 from ...samplers.techniques.presets import PRESETS
+from ...samplers.techniques.wiring import with_technique
 from ...samplers.timeline.timeline import Prompt
 from .. import world
 from ..bundle import TinyBundle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ....samplers.techniques.attention.kv_gate import MODES, TOKENS, SemanticKVGate
-from ....samplers.techniques.base import with_technique
+from ....samplers.techniques.wiring import with_technique
 from ..base import BLOCKS, TechniqueNode, check_mask, window
 
 

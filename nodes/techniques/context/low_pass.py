@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....samplers.techniques.base import with_technique
 from ....samplers.techniques.context.low_pass import FILTERS, LowPassGuidance
+from ....samplers.techniques.wiring import with_technique
 from ..base import TechniqueNode, window
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....samplers.techniques.base import with_technique
 from ....samplers.techniques.context.purge import ACTIONS, SELECTIONS, ContextPurge
+from ....samplers.techniques.wiring import with_technique
 from ..base import TechniqueNode, check_mask, window
 
 WHAT = "keep; remove: not packed at all; zero: empty latents; zero_kv: zero keys and values"

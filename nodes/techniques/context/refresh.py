@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ....samplers.context.plan import MAX_WINDOW
-from ....samplers.techniques.base import PASTS, with_technique
+from ....samplers.techniques.base import PASTS
 from ....samplers.techniques.context.refresh import ANCHORS, HISTORIES, ContextRefresh
+from ....samplers.techniques.wiring import with_technique
 from ..base import TechniqueNode
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....samplers.techniques.base import with_technique
 from ....samplers.techniques.guidance.contrastive import ANCHORS, ContrastiveGuidance
+from ....samplers.techniques.wiring import with_technique
 from ..base import TechniqueNode, window
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ....models.host import FramePackBaseModel, context_conds
 from ...guidance import combine_cfg
-from ...techniques.base import techniques_of
+from ...techniques.wiring import techniques_of
 from ..denoiser import Branch, SectionDenoiser
 from ..solvers import SOLVERS
 from ..trace import solver_name

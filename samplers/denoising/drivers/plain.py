@@ -12,7 +12,7 @@ from torch import Tensor
 from ....models.plain import PlainModel
 from ...conditioning import TextConditioning
 from ...progress import report
-from ...techniques.base import techniques_of
+from ...techniques.wiring import techniques_of
 from ..denoiser import Branch
 from ..solvers import SOLVERS
 from .base import SectionTask, attention_options, context_arguments
