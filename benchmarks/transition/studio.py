@@ -22,7 +22,7 @@ from ...samplers.techniques.base import Technique
 from ...samplers.techniques.context.low_pass import LowPassGuidance
 from ...samplers.techniques.guidance.contrastive import ContrastiveGuidance
 from ...samplers.techniques.wiring import with_technique
-from ...samplers.timeline.timeline import assign_prompts
+from ...samplers.timeline.assignment import assign_prompts
 from ...tiny.bundle import TinyBundle
 from .arms import PLAIN, Arm, Premise
 from .episodes import Episode

@@ -12,7 +12,7 @@ from ...samplers.denoising.preview import preview_trace
 from ...samplers.guidance import Guidance
 from ...samplers.settings import SampleSettings
 from ...samplers.techniques.wiring import framepack_config, techniques_of
-from ...samplers.timeline.timeline import assign_prompts
+from ...samplers.timeline.assignment import assign_prompts
 from .. import widgets
 from ..types import ROOT, TIMELINE, TRACE
 from .trace_plot import plot_trace

@@ -13,7 +13,8 @@ from ...samplers.denoising.sections import sample_sections
 from ...samplers.denoising.solvers import SOLVERS
 from ...samplers.guidance import Guidance
 from ...samplers.settings import EMBED_INTERPOLATIONS, SampleInputs, SampleSettings
-from ...samplers.timeline.timeline import TimelineEntry, assign_prompts
+from ...samplers.timeline.assignment import assign_prompts
+from ...samplers.timeline.timeline import TimelineEntry
 from .. import widgets
 from ..types import ROOT, TIMELINE, TRACE
 
@@ -355,7 +356,12 @@ def _prompts(driver: Driver, positive: Any, timeline: Any, inputs: SampleInputs)
     prompts = [_prompt(driver, entry, f"timeline entry at {entry.start:g} s", inputs) for entry in entries]
     if prompts and prompts[0].start == 0:
         return prompts
-    return [_prompt(driver, TimelineEntry(0.0, "", positive, 0.0), "positive", inputs), *prompts]
+    return [
+        _prompt(
+            driver, TimelineEntry(start=0.0, prompt="", conditioning=positive, change=0.0), "positive", inputs
+        ),
+        *prompts,
+    ]
 
 
 def _prompt(driver: Driver, entry: TimelineEntry, name: str, inputs: SampleInputs) -> Prompt:

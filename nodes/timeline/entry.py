@@ -125,11 +125,11 @@ class FramePackTimelineEntry:
         state: str = "",
     ) -> tuple[Timeline]:
         entry = TimelineEntry(
-            start,
-            prompt,
-            conditioning,
-            change,
-            state,
+            start=start,
+            prompt=prompt,
+            conditioning=conditioning,
+            change=change,
+            state=state,
             cut=cut,
             blend=blend,
             start_latent=start_latent,

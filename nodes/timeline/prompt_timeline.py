@@ -6,11 +6,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 from ...samplers.context.plan import FPS, section_count
-from ...samplers.timeline.change import change_scale, measured_remark, text_feature
+from ...samplers.timeline.change import measure_changes, text_feature
 from ...samplers.timeline.landing import land, landing_report, landing_warnings
 from ...samplers.timeline.syntaxes.spans import PromptSpan
 from ...samplers.timeline.syntaxes.table import AUTO, SYNTAX_CHOICES, parse
@@ -22,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _EXAMPLE = "a man sits in a living room\n[3s: the man disappears => an empty living room]"
 CHANGES = ("full", "measured")
-# More than the longest video has: enough to check a text before the video's length is known.
+# More sections than any video has, to check a text before the length of the video is known.
 _MOST_SECTIONS = 5000
 
 
@@ -142,33 +141,32 @@ def softened(span: PromptSpan, blend: int) -> PromptSpan:
 
 
 def _encoder(clip: Any) -> Callable[[str], Any]:
-    """Texts to conditionings, each distinct text encoded once."""
+    """A function that encodes a text to a CONDITIONING, each distinct text once."""
     return cache(lambda text: clip.encode_from_tokens_scheduled(clip.tokenize(text)))
 
 
 def _changes(
     mode: str, spans: list[PromptSpan], encode: Callable[[str], Any]
 ) -> tuple[list[float], list[str]]:
-    """How much the scene changes where each span takes over, and what the report says about it.
+    """How much the scene changes where each span takes over (0 for the first one), and further lines of the report.
 
-    The first one changes nothing. Measured is what can be seen before and after: a state text beats its prompt.
     Raises ValueError for an unknown mode.
     """
     if mode not in CHANGES:
         raise ValueError(f"change is {mode!r}; choose one of {', '.join(CHANGES)}.")
-    changes = [0.0, *[1.0] * (len(spans) - 1)]
     if mode == "full" or len(spans) == 1:
-        return changes, []
-    feature = cache(lambda text: text_feature(encode(text)))
-    scale = change_scale(feature)
-    for i, (old, new) in enumerate(pairwise(spans), 1):
-        if not new.forced:
-            texts = (new.text, new.text) if new.sham else (old.state or old.text, new.state or new.text)
-            changes[i] = scale.change(*map(feature, texts))
-    return changes, [measured_remark(spans, changes, scale)]
+        return [0.0, *[1.0] * (len(spans) - 1)], []
+    changes, remark = measure_changes(spans, lambda text: text_feature(encode(text)))
+    return changes, [remark]
 
 
 def _entry(span: PromptSpan, conditioning: Any, change: float) -> TimelineEntry:
     return TimelineEntry(
-        span.start, span.text, conditioning, change, span.state, cut=span.cut, blend=span.blend
+        start=span.start,
+        prompt=span.text,
+        conditioning=conditioning,
+        change=change,
+        state=span.state,
+        cut=span.cut,
+        blend=span.blend,
     )

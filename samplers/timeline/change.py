@@ -1,13 +1,16 @@
-"""How much a new prompt changes the scene, measured by the text encoder that reads both prompts.
+"""How much a new prompt changes the scene, measured with the text encoder.
 
-A distance means nothing by itself: encoders differ, and in all of them unlike sentences share most of their
-direction. So features are centred on the built-in texts below, and two distances among those make the scale.
+The distance between the features of two prompts means nothing by itself: encoders differ, and in each of them even
+unlike sentences point in nearly the same direction. So the mean feature of the built-in texts below is subtracted
+first, and two mean distances between built-in texts make the scale from 0 to 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from statistics import mean
 from typing import Any
 
@@ -16,16 +19,17 @@ from torch import Tensor
 
 from .syntaxes.spans import PromptSpan
 
+# Unit vectors of one text.
 Feature = tuple[Tensor, ...]
 
-# The same scene in other words: what counts as no change.
+# Pairs that describe the same scene in other words; their distance counts as no change.
 PARAPHRASES = (
     ("a man sits on a sofa in a living room", "in a living room, a man is sitting on a couch"),
     ("a red car drives along a road by the sea", "a car, red, is driving on a coastal road"),
     ("a woman dances in a park on a sunny day", "on a bright sunny day a woman is dancing in the park"),
     ("an empty street at night in the rain", "a rainy street at night with nobody there"),
 )
-# Another scene altogether: what counts as a change of 1. Subjects differ, places too.
+# Pairs of scenes with other subjects in other places; their distance counts as a change of 1.
 SCENES = (
     ("a man sits on a sofa in a living room", "a red car drives along a road by the sea"),
     ("a woman dances in a park on a sunny day", "an empty street at night in the rain"),
@@ -34,9 +38,14 @@ SCENES = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ChangeScale:
-    """What an encoder gives for the built-in texts: the mean feature, and the mean distances of their pairs."""
+    """What a text encoder gives for the built-in texts.
+
+    centre: the mean feature of all of them.
+    paraphrase: the mean distance of the pairs that describe the same scene.
+    scene: the mean distance of the pairs that describe different scenes.
+    """
 
     centre: Feature
     paraphrase: float
@@ -44,13 +53,13 @@ class ChangeScale:
 
     @property
     def usable(self) -> bool:
-        """Whether the encoder tells another scene from other words at all."""
+        """Whether the encoder finds different scenes further apart than other words for the same scene."""
         return self.scene > self.paraphrase
 
     def change(self, old: Feature, new: Feature) -> float:
-        """0 for what other words would give, 1 for what another scene would give.
+        """The change between two features, from 0 (as for other words) to 1 (as for another scene).
 
-        Only equal features give 0 where the encoder is no use.
+        With a scale that is not usable it is 0 for equal features and 1 for all others.
         """
         distance = _distance(old, new, self.centre)
         if distance == 0 or not self.usable:
@@ -67,11 +76,28 @@ def change_scale(feature_of: Callable[[str], Feature]) -> ChangeScale:
         mean(_distance(features[one], features[other], centre) for one, other in pairs)
         for pairs in (PARAPHRASES, SCENES)
     )
-    return ChangeScale(centre, paraphrase, scene)
+    return ChangeScale(centre=centre, paraphrase=paraphrase, scene=scene)
+
+
+def measure_changes(
+    spans: Sequence[PromptSpan], feature_of: Callable[[str], Feature]
+) -> tuple[list[float], str]:
+    """How much the scene changes where each span takes over, 0 for the first one, and a remark for a report.
+
+    What can be seen before and after is compared: a span's state text where it has one, else its prompt. Forced spans
+    count in full, and `feature_of` is asked once for every text.
+    """
+    feature = cache(feature_of)
+    scale = change_scale(feature)
+    changes = [0.0]
+    for old, new in pairwise(spans):
+        texts = (new.text, new.text) if new.sham else (old.state or old.text, new.state or new.text)
+        changes.append(1.0 if new.forced else scale.change(*map(feature, texts)))
+    return changes, measured_remark(spans, changes, scale)
 
 
 def measured_remark(spans: Sequence[PromptSpan], changes: Sequence[float], scale: ChangeScale) -> str:
-    """A line for a report: what was measured, on which scale, and how far it can be trusted."""
+    """A line for a report: the changes, the scale they were measured on, and that they are uncalibrated."""
     if not scale.usable:
         return (
             "Changes: this text encoder finds other words as far apart as another scene "
@@ -88,9 +114,9 @@ def measured_remark(spans: Sequence[PromptSpan], changes: Sequence[float], scale
 
 
 def text_feature(conditioning: Any) -> Feature:
-    """Unit vectors of a ComfyUI CONDITIONING: the mean of its real token states, and the pooled vector where it has one.
+    """Unit vectors of a ComfyUI CONDITIONING: the mean of its token states, and the pooled vector where it has one.
 
-    The mean does not depend on the length of the text or its padding, as the flattened states would.
+    Padding is left out of the mean, so that the feature does not depend on the length of the text.
     """
     states, options = conditioning[0]
     states, mask, pooled = (

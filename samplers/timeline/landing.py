@@ -1,4 +1,7 @@
-"""Where prompts really land: FramePack makes whole sections, so a switch moves to a section border."""
+"""Which sections each prompt of a text really gets.
+
+FramePack generates whole sections, so a switch moves to the nearest border between two of them.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,19 @@ from dataclasses import dataclass
 
 from ..conditioning import Prompt
 from ..context.plan import FPS, LAYOUTS, Section, plan_sections
+from .assignment import assign_prompts
 from .syntaxes.spans import PromptSpan
-from .timeline import assign_prompts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Landing:
-    """The sections a span really gets, in time; `generated` numbers them as each layout generates them."""
+    """The sections that a span gets.
+
+    span: the prompt as it was written.
+    sections: the numbers of its sections in time; empty where it gets none.
+    frames: the range of its frames, half open; None where it gets none.
+    generated: for every layout, the numbers of its sections in the order of generation.
+    """
 
     span: PromptSpan
     sections: tuple[int, ...]
@@ -22,7 +31,10 @@ class Landing:
 
 
 def land(spans: Sequence[PromptSpan], count: int, window: int) -> list[Landing]:
-    """Let `assign_prompts` place the spans on a video of `count` sections that begins with a start image."""
+    """The landing of every span, on a video of `count` sections that begins with a start image.
+
+    `window` is the number of latent frames in a section.
+    """
     prompts = [Prompt(start=span.start, text=span.text, cut=span.cut, blend=span.blend) for span in spans]
     assigned = {}
     for layout in LAYOUTS:
@@ -39,11 +51,11 @@ def _landing(span: PromptSpan, prompt: Prompt, assigned: dict[str, list[Section]
         layout: tuple(section.index for section in sections if section.prompt is prompt)
         for layout, sections in assigned.items()
     }
-    return Landing(span, places, frames, generated)
+    return Landing(span=span, sections=places, frames=frames, generated=generated)
 
 
 def landing_report(landings: Sequence[Landing], count: int, window: int) -> str:
-    """A line on the video, one per prompt (sections in time and as generated), then the warnings."""
+    """A report as text: a line about the video, one for every prompt, then the warnings."""
     frames = _frame_count(count, window)
     head = f"{count} sections of {4 * window / FPS:g} s, {frames} frames, {frames / FPS:.2f} s at {FPS:g} fps"
     return "\n".join([head, *map(_line, landings), *landing_warnings(landings, count, window)])
@@ -69,14 +81,18 @@ def _line(landing: Landing) -> str:
         return f"no section (asked for {span.start:g} s): {text}"
     first, end = landing.frames
     orders = ", ".join(f"{layout} generates {_range(places)}" for layout, places in landing.generated.items())
-    marks = {"cut": span.cut, "sham": span.sham, "forced": span.forced and not span.sham}
-    mark = "".join(f", {name}" for name, holds in marks.items() if holds)
-    mark += f", blended over {span.blend}" if span.blend else ""
     noun = "section" if len(landing.sections) == 1 else "sections"
     return (
         f"{noun} {_range(landing.sections)} ({orders}), frames {first}-{end - 1}, "
-        f"{first / FPS:.2f}-{end / FPS:.2f} s (asked for {span.start:g} s{mark}): {text}"
+        f"{first / FPS:.2f}-{end / FPS:.2f} s (asked for {span.start:g} s{_options(span)}): {text}"
     )
+
+
+def _options(span: PromptSpan) -> str:
+    """What the span says about how it takes over, each with a comma before it."""
+    holds = {"cut": span.cut, "sham": span.sham, "forced": span.forced and not span.sham}
+    flags = "".join(f", {name}" for name, is_set in holds.items() if is_set)
+    return flags + (f", blended over {span.blend}" if span.blend else "")
 
 
 def _frame_count(count: int, window: int) -> int:

@@ -101,9 +101,22 @@ def test_timelines_and_given_videos_equal_the_run_without_the_host(model, dit, s
 
     keyframe = {"samples": normal(1, 16, 1, 8, 8)}
     entries = (
-        TimelineEntry(0.4, "soft", conditioning(7), blend=1, start_latent=keyframe, vision_strength=0.5),
-        TimelineEntry(0.8, "a shot from nothing", conditioning(3), cut=True),
-        TimelineEntry(1.2, "a shot from an image", conditioning(4), cut=True, start_latent=keyframe),
+        TimelineEntry(
+            start=0.4,
+            prompt="soft",
+            conditioning=conditioning(7),
+            blend=1,
+            start_latent=keyframe,
+            vision_strength=0.5,
+        ),
+        TimelineEntry(start=0.8, prompt="a shot from nothing", conditioning=conditioning(3), cut=True),
+        TimelineEntry(
+            start=1.2,
+            prompt="a shot from an image",
+            conditioning=conditioning(4),
+            cut=True,
+            start_latent=keyframe,
+        ),
     )
     run = {"layout": layout, "seconds": 1.6, "timeline": Timeline(entries), "steps": 2}
     given = {"past_latent": {"samples": normal(1, 16, 5, 8, 8)}}

@@ -17,7 +17,7 @@ from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.registry import TECHNIQUES
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

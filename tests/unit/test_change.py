@@ -79,20 +79,20 @@ def test_a_text_without_pooled_vector_is_measured_by_its_states():
 
 @pytest.mark.parametrize("scene", [0.9, 0.1])
 def test_the_same_text_is_no_change(scene):
-    scale = ChangeScale((torch.zeros(8), torch.zeros(5)), 0.3, scene)
+    scale = ChangeScale(centre=(torch.zeros(8), torch.zeros(5)), paraphrase=0.3, scene=scene)
     same = text_feature(conditioning(1))
     assert scale.change(same, text_feature(conditioning(1))) == 0
 
 
 def test_an_encoder_that_is_no_use_counts_every_switch_in_full():
-    scale = ChangeScale((torch.zeros(8), torch.zeros(5)), 0.3, 0.3)
+    scale = ChangeScale(centre=(torch.zeros(8), torch.zeros(5)), paraphrase=0.3, scene=0.3)
     assert not scale.usable
     assert scale.change(text_feature(conditioning(1)), text_feature(conditioning(2))) == 1
     assert "counts in full" in measured_remark(parse("a [1s: b]"), [0.0, 1.0], scale)
 
 
 def test_the_remark_says_what_was_measured_and_that_it_is_uncalibrated():
-    scale = ChangeScale((torch.zeros(1),), 0.25, 0.75)
+    scale = ChangeScale(centre=(torch.zeros(1),), paraphrase=0.25, scene=0.75)
     remark = measured_remark(parse("a [1s: b] [2s!: c]"), [0.0, 0.4, 1.0], scale)
     assert "0.40 at 1 s, 1.00 at 2 s (forced)" in remark and "uncalibrated" in remark
     assert "0.25 apart" in remark and "0.75" in remark

@@ -52,8 +52,8 @@ def trace(prompts: tuple[str, str] = ("a red wall", "a blue wall"), at: int = SW
 
 
 def timeline(start: float = 1.1, first: bool = True) -> Timeline:
-    entries = [TimelineEntry(0.0, "a red wall", None)] if first else []
-    return Timeline((*entries, TimelineEntry(start, "a blue wall", None)))
+    entries = [TimelineEntry(start=0.0, prompt="a red wall", conditioning=None)] if first else []
+    return Timeline((*entries, TimelineEntry(start=start, prompt="a blue wall", conditioning=None)))
 
 
 @pytest.fixture(autouse=True)

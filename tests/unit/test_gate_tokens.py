@@ -27,7 +27,7 @@ from framepack_transitions.samplers.techniques.attention.kv_gate import Semantic
 from framepack_transitions.samplers.techniques.base import Step
 from framepack_transitions.samplers.techniques.chain import attention_at
 from framepack_transitions.samplers.techniques.wiring import with_technique
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
 SEGMENTS = Segments.of({"4x": 3, "2x": 2, "start": 4, "last": 4, "noisy": 8, "image": 5, "text": 6})
 NOISY = SEGMENTS.span("noisy")

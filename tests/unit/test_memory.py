@@ -25,7 +25,7 @@ from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
 from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
 from framepack_transitions.samplers.techniques.wiring import with_technique
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:

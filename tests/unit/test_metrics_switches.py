@@ -7,7 +7,7 @@ import pytest
 from framepack_transitions.metrics import Cue, Switch, switches_from_trace, switches_of, windows_of
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.plan import plan_sections
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
 
 def prompt(start: float, text: str) -> Prompt:

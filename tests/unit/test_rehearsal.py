@@ -15,7 +15,7 @@ from framepack_transitions.samplers.techniques.base import Schedule
 from framepack_transitions.samplers.techniques.context.blur import ContextBlur
 from framepack_transitions.samplers.techniques.context.purge import ContextPurge
 from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
 LATE = [Prompt(start=0.0, text="old", change=0.0), Prompt(start=2.4, text="new")]
 NEVER = LATE[:1]

@@ -28,7 +28,7 @@ from framepack_transitions.samplers.techniques.context.purge import ContextPurge
 from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
 from framepack_transitions.samplers.techniques.schedule.transition_sigmas import TransitionSigmas
 from framepack_transitions.samplers.techniques.wiring import with_technique
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
 SECTION = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text=""))
 SWITCHED = replace(SECTION, change=1.0, since_switch=0)

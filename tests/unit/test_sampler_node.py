@@ -135,7 +135,10 @@ class TestTimelines:
     def timeline(self, *starts: float) -> Timeline:
         return Timeline(
             tuple(
-                TimelineEntry(start, f"at {start:g}", conditioning(int(10 * start) + 20)) for start in starts
+                TimelineEntry(
+                    start=start, prompt=f"at {start:g}", conditioning=conditioning(int(10 * start) + 20)
+                )
+                for start in starts
             )
         )
 
@@ -152,7 +155,9 @@ class TestTimelines:
         assert trace["sections"][0]["prompt"] == "at 0" and trace["sections"][0]["since_switch"] is None
 
     def test_the_trace_keeps_what_can_be_seen_afterwards(self, sample):
-        entry = TimelineEntry(0.4, "the man disappears", conditioning(30), state="an empty room")
+        entry = TimelineEntry(
+            start=0.4, prompt="the man disappears", conditioning=conditioning(30), state="an empty room"
+        )
         _, trace = sample(seconds=0.8, timeline=Timeline((entry,)))
         assert [section["state"] for section in trace["sections"]] == ["", "an empty room"]
 

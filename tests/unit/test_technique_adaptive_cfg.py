@@ -24,7 +24,7 @@ from framepack_transitions.samplers.techniques.base import Step
 from framepack_transitions.samplers.techniques.chain import guidance_at
 from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
 from framepack_transitions.samplers.techniques.wiring import with_technique
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

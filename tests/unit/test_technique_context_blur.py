@@ -24,7 +24,7 @@ from framepack_transitions.samplers.techniques.chain import attention_at, contex
 from framepack_transitions.samplers.techniques.context.blur import MODES, ContextBlur
 from framepack_transitions.samplers.techniques.context.low_pass import LowPassGuidance
 from framepack_transitions.samplers.techniques.wiring import with_technique
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.functional import gaussian_blur

@@ -29,7 +29,7 @@ from framepack_transitions.samplers.techniques.base import Step, Technique
 from framepack_transitions.samplers.techniques.chain import check_claims
 from framepack_transitions.samplers.techniques.context.purge import ACTIONS, SELECTIONS, ContextPurge
 from framepack_transitions.samplers.techniques.wiring import with_technique
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -20,7 +20,7 @@ from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.base import NEGATIVE, POSITIVE, Prediction, Step
 from framepack_transitions.samplers.techniques.guidance.contrastive import ContrastiveGuidance, unshared
 from framepack_transitions.samplers.techniques.wiring import with_technique
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -17,7 +17,7 @@ from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.base import POSITIVE, Prediction, Schedule, Technique
 from framepack_transitions.samplers.techniques.wiring import with_technique
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
 WINDOW = 3
 

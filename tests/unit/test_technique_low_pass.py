@@ -22,7 +22,7 @@ from framepack_transitions.samplers.techniques.base import Step
 from framepack_transitions.samplers.techniques.chain import context_at, context_of
 from framepack_transitions.samplers.techniques.context.low_pass import FILTERS, LowPassGuidance
 from framepack_transitions.samplers.techniques.wiring import with_technique
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

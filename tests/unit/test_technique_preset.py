@@ -27,7 +27,7 @@ from framepack_transitions.samplers.techniques.chain import attention_at, contex
 from framepack_transitions.samplers.techniques.context.blur import ContextBlur
 from framepack_transitions.samplers.techniques.presets import PRESETS, preset_techniques
 from framepack_transitions.samplers.techniques.wiring import techniques_of, with_technique
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
 ROOT = Path(framepack_transitions.__file__).resolve().parent
 PUBLISHED = tuple(name for name in PRESETS if name.startswith("alignvid"))

@@ -29,12 +29,13 @@ from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import Adap
 from framepack_transitions.samplers.techniques.guidance.contrastive import ContrastiveGuidance
 from framepack_transitions.samplers.techniques.schedule.transition_sigmas import TransitionSigmas
 from framepack_transitions.samplers.techniques.wiring import with_technique
-from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry, assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
+from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
 SECTION = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text=""))
 SWITCHED = replace(SECTION, change=1.0, since_switch=0)
 WIDGETS = dict(layout="f1", seconds=3.6, window=9, steps=10, distilled_guidance=10.0, cfg=1.0, shift=0.0)
-SWITCH = Timeline((TimelineEntry(1.2, "an empty room", None),))
+SWITCH = Timeline((TimelineEntry(start=1.2, prompt="an empty room", conditioning=None),))
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
@@ -178,7 +179,11 @@ class TestPicture:
         assert before.shape != after.shape or not torch.equal(before, after)
 
     def test_text_to_video_begins_a_frame_earlier(self, model):
-        near = {"timeline": Timeline((TimelineEntry(0.6, "new", None),)), "window": 9, "seconds": 3.6}
+        near = {
+            "timeline": Timeline((TimelineEntry(start=0.6, prompt="new", conditioning=None),)),
+            "window": 9,
+            "seconds": 3.6,
+        }
         drawn = [
             self.picture(
                 model, AdaptiveCFG(), **near, start_latent={"samples": torch.full((1, 16, 1, 8, 8), x)}
@@ -206,7 +211,10 @@ class TestPicture:
 
     @pytest.mark.parametrize("steps", [1, 2, 300])
     def test_few_and_many_steps_and_odd_prompts_are_drawn(self, model, steps):
-        entries = (TimelineEntry(1.2, "夜の街 $x_1$ {a} [b] % \n" * 9, None), TimelineEntry(2.4, "", None))
+        entries = (
+            TimelineEntry(start=1.2, prompt="夜の街 $x_1$ {a} [b] % \n" * 9, conditioning=None),
+            TimelineEntry(start=2.4, prompt="", conditioning=None),
+        )
         techniques = (AdaptiveCFG(), SemanticKVGate(mode="drop"), Away(), Technique(), Technique())
         image = self.picture(model, *techniques, steps=steps, timeline=Timeline(entries))
         assert torch.isfinite(image).all()

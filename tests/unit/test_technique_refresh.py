@@ -20,7 +20,7 @@ from framepack_transitions.samplers.techniques.context.purge import ContextPurge
 from framepack_transitions.samplers.techniques.context.refresh import ContextRefresh, nearest
 from framepack_transitions.samplers.techniques.preparation import Preparation
 from framepack_transitions.samplers.techniques.wiring import with_technique
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

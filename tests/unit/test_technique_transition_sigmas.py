@@ -21,7 +21,7 @@ from framepack_transitions.samplers.techniques.base import Schedule
 from framepack_transitions.samplers.techniques.chain import schedule_at
 from framepack_transitions.samplers.techniques.schedule.transition_sigmas import TransitionSigmas
 from framepack_transitions.samplers.techniques.wiring import with_technique
-from framepack_transitions.samplers.timeline.timeline import assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -219,7 +219,7 @@ class TestInTheSampler:
         positive = [[inputs["context"], {"pooled_output": inputs["y"]}]]
         negative = [[inputs["negative_context"], {"pooled_output": inputs["negative_y"]}]]
         new = [[inputs["context"].flip(1), {"pooled_output": -inputs["y"]}]]
-        switch = Timeline((TimelineEntry(0.4, "new", new),))
+        switch = Timeline((TimelineEntry(start=0.4, prompt="new", conditioning=new),))
 
         def run(*techniques, timeline=switch):
             chained = model

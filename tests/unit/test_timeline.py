@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.plan import plan_sections
-from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry, assign_prompts
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
+from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
 
 def prompts(*starts: float) -> list[Prompt]:
@@ -56,4 +57,4 @@ def test_the_first_prompt_also_holds_before_its_start():
 )
 def test_entries_out_of_order_are_refused(starts, words):
     with pytest.raises(ValueError, match=words):
-        Timeline(tuple(TimelineEntry(start, "", None) for start in starts))
+        Timeline(tuple(TimelineEntry(start=start, prompt="", conditioning=None) for start in starts))

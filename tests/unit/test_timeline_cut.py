@@ -15,9 +15,10 @@ from framepack_transitions.samplers.denoising import sections as sampling
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from framepack_transitions.samplers.timeline.landing import land, landing_report
 from framepack_transitions.samplers.timeline.syntaxes.table import parse
-from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry, assign_prompts
+from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
 WINDOW = 3
 SECTION = 4 * WINDOW / 30

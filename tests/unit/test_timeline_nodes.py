@@ -27,7 +27,7 @@ def test_an_entry_leaves_the_timeline_before_it_as_it_was():
 
 def test_what_is_left_out_changes_nothing():
     (timeline,) = add("a", 1.0, "", 1.0)
-    assert vars(timeline.entries[0]) == vars(TimelineEntry(1.0, "", "a"))
+    assert vars(timeline.entries[0]) == vars(TimelineEntry(start=1.0, prompt="", conditioning="a"))
 
 
 def test_an_entry_brings_its_keyframe_cut_and_blend():

@@ -32,7 +32,7 @@ def latent(frames: int, seed: int) -> dict:
 
 
 def switch(seconds: float) -> Timeline:
-    return Timeline((TimelineEntry(seconds, "new", conditioning(50)),))
+    return Timeline((TimelineEntry(start=seconds, prompt="new", conditioning=conditioning(50)),))
 
 
 @pytest.fixture
@@ -126,7 +126,15 @@ def test_an_empty_start_takes_the_last_frame_of_the_video(sample, layout):
 
 def test_a_cut_forgets_the_video(sample):
     cut = Timeline(
-        (TimelineEntry(4 * WINDOW / 30, "", conditioning(50), cut=True, start_latent=latent(1, 60)),)
+        (
+            TimelineEntry(
+                start=4 * WINDOW / 30,
+                prompt="",
+                conditioning=conditioning(50),
+                cut=True,
+                start_latent=latent(1, 60),
+            ),
+        )
     )
     videos = [sample(2, past_latent=latent(7, seed), timeline=cut)[0] for seed in (20, 21)]
     assert torch.equal(*(video[:, :, -WINDOW:] for video in videos))
