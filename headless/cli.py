@@ -60,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report_file(options: argparse.Namespace) -> Path:
     """Where the report goes; --out is its folder, or for `evaluate` the file itself."""
     if options.kind == "evaluate" and options.out.suffix == ".json":
-        return options.out
-    return options.out / FILE_NAME
+        return Path(options.out)
+    return Path(options.out) / FILE_NAME
 
 
 def _check_writable(folder: Path) -> None:

@@ -31,14 +31,18 @@ class NewFile(Protocol):
     unfinished: where it is written until then.
     """
 
-    path: Path
-    unfinished: Path
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def unfinished(self) -> Path: ...
 
 
 class OutputFolder(Protocol):
     """The only folder that a run outside ComfyUI writes to; `output` is its path."""
 
-    output: Path
+    @property
+    def output(self) -> Path: ...
 
     def new_file(
         self, prefix: str, extension: str, size: tuple[int, int] = (0, 0)

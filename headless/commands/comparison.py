@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ..files.media import to_bytes
+from ...video.writing import to_bytes
 
 SIDE = 256  # px that a panel is at least high
 GAP, HEADER, FOOTER = 8, 24, 48
@@ -54,7 +55,7 @@ def side_by_side(panels: Sequence[Panel], switch: int, old: str, new: str) -> to
 def _draw_footer(
     canvas: Image.Image,
     draw: ImageDraw.ImageDraw,
-    font: ImageFont.ImageFont,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
     now: float,
     switch: float,
     old: str,
@@ -72,9 +73,7 @@ def _draw_footer(
     draw.line((mark, bar - 7, mark, bar + 7), SWITCH, 3)
 
 
-def save_curves(
-    path: Path, seen: Mapping[str, tuple[Sequence[bool], Sequence[bool]]], switch: int, fps: float
-) -> Path:
+def save_curves(path: Path, seen: Mapping[str, tuple[ArrayLike, ArrayLike]], switch: int, fps: float) -> Path:
     """Draw, for each video, in how many frames around each moment the old and the new scene are seen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -83,7 +82,8 @@ def save_curves(
     FigureCanvasAgg(figure)
     rows = figure.subplots(len(seen), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (label, states) in zip(rows, seen.items(), strict=True):
-        for name, state, colour in zip(("old scene", "new scene"), states, ("C0", "C1"), strict=True):
+        for name, values, colour in zip(("old scene", "new scene"), states, ("C0", "C1"), strict=True):
+            state = np.asarray(values, float)
             axes.plot(np.arange(len(state)) / fps, _smoothed(state), color=colour, label=name)
         axes.axvline(switch / fps, color="black", linestyle=":", label="switch")
         axes.set(title=label, ylabel="share of frames", ylim=(-0.05, 1.05))
@@ -93,10 +93,7 @@ def save_curves(
     return path
 
 
-def _smoothed(state: Sequence[bool]) -> np.ndarray:
+def _smoothed(state: NDArray[np.float64]) -> NDArray[np.float64]:
     """Running mean; at the borders over the frames that there are."""
     kernel, ones = np.ones(SMOOTH), np.ones(len(state))
-    return (
-        np.convolve(np.asarray(state, float), kernel, "same")[: len(state)]
-        / np.convolve(ones, kernel, "same")[: len(state)]
-    )
+    return np.convolve(state, kernel, "same")[: len(state)] / np.convolve(ones, kernel, "same")[: len(state)]

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...benchmarks.transition import judge
 from ...benchmarks.transition.episodes import Episode
@@ -45,7 +47,7 @@ class Clip:
     @property
     def switch(self) -> int:
         """The first frame under the new prompt."""
-        return switches(self.trace, self.fps)[0]["frame"]
+        return int(switches(self.trace, self.fps)[0]["frame"])
 
     @property
     def borders(self) -> list[int]:
@@ -105,7 +107,7 @@ def _scores(clip: Clip) -> dict[str, Any]:
     }
 
 
-def _seen(clip: Clip) -> tuple[Sequence[bool], Sequence[bool]]:
+def _seen(clip: Clip) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """In which frames the old scene is seen, and in which the new one."""
     detection = detect(clip.frames.numpy())
     return judge.holds(detection, BEFORE), judge.holds(detection, AFTER)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ...metrics import VideoScores, evaluate_video, switches_from_trace, switches_of
@@ -56,32 +57,13 @@ def _evaluate(options: EvaluateOptions, record: Record, bars: ProgressBars) -> d
     paths = [options.video, *options.compare]
     _check_output(options)
     timeline = read_timeline(options.timeline) if options.timeline is not None else Timeline()
-    infos = {
-        path: _probe(path)
-        for path in (*paths, options.reference, options.target, options.object_free)
-        if path
-    }
+    others = (options.reference, options.target, options.object_free)
+    infos = {path: _probe(path) for path in (*paths, *others) if path}
     remarks = [remark for path in paths for remark in _remarks(path, infos[path], timeline, options)]
-    models = load_models(
-        options.features,
-        model=options.model,
-        pretrained=options.pretrained,
-        concept=options.concept or "",
-        detector=options.detector,
-        detector_model=options.detector_model or "",
+    evaluation = _Evaluation(
+        options=options, timeline=timeline, infos=infos, models=_load_models(options), bars=bars
     )
-    for path in paths:
-        models.warn_of_unknown_words(timeline.texts_for(infos[path], options.window))
-    shared = {
-        role: models.measured(_stream(path, role, infos[path], bars), infos[path].fps)
-        for role in ("reference", "target")
-        if (path := getattr(options, role)) is not None
-    }
-    if (path := options.object_free) is not None:
-        shared["object_free"] = models.confidences(_stream(path, "object free", infos[path], bars))
-    scores = [_score(path, infos[path], timeline, options, models, shared, bars) for path in paths]
-    if len(scores) > 1:
-        scores = [replace(video, name=name) for video, name in zip(scores, _names(paths))]
+    scores = evaluation.scores(paths)
     record.texts.append({"text": text_table(scores), "node": None})
     facts = report_part(scores)
     if options.plot is not None:
@@ -93,14 +75,87 @@ def _evaluate(options: EvaluateOptions, record: Record, bars: ProgressBars) -> d
     return {**facts, "timeline": options.timeline, "window": options.window, "remarks": remarks}
 
 
+def _load_models(options: EvaluateOptions) -> EvaluationModels:
+    return load_models(
+        options.features,
+        model=options.model,
+        pretrained=options.pretrained,
+        concept=options.concept or "",
+        detector=options.detector,
+        detector_model=options.detector_model or "",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evaluation:
+    """Scores video files.
+
+    options, timeline: what the command line asks for.
+    infos: what every video file says about itself.
+    models: the extractor and the detector.
+    bars: shows how far the reading of a file is.
+    """
+
+    options: EvaluateOptions
+    timeline: Timeline
+    infos: Mapping[Path, VideoInfo]
+    models: EvaluationModels
+    bars: ProgressBars
+
+    def scores(self, paths: Sequence[Path]) -> list[VideoScores]:
+        """The scores of these videos, all with the same reference, target and object-free video."""
+        for path in paths:
+            self.models.warn_of_unknown_words(self.timeline.texts_for(self.infos[path], self.options.window))
+        shared = self._shared()
+        scores = [self._score(path, shared) for path in paths]
+        if len(scores) == 1:
+            return scores
+        return [replace(video, name=name) for video, name in zip(scores, _names(paths))]
+
+    def _shared(self) -> dict[str, Any]:
+        """The measurements of the videos that all others are compared with."""
+        shared: dict[str, Any] = {
+            role: self.models.measured(self._stream(path, role), self.infos[path].fps)
+            for role, path in (("reference", self.options.reference), ("target", self.options.target))
+            if path is not None
+        }
+        if self.options.object_free is not None:
+            frames = self._stream(self.options.object_free, "object free")
+            shared["object_free"] = self.models.confidences(frames)
+        return shared
+
+    def _score(self, path: Path, shared: Mapping[str, Any]) -> VideoScores:
+        info = self.infos[path]
+        return evaluate_video(
+            self._stream(path, path.name),
+            self.timeline.cues_for(info, self.options.window),
+            fps=info.fps,
+            window=self.options.window,
+            trace=self.timeline.trace_of(path),
+            timestamps=uneven_times(path),
+            name=path.name,
+            **self.models.options(),
+            **shared,
+        )
+
+    def _stream(self, path: Path, label: str) -> Iterator[NDArray[np.uint8]]:
+        """The frames of a video in batches, with a progress bar."""
+        done, key = 0, str(path) + label
+        for batch in video_batches(path):
+            yield batch
+            done += len(batch)
+            self.bars.update(key, label, done, max(done, self.infos[path].frames))
+        self.bars.close(key)
+
+
 def _check_output(options: EvaluateOptions) -> None:
     """Raises ValueError when the report or the plot could not be written, or would overwrite the timeline."""
     for role, file in (("report", options.report), ("plot", options.plot)):
         if file is not None and file.is_dir():
             raise ValueError(f"the {role} {file} is a folder: give the name of a file in it")
-    given = options.timeline and Path(options.timeline)
-    if given and names_file(given, options.timeline) and options.report.resolve() == given.resolve():
-        raise ValueError(f"the report would overwrite the timeline {given}: give another name with --out")
+    text = options.timeline
+    if text and names_file(Path(text), text) and options.report.resolve() == Path(text).resolve():
+        raise ValueError(f"the report would overwrite the timeline {text}: give another name with --out")
     if options.plot is not None and options.plot.suffix.lower() != ".png":
         raise ValueError(
             f"the plot is a PNG picture, but --plot says {options.plot.name}: give a name with .png"
@@ -146,39 +201,6 @@ def _remarks(path: Path, info: VideoInfo, timeline: Timeline, options: EvaluateO
             f"{path.name} is as long as a video of FramePack with window 9. If it is one, its switch lies at frame "
             f"{moved[0][1]}, not {moved[0][0]}: say --window 9."
         )
-
-
-def _score(
-    path: Path,
-    info: VideoInfo,
-    timeline: Timeline,
-    options: EvaluateOptions,
-    models: EvaluationModels,
-    shared: Mapping[str, Any],
-    bars: ProgressBars,
-) -> VideoScores:
-    trace = timeline.trace_of(path)
-    return evaluate_video(
-        _stream(path, path.name, info, bars),
-        timeline.cues_for(info, options.window),
-        fps=info.fps,
-        window=options.window,
-        trace=trace,
-        timestamps=uneven_times(path),
-        name=path.name,
-        **models.options(),
-        **shared,
-    )
-
-
-def _stream(path: Path, label: str, info: VideoInfo, bars: ProgressBars) -> Iterator[np.ndarray]:
-    """The frames of a video in batches, with a progress bar."""
-    done = 0
-    for batch in video_batches(path):
-        yield batch
-        done += len(batch)
-        bars.update(str(path) + label, label, done, max(done, info.frames))
-    bars.close(str(path) + label)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -93,7 +93,7 @@ class SuiteWorkflow:
 
     def filled(self, script: Script, seed: int, prefix: str) -> Workflow:
         """A copy that makes an episode's video with a seed and saves it under a prefix."""
-        values = {
+        values: dict[str, dict[str, Any]] = {
             IMAGE: {"image": script.image},
             PROMPTS: {"text": script.timeline(), "syntax": "brackets", "seconds": script.seconds},
             SAMPLER: {"seconds": script.seconds, "latent_frames": 0, "seed": seed},

@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence
 from PIL.PngImagePlugin import PngInfo
 
@@ -59,7 +60,8 @@ def load_image(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     Returns the image [N,H,W,3] and the mask [N,H,W], 1 where the picture is transparent; zeros [N,64,64]
     without an alpha channel. Raises ValueError when the file is no picture.
     """
-    images, masks = [], []
+    images: list[torch.Tensor] = []
+    masks: list[torch.Tensor] = []
     try:
         with Image.open(path) as file:
             # An MPO file holds one photograph several times, not an animation.
@@ -121,12 +123,12 @@ def read_video(path: Path) -> tuple[torch.Tensor, float]:
     return frames.float().div(255), probe_video(path).fps
 
 
-def video_batches(path: Path, size: int = BATCH) -> Iterator[np.ndarray]:
+def video_batches(path: Path, size: int = BATCH) -> Iterator[NDArray[np.uint8]]:
     """The frames of a video file, uint8 [N,H,W,3] with N up to `size`, decoded while they are taken.
 
     Raises ValueError when the file is no video, has no frames or breaks off.
     """
-    frames: list[np.ndarray] = []
+    frames: list[NDArray[np.uint8]] = []
     done = 0
     try:
         with av.open(str(path)) as container:

@@ -6,13 +6,14 @@ methods called here are the ones that ComfyUI's own nodes call.
 
 from __future__ import annotations
 
+from ..workflows.specs import NodeClass
 from .conditioning import CLIPTextEncode, CLIPVisionEncode, ConditioningZeroOut
 from .images import ImageFromBatch, LoadImage, PreviewImage, SaveImage
 from .latents import EmptyHunyuanLatentVideo, VAEDecode, VAEDecodeTiled, VAEEncode
 from .text import PreviewAny
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, SaveVideo
 
-CORE_NODES: dict[str, type] = {
+CORE_NODES: dict[str, type[NodeClass]] = {
     node.__name__: node
     for node in (
         LoadImage,

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+Conditioning = list[Any]  # of [states, {further facts by name}]
+
 
 class CLIPTextEncode:
     """A prompt as conditioning."""
@@ -20,8 +22,9 @@ class CLIPTextEncode:
             "required": {"text": ("STRING", {"multiline": True, "dynamicPrompts": True}), "clip": ("CLIP",)}
         }
 
-    def encode(self, text: str, clip: Any) -> tuple[list]:
-        return (clip.encode_from_tokens_scheduled(clip.tokenize(text)),)
+    def encode(self, text: str, clip: Any) -> tuple[Conditioning]:
+        encoded: Conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+        return (encoded,)
 
 
 class ConditioningZeroOut:
@@ -35,7 +38,7 @@ class ConditioningZeroOut:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {"required": {"conditioning": ("CONDITIONING",)}}
 
-    def zero_out(self, conditioning: list) -> tuple[list]:
+    def zero_out(self, conditioning: Conditioning) -> tuple[Conditioning]:
         return ([[torch.zeros_like(text), self._zeroed(extras)] for text, extras in conditioning],)
 
     @staticmethod

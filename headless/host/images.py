@@ -64,7 +64,6 @@ class SaveImage:
     RETURN_TYPES = ()
     FUNCTION = "save_images"
     OUTPUT_NODE = True
-    KIND = "output"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -76,24 +75,32 @@ class SaveImage:
     def save_images(
         self, images: torch.Tensor, filename_prefix: str = "ComfyUI", prompt: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        size = (images.shape[2], images.shape[1])
-        saved = []
-        for number, image in enumerate(images):
-            prefix = filename_prefix.replace("%batch_num%", str(number))
-            with folders.current().new_file(prefix, ".png", size) as file:
-                media.save_png(file.unfinished, image, {"prompt": prompt} if prompt else None)
-            saved.append(saved_file(file.path, self.KIND))
-        return {"ui": {"images": saved}}
+        return _save(images, filename_prefix, prompt, kind="output")
 
 
-class PreviewImage(SaveImage):
+class PreviewImage:
     """PNG files in the folder `previews` of the output folder."""
 
-    KIND = "temp"
+    CATEGORY = "image"
+    RETURN_TYPES = ()
+    FUNCTION = "save_images"
+    OUTPUT_NODE = True
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {"required": {"images": ("IMAGE",)}, "hidden": {"prompt": "PROMPT"}}
 
     def save_images(self, images: torch.Tensor, prompt: dict[str, Any] | None = None) -> dict[str, Any]:
-        return super().save_images(images, f"{PREVIEWS}/ComfyUI", prompt)
+        return _save(images, f"{PREVIEWS}/ComfyUI", prompt, kind="temp")
+
+
+def _save(images: torch.Tensor, prefix: str, prompt: dict[str, Any] | None, *, kind: str) -> dict[str, Any]:
+    """Writes images [N,H,W,C] as PNG files, the workflow in each of them, and returns their names for the interface."""
+    size = (images.shape[2], images.shape[1])
+    saved = []
+    for number, image in enumerate(images):
+        numbered = prefix.replace("%batch_num%", str(number))
+        with folders.current().new_file(numbered, ".png", size) as file:
+            media.save_png(file.unfinished, image, {"prompt": prompt} if prompt else None)
+        saved.append(saved_file(file.path, kind))
+    return {"ui": {"images": saved}}

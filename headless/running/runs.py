@@ -14,7 +14,7 @@ from ..host import CORE_NODES
 from ..workflows.convert import load_workflow
 from ..workflows.errors import WorkflowError
 from ..workflows.executor import HINT, execute, prepare
-from ..workflows.specs import NodeSpec, specs_of
+from ..workflows.specs import NodeClasses, NodeSpec, specs_of
 from ..workflows.validation import fill_defaults, output_nodes, warn_of_nothing_saved
 from ..workflows.workflow import Setting, Workflow, apply_settings
 from . import client
@@ -147,7 +147,7 @@ def input_folder_for(workflow: Path) -> Path:
 
 
 @cache
-def local_nodes() -> dict[str, type]:
+def local_nodes() -> NodeClasses:
     """The node classes that run without ComfyUI: the core ones of this package and the pack's own."""
     from ...nodes import NODE_CLASS_MAPPINGS
 

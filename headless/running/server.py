@@ -67,14 +67,14 @@ class Server:
             raise WorkflowError(_refusals(_json_of(error), workflow)) from error
         for problem in _node_problems(answer.get("node_errors"), workflow):
             logger.warning("%s", problem)
-        return answer["prompt_id"]
+        return str(answer["prompt_id"])
 
     def result(self, prompt_id: str) -> dict[str, Any] | None:
         """The finished run's entry of the history, None while it is queued or running."""
         # The queue is asked first: what leaves it is in the history from that moment on.
         queue = self._json("/queue")
         waiting = {entry[1] for name in ("queue_running", "queue_pending") for entry in queue.get(name, ())}
-        entry = self._json(f"/history/{prompt_id}").get(prompt_id)
+        entry: dict[str, Any] | None = self._json(f"/history/{prompt_id}").get(prompt_id)
         if entry is None and prompt_id not in waiting:
             raise WorkflowError(
                 f"The server {self.url} no longer knows the queued workflow: was it restarted or cleared?"

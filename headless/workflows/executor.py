@@ -12,7 +12,7 @@ import torch
 
 from ...samplers.progress import Interrupted, progress_reporting
 from .errors import WorkflowError
-from .specs import NodeSpec, specs_of
+from .specs import NodeClass, NodeClasses, NodeSpec, specs_of
 from .validation import (
     execution_order,
     fill_defaults,
@@ -50,7 +50,7 @@ class Plan:
     specs: Mapping[str, NodeSpec]
 
 
-def prepare(workflow: Workflow, node_classes: Mapping[str, type]) -> Plan:
+def prepare(workflow: Workflow, node_classes: NodeClasses) -> Plan:
     """Fills in defaults and checks everything that can be checked before a node runs.
 
     Raises WorkflowError naming all findings; warns when nothing would be saved.
@@ -65,13 +65,13 @@ def prepare(workflow: Workflow, node_classes: Mapping[str, type]) -> Plan:
     return Plan(workflow, order, specs)
 
 
-def execute(plan: Plan, node_classes: Mapping[str, type], observers: Sequence[Observer] = ()) -> None:
+def execute(plan: Plan, node_classes: NodeClasses, observers: Sequence[Observer] = ()) -> None:
     """Runs the plan; raises WorkflowError naming the node that failed, and lets Interrupted pass.
 
     A result is dropped after its last use. As in ComfyUI, nodes run under inference_mode.
     """
     waiting = Counter(link.node for node in plan.order for _, link in node.links())
-    results: dict[str, tuple] = {}
+    results: dict[str, tuple[Any, ...]] = {}
     prompt = to_api(plan.workflow)
     for node in plan.order:
         for observer in observers:
@@ -92,7 +92,7 @@ def execute(plan: Plan, node_classes: Mapping[str, type], observers: Sequence[Ob
 
 
 def _arguments(
-    node: Node, node_class: type, results: Mapping[str, tuple], prompt: Mapping[str, Any]
+    node: Node, node_class: type[NodeClass], results: Mapping[str, tuple[Any, ...]], prompt: Mapping[str, Any]
 ) -> dict[str, Any]:
     declared = node_class.INPUT_TYPES()
     names = {**declared.get("required", {}), **declared.get("optional", {})}
@@ -106,8 +106,8 @@ def _arguments(
 
 
 def _run(
-    node: Node, node_class: type, arguments: Mapping[str, Any], observers: Sequence[Observer]
-) -> tuple[tuple, Mapping[str, Any]]:
+    node: Node, node_class: type[NodeClass], arguments: Mapping[str, Any], observers: Sequence[Observer]
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     def tell(step: int, total: int, info: Mapping[str, Any]) -> None:
         for observer in observers:
             observer.progress(node, step, total, info)
@@ -124,7 +124,9 @@ def _run(
     return _outputs(node, node_class, returned)
 
 
-def _outputs(node: Node, node_class: type, returned: Any) -> tuple[tuple, Mapping[str, Any]]:
+def _outputs(
+    node: Node, node_class: type[NodeClass], returned: Any
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     shown: Mapping[str, Any] = {}
     if isinstance(returned, Mapping):
         shown, returned = returned.get("ui", {}), returned.get("result", ())

@@ -9,16 +9,36 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 SEED_NAMES = frozenset({"seed", "noise_seed"})
 UPLOAD_OPTIONS = ("image_upload", "video_upload", "audio_upload", "animated_image_upload")
 
 
+class NodeClass(Protocol):
+    """What is read from a node's class here: names of the method that runs it and of its output types."""
+
+    FUNCTION: str
+    RETURN_TYPES: Any  # a tuple of type names
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        """The inputs by kind (required, optional, hidden) and name, each with its type and options."""
+
+
+NodeClasses = Mapping[str, type[NodeClass]]
+
+
 @dataclass(frozen=True)
 class InputSpec:
-    """One input of a node class; `type` is COMBO where `choices` lists the allowed values."""
+    """One input of a node class.
+
+    name, type: as the class declares them; the type is COMBO where there are choices.
+    required: whether a workflow must give it.
+    options: what the class declares beside the type, such as default, min and max.
+    choices: the allowed values of a COMBO, else None.
+    """
 
     name: str
     type: str
@@ -62,7 +82,13 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """Inputs (required ones first, in declared order) and output types of one node class."""
+    """The inputs and outputs of one node class.
+
+    class_type: its name in workflow files.
+    inputs: by name, required ones first, in declared order.
+    outputs: the type of each output.
+    is_output: whether it saves or shows something, so that a run executes it and what it needs.
+    """
 
     class_type: str
     inputs: Mapping[str, InputSpec]
@@ -70,7 +96,7 @@ class NodeSpec:
     is_output: bool = False
 
     @classmethod
-    def from_class(cls, class_type: str, node_class: type) -> NodeSpec:
+    def from_class(cls, class_type: str, node_class: type[NodeClass]) -> NodeSpec:
         """Reads INPUT_TYPES, RETURN_TYPES and OUTPUT_NODE of a class in this process."""
         return cls._read(
             class_type,
@@ -98,7 +124,7 @@ class NodeSpec:
         return cls(class_type, inputs, tuple(outputs), bool(is_output))
 
 
-def specs_of(node_classes: Mapping[str, type], wanted: Iterable[str]) -> dict[str, NodeSpec]:
+def specs_of(node_classes: NodeClasses, wanted: Iterable[str]) -> dict[str, NodeSpec]:
     """Specs of those `wanted` class types that exist in `node_classes`."""
     return {
         name: NodeSpec.from_class(name, node_classes[name]) for name in set(wanted) if name in node_classes

@@ -6,12 +6,12 @@ import inspect
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import WorkflowError
-from .specs import InputSpec, NodeSpec, suggestion
+from .specs import InputSpec, NodeClass, NodeClasses, NodeSpec, suggestion
 from .workflow import Link, Node, Workflow, capital
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def _visit(workflow: Workflow, target: Node, done: dict[str, Node]) -> None:
 
 
 def validate(
-    workflow: Workflow, order: Iterable[Node], specs: Mapping[str, NodeSpec], node_classes: Mapping[str, type]
+    workflow: Workflow, order: Iterable[Node], specs: Mapping[str, NodeSpec], node_classes: NodeClasses
 ) -> None:
     """Checks the inputs of the nodes in `order` as ComfyUI does; constants are converted in place.
 
@@ -121,7 +121,7 @@ def validate(
 
 
 def _node_problems(
-    node: Node, workflow: Workflow, specs: Mapping[str, NodeSpec], node_class: type
+    node: Node, workflow: Workflow, specs: Mapping[str, NodeSpec], node_class: type[NodeClass]
 ) -> Iterator[str]:
     spec = specs[node.class_type]
     # Exports of some editor versions carry the name of the upload button as a further input.
@@ -146,7 +146,7 @@ def _node_problems(
             problem = _constant_problem(item, node, checked=not own_check.covers(item.name))
         if problem:
             yield problem
-    yield from _own_problems(node, node_class, own_check, received)
+    yield from own_check.problems(node, received)
 
 
 def _link_problem(
@@ -209,35 +209,42 @@ def _listing(choices: tuple[Any, ...], limit: int = 20) -> str:
 
 @dataclass(frozen=True)
 class _OwnCheck:
-    """Which inputs a class checks itself in VALIDATE_INPUTS; ComfyUI then leaves their values alone."""
+    """How a class checks inputs itself.
 
-    names: frozenset[str]
+    method: its VALIDATE_INPUTS, None where it has none.
+    names: the inputs that the method takes; ComfyUI then leaves their values alone.
+    everything: whether it takes all inputs.
+    """
+
+    method: Callable[..., Any] | None = None
+    names: frozenset[str] = frozenset()
     everything: bool = False
 
     @classmethod
-    def of(cls, node_class: type) -> _OwnCheck:
-        check = getattr(node_class, "VALIDATE_INPUTS", None)
-        if check is None:
-            return cls(frozenset())
-        arguments = inspect.getfullargspec(check)
-        return cls(frozenset(arguments.args) | frozenset(arguments.kwonlyargs), arguments.varkw is not None)
+    def of(cls, node_class: type[NodeClass]) -> _OwnCheck:
+        method = getattr(node_class, "VALIDATE_INPUTS", None)
+        if method is None:
+            return cls()
+        arguments = inspect.getfullargspec(method)
+        names = frozenset(arguments.args) | frozenset(arguments.kwonlyargs)
+        return cls(method, names, arguments.varkw is not None)
 
     def covers(self, name: str) -> bool:
         return self.everything or name in self.names
 
-
-def _own_problems(
-    node: Node, node_class: type, own_check: _OwnCheck, received: Mapping[str, Any]
-) -> Iterator[str]:
-    values = {
-        name: None if isinstance(value, Link) else value
-        for name, value in node.inputs.items()
-        if own_check.covers(name)
-    }
-    if "input_types" in own_check.names:
-        values["input_types"] = dict(received)
-    if not values:
-        return
-    result = node_class.VALIDATE_INPUTS(**values)
-    if result is not True:
-        yield str(result).rstrip(".") if result else f"its own check refuses {', '.join(map(str, values))}"
+    def problems(self, node: Node, received: Mapping[str, Any]) -> Iterator[str]:
+        """What the method says of the node's constants; `received` are the types that its links bring."""
+        values = {
+            name: None if isinstance(value, Link) else value
+            for name, value in node.inputs.items()
+            if self.covers(name)
+        }
+        if "input_types" in self.names:
+            values["input_types"] = dict(received)
+        if self.method is None or not values:
+            return
+        result = self.method(**values)
+        if result is not True:
+            yield (
+                str(result).rstrip(".") if result else f"its own check refuses {', '.join(map(str, values))}"
+            )

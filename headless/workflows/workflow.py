@@ -142,7 +142,7 @@ def capital(node: Node) -> str:
 
 def apply_settings(workflow: Workflow, settings: Iterable[Setting], specs: Mapping[str, NodeSpec]) -> None:
     """Carries out every --set in place; raises WorkflowError naming each missing node or input."""
-    problems = []
+    problems: list[str] = []
     for setting in settings:
         try:
             node = find_node(workflow, setting.node)
