@@ -1,4 +1,4 @@
-"""Small maths on features [T, D] and curves [T] whose broken frames are NaN."""
+"""Small maths on features [T,D] and curves [T] whose broken frames are NaN."""
 
 from __future__ import annotations
 
@@ -11,43 +11,55 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[Any]
 
 
+def floats(values: ArrayLike) -> Array:
+    """Values as an array of float64."""
+    return np.asarray(values, np.float64)
+
+
 def rows(values: ArrayLike) -> Array:
-    """Values [T, D] as float64; one vector [D] becomes [1, D], and a row with any NaN all NaN."""
-    values = np.atleast_2d(np.asarray(values, np.float64))
-    if values.ndim != 2:
-        raise ValueError(f"features must be [frames, dimensions], but got {list(values.shape)}.")
-    return np.where(np.isfinite(values).all(1, keepdims=True), values, np.nan)
+    """Values [T,D] as float64; one vector [D] becomes [1,D], and a row with any NaN becomes NaN as a whole.
+
+    Raises ValueError for arrays of more dimensions.
+    """
+    array = np.atleast_2d(floats(values))
+    if array.ndim != 2:
+        raise ValueError(f"features must be [frames, dimensions], but got {list(array.shape)}.")
+    return np.where(np.isfinite(array).all(1, keepdims=True), array, np.nan)
 
 
-def finite(values: Array) -> Array:
-    """The rows or numbers that are finite."""
-    values = np.asarray(values, np.float64)
-    return values[np.isfinite(values) if values.ndim == 1 else np.isfinite(values).all(1)]
+def finite(values: ArrayLike) -> Array:
+    """The numbers of a curve [T], or the rows of features [T,D], that are finite."""
+    array = floats(values)
+    return array[np.isfinite(array) if array.ndim == 1 else np.isfinite(array).all(1)]
 
 
 def mean(values: ArrayLike, window: tuple[int, int] | None = None) -> float:
     """Mean of the finite values of a curve [T] in a half-open window; NaN without any."""
-    values = finite(np.asarray(values, np.float64)[slice(*(window or (None, None)))])
-    return float(values.mean()) if values.size else float("nan")
+    known = finite(floats(values)[slice(*(window or (None, None)))])
+    return float(known.mean()) if known.size else float("nan")
 
 
 def units(values: ArrayLike, centre: ArrayLike | None = None) -> Array:
-    """Rows [T, D] of length 1 after subtracting `centre` [D]; NaN where nothing is left."""
-    values = rows(values)
-    values = values if centre is None else values - np.asarray(centre, np.float64)
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return values / np.where(lengths > 1e-9, lengths, np.nan)
+    """Rows [T,D] of length 1 after subtracting `centre` [D]; NaN where nothing is left."""
+    array = rows(values)
+    array = array if centre is None else array - floats(centre)
+    lengths = np.linalg.norm(array, axis=1, keepdims=True)
+    return array / np.where(lengths > 1e-9, lengths, np.nan)
 
 
 def cosines(values: ArrayLike, others: ArrayLike, centre: ArrayLike | None = None) -> Array:
-    """Cosines [T, J] of all rows to all others around `centre` [D]; NaN for broken rows."""
-    values, others = units(values, centre), units(others, centre)
-    if values.shape[1] != others.shape[1]:
+    """Cosines [T,J] of all rows to all others around `centre` [D]; NaN for broken rows.
+
+    Raises ValueError for features of different dimensions.
+    """
+    left, right = units(values, centre), units(others, centre)
+    if left.shape[1] != right.shape[1]:
         raise ValueError(
-            f"features of {values.shape[1]} and {others.shape[1]} dimensions cannot be compared: "
+            f"features of {left.shape[1]} and {right.shape[1]} dimensions cannot be compared: "
             "use one extractor for all of them."
         )
-    return values @ others.T
+    product: Array = left @ right.T
+    return product
 
 
 def pieces(window: tuple[int, int], length: int) -> list[tuple[int, int]]:

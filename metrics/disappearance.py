@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import Array, finite, mean, runs
+from .measuring.evidence import Evidence
 from .results import Metric, undefined
-from .stf import problem
-from .switches import Windows
+from .switches import Windows, too_little_to_compare
 
 FREE_PERCENTILE = 95  # of the confidences on object-free frames
 LEAST_THRESHOLD = 0.05
@@ -20,7 +20,12 @@ DEFAULT_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Threshold:
-    """Confidence above which an object counts as seen; `fpr` is the share of object-free frames above it."""
+    """Where a detector's confidence divides seen from not seen.
+
+    confidence: above it the object counts as seen.
+    fpr: share of object-free frames that are above it nevertheless.
+    calibrated: whether it comes from object-free frames.
+    """
 
     confidence: float
     fpr: float = 0.0
@@ -49,17 +54,22 @@ def disappearance_fidelity(
     threshold: float | None = None,
     object_free: ArrayLike | None = None,
 ) -> Metric:
-    """1 - clip((hits - fpr)/(recall - fpr), 0, 1): 1 gone, 0 seen as often as before; curve: the confidence.
+    """Whether an object that should disappear is gone: 1 - clip((hits - fpr) / (recall - fpr), 0, 1).
 
-    confidence [T]: of a detector for the object, its best box in each frame; object_free [n]: the same for
-    frames without the object, from which the threshold is taken unless given. hits: share of the settled
-    window in which the object is seen; recall: the same before the switch; undefined where that is below 0.8.
-    Founding: 1 - mean confidence after the switch. details: first frame without it, the longest reappearance.
+    hits is the share of the settled frames after the switch in which the detector sees the object, recall that of
+    the settled frames before, and fpr that of frames without the object. 1: gone; 0: seen as often as before. High is
+    good. Not valid where recall is below 0.8 or not above fpr, or where a window is missing or too short. The curve
+    is the confidence. The founding value is 1 less the mean confidence after the switch. details: the first frame
+    without the object, and its longest reappearance.
+
+    confidence: of a detector for the object [T], its best box in each frame. fps: frames per second.
+    threshold: confidence above which the object counts as seen; None takes the 95th percentile of `object_free`.
+    object_free: the detector's confidence on frames without the object [n].
     """
     confidence = np.asarray(confidence, np.float64)
     after = confidence[slice(*windows.after)]
     founding = 1 - mean(after)
-    if (reason := problem(windows)) is not None:
+    if (reason := too_little_to_compare(windows)) is not None:
         return undefined(reason, founding, confidence)
     limit = calibrate(object_free, threshold)
     seen = np.where(np.isfinite(confidence), confidence > limit.confidence, np.nan)
@@ -76,6 +86,26 @@ def disappearance_fidelity(
     value = 1 - float(np.clip((hits - limit.fpr) / (recall - limit.fpr), 0, 1))
     reason = "" if limit.calibrated else f"the threshold of {limit.confidence:g} is not calibrated"
     return Metric(value, founding, True, reason, curve=confidence, details=details)
+
+
+def score_disappearance(evidence: Evidence) -> Metric:
+    """DF of a switch for the first thing that should vanish; the others are details."""
+    if not evidence.vanishing:
+        return undefined("nothing was named that should disappear, or no detector was given")
+    found = {concept: _of_concept(evidence, concept) for concept in evidence.vanishing}
+    first = found.pop(evidence.vanishing[0])
+    others = {f"df {concept}": metric.value for concept, metric in found.items()}
+    return replace(first, details=first.details | others)
+
+
+def _of_concept(evidence: Evidence, concept: str) -> Metric:
+    return disappearance_fidelity(
+        evidence.measured.detections[concept],
+        evidence.windows,
+        fps=evidence.measured.fps,
+        threshold=evidence.threshold,
+        object_free=evidence.object_free.get(concept),
+    )
 
 
 def _absence(seen: Array, fps: float) -> dict[str, float]:

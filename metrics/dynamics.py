@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import Array, finite, mean, pieces
+from .measuring.evidence import Evidence
 from .results import Metric, undefined
-from .stf import problem
-from .switches import Windows
+from .switches import Windows, too_little_to_compare
 
 PENALTY = 1.0
 CUT = 5.0  # times the usual change around it
@@ -27,19 +27,25 @@ def intentional_dynamics(
     length: int | None = None,
     stride: int = 1,
 ) -> Metric:
-    """Mean over windows of p min(d, d_R) - penalty ((1 - p) d + p max(d - d_R, 0)); 0 for a frozen video.
+    """Motion that the new prompt asks for, less motion that it does not.
 
-    flow [T-1]: degree of motion between neighbouring frames, 1 = what counts as dynamic; d is its mean in a
-    window of `length` frames (None: half a second), p that of `probability` [T] (the curve of STF). reference
-    [n]: the same of R, whose mean is d_R (1 without). `change` [T-1]: difference of neighbouring frames, in
-    which cuts are found; pairs at a cut and next to it are left out, with all of the `stride` frames between
-    which the flow is one. Founding: mean motion where the new prompt prevails (p >= 0.5) less `penalty` times
-    that elsewhere. The curve is the value of each pair, at its first frame.
+    The mean over half seconds of p min(d, d_R) - penalty ((1 - p) d + p max(d - d_R, 0)), where d is the mean flow
+    degree of a piece (1 = what VBench calls dynamic), p the mean share of the new state (the curve of STF) and d_R
+    the mean flow degree of the reference (1 without one). 0: a frozen video; positive: it moves, at most as much as
+    the reference, where the new prompt is seen; negative: it moves elsewhere or too much. High is good. Not valid
+    where flow or share are unknown, or where a window is missing or too short. The founding value is the mean motion
+    of the pieces with p >= 0.5, less `penalty` times that of the others. The curve is the value of each pair of
+    frames, at its first frame.
+
+    flow: flow degree of neighbouring frames [T-1]. probability: share of the new state [T].
+    change: difference of neighbouring frames [T-1], in which cuts are found; pairs at a cut and next to it are left
+    out, with all of the `stride` frames between which the flow is one. reference: flow degree of the reference [n].
+    length: frames of a piece; None is half a second. Raises ValueError where flow and frames do not fit.
     """
     flow, probability = np.asarray(flow, np.float64), np.asarray(probability, np.float64)
     if len(flow) != max(len(probability) - 1, 0):
         raise ValueError(f"{len(probability)} frames have {len(probability) - 1} flows, but got {len(flow)}.")
-    if (reason := problem(windows)) is not None:
+    if (reason := too_little_to_compare(windows)) is not None:
         return undefined(reason)
     kept = np.where(_near(cuts(change), stride), np.nan, flow) if change is not None else flow
     usual = 1.0 if reference is None else mean(reference)
@@ -63,6 +69,21 @@ def intentional_dynamics(
     return Metric(float(_balance(p, d, usual, penalty).mean()), founding, True, curve=curve, details=details)
 
 
+def score_dynamics(evidence: Evidence, fidelity: Metric) -> Metric:
+    """DDI of a switch; `fidelity` is its STF."""
+    if fidelity.curve is None:
+        return undefined(fidelity.reason)
+    reference = evidence.reference
+    return intentional_dynamics(
+        evidence.measured.flow,
+        fidelity.curve,
+        evidence.windows,
+        change=evidence.measured.change,
+        stride=evidence.measured.flow_stride,
+        reference=None if reference is None else reference.measurements.flow,
+    )
+
+
 def cuts(change: ArrayLike) -> Array:
     """Which pairs of neighbouring frames [T-1] lie across a cut, bool [T-1].
 
@@ -74,11 +95,12 @@ def cuts(change: ArrayLike) -> Array:
     )
     usual = np.median(np.lib.stride_tricks.sliding_window_view(around, 2 * AROUND + 1), axis=1)
     largest = np.max(finite(change), initial=0.0)
-    return (change > CUT * usual[: len(change)]) & (change > CUT_SHARE * largest)
+    found: Array = (change > CUT * usual[: len(change)]) & (change > CUT_SHARE * largest)
+    return found
 
 
 def _near(flags: Array, stride: int) -> Array:
-    """The flags, their neighbours, and all that was measured in one stretch of `stride` frames with these."""
+    """The flags, those beside them, and all of the same stretch of `stride` frames."""
     wide = np.pad(flags, 1)
     near = wide[:-2] | wide[1:-1] | wide[2:]
     starts = np.arange(0, len(near), stride)
@@ -87,4 +109,5 @@ def _near(flags: Array, stride: int) -> Array:
 
 def _balance(p: Array, d: Array, usual: float, penalty: float) -> Array:
     aligned = p * np.minimum(d, usual)
-    return aligned - penalty * ((1 - p) * d + p * np.maximum(d - usual, 0))
+    balance: Array = aligned - penalty * ((1 - p) * d + p * np.maximum(d - usual, 0))
+    return balance

@@ -9,18 +9,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Array, mean
+from .arrays import Array
 from .measuring.clip import Box, Clip, batches_of, detected_box, measure_clip, region_of
+from .measuring.evidence import Evidence, Part
 from .measuring.measurements import Measurements
-from .results import SwitchScores, VideoScores
-from .scoring.evidence import Evidence, score_switch
+from .results import VideoScores
 from .scoring.guards import guards, whole
-from .survival import aggregate_latencies
+from .scoring.switch_scores import score_switch, summary
 from .switches import Cue, Switch, switches_from_trace, switches_of, windows_of
 
-DETECTED = "detected"
 NEUTRAL = (0.0, 0.5, 1.0)  # brightness of the pictures without content around which features are centred
 NEUTRAL_SIDE = 64  # px
+
+Concepts = Sequence[str] | Mapping[int, Sequence[str]]
 
 
 def score(
@@ -31,9 +32,9 @@ def score(
     reference: Any = None,
     target: Any = None,
     control: Measurements | Clip | None = None,
-    vanishing: Sequence[str] | Mapping[int, Sequence[str]] | None = None,
+    vanishing: Concepts | None = None,
     kept: Sequence[str] = (),
-    kept_region: Literal["outside", "inside"] = "outside",
+    kept_region: Part = "outside",
     object_free: Mapping[str, ArrayLike] | None = None,
     threshold: float | None = None,
     trace: Mapping[str, Any] | None = None,
@@ -42,36 +43,57 @@ def score(
 ) -> VideoScores:
     """Score the switches of a measured video; without any there are guards and curves only.
 
-    extractor: the one that measured; it supplies texts and logit scale. reference (R: the new prompt without
-    the old history) and target (pictures of nothing but the new scene): one for all switches, or a list with
-    one or None for each. control: the same video without the switch. vanishing: concepts of the detections
-    that must go, the first of them is DF (by number of the switch where they differ; None: all that are not
-    `kept`). kept_region: what of a region should not change; ghosts are looked for in the other part.
-    object_free: confidences on frames without the object, by concept; threshold: instead of theirs.
-    distractors: texts of states that are neither old nor new. A metric whose guard fails is not valid and
-    says so. Raises ValueError when clips were measured by different extractors.
+    extractor: the one that measured; it supplies features of texts and the logit scale.
+    reference: clips of the new prompt without the old history, one for all switches, or a list with one or None for
+    each. target: the same of pictures that show nothing but the new scene. control: the video without the switch.
+    vanishing: detected concepts that should disappear, the first of which is DF; by number of the switch where they
+    differ; None takes all that are not `kept`. kept: detected concepts that should stay. kept_region: the part of a
+    region that should not change; GAS looks at the other part. object_free: confidences on frames without an object
+    [n], by concept. threshold: confidence above which an object counts as seen, instead of theirs. trace: the
+    sampler's trace, which inertia reads. distractors: texts of states that are neither old nor new.
+
+    A metric whose guard fails is not valid and says so. Raises ValueError when clips were measured by different
+    extractors, or for concepts that were not detected.
     """
-    clip, control = _clip(measurements), _clip(control)
+    clip, other = _clip(measurements), _optional_clip(control)
     references, targets = (_for_each(clips, len(switches)) for clips in (reference, target))
-    _check_extractors(extractor, [clip, control, *references, *targets])
-    common = {
-        "clip": clip,
-        "extractor": extractor,
-        "texts": _texts(extractor, switches, distractors),
-        "centre": neutral(extractor),
-        "control": control,
-        "kept": tuple(kept),
-        "kept_region": kept_region,
-        "object_free": object_free or {},
-        "threshold": threshold,
-        "distractors": tuple(distractors),
-        "trace": trace,
-    }
-    evidence = [
-        Evidence(reference=known, target=seen, vanishing=_vanishing(clip, vanishing, kept, number), **common)
-        for number, (known, seen) in enumerate(zip(references, targets))
+    _check_extractors(extractor, [clip, other, *references, *targets])
+    frames, fps = len(clip.measurements), clip.measurements.fps
+    texts, centre = _texts(extractor, switches, distractors), neutral(extractor)
+    scores = [
+        score_switch(
+            Evidence(
+                switch=switch,
+                windows=windows_of(switch, switches, frames, fps),
+                clip=clip,
+                extractor=extractor,
+                texts=texts,
+                centre=centre,
+                reference=references[number],
+                target=targets[number],
+                control=other,
+                vanishing=_vanishing(clip, vanishing, kept, number),
+                kept=tuple(kept),
+                kept_region=kept_region,
+                object_free=object_free or {},
+                threshold=threshold,
+                distractors=tuple(distractors),
+                trace=trace,
+            )
+        )
+        for number, switch in enumerate(switches)
     ]
-    return _video_scores(name, clip.measurements, switches, evidence)
+    return VideoScores(
+        name=name,
+        frames=frames,
+        fps=fps,
+        size=clip.measurements.size,
+        features=clip.measurements.extractor,
+        switches=tuple(scores),
+        measurements=clip.measurements,
+        guards=guards(clip.measurements, whole(frames, fps)),
+        summary=summary(scores),
+    )
 
 
 def evaluate_video(
@@ -88,7 +110,7 @@ def evaluate_video(
     box: Box | Literal["detected"] | None = None,
     timestamps: ArrayLike | None = None,
     trace: Mapping[str, Any] | None = None,
-    vanishing: Sequence[str] | Mapping[int, Sequence[str]] = (),
+    vanishing: Concepts = (),
     kept: Sequence[str] = (),
     object_free: Any = None,
     flow: Any = "auto",
@@ -98,30 +120,34 @@ def evaluate_video(
 ) -> VideoScores:
     """Measure and score a video, frames [T,H,W,3] in 0..1 or an iterable of batches of them.
 
-    cues: what is asked for when; a trace of the sampler says from which frame on, else `window` (latent
-    frames of a section, 0 = none) does. reference, target and control: frames or measurements, see `score`;
-    `box` is applied to all of them that are frames, and "detected" is the box of the first thing that
-    vanishes, which needs frames as an array. object_free: frames without the objects, or confidences by
-    concept. timestamps [T] in seconds: of a video of variable rate, whose frames are repeated or dropped to
-    `fps`. extractor: PixelExtractor() unless given. options: further ones of `score`.
+    cues: the prompts and when they are asked for. trace: the sampler's trace, which says from which frame on each is
+    in force; without one `window` does, the latent frames of a section (0 takes the times of the cues as they are).
+    extractor: computes features; None is PixelExtractor(). detector: finds `vanishing` and `kept`.
+    reference, target, control: frames or measurements, see `score`. box: region of all that are frames (left, top,
+    right, bottom in 0..1); "detected" is the box of the first thing that vanishes, and needs frames as an array.
+    object_free: frames without the objects, or confidences by concept. timestamps: seconds [T] of the frames of a
+    video of variable rate, which are repeated or dropped to `fps`. flow, perceptual, progress: as for `measure`.
+    options: further keywords of `score`.
     """
     if timestamps is not None and trace is not None:
         raise ValueError("a trace counts frames, which timestamps change: give one of them.")
-    if box == DETECTED and not hasattr(frames, "shape"):
+    detect = box == "detected"
+    if detect and not hasattr(frames, "shape"):
         raise ValueError("a detected box needs frames [T,H,W,3] that can be read twice, not an iterable.")
     extractor = _usual_extractor() if extractor is None else extractor
     concepts = _concepts(vanishing, kept) if detector is not None else ()
     switches = _switches(cues, trace, fps, window)
     how = {"fps": fps, "flow": flow, "perceptual": perceptual}
     watch = {"timestamps": timestamps, "detector": detector, "concepts": concepts, "progress": progress}
-    given = None if box == DETECTED else box
-    clip = measure_clip(frames, extractor, box=given, **how, **watch)
-    if box == DETECTED:
-        given = _box_of_what_vanishes(clip.measurements, switches, vanishing)
-        region = given and region_of(frames, extractor, given, fps=fps, timestamps=timestamps)
-        clip = replace(clip, region=region)
+    region_box = None if isinstance(box, str) else box
+    clip = measure_clip(frames, extractor, box=region_box, **how, **watch)
+    if detect:
+        region_box = _box_of_what_vanishes(clip.measurements, switches, vanishing)
+        if region_box is not None:
+            region = region_of(frames, extractor, region_box, fps=fps, timestamps=timestamps)
+            clip = replace(clip, region=region)
     others = {
-        role: _measured(clips, extractor, how | {"box": given})
+        role: _measured(clips, extractor, how | {"box": region_box})
         for role, clips in (("reference", reference), ("target", target), ("control", control))
     }
     return score(
@@ -137,48 +163,12 @@ def evaluate_video(
     )
 
 
-def summary(scores: Sequence[SwitchScores]) -> dict[str, float]:
-    """Means over switches of valid values and of founding ones; latencies by Kaplan and Meier, in frames."""
-    means = {}
-    for key in ("stf", "gas", "df", "ddi", "inertia"):
-        metrics = [entry.metrics[key] for entry in scores]
-        means[key] = mean([metric.value for metric in metrics if metric.valid])
-        means[f"{key}_founding"] = mean([metric.founding for metric in metrics])
-    for key in ("tl10", "tl90"):
-        metrics = [entry.metrics[key] for entry in scores]
-        latencies = aggregate_latencies(metrics)
-        means[f"{key}_restricted_mean"] = latencies.restricted_mean
-        means[f"{key}_reached"] = latencies.reached
-        means[f"{key}_founding"] = mean([metric.founding for metric in metrics])
-    return means if scores else {}
-
-
 def neutral(extractor: Any) -> Array:
     """Mean feature [D] of pictures without content: black, grey and white."""
     pictures = np.ones((len(NEUTRAL), NEUTRAL_SIDE, NEUTRAL_SIDE, 3), np.float32)
     pictures *= np.array(NEUTRAL, np.float32)[:, None, None, None]
-    return np.asarray(extractor.images(pictures), np.float64).mean(0)
-
-
-def _video_scores(
-    name: str, measured: Measurements, switches: Sequence[Switch], evidence: Sequence[Evidence]
-) -> VideoScores:
-    frames, fps = len(measured.features), measured.fps
-    scores = tuple(
-        score_switch(switch, windows_of(switch, switches, frames, fps), known)
-        for switch, known in zip(switches, evidence)
-    )
-    return VideoScores(
-        name,
-        frames,
-        fps,
-        tuple(measured.size),
-        measured.extractor,
-        scores,
-        measured,
-        guards(measured, whole(frames, fps)),
-        summary(scores),
-    )
+    mean: Array = np.asarray(extractor.images(pictures), np.float64).mean(0)
+    return mean
 
 
 def _texts(extractor: Any, switches: Sequence[Switch], distractors: Sequence[str]) -> dict[str, Array]:
@@ -189,17 +179,12 @@ def _texts(extractor: Any, switches: Sequence[Switch], distractors: Sequence[str
     return {} if features is None else dict(zip(texts, np.asarray(features, np.float64)))
 
 
-def _vanishing(
-    clip: Clip,
-    vanishing: Sequence[str] | Mapping[int, Sequence[str]] | None,
-    kept: Sequence[str],
-    number: int,
-) -> tuple[str, ...]:
-    """What must go at one switch; raises ValueError for what was not detected."""
+def _vanishing(clip: Clip, vanishing: Concepts | None, kept: Sequence[str], number: int) -> tuple[str, ...]:
+    """What should disappear at one switch; raises ValueError for what was not detected."""
     detected = clip.measurements.detections
     if vanishing is None:
         vanishing = [concept for concept in detected if concept not in kept]
-    named = vanishing.get(number, ()) if isinstance(vanishing, Mapping) else vanishing
+    named = _at_switch(vanishing, number)
     if unknown := [concept for concept in (*named, *kept) if concept not in detected]:
         raise ValueError(
             f"{unknown} were not detected when the video was measured, but {list(detected)} were."
@@ -207,27 +192,29 @@ def _vanishing(
     return tuple(named)
 
 
-def _concepts(vanishing: Sequence[str] | Mapping[int, Sequence[str]], kept: Sequence[str]) -> tuple[str, ...]:
+def _at_switch(concepts: Concepts, number: int) -> Sequence[str]:
+    return concepts.get(number, ()) if isinstance(concepts, Mapping) else concepts
+
+
+def _concepts(vanishing: Concepts, kept: Sequence[str]) -> tuple[str, ...]:
     parts = vanishing.values() if isinstance(vanishing, Mapping) else [vanishing]
     return tuple(dict.fromkeys([*(concept for part in parts for concept in part), *kept]))
 
 
 def _usual_extractor() -> Any:
-    from .features import PixelExtractor  # brings torch, which scoring alone does not need
+    from .features import PixelExtractor
 
     return PixelExtractor()
 
 
 def _box_of_what_vanishes(
-    measured: Measurements,
-    switches: Sequence[Switch],
-    vanishing: Sequence[str] | Mapping[int, Sequence[str]],
+    measured: Measurements, switches: Sequence[Switch], vanishing: Concepts
 ) -> Box | None:
     """Where the first thing that vanishes was in the settled frames before; None when it was not seen."""
     for number, switch in enumerate(switches):
-        named = vanishing.get(number, ()) if isinstance(vanishing, Mapping) else vanishing
+        named = _at_switch(vanishing, number)
         if named and named[0] in measured.boxes:
-            windows = windows_of(switch, switches, len(measured.features), measured.fps)
+            windows = windows_of(switch, switches, len(measured), measured.fps)
             return detected_box(measured.boxes[named[0]], windows.before)
     return None
 
@@ -238,17 +225,21 @@ def _switches(cues: Sequence[Cue], trace: Mapping[str, Any] | None, fps: float, 
     return switches_of(cues, fps=fps, window=window)
 
 
-def _clip(given: Any) -> Clip | None:
-    return given if given is None or isinstance(given, Clip) else Clip(given)
+def _clip(given: Measurements | Clip) -> Clip:
+    return given if isinstance(given, Clip) else Clip(given)
+
+
+def _optional_clip(given: Measurements | Clip | None) -> Clip | None:
+    return None if given is None else _clip(given)
 
 
 def _for_each(clips: Any, count: int) -> list[Clip | None]:
     """One clip for each of `count` switches."""
     if not isinstance(clips, (list, tuple)):
-        return [_clip(clips)] * count
+        return [_optional_clip(clips)] * count
     if len(clips) != count:
         raise ValueError(f"{len(clips)} clips were given for {count} switches: give one or None for each.")
-    return [_clip(clip) for clip in clips]
+    return [_optional_clip(clip) for clip in clips]
 
 
 def _measured(given: Any, extractor: Any, how: Mapping[str, Any]) -> Any:

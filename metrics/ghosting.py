@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import Array, cosines, finite, mean, pieces, rows
+from .measuring.evidence import Evidence, features_of
 from .results import Metric, undefined
-from .stf import problem
-from .switches import Windows
+from .switches import Windows, too_little_to_compare
 
 BASE_PERCENTILE = 95
 LEAST_CONTRAST = 0.02
@@ -22,18 +22,20 @@ def ghosting(
     centre: ArrayLike | None = None,
     length: int | None = None,
 ) -> Metric:
-    """Mean over windows of the largest likeness to the old scene beyond what R has; 0 none, 1 the old scene.
+    """How much of the old scene still shows: mean over half seconds of the largest clip((c - b) / (1 - b), 0, 1).
 
-    Likeness of a frame: the largest over old frames j of clip((cos(phi_t, phi_j) - b)/(1 - b), 0, 1), the
-    curve. features [T,D]: whole frames, or the old object's box; reference [n,D]: the same of R, whose 95th
-    percentile of the largest cosine to an old frame is b; without it the value is undefined. centre [D] is
-    subtracted from all before. length: frames of a window (None: half a second). Old frames are the settled
-    ones before the switch. Founding: mean over the windows of the largest cosine to the most typical old
-    frame.
+    c of a frame is its largest cosine to any of the settled frames before the switch, and b the 95th percentile of
+    c in the reference, which shows the new scene without the old one; the clipped number is the curve. 0: no more of
+    the old scene than in the reference; 1: all of it. Low is good. Not valid without a reference, with one whose b
+    leaves less than 0.02 up to 1, or where a window is missing or too short. The founding value is the mean over half
+    seconds of the largest cosine to the most typical frame before the switch.
+
+    features: of frames [T,D], whole ones or the old object's box. reference: the same of the reference [n,D].
+    centre: what is subtracted from all features first [D]. length: frames of a piece; None is half a second.
     """
     features = rows(features)
     length = windows.half if length is None else length
-    if (reason := problem(windows)) is not None:
+    if (reason := too_little_to_compare(windows)) is not None:
         return undefined(reason)
     old = finite(features[slice(*windows.before)])
     if not len(old):
@@ -58,9 +60,24 @@ def ghosting(
     return Metric(_mean_of_largest(curve, spans), founding, True, curve=curve, details=details)
 
 
+def score_ghosting(evidence: Evidence) -> Metric:
+    """GAS of a switch, in the part of the region that should change where there is one."""
+    part = evidence.changed_part
+    features = features_of(evidence.clip, part)
+    if features is None:
+        return undefined("nothing was measured of the region")
+    return ghosting(
+        features,
+        evidence.windows,
+        reference=features_of(evidence.reference, part),
+        centre=evidence.centre,
+    )
+
+
 def _typical(old: Array) -> Array:
     """The frame nearest to the mean of old frames."""
-    return old[np.argmin(((old - old.mean(0)) ** 2).sum(1))]
+    nearest: Array = old[np.argmin(((old - old.mean(0)) ** 2).sum(1))]
+    return nearest
 
 
 def _mean_of_largest(curve: Array, spans: list[tuple[int, int]]) -> float:

@@ -9,16 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from .measuring.evidence import Evidence
 from .results import Metric, undefined
 from .switches import Switch
 
 
 def semantic_inertia(trace: Mapping[str, Any] | None, switch: Switch, frames: int) -> Metric:
-    """logit w - log(n_context/n_rest) of the first section that was generated for the other prompt.
+    """How strongly the memory of the old scene is attended to: logit w - log(n_context / n_rest).
 
-    w: the share of the attention that falls on the context before any gating, from `memory` of the trace's
-    sections ({"mass", "context_tokens", "rest_tokens"}); 0 when attention treats all tokens alike. The curve
-    [frames] is each section's value. Founding: w itself. Undefined without a trace that records it.
+    w is the share of the attention that falls on the packed past in the first section that was generated for the
+    other prompt, before any gating; n_context and n_rest are the numbers of tokens. 0: attention treats all tokens
+    alike; positive: it prefers the past. Low is good. Not valid without a trace that records attention. The founding
+    value is w itself. The curve is the value of each section [frames].
+
+    trace: the sampler's trace; its sections hold `memory` with mass, context_tokens and rest_tokens.
+    switch: the switch. frames: number of frames of the video.
     """
     sections = sorted((trace or {}).get("sections", ()), key=lambda section: section["frames"][0])
     if not sections:
@@ -36,6 +41,11 @@ def semantic_inertia(trace: Mapping[str, Any] | None, switch: Switch, frames: in
     if not np.isfinite(value):
         return undefined(f"an attention mass of {mass:g} on the context has no logit", mass, curve)
     return Metric(value, mass, True, curve=curve, details={"section": float(decisive["index"])})
+
+
+def score_inertia(evidence: Evidence) -> Metric:
+    """Semantic inertia of a switch."""
+    return semantic_inertia(evidence.trace, evidence.switch, len(evidence.measured))
 
 
 def log_odds(memory: Mapping[str, Any] | None) -> float:

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Array, finite, rows
+from .arrays import Array, finite, mean, rows
+from .measuring.evidence import Evidence, features_of
 from .results import Metric, undefined
-from .stf import problem
-from .switches import Windows
+from .switches import Windows, too_little_to_compare
 
 HELD = 0.9  # of the next full half second
 DEVIATIONS = 3.0  # pooled standard deviations by which old and new must differ
@@ -33,16 +33,21 @@ def transition_latency(
     change_limit: float | None = None,
     interval: tuple[float, float] | None = None,
 ) -> Metric:
-    """First frame, counted from the switch, from which `theta` of the way to the new scene is done; curve: u.
+    """Frames from the switch until `theta` of the way to the new scene is done, and stays so.
 
-    u(t) = <x_t - mu_old, mu_new - mu_old> / |mu_new - mu_old|^2 on raw features [T,D]; theta is reached at
-    the first frame with u >= theta which is so in 90 % of the next full half second. mu_old is the mean of
-    the settled window before the switch; mu_new that of `target` [n,D] (pictures of what should be seen), or
-    of the settled window after it, which counts as arrived unless `fidelity` (STF) is below 0.5. Undefined
-    unless the means differ by more than 3 pooled standard deviations. Not reached until the next switch or
-    the end: censored, and the value is the number of frames waited. Founding: first frame from which `change`
-    [T-1] stays below `change_limit` (None: what is usual before the switch). details: seconds, and the
-    distance to `interval` in seconds for a gradual instruction.
+    The way is u = <x - mu_old, mu_new - mu_old> / |mu_new - mu_old|^2 of the features x of a frame; it is the curve.
+    theta is reached at the first frame with u >= theta for which that holds in 90 % of the next full half second.
+    mu_old is the mean of the settled frames before the switch; mu_new that of `target`, or of the settled frames
+    after the switch, which count as arrived unless `fidelity` is below 0.5. 0 is the best value; low is good. A wait
+    that ends with the next switch or the video is censored: the value is the number of frames waited. Not valid
+    unless the means differ by more than 3 pooled standard deviations, or where a window is missing or too short. The
+    founding value is the first frame from which `change` stays below a limit. details: seconds, and the distance to
+    `interval` in seconds.
+
+    features: of frames [T,D]. fps: frames per second. theta: share of the way. target: features of pictures of what
+    should be seen [n,D]. fidelity: STF of the switch, NaN where unknown. change: distance of neighbouring frames
+    [T-1]. change_limit: its limit; None is what is usual before the switch. interval: first and last second at which
+    a gradual change is meant to be complete.
     """
     features = rows(features)
     founding = settling(change, windows, change_limit) if change is not None else float("nan")
@@ -58,15 +63,65 @@ def transition_latency(
         return undefined(ALIKE, founding, details=details)
     curve = progress(features, old.mean(0), new.mean(0))
     after = curve[slice(*windows.after)]
-    frames = first_held(after >= theta, windows.half, np.isfinite(after))
+    reached = first_held(after >= theta, windows.half, np.isfinite(after))
     never = target is None and fidelity < LEAST_FIDELITY
-    censored = frames is None or never
-    frames = windows.stretch if censored else frames
+    censored = reached is None or never
+    frames = windows.stretch if reached is None or never else reached
     details |= {"seconds": frames / fps} | _to_interval(frames / fps, interval)
     reason = "the new prompt is not followed" if never else "not reached" if censored else ""
     if target is None and not np.isfinite(fidelity):
         reason = "; ".join(filter(None, (reason, UNCHECKED)))
-    return Metric(float(frames), founding, True, reason, censored, curve, details)
+    return Metric(float(frames), founding, True, reason, censored=censored, curve=curve, details=details)
+
+
+def score_latency(evidence: Evidence, fidelity: Metric, vanished: Metric, *, theta: float) -> Metric:
+    """Latency of a switch, given its STF and its DF.
+
+    By whole frames; where a thing vanishes that the detector sees, by its detections: frames show little of it.
+    """
+    whole_frames = _by_whole_frames(evidence, fidelity, theta)
+    if not vanished.valid:
+        return whole_frames
+    seen = _by_detections(evidence, theta)
+    if not seen.valid:
+        return whole_frames
+    reason = "; ".join(filter(None, (f"by the detections of {evidence.vanishing[0]!r}", seen.reason)))
+    details = seen.details | {"whole_frames": whole_frames.value}
+    return replace(seen, founding=whole_frames.founding, reason=reason, details=details)
+
+
+def score_completion(
+    evidence: Evidence, fidelity: Metric, vanished: Metric, start: Metric, *, theta: float
+) -> Metric:
+    """Latency as `score_latency` gives it, with the frames since `start` (TL10) as a detail."""
+    return with_duration(start, score_latency(evidence, fidelity, vanished, theta=theta))
+
+
+def _by_whole_frames(evidence: Evidence, fidelity: Metric, theta: float) -> Metric:
+    measured = evidence.measured
+    return transition_latency(
+        measured.features,
+        evidence.windows,
+        fps=measured.fps,
+        theta=theta,
+        target=features_of(evidence.target),
+        fidelity=fidelity.value,
+        change=measured.change,
+        interval=evidence.switch.interval,
+    )
+
+
+def _by_detections(evidence: Evidence, theta: float) -> Metric:
+    concept = evidence.vanishing[0]
+    free = mean(np.ravel(evidence.object_free.get(concept, 0.0)))
+    return transition_latency(
+        np.asarray(evidence.measured.detections[concept])[:, None],
+        evidence.windows,
+        fps=evidence.measured.fps,
+        theta=theta,
+        target=[[free]],
+        interval=evidence.switch.interval,
+    )
 
 
 def with_duration(start: Metric, end: Metric) -> Metric:
@@ -77,7 +132,8 @@ def with_duration(start: Metric, end: Metric) -> Metric:
 
 def progress(features: Array, old: Array, new: Array) -> Array:
     """How far each frame [T,D] has come on the line from old [D] (0) to new [D] (1), [T]."""
-    return (features - old) @ (new - old) / ((new - old) @ (new - old))
+    way: Array = (features - old) @ (new - old) / ((new - old) @ (new - old))
+    return way
 
 
 def distance(old: Array, new: Array) -> tuple[float, float]:
@@ -96,19 +152,19 @@ def first_held(reached: ArrayLike, hold: int, known: ArrayLike | None = None) ->
 
     Frames that are not `known` do not count; half of them must be.
     """
-    reached = np.asarray(reached, bool)
-    known = np.ones_like(reached) if known is None else np.asarray(known, bool)
-    reached = reached & known
-    for index in range(len(reached) - hold + 1):
+    flags = np.asarray(reached, bool)
+    certain = np.ones_like(flags) if known is None else np.asarray(known, bool)
+    flags = flags & certain
+    for index in range(len(flags) - hold + 1):
         span = slice(index, index + hold)
-        count = known[span].sum()
-        if reached[index] and 2 * count >= hold and reached[span].sum() >= HELD * count - 1e-9:
+        count = certain[span].sum()
+        if flags[index] and 2 * count >= hold and flags[span].sum() >= HELD * count - 1e-9:
             return index
     return None
 
 
 def settling(change: ArrayLike, windows: Windows, limit: float | None = None) -> float:
-    """The founding TL: frames from the switch until the change between frames [T-1] stays below a limit.
+    """The founding latency: frames from the switch until the change between frames [T-1] stays below a limit.
 
     None for the limit is what is usual before the switch: mean and three standard deviations, at least a
     twentieth of the largest change after it. NaN when the last half second is not calm.
@@ -127,7 +183,7 @@ def settling(change: ArrayLike, windows: Windows, limit: float | None = None) ->
 
 def _unanswerable(windows: Windows, target: ArrayLike | None) -> str | None:
     """A stretch that is too short for a settled window still censors when the new scene is known."""
-    return problem(windows if target is None else replace(windows, half=1))
+    return too_little_to_compare(windows if target is None else replace(windows, half=1))
 
 
 def _to_interval(seconds: float, interval: Sequence[float] | None) -> dict[str, float]:

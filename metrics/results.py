@@ -1,37 +1,39 @@
-"""What a metric, a switch and a video were found to be, and how that goes to JSON."""
+"""The results of an evaluation - of a metric, a switch and a video - and how they go to JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from math import isfinite
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .measuring.measurements import Measurements
 from .switches import Switch
 
 SCORES_SCHEMA = "framepack-transitions/scores/1"
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Metric:
     """One metric of one switch.
 
-    value: the calibrated value; founding: the formula that the project was founded on; NaN where undefined.
-    valid: whether the value may be compared; reason: why not, or what to know about it.
-    censored: the event was not seen until `value`.
-    curve: the frame-by-frame values behind it [T], NaN where undefined; details: further numbers by name.
+    value: the calibrated value; NaN where undefined.
+    founding: the value of the simpler formula that the project was founded on; NaN where undefined.
+    valid: whether the value may be compared with others.
+    reason: why it may not, or what to know about it.
+    censored: whether the value is a wait that ended before the event was seen.
+    curve: the values behind it, frame by frame [T], NaN where undefined.
+    details: further numbers by name.
     """
 
     value: float
     founding: float
     valid: bool
     reason: str = ""
+    _: KW_ONLY
     censored: bool = False
     curve: Array | None = None
     details: dict[str, float] = field(default_factory=dict)
@@ -54,12 +56,20 @@ class Metric:
 
 @dataclass(frozen=True)
 class Guard:
-    """Something that must not have happened, whatever the scores say; `ok` is False where it did."""
+    """A check that a video is not broken in a way that a score would not notice.
+
+    name: what is checked.
+    ok: whether the check holds.
+    value: what was measured.
+    limit: what it was compared with; NaN where nothing could be.
+    reason: why the check fails, or why it could not be made.
+    """
 
     name: str
     ok: bool
     value: float
     limit: float
+    _: KW_ONLY
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -75,14 +85,19 @@ class Guard:
 
 @dataclass(frozen=True)
 class SwitchScores:
-    """The metrics of a switch by key (stf, tl10, tl90, gas, df, ddi, inertia) and its guards."""
+    """The scores of one switch.
+
+    switch: the switch.
+    metrics: its metrics by key, in the order of scoring.registry.METRICS.
+    guards: its checks.
+    """
 
     switch: Switch
     metrics: Mapping[str, Metric]
     guards: tuple[Guard, ...] = ()
 
     def to_json(self, fps: float) -> dict[str, Any]:
-        """Plain data at a frame rate in frames per second."""
+        """Plain data of a video of `fps` frames per second."""
         return {
             "frame": self.switch.frame,
             "seconds": number(self.switch.seconds(fps)),
@@ -95,9 +110,20 @@ class SwitchScores:
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class VideoScores:
-    """A video with its switches; `features` names the extractor, `guards` are those of the whole video."""
+    """The scores of a video.
+
+    name: what tables and plots call it.
+    frames: number of frames.
+    fps: frames per second.
+    size: height and width in px.
+    features: the name of the feature extractor.
+    switches: the scores of each switch.
+    measurements: what was measured.
+    guards: checks of the whole video.
+    summary: averages over the switches by name.
+    """
 
     name: str
     frames: int

@@ -13,9 +13,16 @@ from .results import Metric
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Latencies:
-    """Latencies of `count` switches, `censored` among them: mean restricted to `horizon`, share reached."""
+    """Latencies of several switches as one.
+
+    restricted_mean: mean wait, none counted beyond `horizon`.
+    reached: share of the switches whose event was seen in the end.
+    horizon: how far the mean looks, in the unit of the latencies.
+    count: number of switches.
+    censored: number of switches whose wait ended before the event was seen.
+    """
 
     restricted_mean: float
     reached: float
@@ -29,15 +36,14 @@ def kaplan_meier(times: ArrayLike, observed: ArrayLike) -> tuple[Array, Array]:
 
     Survival is 1 before the first event time. Kaplan and Meier 1958. Raises ValueError without any time.
     """
-    times, observed = np.asarray(times, float), np.asarray(observed, bool)
-    if not times.size or times.shape != observed.shape:
+    waits, seen = np.asarray(times, float), np.asarray(observed, bool)
+    if not waits.size or waits.shape != seen.shape:
         raise ValueError(
-            f"a survival curve needs as many times as flags, and at least one; got {times.shape} and "
-            f"{observed.shape}."
+            f"a survival curve needs as many times as flags, and at least one; got {waits.shape} and {seen.shape}."
         )
-    events = np.unique(times[observed])
-    at_risk = (times[None] >= events[:, None]).sum(1)
-    happened = ((times[None] == events[:, None]) & observed[None]).sum(1)
+    events = np.unique(waits[seen])
+    at_risk = (waits[None] >= events[:, None]).sum(1)
+    happened = ((waits[None] == events[:, None]) & seen[None]).sum(1)
     return events, np.cumprod(1 - happened / at_risk)
 
 
@@ -58,38 +64,41 @@ def fraction_reached(times: ArrayLike, observed: ArrayLike) -> float:
 def aggregate_latencies(latencies: Iterable[Metric], horizon: float | None = None) -> Latencies:
     """Latencies of several switches as one; those without a value are left out.
 
-    horizon: how far the mean looks, in the metrics' unit; None = the longest wait, seen through or cut short.
+    horizon: how far the mean looks, in the unit of the metrics; None takes the longest wait, censored or not.
     """
     known = [latency for latency in latencies if latency.valid and np.isfinite(latency.value)]
     if not known:
-        return Latencies(np.nan, np.nan, np.nan if horizon is None else horizon, 0, 0)
+        limit = np.nan if horizon is None else horizon
+        return Latencies(restricted_mean=np.nan, reached=np.nan, horizon=limit, count=0, censored=0)
     times, observed = [metric.value for metric in known], [not metric.censored for metric in known]
     horizon = max(times) if horizon is None else horizon
     return Latencies(
-        restricted_mean(times, observed, horizon),
-        fraction_reached(times, observed),
-        horizon,
-        len(known),
-        observed.count(False),
+        restricted_mean=restricted_mean(times, observed, horizon),
+        reached=fraction_reached(times, observed),
+        horizon=horizon,
+        count=len(known),
+        censored=observed.count(False),
     )
 
 
 def concordance(scores: ArrayLike, times: ArrayLike, observed: ArrayLike) -> float:
-    """Share of pairs of runs in which the higher score [n] goes with the longer wait [n]; ties count half.
+    """Share of pairs of runs in which the higher score goes with the longer wait; ties count half.
 
-    0.5 is chance. A pair counts when it is known which wait is longer: the shorter one was seen through.
-    NaN without such a pair. Source: Harrell and others 1982.
+    0.5 is chance, 1 perfect order. A pair counts when it is known which wait is longer: the shorter one was not
+    censored. NaN without such a pair. Source: Harrell and others 1982.
+
+    scores: [n]. times: waits [n]. observed: which of them were not censored, bool [n]. Raises ValueError for other
+    shapes.
     """
-    scores, times = np.asarray(scores, float), np.asarray(times, float)
-    observed = np.asarray(observed, bool)
-    if not scores.shape == times.shape == observed.shape or scores.ndim != 1:
+    ranks, waits, seen = np.asarray(scores, float), np.asarray(times, float), np.asarray(observed, bool)
+    if not ranks.shape == waits.shape == seen.shape or ranks.ndim != 1:
         raise ValueError(
-            f"scores {scores.shape}, times {times.shape} and flags {observed.shape} must be of one length."
+            f"scores {ranks.shape}, times {waits.shape} and flags {seen.shape} must be of one length."
         )
-    known = np.isfinite(scores) & np.isfinite(times)
-    scores, times, observed = scores[known], times[known], observed[known]
-    shorter = observed[:, None] & (
-        (times[:, None] < times[None]) | ((times[:, None] == times[None]) & ~observed[None])
+    known = np.isfinite(ranks) & np.isfinite(waits)
+    ranks, waits, seen = ranks[known], waits[known], seen[known]
+    shorter = seen[:, None] & (
+        (waits[:, None] < waits[None]) | ((waits[:, None] == waits[None]) & ~seen[None])
     )
-    agreement = np.where(scores[:, None] == scores[None], 0.5, scores[:, None] < scores[None])
+    agreement = np.where(ranks[:, None] == ranks[None], 0.5, ranks[:, None] < ranks[None])
     return float(agreement[shorter].mean()) if shorter.any() else float("nan")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import count, pairwise
 from math import ceil, inf
 from typing import Any
@@ -16,43 +16,53 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cue:
-    """A prompt that is asked for from `start` seconds on.
+    """A prompt of a timeline.
 
-    state: what can be seen then, when the prompt is an instruction ("" = the prompt says it).
-    change: how much the scene is meant to change, 0..1. interval: seconds after the switch between which a
-    gradual change is meant to be complete.
+    start: seconds from which on it is asked for.
+    prompt: its text.
+    state: what can be seen then, where the prompt is an instruction; "" where the prompt itself says it.
+    change: how much the scene is meant to change, 0..1.
+    interval: first and last second after the switch at which a gradual change is meant to be complete.
     """
 
     start: float
     prompt: str
+    _: KW_ONLY
     state: str = ""
     change: float = 1.0
     interval: tuple[float, float] | None = None
 
     @property
     def text(self) -> str:
-        """What can be seen."""
+        """The text of what can be seen."""
         return self.state.strip() or self.prompt.strip()
 
 
 @dataclass(frozen=True)
 class Switch:
-    """The first frame made for the new prompt, and the second in which that was asked for.
+    """A change of the prompt in a video.
 
-    old and new say what can be seen before and after; prompt is the new prompt itself ("" = it is `new`).
+    frame: the first frame that was made for the new prompt.
+    requested: the second in which the new prompt was asked for.
+    old: what can be seen before.
+    new: what can be seen after.
+    change: how much the scene is meant to change, 0..1.
+    prompt: the new prompt itself, "" where it is `new`.
+    interval: first and last second after the switch at which a gradual change is meant to be complete.
     """
 
     frame: int
     requested: float
     old: str
     new: str
+    _: KW_ONLY
     change: float = 1.0
     prompt: str = ""
     interval: tuple[float, float] | None = None
 
     @property
     def changes(self) -> bool:
-        """Whether something else is to be seen; otherwise there is nothing to score."""
+        """Whether the new state differs from the old one; otherwise there is nothing to score."""
         return self.old != self.new
 
     def seconds(self, fps: float) -> float:
@@ -64,8 +74,9 @@ class Switch:
 class Windows:
     """Half-open frame ranges around a switch.
 
-    before: the settled window of the stretch that ends at the switch (empty when it is the first frame).
-    after: from the switch to the next one or the end. settled: its last third, at least half a second.
+    before: the settled window of the stretch that ends at the switch; empty when the switch is the first frame.
+    after: the stretch from the switch to the next one, or to the end.
+    settled: the last third of that stretch, at least half a second.
     half: frames of a full half second.
     """
 
@@ -81,7 +92,7 @@ class Windows:
 
     @property
     def stretch(self) -> int:
-        """Frames between the switch and the next one or the end."""
+        """Number of frames between the switch and the next one, or the end."""
         return self.after[1] - self.after[0]
 
 
@@ -136,9 +147,9 @@ def switches_from_trace(trace: Mapping[str, Any], *, fps: float, cues: Sequence[
         cue = Cue(
             asked[0].start if asked else frame / fps,
             new["prompt"],
-            new.get("state", ""),
-            later.get("change", 1.0),
-            asked[0].interval if asked else None,
+            state=new.get("state", ""),
+            change=later.get("change", 1.0),
+            interval=asked[0].interval if asked else None,
         )
         switches.append(_switch(frame, cue.start, _text(old), cue))
     return switches
@@ -157,6 +168,19 @@ def windows_of(switch: Switch, switches: Sequence[Switch], frames: int, fps: flo
     return Windows(settled((begin, start), half), (start, end), settled((start, end), half), half)
 
 
+def too_little_to_compare(windows: Windows) -> str | None:
+    """Why the frames around a switch are too few to compare; None when they are enough."""
+    if windows.stretch < 1:
+        return "the switch lies behind the last frame"
+    if windows.before[0] >= windows.before[1]:
+        return "no frame precedes the switch"
+    if windows.is_short:
+        return (
+            f"only {windows.stretch} frames follow before the next switch or the end, less than half a second"
+        )
+    return None
+
+
 def half_second(fps: float) -> int:
     """Frames of a full half second, at least one."""
     return max(ceil(HALF_SECOND * fps - 1e-9), 1)
@@ -169,11 +193,19 @@ def settled(stretch: tuple[int, int], half: int) -> tuple[int, int]:
 
 
 def _switch(frame: int, requested: float, old: str, cue: Cue) -> Switch:
-    return Switch(frame, requested, old, cue.text, cue.change, cue.prompt.strip(), cue.interval)
+    return Switch(
+        frame,
+        requested,
+        old,
+        cue.text,
+        change=cue.change,
+        prompt=cue.prompt.strip(),
+        interval=cue.interval,
+    )
 
 
 def _text(section: Mapping[str, Any]) -> str:
-    return section.get("state", "").strip() or section["prompt"].strip()
+    return str(section.get("state", "")).strip() or str(section["prompt"]).strip()
 
 
 def _check(cues: Sequence[Cue], fps: float, window: int) -> None:

@@ -13,7 +13,7 @@ from framepack_transitions.metrics.switches import Switch
 
 @dataclass
 class Measured:
-    """The fields of metrics.measure.Measurements that plots and reports read."""
+    """The fields of Measurements that plots and reports read."""
 
     features: np.ndarray
     change: np.ndarray
@@ -62,4 +62,13 @@ def video_scores(
         detections=more.pop("detections", {}),
         thumbnails=pictures,
     )
-    return VideoScores(name, frames, 30.0, (48, 64), "pixel", tuple(switches), measured, **more)
+    return VideoScores(
+        name=name,
+        frames=frames,
+        fps=30.0,
+        size=(48, 64),
+        features="pixel",
+        switches=tuple(switches),
+        measurements=measured,
+        **more,
+    )

@@ -34,7 +34,7 @@ class Timeline:
         else:
             section = info.frames / info.fps
         spans = parse(self.text, sections=count, section_seconds=section)
-        return tuple(Cue(span.start, span.text, span.state) for span in spans)
+        return tuple(Cue(span.start, span.text, state=span.state) for span in spans)
 
     def texts_for(self, info: VideoInfo, window: int) -> list[str]:
         """The texts that the frames are compared with: what is seen where that is given, else the prompt."""
@@ -113,9 +113,9 @@ def _cue(entry: Any, name: str) -> Cue:
         return Cue(
             float(entry["start"]),
             str(entry["prompt"]),
-            str(entry.get("state", "")),
-            float(entry.get("change", 1.0)),
-            None if interval is None else (float(interval[0]), float(interval[1])),
+            state=str(entry.get("state", "")),
+            change=float(entry.get("change", 1.0)),
+            interval=None if interval is None else (float(interval[0]), float(interval[1])),
         )
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(

@@ -40,7 +40,7 @@ class ClipModel:
     def images(self, frames: Any, batch: int) -> NDArray[np.float32]:
         """Features [N,D] of frames [N,H,W,3], `batch` of them at once."""
         parts = []
-        for part in as_frames(frames).split(batch):
+        for part in torch.split(as_frames(frames), batch):
             prepared = prepare(planes(part.to(self.device)), self.preprocessing)
             parts.append(self.model.encode_image(prepared).float().cpu())
         return torch.cat(parts).numpy()
@@ -126,9 +126,11 @@ def _resized(shape: Sequence[int], size: tuple[int, int], mode: str) -> tuple[in
     ratios = [side / wanted for side, wanted in zip(shape, size)]
     if mode == "shortest" and size[0] == size[1]:  # torchvision's rule, which rounds down
         short = min(shape)
-        return tuple(size[0] if side == short else int(size[0] * side / short) for side in shape)
+        height, width = (size[0] if side == short else int(size[0] * side / short) for side in shape)
+        return height, width
     ratio = max(ratios) if mode == "longest" else min(ratios)
-    return tuple(round(side / ratio) for side in shape)
+    height, width = (round(side / ratio) for side in shape)
+    return height, width
 
 
 def _centred(images: Tensor, size: tuple[int, int], fill: float) -> Tensor:

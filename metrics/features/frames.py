@@ -16,17 +16,17 @@ def as_frames(frames: Any) -> Tensor:
 
     Raises ValueError for other shapes and for other integers.
     """
-    frames = torch.as_tensor(frames)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape[1:]:
+    tensor: Tensor = torch.as_tensor(frames)
+    if tensor.ndim != 4 or tensor.shape[-1] != 3 or 0 in tensor.shape[1:]:
         raise ValueError(
-            f"frames must be [frames, height, width, 3], but got {list(frames.shape)}: "
+            f"frames must be [frames, height, width, 3], but got {list(tensor.shape)}: "
             "give RGB without alpha, and a single picture as a batch of one."
         )
-    if frames.dtype == torch.uint8:
-        return frames
-    if not frames.is_floating_point():
-        raise ValueError(f"frames are {frames.dtype}: give floats in 0..1 or uint8 in 0..255.")
-    return frames.float()
+    if tensor.dtype == torch.uint8:
+        return tensor
+    if not tensor.is_floating_point():
+        raise ValueError(f"frames are {tensor.dtype}: give floats in 0..1 or uint8 in 0..255.")
+    return tensor.float()
 
 
 def planes(frames: Tensor) -> Tensor:

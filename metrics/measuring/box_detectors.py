@@ -35,7 +35,9 @@ class _TransformersDetector:
         from ..features.frames import as_frames
 
         with torch.inference_mode():
-            parts = [self._detect(part, list(concepts)) for part in as_frames(frames).split(self.batch)]
+            parts = [
+                self._detect(part, list(concepts)) for part in torch.split(as_frames(frames), self.batch)
+            ]
         return _joined(parts)
 
     def _detect(self, frames: Tensor, concepts: list[str]) -> Detections:

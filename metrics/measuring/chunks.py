@@ -33,6 +33,6 @@ def _parts(batches: Iterable[Any]) -> Iterator[Tensor]:
     for batch in batches:
         if not isinstance(batch, Tensor):
             batch = torch.from_numpy(np.ascontiguousarray(batch))
-        for part in batch.split(CHUNK):
+        for part in torch.split(batch, CHUNK):
             if len(part):
                 yield as_frames(part.detach().cpu())

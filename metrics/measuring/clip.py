@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,15 +20,27 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Features [T,D] of what is inside a box, and of the frames with the box hidden."""
+    """Features of the two parts that a box divides frames into.
+
+    inside: features [T,D] of what is inside the box.
+    outside: features [T,D] of the frames with the box hidden.
+    """
 
     inside: Array
     outside: Array
 
+    def part(self, name: Literal["inside", "outside"]) -> Array:
+        """The features of one part."""
+        return self.inside if name == "inside" else self.outside
+
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A measured video, and a region of it where one was named."""
+    """A measured video.
+
+    measurements: of the whole frames.
+    region: features inside and outside of a box; None where no box was named.
+    """
 
     measurements: Measurements
     region: Region | None = None
@@ -126,7 +138,11 @@ def at_constant_rate(batches: Iterable[Array], timestamps: ArrayLike, fps: float
 
 
 class RegionRecorder:
-    """Lets batches pass, and keeps features of what is inside a box of them and outside."""
+    """Keeps features of the inside and the outside of a box while batches pass through.
+
+    extractor: computes the features. box: left, top, right, bottom as shares of the picture, 0..1; raises
+    ValueError for others.
+    """
 
     def __init__(self, extractor: Any, box: Box) -> None:
         left, top, right, bottom = box
@@ -148,7 +164,7 @@ class RegionRecorder:
 
     def _record(self, batch: Array) -> None:
         rows, columns = self._slices(batch.shape[1:3])
-        finite = np.isfinite(batch).all((1, 2, 3))
+        finite: Array = np.asarray(np.isfinite(batch).all((1, 2, 3)))
         hidden = batch.copy()
         hidden[:, rows, columns] = FILL * (255 if batch.dtype == np.uint8 else 1)
         for kept, frames in ((self._inside, batch[:, rows, columns]), (self._outside, hidden)):

@@ -83,9 +83,8 @@ class ZeroShotDetector:
 
     def detect(self, frames: Any, concepts: Sequence[str]) -> Detections:
         """Detections in frames [N,H,W,3]; boxes are NaN."""
-        logits = self.extractor.logit_scale * _cosines(
-            self.extractor.images(frames), self.extractor.texts([*concepts, *self.absence])
-        )
+        texts = np.asarray(self.extractor.texts([*concepts, *self.absence]))
+        logits = self.extractor.logit_scale * _cosines(self.extractor.images(frames), texts)
         present, absent = logits[:, : len(concepts)], logits[:, len(concepts) :].max(1, keepdims=True)
         confidence = 0.5 * (1 + np.tanh((present - absent) / 2))  # the softmax of two, without overflow
         return Detections(confidence, _no_boxes(confidence))
@@ -96,7 +95,8 @@ def _no_boxes(confidence: Any) -> Array:
 
 
 def _cosines(images: Array, texts: Array) -> Array:
-    images, texts = (
+    left, right = (
         rows.astype(np.float64) / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (images, texts)
     )
-    return images @ texts.T
+    cosines: Array = left @ right.T
+    return cosines

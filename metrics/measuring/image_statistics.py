@@ -27,9 +27,11 @@ def noise(frames: Tensor) -> Array:
     (rows, tall), (columns, wide) = _tiles(height), _tiles(width)
     green = frames[..., 1][:, rows][:, :, columns]
     green = green.float() / 255 if green.dtype == torch.uint8 else green
-    tiles = green.unflatten(2, (-1, wide)).unflatten(1, (-1, tall))  # [N, across y, tall, across x, wide]
+    count, height, width = green.shape
+    tiles = green.reshape(count, height // tall, tall, width // wide, wide)
     response = tiles.diff(n=2, dim=2).diff(n=2, dim=4).abs().flatten(1)
-    return response.median(1).values.double().numpy() / NOISE_SCALE
+    deviation: Array = response.median(1).values.double().numpy() / NOISE_SCALE
+    return deviation
 
 
 def _tiles(length: int) -> tuple[Tensor, int]:

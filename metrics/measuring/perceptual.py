@@ -52,7 +52,8 @@ class Lpips:
 
         with torch.inference_mode():
             distances = self.model(first.to(self.device), second.to(self.device), normalize=True)
-        return distances.flatten().float().cpu().numpy()
+        result: NDArray[np.float32] = distances.flatten().float().cpu().numpy()
+        return result
 
 
 def _fill(model: Any, file: Path, net: str) -> None:

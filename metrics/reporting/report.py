@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import Array
 from ..results import Guard, Metric, SwitchScores, VideoScores
+from ..scoring.registry import METRICS, MetricSpec
 from ..switches import Switch
+from .text import columns, one_line, padded
 
 SCHEMA = "framepack-transitions/1"
 NONE = "-"
 DIGITS = 4  # of a curve in the report
 
 
-@dataclass(frozen=True)
-class Measure:
-    """How a metric is shown.
-
-    Its name, which direction is good, whether it counts frames, and whether it is only shown where it was asked for.
-    """
-
-    name: str
-    meaning: str
-    good: str
-    in_frames: bool = False
-    on_demand: bool = False
-
-    @property
-    def label(self) -> str:
-        """Name, meaning and direction."""
-        return f"{self.name}, {self.meaning} ({self.good} is good)"
-
-
-MEASURES = {
-    "stf": Measure("STF", "new prompt seen", "high"),
-    "tl10": Measure("TL10", "change begins", "low", in_frames=True),
-    "tl90": Measure("TL90", "change complete", "low", in_frames=True),
-    "gas": Measure("GAS", "old scene lingers", "low"),
-    "df": Measure("DF", "object gone", "high", on_demand=True),
-    "ddi": Measure("DDI", "motion on prompt", "high"),
-    "inertia": Measure("inertia", "memory wins", "low", on_demand=True),
-}
 UNSCORED = "No switch of the prompt is known: curves and guards only, no scores."
 FOUNDING = "In parentheses: by the founding formula."
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: its label and a cell for each video."""
+    """A line of a table.
+
+    label: what stands at its left.
+    cells: a text for each video.
+    """
 
     label: str
     cells: tuple[str, ...]
@@ -61,7 +38,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """The lines that belong to one switch, under a title."""
+    """The lines that belong to one switch, or to the whole video.
+
+    title: what stands above them.
+    rows: the lines.
+    """
 
     title: str
     rows: tuple[Row, ...]
@@ -69,7 +50,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """Scores of one or more videos, ready to be drawn; cells point to `notes` as [1], [2], ..."""
+    """Scores of one or more videos as texts.
+
+    columns: the names of the videos.
+    groups: lines, by switch.
+    notes: numbered reasons, to which cells point as [1], [2], ...
+    """
 
     columns: tuple[str, ...]
     groups: tuple[Group, ...]
@@ -94,9 +80,9 @@ def score_table(scores: Sequence[VideoScores]) -> Table:
 def text_table(scores: Sequence[VideoScores]) -> str:
     """Scores of one or more videos as lines of plain text, for a console or a node that shows text."""
     table = score_table(scores)
-    labels = max((_columns(row.label) for group in table.groups for row in group.rows), default=0)
+    labels = max((columns(row.label) for group in table.groups for row in group.rows), default=0)
     widths = [
-        max(_columns(name), *(_columns(row.cells[i]) for group in table.groups for row in group.rows), 0)
+        max(columns(name), *(columns(row.cells[i]) for group in table.groups for row in group.rows), 0)
         for i, name in enumerate(table.columns)
     ]
     lines = [describe(video) for video in scores]
@@ -119,20 +105,20 @@ def describe(video: VideoScores) -> str:
     )
 
 
-def cell(metric: Metric, measure: Measure, fps: float, mark: str = "") -> str:
+def cell(metric: Metric, spec: MetricSpec, fps: float, mark: str = "") -> str:
     """A metric in a few characters: its value, or the `mark` of the note that says why there is none.
 
     The value by the founding formula follows in parentheses where it is a number.
     """
     if not metric.valid or not isfinite(metric.value):
         value = "not valid"
-    elif not measure.in_frames:
+    elif not spec.is_wait:
         value = _decimal(metric.value)
     elif metric.censored:
         value = f"not in {metric.value:.0f} frames"
     else:
         value = f"{metric.value:.0f} frames {metric.value / fps:.2f} s"
-    founding = f"{metric.founding:.0f}" if measure.in_frames else _decimal(metric.founding)
+    founding = f"{metric.founding:.0f}" if spec.is_wait else _decimal(metric.founding)
     return " ".join(filter(None, (value, mark, f"({founding})" * isfinite(metric.founding))))
 
 
@@ -177,23 +163,14 @@ def curves(video: VideoScores) -> dict[str, list[float | None]]:
     }
 
 
-def first_distance(features: NDArray[Any]) -> NDArray[Any]:
+def first_distance(features: Array) -> Array:
     """How far features [T,D] are from those of the first whole frame, as a share of their length, [T]."""
     whole = np.isfinite(features).all(1)
     if not whole.any():
         return np.full(len(features), np.nan)
     first = features[whole.argmax()]
-    return np.linalg.norm(features - first, axis=1) / max(float(np.linalg.norm(first)), 1e-12)
-
-
-def one_line(text: str, limit: int) -> str:
-    """`text` in one line of at most `limit` columns, with an ellipsis where something is left out."""
-    text = " ".join(text.split())
-    if _columns(text) <= limit:
-        return text
-    while text and _columns(text) > limit - 3:
-        text = text[:-1]
-    return text.rstrip() + "..."
+    distance: Array = np.linalg.norm(features - first, axis=1) / max(float(np.linalg.norm(first)), 1e-12)
+    return distance
 
 
 def _video_entry(video: VideoScores) -> dict[str, Any]:
@@ -205,10 +182,10 @@ def _video_entry(video: VideoScores) -> dict[str, Any]:
 def _switch_group(scores: Sequence[VideoScores], index: int, most: int, notes: dict[str, int]) -> Group:
     entries = [video.switches[index] if index < len(video.switches) else None for video in scores]
     rows = [Row("switch at", tuple(map(_place, entries, scores)))]
-    for key, measure in MEASURES.items():
-        if any(_is_shown(entry, key) for entry in entries):
-            cells = (_metric_cell(entry, key, video, notes) for entry, video in zip(entries, scores))
-            rows.append(Row(measure.label, tuple(cells)))
+    for spec in METRICS:
+        if any(_is_shown(entry, spec) for entry in entries):
+            cells = (_metric_cell(entry, spec, video, notes) for entry, video in zip(entries, scores))
+            rows.append(Row(spec.label, tuple(cells)))
     if any(entry and entry.guards for entry in entries):
         rows.append(Row("guards", tuple(_guards(entry.guards if entry else (), notes) for entry in entries)))
     switch = next(entry.switch for entry in entries if entry)
@@ -216,13 +193,13 @@ def _switch_group(scores: Sequence[VideoScores], index: int, most: int, notes: d
     return Group(title if most == 1 else f"switch {index + 1}: {title}", tuple(rows))
 
 
-def _is_shown(entry: SwitchScores | None, key: str) -> bool:
+def _is_shown(entry: SwitchScores | None, spec: MetricSpec) -> bool:
     """Whether a metric of a switch was asked for: then something of it is known."""
-    if entry is None or key not in entry.metrics:
+    if entry is None or spec.key not in entry.metrics:
         return False
-    metric = entry.metrics[key]
+    metric = entry.metrics[spec.key]
     known = metric.valid or isfinite(metric.founding) or metric.curve is not None or bool(metric.details)
-    return known or not MEASURES[key].on_demand
+    return known or not spec.on_demand
 
 
 def _place(entry: SwitchScores | None, video: VideoScores) -> str:
@@ -231,11 +208,13 @@ def _place(entry: SwitchScores | None, video: VideoScores) -> str:
     return f"frame {entry.switch.frame} ({entry.switch.seconds(video.fps):.2f} s)"
 
 
-def _metric_cell(entry: SwitchScores | None, key: str, video: VideoScores, notes: dict[str, int]) -> str:
-    if entry is None or key not in entry.metrics:
+def _metric_cell(
+    entry: SwitchScores | None, spec: MetricSpec, video: VideoScores, notes: dict[str, int]
+) -> str:
+    if entry is None or spec.key not in entry.metrics:
         return NONE
-    metric = entry.metrics[key]
-    return cell(metric, MEASURES[key], video.fps, _mark(metric.reason, notes))
+    metric = entry.metrics[spec.key]
+    return cell(metric, spec, video.fps, _mark(metric.reason, notes))
 
 
 def _guards(guards: Sequence[Guard], notes: dict[str, int]) -> str:
@@ -257,14 +236,4 @@ def _decimal(value: float) -> str:
 
 
 def _line(label: str, cells: Sequence[str], labels: int, widths: Sequence[int]) -> str:
-    padded = [_padded(label, labels + 2), *map(_padded, cells, widths)]
-    return "  ".join(padded).rstrip()
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _columns(text))
-
-
-def _columns(text: str) -> int:
-    """Columns that a text takes in a fixed font; Chinese and Japanese characters take two."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+    return "  ".join([padded(label, labels + 2), *map(padded, cells, widths)]).rstrip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arrays import Array, cosines, finite, mean, rows
+from ..arrays import Array, cosines, finite, floats, mean, rows
 from ..measuring.measurements import Measurements
 from ..results import Guard
 from ..switches import Windows, half_second, settled
@@ -28,9 +28,10 @@ def guards(
 ) -> tuple[Guard, ...]:
     """The guards of a switch, or of a whole video by the windows of `whole`.
 
-    Broken frames fail, and blank frames and noise unless the reference is like that. A standstill and drift
-    of sharpness and saturation are judged against a reference (of the same size for sharpness); without it
-    they are only reported, drift as that since before the switch.
+    finite: no frame holds NaN or infinite values. blank and noise: fewer than half of the settled frames are black or
+    white, and they are not noisy, unless the reference is so, too. frozen, sharpness and saturation: the settled
+    frames move, and look neither sharper nor more saturated than the old scene and the reference do; without a
+    reference (for sharpness one of the same size) these three hold and say so.
     """
     return (
         _finite(measurements, windows),
@@ -53,57 +54,55 @@ def kept_features(
     name: str,
     features: ArrayLike,
     windows: Windows,
+    *,
     control: ArrayLike | None = None,
     centre: ArrayLike | None = None,
 ) -> Guard:
-    """Whether what should not change looks as before; features [T,D] of it.
+    """The guard of what should not change: that it still looks as before the switch.
 
-    `control` [T,D] is the same in a video without the switch, which may differ from its own past by a cosine of
-    0.1 less.
+    features: of the kept part [T,D]. control: the same of a video without the switch [T,D]; the cosine to the past
+    may be lower by 0.1 than there. Without a control the guard holds and says so. centre: subtracted first [D].
     """
     value = _likeness(rows(features), windows, centre)
     limit = float("nan") if control is None else _likeness(rows(control), windows, centre) - KEPT_DROP
     if not np.isfinite(limit):
-        return Guard(name, True, value, limit, "not judged without a control")
-    return _guard(
-        name, value >= limit, value, limit, f"{name} has changed: cosine {value:.2f}, at least {limit:.2f}"
-    )
+        return Guard(name, True, value, limit, reason="not judged without a control")
+    reason = f"{name} has changed: cosine {value:.2f}, at least {limit:.2f}"
+    return _guard(name, value >= limit, value, limit, reason=reason)
 
 
 def kept_object(name: str, confidence: ArrayLike, windows: Windows, threshold: float) -> Guard:
-    """An object that should stay is seen at least half as often as before; confidence [T] of its detector."""
-    confidence = np.asarray(confidence, np.float64)
-    seen = np.where(np.isfinite(confidence), confidence > threshold, np.nan)
+    """The guard of an object that should stay: that it is seen at least half as often as before the switch.
+
+    confidence: of its detector [T]. threshold: confidence above which the object counts as seen.
+    """
+    levels = floats(confidence)
+    seen = np.where(np.isfinite(levels), levels > threshold, np.nan)
     value, before = mean(seen, windows.settled), mean(seen, windows.before)
     limit = KEPT_SHARE * before
     if not limit > 0:
-        return Guard(name, True, value, float("nan"), f"{name} was not seen before")
-    return _guard(
-        name,
-        value >= limit,
-        value,
-        limit,
-        f"{name} is seen in {value:.0%} of the frames, was in {before:.0%}",
-    )
+        return Guard(name, True, value, float("nan"), reason=f"{name} was not seen before")
+    reason = f"{name} is seen in {value:.0%} of the frames, was in {before:.0%}"
+    return _guard(name, value >= limit, value, limit, reason=reason)
 
 
 def _finite(measurements: Measurements, windows: Windows) -> Guard:
     broken = ~np.asarray(measurements.finite, bool)[slice(*windows.after)]
     share = float(broken.mean()) if broken.size else 0.0
-    return _guard("finite", share == 0, share, 0.0, f"{broken.sum()} frames hold NaN or infinite values")
+    reason = f"{broken.sum()} frames hold NaN or infinite values"
+    return _guard("finite", share == 0, share, 0.0, reason=reason)
 
 
 def _blank(measurements: Measurements, windows: Windows, reference: Measurements | None) -> Guard:
     value = _share_blank(measurements.brightness[slice(*windows.settled)])
     asked = reference is not None and _share_blank(reference.brightness) >= MOST
-    return _guard(
-        "blank", asked or not value >= MOST, value, MOST, f"{value:.0%} of the frames are black or white"
-    )
+    reason = f"{value:.0%} of the frames are black or white"
+    return _guard("blank", asked or not value >= MOST, value, MOST, reason=reason)
 
 
 def _share_blank(brightness: ArrayLike) -> float:
-    brightness = finite(brightness)
-    return float(((brightness < BLACK) | (brightness > WHITE)).mean()) if brightness.size else float("nan")
+    known = finite(brightness)
+    return float(((known < BLACK) | (known > WHITE)).mean()) if known.size else float("nan")
 
 
 def _noise(measurements: Measurements, windows: Windows, reference: Measurements | None) -> Guard:
@@ -111,9 +110,8 @@ def _noise(measurements: Measurements, windows: Windows, reference: Measurements
     usual = [_median(measurements.noise[slice(*windows.before)])]
     usual += [] if reference is None else [_median(reference.noise)]
     limit = max([NOISE, *(NOISE_FACTOR * level for level in usual if np.isfinite(level))])
-    return _guard(
-        "noise", not value > limit, value, limit, f"noise of {value:.2f} where {limit:.2f} would be much"
-    )
+    reason = f"noise of {value:.2f} where {limit:.2f} would be much"
+    return _guard("noise", not value > limit, value, limit, reason=reason)
 
 
 def _frozen(measurements: Measurements, windows: Windows, reference: Measurements | None) -> Guard:
@@ -121,32 +119,29 @@ def _frozen(measurements: Measurements, windows: Windows, reference: Measurement
     value = mean(measurements.change[start : max(end - 1, start)])
     usual = float("nan") if reference is None else mean(reference.change)
     if not np.isfinite(usual):
-        return Guard("frozen", True, value, usual, NOTHING)
+        return Guard("frozen", True, value, usual, reason=NOTHING)
     limit = STILL * usual
-    return _guard("frozen", not value < limit, value, limit, "it stands still, and the reference moves")
+    reason = "it stands still, and the reference moves"
+    return _guard("frozen", not value < limit, value, limit, reason=reason)
 
 
 def _sharpness(measurements: Measurements, windows: Windows, reference: Measurements | None) -> Guard:
     value, before = (mean(measurements.sharpness, span) for span in (windows.settled, windows.before))
     if reference is None or reference.size != measurements.size:
         other = NOTHING if reference is None else "a reference of another size cannot judge it"
-        return Guard("sharpness", True, value, before, other)
+        return Guard("sharpness", True, value, before, reason=other)
     lowest, highest = _range(before, mean(reference.sharpness))
-    low, high = lowest / SHARPNESS_FACTOR, highest * SHARPNESS_FACTOR
     reason = f"sharpness of {value:.3g}, neither that of the old scene nor that of the reference"
-    return _guard("sharpness", not (value < low or value > high), value, low if value < low else high, reason)
+    return _within("sharpness", value, lowest / SHARPNESS_FACTOR, highest * SHARPNESS_FACTOR, reason=reason)
 
 
 def _saturation(measurements: Measurements, windows: Windows, reference: Measurements | None) -> Guard:
     value, before = (mean(measurements.saturation, span) for span in (windows.settled, windows.before))
     if reference is None:
-        return Guard("saturation", True, value, before, NOTHING)
+        return Guard("saturation", True, value, before, reason=NOTHING)
     lowest, highest = _range(before, mean(reference.saturation))
-    low, high = lowest - SATURATION_DRIFT, highest + SATURATION_DRIFT
     reason = f"saturation of {value:.2f}, neither that of the old scene nor that of the reference"
-    return _guard(
-        "saturation", not (value < low or value > high), value, low if value < low else high, reason
-    )
+    return _within("saturation", value, lowest - SATURATION_DRIFT, highest + SATURATION_DRIFT, reason=reason)
 
 
 def _range(*values: float) -> tuple[float, float]:
@@ -164,10 +159,16 @@ def _likeness(features: Array, windows: Windows, centre: ArrayLike | None) -> fl
 
 
 def _median(values: ArrayLike) -> float:
-    values = finite(values)
-    return float(np.median(values)) if values.size else float("nan")
+    known = finite(values)
+    return float(np.median(known)) if known.size else float("nan")
 
 
-def _guard(name: str, ok: bool, value: float, limit: float, reason: str) -> Guard:
+def _within(name: str, value: float, low: float, high: float, *, reason: str) -> Guard:
+    """A guard that holds between two limits; it names the one that the value is beyond."""
+    ok = not (value < low or value > high)
+    return _guard(name, ok, value, low if value < low else high, reason=reason)
+
+
+def _guard(name: str, ok: bool, value: float, limit: float, *, reason: str) -> Guard:
     """A guard that gives its reason only when it fails."""
-    return Guard(name, bool(ok), value, limit, "" if ok else reason)
+    return Guard(name, bool(ok), value, limit, reason="" if ok else reason)

@@ -16,7 +16,7 @@ from ...metrics.features.frames import as_frames, planes
 
 @dataclass(frozen=True)
 class HostExtractor:
-    """Mean of the image tokens that a vision model's `encode_image(image [N,H,W,3], crop=...)` gives.
+    """Features from ComfyUI's CLIP_VISION: the mean of the image tokens that its `encode_image(image [N,H,W,3], crop=...)` gives.
 
     The mean of `last_hidden_state`, because the pooled output of a host means different things: SigLIP has no
     class token, so that there it is a corner of the picture. The whole picture is squeezed into the model's
@@ -31,7 +31,7 @@ class HostExtractor:
 
     def images(self, frames: Any) -> NDArray[np.float32]:
         """Features [N,D] of frames [N,H,W,3]; raises ValueError when the model gives no image tokens."""
-        parts = [self._tokens(part).mean(1) for part in as_frames(frames).split(self.batch)]
+        parts = [self._tokens(part).mean(1) for part in torch.split(as_frames(frames), self.batch)]
         return torch.cat(parts).numpy()
 
     def texts(self, texts: Sequence[str]) -> None:
@@ -39,7 +39,7 @@ class HostExtractor:
 
     def _tokens(self, frames: torch.Tensor) -> torch.Tensor:
         output = self.vision.encode_image(planes(frames).movedim(1, -1), crop=False)
-        tokens = getattr(output, "last_hidden_state", None)
+        tokens: torch.Tensor | None = getattr(output, "last_hidden_state", None)
         if tokens is None or tokens.ndim != 3 or len(tokens) != len(frames):
             shape = None if tokens is None else list(tokens.shape)
             raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -81,7 +81,7 @@ def frame_progress(total: int) -> Callable[[int], None]:
     if inside_comfyui():
         import comfy.utils
 
-        return comfy.utils.ProgressBar(total).update_absolute
+        return cast("Callable[[int], None]", comfy.utils.ProgressBar(total).update_absolute)
     return lambda done: report(done, total)
 
 

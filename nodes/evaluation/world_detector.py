@@ -52,13 +52,13 @@ class WorldDetector:
 def _words(concept: str) -> tuple[set[str], set[str], set[str]]:
     """Shapes, colours and sizes that a concept names; raises ValueError when it is nothing of the world."""
     words = set(concept.lower().replace(",", " ").split())
-    named = tuple(words & set(known) for known in (SHAPES, COLOURS, SIZES))
-    if not any(named) and not words & ANYTHING:
+    shapes, colours, sizes = (words & set(known) for known in (SHAPES, COLOURS, SIZES))
+    if not (shapes or colours or sizes) and not words & ANYTHING:
         raise ValueError(
             f"{concept!r} is nothing of the embedded model's world: name a colour ({', '.join(COLOURS)}) or a shape "
             f"({', '.join(SHAPES)}), or write `a subject`."
         )
-    return named
+    return shapes, colours, sizes
 
 
 def _matching(seen: Any, concept: str) -> NDArray[np.bool_]:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import exp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...metrics.reporting.plot import COLOURS, DASHES, DPI, FAINT, INK, SHADE, SMALL, installed_fonts
-from ...metrics.reporting.report import one_line
+from ...metrics.reporting.style import (
+    COLOURS,
+    DASHES,
+    DPI,
+    FAINT,
+    INK,
+    LETTER,
+    SHADE,
+    SMALL,
+    WIDTH,
+    new_figure,
+    picture_of,
+    plot_style,
+)
+from ...metrics.reporting.text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,10 +34,8 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 Read = Callable[[Record, int], Mapping[str, float]]
 
-WIDTH = 1000  # px
 LEFT, RIGHT, TOP, BOTTOM = 46, 190, 46, 38  # px: around all panels
 PANEL, TITLE = 84, 26  # px: a panel, and its title
-LETTER = 6.3  # px: a letter of a label
 
 
 @dataclass(frozen=True)
@@ -60,14 +71,9 @@ def plot_trace(trace: Mapping[str, Any], width: int = WIDTH) -> NDArray[np.uint8
     """
     if not trace.get("sections"):
         raise ValueError("the trace has no sections to draw; give one of FramePack Sampler.")
-    import matplotlib
-
     blocks = _blocks(trace["sections"])
     panels = [panel for panel in _panels(trace, blocks) if panel.curves]
-    look = {"font.family": installed_fonts(), "font.size": SMALL, "text.parse_math": False}
-    with matplotlib.rc_context(look), warnings.catch_warnings():
-        # Where no font holds a letter it is drawn as a box, which says enough.
-        warnings.filterwarnings("ignore", "Glyph .* missing")
+    with plot_style():
         return _drawn(blocks, panels, width)
 
 
@@ -87,7 +93,7 @@ def _acts(section: Record) -> list[Any]:
 
 
 def _switches(section: Record) -> bool:
-    return section["since_switch"] == 0 or section.get("cut", False)
+    return section["since_switch"] == 0 or bool(section.get("cut", False))
 
 
 # Curves
@@ -106,7 +112,7 @@ def _techniques(trace: Record, blocks: Sequence[_Block]) -> Iterable[_Panel]:
     """What techniques say of themselves: a panel of its own for each that says more than how much it acts."""
     amounts: dict[str, NDArray[Any]] = {}
     for number, technique in enumerate(trace["techniques"]):
-        curves = _curves(blocks, lambda section, step, n=number: _described(section["techniques"][n], step))
+        curves = _curves(blocks, partial(_described, number=number))
         name = technique["name"]
         if not any(np.any(curve) for curve in curves.values()):
             continue
@@ -155,21 +161,18 @@ def _attention(section: Record, step: int) -> dict[str, float]:
     return shown
 
 
-def _described(values: Mapping[str, Sequence[float | None]], step: int) -> dict[str, float]:
+def _described(section: Record, step: int, *, number: int) -> dict[str, float]:
     """What a technique says of itself in a step."""
-    return {name: curve[step] for name, curve in values.items() if curve[step] is not None}
+    values: Mapping[str, Sequence[float | None]] = section["techniques"][number]
+    return {name: value for name, curve in values.items() if (value := curve[step]) is not None}
 
 
 # Picture
 
 
 def _drawn(blocks: Sequence[_Block], panels: Sequence[_Panel], width: int) -> NDArray[np.uint8]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     height = TOP + len(panels) * (PANEL + TITLE) + BOTTOM
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(width, height)
     inner = width - LEFT - RIGHT
     for number, block in enumerate(blocks):
         prompts = [later.begin for later in blocks[number:] if later.first["prompt"] != block.first["prompt"]]
@@ -183,8 +186,7 @@ def _drawn(blocks: Sequence[_Block], panels: Sequence[_Panel], width: int) -> ND
         _draw(axes, panel, blocks)
     axes.tick_params(labelbottom=True)
     axes.set_xlabel("steps of each section", labelpad=2)
-    canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    return picture_of(figure)
 
 
 def _label(figure: Figure, block: _Block, left: float, width: float, room: float) -> None:
@@ -192,7 +194,7 @@ def _label(figure: Figure, block: _Block, left: float, width: float, room: float
     first, last = block.first, block.last
     number = f"{first['index']}" if first is last else f"{first['index']} to {last['index']}"
     frames = [*first["frames"], *last["frames"]]
-    lines = (
+    lines: tuple[tuple[str, float, dict[str, Any]], ...] = (
         (f"section {number}", width, {"color": INK, "weight": "bold"}),
         (f"frames {min(frames)}-{max(frames) - 1}", width, {"color": FAINT}),
         (first["prompt"], room if first["prompt"].isascii() else room / 2, {"color": INK}),
@@ -218,7 +220,9 @@ def _draw(axes: Axes, panel: _Panel, blocks: Sequence[_Block]) -> None:
             label="\n".join(one_line(line, 22) for line in name.split("\n")),
         )
     for block in blocks[1:]:
-        look = {"color": INK, "linestyle": ":"} if _switches(block.first) else {"color": FAINT}
+        look: dict[str, Any] = (
+            {"color": INK, "linestyle": ":"} if _switches(block.first) else {"color": FAINT}
+        )
         axes.axvline(block.begin, linewidth=1.2, zorder=-1, **look)
     top = max(axes.get_ylim()[1], 1.0)
     axes.set(xlim=(0, blocks[-1].end), ylim=(min(axes.get_ylim()[0], -0.06 * top), 1.06 * top))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from framepack_transitions.metrics import SCORES_SCHEMA, Cue, evaluate_video, measure_clip, score, switches_of
 from framepack_transitions.metrics.features import PixelExtractor
-from framepack_transitions.metrics.scoring.evidence import METRICS
+from framepack_transitions.metrics.scoring.registry import BY_KEY
 
 FPS = 15
 FRAMES, SWITCH = 75, 30
@@ -64,7 +64,7 @@ def guard(scores, name, switch=0):
 
 def test_texts_say_whether_a_cut_followed_the_prompt(world, still):
     metrics = world.metrics(world.video("cut"), reference=still)
-    assert set(metrics) == set(METRICS)
+    assert set(metrics) == set(BY_KEY)
     assert metrics["stf"].valid and metrics["stf"].value == pytest.approx(1, abs=0.02)
     assert metrics["tl90"].value == 0 and metrics["tl90"].details["duration"] == 0
     assert metrics["gas"].value <= 0.05
@@ -366,7 +366,7 @@ def test_scores_are_written_as_plain_data(world):
     )
     entry = data["switches"][0]
     assert (entry["frame"], entry["seconds"], entry["old"], entry["new"]) == (SWITCH, 2.0, "old", "new")
-    assert set(entry["metrics"]) == set(METRICS)
+    assert set(entry["metrics"]) == set(BY_KEY)
     for metric in entry["metrics"].values():
         assert set(metric) == {"value", "founding", "valid", "reason", "censored", "details"}
     assert entry["metrics"]["inertia"]["value"] is None

@@ -6,7 +6,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from framepack_transitions.metrics.reporting.plot import COLOURS, LEFT, RIGHT, plot_scores
+from framepack_transitions.metrics.reporting.plot import plot_scores
+from framepack_transitions.metrics.reporting.rows import LEFT, RIGHT
+from framepack_transitions.metrics.reporting.style import COLOURS
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
 

@@ -16,7 +16,7 @@ def prompt(start: float, text: str) -> Prompt:
 
 def test_without_sections_a_prompt_takes_effect_at_the_nearest_frame():
     switches = switches_of([Cue(0, "a"), Cue(1.02, "b", change=0.3)], fps=24)
-    assert switches == [Switch(24, 1.02, "a", "b", 0.3, "b")]
+    assert switches == [Switch(24, 1.02, "a", "b", change=0.3, prompt="b")]
     assert switches[0].seconds(24) == 1
 
 
@@ -82,14 +82,14 @@ def test_a_trace_knows_the_frame_better():
     ]
     cues = [Cue(0, "a"), Cue(1.1, "b", state="bee", interval=(1, 2))]
     switches = switches_from_trace({"sections": sections}, fps=30, cues=cues)
-    assert switches == [Switch(37, 1.1, "a", "bee", 0.4, "b", (1, 2))]
+    assert switches == [Switch(37, 1.1, "a", "bee", change=0.4, prompt="b", interval=(1, 2))]
     assert switches_from_trace({"sections": sections}, fps=30)[0].requested == 37 / 30
 
 
 def test_the_trace_of_a_video_that_was_made_backwards_is_read_forwards():
     sections = [record(0, [73, 109], "b", 0.0), record(1, [37, 73], "a", 0.6), record(2, [1, 37], "a", 0.6)]
     switches = switches_from_trace({"sections": sections}, fps=30)
-    assert switches == [Switch(73, 73 / 30, "a", "b", 0.6, "b")]
+    assert switches == [Switch(73, 73 / 30, "a", "b", change=0.6, prompt="b")]
 
 
 def test_windows_are_bounded_by_the_other_switches():

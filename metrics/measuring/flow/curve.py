@@ -35,7 +35,7 @@ class FlowCurve:
 
         What remains after the last whole stretch is measured over its own length.
         """
-        if self._latest[0] > self._chosen[0]:
+        if self._latest is not None and self._chosen is not None and self._latest[0] > self._chosen[0]:
             self._go_on(*self._latest)
         curve = np.full(len(finite) - 1, np.nan)
         for start, end, value in self._degrees:

@@ -56,7 +56,7 @@ class LucasKanade:
         other = [torch.cat(pair) for pair in zip(*pyramids[::-1])]
         flow = _median(self._match(there[0], other[0]))
         for start, end in zip(there, other):
-            flow = self._refine(start, end, _enlarged(flow, start.shape[-2:]))
+            flow = self._refine(start, end, _enlarged(flow, start))
         believed = self._explains(there[-1], other[-1], flow) & self._returns(flow)
         rim = self.window // 2 + 1
         flow = (flow * believed)[: len(first), :, rim:-rim, rim:-rim]
@@ -80,7 +80,7 @@ class LucasKanade:
         offsets = torch.arange(-self.reach, self.reach + 1, device=first.device)
         y, x = (axis.flatten() for axis in torch.meshgrid(offsets, offsets, indexing="ij"))
         padded = F.pad(second, (self.reach,) * 4, mode="replicate")
-        moved = F.unfold(padded, (height, width)).transpose(1, 2).unflatten(2, (height, width))
+        moved = F.unfold(padded, (height, width)).transpose(1, 2).reshape(len(second), -1, height, width)
         costs = _box((moved - first).abs(), self.window)  # [N, offsets, h, w]
         costs = costs + 2e-3 * torch.hypot(x.float(), y.float())[:, None, None]
         best = costs.argmin(1)
@@ -88,12 +88,12 @@ class LucasKanade:
 
     def _refine(self, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
         dx, dy = _gradients(first)
-        xx, xy, yy = _box(torch.cat([dx * dx, dx * dy, dy * dy], 1), self.window).split(1, 1)
+        xx, xy, yy = torch.split(_box(torch.cat([dx * dx, dx * dy, dy * dy], 1), self.window), 1, 1)
         xx, yy = xx + self.ridge, yy + self.ridge
         determinant = xx * yy - xy * xy
         for _ in range(self.iterations):
             difference = _warp(second, flow) - first
-            bx, by = _box(torch.cat([dx * difference, dy * difference], 1), self.window).split(1, 1)
+            bx, by = torch.split(_box(torch.cat([dx * difference, dy * difference], 1), self.window), 1, 1)
             step = torch.cat([xy * by - yy * bx, xy * bx - xx * by], dim=1) / determinant
             flow = flow + step.clamp(-1, 1)
         return _box(flow, self.smooth)
@@ -147,8 +147,9 @@ def _warp(images: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _enlarged(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """A flow in px for a picture of another size."""
+def _enlarged(flow: Tensor, images: Tensor) -> Tensor:
+    """A flow in px at the size of images [N,C,h,w]."""
+    size = images.shape[-2:]
     scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]])[:, None, None]
     return F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * scale
 
