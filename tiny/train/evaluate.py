@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...models.plain import PlainModel
-from ...samplers.conditioning import TextConditioning
+from ...samplers.conditioning import Prompt, TextConditioning
 from ...samplers.context.plan import plan_sections
 from ...samplers.denoising.drivers import PlainDriver
 from ...samplers.denoising.sections import sample_sections
@@ -24,7 +24,6 @@ from ...samplers.settings import SampleInputs, SampleSettings
 from ...samplers.techniques.base import Technique
 from ...samplers.techniques.presets import PRESETS
 from ...samplers.techniques.wiring import with_technique
-from ...samplers.timeline.timeline import Prompt
 from .. import world
 from ..bundle import TinyBundle
 from ..detector import agrees, detect, jump, matches
