@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from ...samplers.techniques.presets import PRESETS, preset_techniques
@@ -61,8 +60,7 @@ class FramePackTransitionPreset:
 
     def apply(self, model: Any, preset: str, sections: int, **objects: Any) -> tuple[Any]:
         for technique in preset_techniques(preset, sections):
-            read = {field.name for field in fields(technique)}
-            wanted = {name: value for name, value in objects.items() if name in read}
+            wanted = {name: objects[name] for name in objects.keys() & technique.attachment_names()}
             try:
                 model = with_technique(model, technique, **wanted)
             except ValueError as error:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NewType
 
 from torch import Tensor
 
@@ -18,8 +18,18 @@ if TYPE_CHECKING:
     from .preparation import Preparation
 
 APPLY_TO = ("transition", "all")
-# How far off its place a t may be that was told from a sigma in float32.
+# How far off its place a t may lie that was computed from a sigma in float32.
 EDGE = 1e-4
+
+
+# The name under which an object is attached to a MODEL; empty for none.
+AttachmentKey = NewType("AttachmentKey", str)
+
+
+def attachment() -> AttachmentKey:
+    """A technique's field that holds the key of an attached object, none by default."""
+    key: AttachmentKey = field(default=AttachmentKey(""), metadata={"attachment": True})
+    return key
 
 
 @dataclass(frozen=True)
@@ -32,14 +42,16 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Noise levels of a section, float32 [steps + 1] falling to 0, and the shift by which progress t is told.
+    """Noise levels of a section.
 
-    `placed` says that a technique has chosen them, which only one can.
+    sigmas: float32 [steps + 1], falling to 0.
+    shift: the shift s that turns progress t into sigma = s t / (1 + (s - 1) t), and back.
+    is_replaced: whether a technique has chosen them, which only one can.
     """
 
     sigmas: Tensor
     shift: float
-    placed: bool = False
+    is_replaced: bool = False
 
 
 PASTS = ("full", "anchor", "none")
@@ -47,10 +59,12 @@ PASTS = ("full", "anchor", "none")
 
 @dataclass(frozen=True)
 class Prediction:
-    """A prediction of x0 that a step needs: under which text, and from how much of the packed past.
+    """A prediction of x0 that a step needs.
 
-    `text` is positive, negative, previous (what was in force before the switch) or the key of an attached conditioning.
-    `past` is full, anchor (the start frame over empty history, as a first section sees it) or none (text to video).
+    text: under which text: positive, negative, previous (the prompt before the switch), or the key of an attached
+        CONDITIONING.
+    past: from how much of the packed past: full, anchor (the start frame over empty history, as a first section sees
+        it) or none (text to video).
     """
 
     text: str = "positive"
@@ -69,15 +83,16 @@ class Prediction:
 POSITIVE, NEGATIVE = Prediction(), Prediction("negative")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Technique:
-    """A remedy made of scalars and strings alone; it does nothing until the sampler calls one of its hooks.
+    """A remedy for memory that resists a change. It does nothing until the sampler calls one of its hooks.
 
-    Tensors and other objects that it needs are attached to the MODEL (see `with_technique`); a field holds the key, and
-    hooks that may read them get all of them as `attachments`.
+    Its fields are scalars and strings alone, because every node copies them. Tensors and other objects that it needs are
+    attached to the MODEL (see `with_technique`): a field made by `attachment` holds the key, and the hooks that may read
+    objects get all of them as `attachments`. Raises ValueError for values that it cannot use.
 
-    With `apply_to` transition it acts on the first `sections` sections generated after a switch, scaled by the
-    switch's change; with all it acts on every section in full. Raises ValueError for values that it cannot use.
+    apply_to: "transition" acts after a switch of the prompt, scaled by the switch's change; "all" in every section, in full.
+    sections: on how many sections generated after a switch it acts.
     """
 
     apply_to: str = "transition"
@@ -88,10 +103,15 @@ class Technique:
             raise ValueError(f"apply_to is {self.apply_to!r}; choose one of {', '.join(APPLY_TO)}.")
         if self.sections < 1:
             raise ValueError(f"sections is {self.sections}; give at least 1.")
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in (each.name for each in fields(self)):
+            value = getattr(self, name)
             if isinstance(value, float) and not isfinite(value):
-                raise ValueError(f"{field.name} is {value}; give a finite number.")
+                raise ValueError(f"{name} is {value}; give a finite number.")
+
+    @classmethod
+    def attachment_names(cls) -> frozenset[str]:
+        """The fields that hold keys of attached objects."""
+        return frozenset(each.name for each in fields(cls) if "attachment" in each.metadata)
 
     def amount(self, section: Section) -> float:
         """How much of the technique a section gets, from 0 (none) to 1."""
@@ -122,7 +142,7 @@ class Technique:
         """The packed past of one step, from that of the section; the same object when nothing changes."""
         return context
 
-    def texts(self) -> tuple[str, ...]:
+    def texts(self) -> tuple[AttachmentKey, ...]:
         """Keys of attached CONDITIONINGs that its predictions name."""
         return ()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...models.attention.blocks import block_set, check_blocks
 from ...models.config import FramePackConfig
-from .base import Technique
+from .base import AttachmentKey, Technique
 
 OPTION = "framepack_techniques"
 
@@ -29,18 +29,22 @@ def framepack_config(model: Any) -> FramePackConfig:
 
 
 def with_technique(model: Any, technique: Technique, **objects: Any) -> Any:
-    """A clone of a MODEL with one technique more. Raises ValueError for another model, or blocks that it does not have.
+    """A clone of a MODEL with one technique more.
 
-    `objects` that are not None are attached to the clone; the technique's field of the same name becomes the key.
+    `objects` that are not None are attached to the clone; the technique's field of the same name becomes the key. Raises
+    ValueError for a model of another kind, or one that lacks the technique's blocks, and TypeError for an object that
+    the technique has no such field for.
     """
+    if unknown := objects.keys() - technique.attachment_names():
+        raise TypeError(f"{type(technique).__name__} has no field for an attached {min(unknown)}.")
     check_blocks(block_set(getattr(technique, "blocks", "")), framepack_config(model))
     clone = model.clone()
     options = clone.model_options["transformer_options"]
     wired = options.get(OPTION, ())
+    keys: dict[str, Any] = {}
     for name, value in objects.items():
         if value is not None:
-            key = f"{OPTION}/{len(wired)}/{name}"
-            clone.attachments[key] = value
-            technique = replace(technique, **{name: key})
-    options[OPTION] = [*wired, technique]
+            keys[name] = AttachmentKey(f"{OPTION}/{len(wired)}/{name}")
+            clone.attachments[keys[name]] = value
+    options[OPTION] = [*wired, replace(technique, **keys)]
     return clone

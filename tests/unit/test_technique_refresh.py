@@ -253,6 +253,8 @@ def test_what_changes_the_past_of_a_section_does_so_while_it_is_refreshed(model)
     st.sampled_from(LAYOUTS),
 )
 def test_no_setting_breaks_the_latents(model, strength, frames, sees, anchor, history, layout):
-    technique = ContextRefresh("all", 1, strength, frames, sees, anchor, history)
+    technique = ContextRefresh(
+        apply_to="all", strength=strength, frames=frames, sees=sees, anchor=anchor, history=history
+    )
     latents, _ = sample(model, technique, layout=layout)
     assert latents.shape == (1, 16, 1 + 3 * WINDOW, 8, 8) and latents.isfinite().all()

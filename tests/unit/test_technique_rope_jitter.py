@@ -161,5 +161,5 @@ def test_off_and_without_a_switch_nothing_changes(model, layout):
 @settings(max_examples=8, deadline=None)
 @given(st.floats(0, 0.9), st.floats(0, 0.9))
 def test_no_setting_breaks_the_latents(model, sigma, t_end):
-    latents = sample(model, RopeJitter("all", 1, sigma, 1.0, t_end), batch=2)
+    latents = sample(model, RopeJitter(apply_to="all", sigma=sigma, t_end=t_end), batch=2)
     assert latents.shape == (2, 16, 1 + 2 * WINDOW, 8, 8) and latents.isfinite().all()

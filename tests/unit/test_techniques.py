@@ -25,7 +25,7 @@ from framepack_transitions.samplers.techniques.attention.kv_gate import Semantic
 from framepack_transitions.samplers.techniques.base import Step, in_window
 from framepack_transitions.samplers.techniques.chain import attention_at, guidance_at
 from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
-from framepack_transitions.samplers.techniques.wiring import techniques_of
+from framepack_transitions.samplers.techniques.wiring import techniques_of, with_technique
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -336,3 +336,10 @@ def test_any_setting_is_either_refused_or_gives_usable_scales(
         return
     guidance = scale(technique, sigma, section=replace(SWITCHED, change=change))
     assert guidance.cfg >= 0 and guidance.distilled >= 0
+
+
+def test_only_what_a_technique_has_a_field_for_can_be_attached():
+    gate = SemanticKVGate(mode="bias")
+    assert gate.attachment_names() == {"mask"} and AdaptiveCFG.attachment_names() == frozenset()
+    with pytest.raises(TypeError, match="SemanticKVGate has no field for an attached tokens"):
+        with_technique(object(), gate, tokens=object())

@@ -17,7 +17,7 @@ PUBLISHED_BLOCKS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AttentionScaling(Technique):
     """Keys of all rows times `scale` after RoPE, in some blocks, early (AlignVid, arXiv 2512.01334).
 

@@ -10,13 +10,13 @@ from ....models.attention.blocks import block_set
 from ....models.attention.policy import AttentionPolicy, TokenRule
 from ...context.plan import Section
 from ...context.tokens import CHANGES
-from ..base import Step, Technique, check_range, check_window, in_window
+from ..base import AttachmentKey, Step, Technique, attachment, check_range, check_window, in_window
 
 MODES = ("bias", "cap", "drop", "founding")
 TOKENS = ("all", "mask", *CHANGES)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SemanticKVGate(Technique):
     """Weighs the past's keys down for the window's query rows, inside a window of progress.
 
@@ -49,7 +49,7 @@ class SemanticKVGate(Technique):
     t_end: float = 0.54
     blocks: str = ""
     tokens: str = "all"
-    mask: str = ""
+    mask: AttachmentKey = attachment()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,10 +105,10 @@ class SemanticKVGate(Technique):
         """The policy with rules for single tokens; segments of equal weight share one."""
         source = self.mask if self.tokens == "mask" else self.tokens
         if kind != "bias":
-            rules = (TokenRule(kind=kind, segments=segments, source=source),)
+            rules = [TokenRule(kind=kind, segments=segments, source=source)]
         else:
             biases = self._biases(amount)
-            rules = tuple(
+            rules = [
                 TokenRule(
                     kind=kind,
                     segments=frozenset(name for name in biases if biases[name] == bias),
@@ -116,8 +116,8 @@ class SemanticKVGate(Technique):
                     bias=torch.tensor(bias),
                 )
                 for bias in dict.fromkeys(biases.values())
-            )
-        policy = replace(policy, by_token=policy.by_token + rules)
+            ]
+        policy = replace(policy, by_token=(*policy.by_token, *rules))
         return replace(policy, cap=self._cap(policy, amount), capped=frozenset()) if kind == "cap" else policy
 
     def _cap(self, policy: AttentionPolicy, amount: float) -> torch.Tensor:

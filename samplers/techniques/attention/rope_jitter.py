@@ -11,7 +11,7 @@ from ...context.plan import Section
 from ..base import Step, Technique, check_range, check_window, in_window
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RopeJitter(Technique):
     """The base of the rotary embedding along time, head by head: theta_h = theta (1 + sigma e_h), e_h in [-1, 1].
 

@@ -19,7 +19,7 @@ from ..base import Step, Technique, check_range, check_window, in_window
 MODES = ("low_pass", "band", "high_pass", "founding")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ContextBlur(Technique):
     """Filters the packed past by Gaussians of width sigma(k) = sigma0 (1 + alpha k), k latent frames away from the window.
 
@@ -117,7 +117,9 @@ class ContextBlur(Technique):
 
     def _blurred(self, parts: Mapping[str, Packed], context: Context, weight: float) -> dict[str, Tensor]:
         """Parts that are neighbours in time, filtered together; none where nothing is to be done."""
-        spatial, temporal, places = [], [], []
+        spatial: list[float] = []
+        temporal: list[float] = []
+        places: list[int] = []
         for name, part in parts.items():
             growth = [1 + self.alpha * k for k in distances(part.indices, context.indices)]
             spatial += [self._sigmas[name][0] * factor for factor in growth]
@@ -129,7 +131,8 @@ class ContextBlur(Technique):
         frames = torch.cat([part.frames for part in parts.values()], dim=2)
         weights = weight * torch.tensor(acts, dtype=frames.dtype, device=frames.device).view(-1, 1, 1)
         filtered = torch.lerp(frames, self._passed(frames, spatial, temporal, places), weights)
-        return dict(zip(parts, filtered.split([part.frames.shape[2] for part in parts.values()], dim=2)))
+        lengths = [part.frames.shape[2] for part in parts.values()]
+        return dict(zip(parts, torch.split(filtered, lengths, dim=2)))
 
     def _passed(
         self, frames: Tensor, spatial: list[float], temporal: list[float], places: list[int]
@@ -141,8 +144,8 @@ class ContextBlur(Technique):
             return low
         kept = frames - low
         if self.mode == "band":
-            wide = ([sigma * self.band for sigma in sigmas] for sigmas in (spatial, temporal))
-            kept = low - gaussian(frames, *wide, places, mask)
+            wide, longer = ([sigma * self.band for sigma in sigmas] for sigmas in (spatial, temporal))
+            kept = low - gaussian(frames, wide, longer, places, mask)
         return torch.where(mask, frame_mean(frames, mask) + kept, frames)
 
     def _faded(

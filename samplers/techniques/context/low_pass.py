@@ -13,7 +13,7 @@ from torch import Tensor
 from ...context.filters import add_noise, gaussian, packed_mask, parts_of, resize, with_parts
 from ...context.history import Context
 from ...context.plan import Section
-from ..base import Step, Technique, check_range, check_window, in_window
+from ..base import AttachmentKey, Step, Technique, attachment, check_range, check_window, in_window
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ NOISE_SEED = 2**48
 OTHER = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LowPassGuidance(Technique):
     """Adaptive Low-Pass Guidance (Choi et al. 2025, arXiv 2506.08456) on the packed past, and on the image tokens.
 
@@ -54,8 +54,8 @@ class LowPassGuidance(Technique):
     t_start: float = 1.0
     t_end: float = 0.8
     fade: float = 0.5
-    clean_tokens: str = ""
-    filtered_tokens: str = ""
+    clean_tokens: AttachmentKey = attachment()
+    filtered_tokens: AttachmentKey = attachment()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,8 +84,8 @@ class LowPassGuidance(Technique):
 
     def context(self, section: Section, context: Context, attachments: Mapping[str, Any]) -> Context:
         """The same context; says so where the image tokens will be left alone."""
-        tokens = context.image_embeds
-        if self._swaps(context) and self.amount(section) and not self._belongs(tokens, attachments)[0].all():
+        tokens = self._filterable_tokens(context)
+        if tokens is not None and self.amount(section) and not self._belongs(tokens, attachments)[0].all():
             logger.warning(
                 "Section %d has image tokens of another image than Low-Pass Guidance was given; it filters "
                 "latents alone there.",
@@ -112,11 +112,10 @@ class LowPassGuidance(Technique):
             if weights[name] > 0
         }
         filtered = with_parts(context, frames) if frames else context
-        if not self._swaps(context):
+        tokens = self._filterable_tokens(context)
+        if tokens is None:
             return filtered
-        return replace(
-            filtered, image_embeds=self._tokens(context.image_embeds, weight * self.vision, attachments)
-        )
+        return replace(filtered, image_embeds=self._tokens(tokens, weight * self.vision, attachments))
 
     def describe(self, section: Section, step: Step) -> dict[str, float]:
         return {"blended in": self.weight(section, step)}
@@ -157,8 +156,9 @@ class LowPassGuidance(Technique):
             passed = gaussian(frames, [self.sigma * pixels] * frames.shape[2], mask=mask)
         return torch.lerp(frames, passed, weight)
 
-    def _swaps(self, context: Context) -> bool:
-        return bool(self.filtered_tokens) and self.vision > 0 and context.image_embeds is not None
+    def _filterable_tokens(self, context: Context) -> Tensor | None:
+        """The context's image tokens [B, N, D], where filtered ones are attached that may stand in for them."""
+        return context.image_embeds if self.filtered_tokens and self.vision > 0 else None
 
     def _tokens(self, tokens: Tensor, weight: float, attachments: Mapping[str, Any]) -> Tensor:
         """Image tokens [B, N, D] with `weight` of the filtered ones, where they are those of the image."""

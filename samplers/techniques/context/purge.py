@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ...context.history import Context
-from ...context.plan import Direction, Section, SectionIndices
-from ...context.tokens import KERNELS, mask_weights, segment_latents, token_counts, tokens_to_cells
-from ..base import Step, Technique, check_range, check_window, in_window
+from ...context.plan import Section
+from ...context.tokens import mask_weights, segment_latents, token_counts, tokens_to_cells
+from ..base import AttachmentKey, Step, Technique, attachment, check_range, check_window, in_window
+from .repacking import COARSE, with_coarser_frames, with_gap
 
 KEEP, REMOVE, ZERO, ZERO_KV = "keep", "remove", "zero", "zero_kv"
-PURGES, COARSE = (REMOVE, ZERO, ZERO_KV), ("2x", "4x")
+PURGES = (REMOVE, ZERO, ZERO_KV)
 # What may be done to a segment; a coarser tier takes its frames whole.
 ACTIONS = {
     "start": (KEEP, *PURGES, *COARSE),
@@ -27,7 +28,7 @@ ACTIONS = {
 SELECTIONS = ("all", "mask", "random", "most_attended", "least_attended")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ContextPurge(Technique):
     """Flushes parts of the packed past, inside a window of progress.
 
@@ -61,7 +62,7 @@ class ContextPurge(Technique):
     threshold: float = 0.3
     t_start: float = 1.0
     t_end: float = 0.0
-    mask: str = ""
+    mask: AttachmentKey = attachment()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,10 +92,8 @@ class ContextPurge(Technique):
 
     def describe(self, section: Section, step: Step) -> dict[str, float]:
         amount = self._amount(section)
-        acts = (self._touched(section) or round(self.gap * amount)) and in_window(
-            step, self.t_start, self.t_end
-        )
-        return {"amount": amount if acts else 0.0}
+        changes = bool(self._touched(section)) or round(self.gap * amount) > 0
+        return {"amount": amount if changes and in_window(step, self.t_start, self.t_end) else 0.0}
 
     def reads_attention_shares(self, section: Section) -> bool:
         return self._by_attention and bool(self._purging()) and self._share(section) < 1
@@ -141,9 +140,11 @@ class ContextPurge(Technique):
         if amount == 0 or waiting:
             return context
         purged = self._take(section, context, attachments)
-        purged = _demote(purged, {name: to for name, to in self._actions().items() if to in COARSE})
+        purged = with_coarser_frames(
+            purged, {name: to for name, to in self._actions().items() if to in COARSE}
+        )
         gap = round(self.gap * amount)
-        return replace(purged, indices=_apart(purged.indices, gap)) if gap else purged
+        return replace(purged, indices=with_gap(purged.indices, gap)) if gap else purged
 
     def _take(self, section: Section, context: Context, attachments: Mapping[str, Any]) -> Context:
         """Remove, zero or mute the selected tokens."""
@@ -179,7 +180,7 @@ class ContextPurge(Technique):
             return torch.zeros(1, count, dtype=torch.bool)
         if self.select == "mask":
             return mask_weights(context, attachments[self.mask])[name] < 0.5
-        if self._by_attention and self.reads_attention_shares(section):
+        if context.attention_shares is not None and self.reads_attention_shares(section):
             # Techniques behind this one may have packed more at the tier's end when it was measured.
             shares = context.attention_shares[name][:, :count]
             if shares.shape[1] != count:
@@ -188,7 +189,7 @@ class ContextPurge(Technique):
                     "let the context purge that selects by attention come first in the chain of techniques."
                 )
             order = shares.argsort(dim=1, descending=self.select == "least_attended")
-        order = torch.atleast_2d(order)
+        order = order if order.ndim == 2 else order[None]
         stays = order[:, : round(self._share(section) * count)]
         return torch.zeros(order.shape, dtype=torch.bool, device=order.device).scatter(1, stays, True)
 
@@ -205,108 +206,21 @@ def _indices(kept: Tensor) -> Tensor:
 
 def _zeroed(context: Context, name: str, kept: Tensor) -> Context:
     """The context with 0 in place of what the tokens that do not stay are made of."""
-    if name == "image":
+    if name == "image" and context.image_embeds is not None:
         factor = kept.unsqueeze(-1).to(context.image_embeds)
         return replace(context, image_embeds=context.image_embeds * factor)
     latents = segment_latents(context)[name]
-    factor = tokens_to_cells(kept.to(latents), name, tuple(latents.shape[2:]))[:, None]
+    frames, rows, columns = latents.shape[2:]
+    factor = tokens_to_cells(kept.to(latents), name, (frames, rows, columns))[:, None]
     return _with_latents(context, name, latents * factor)
 
 
 def _with_latents(context: Context, name: str, latents: Tensor) -> Context:
-    if name == "start":
-        return replace(context, clean=torch.cat([latents, context.clean[:, :, 1:]], dim=2))
-    if name == "last":
-        return replace(context, clean=torch.cat([context.clean[:, :, :1], latents], dim=2))
-    return replace(context, **{f"clean_{name}": latents})
-
-
-def _demote(context: Context, targets: Mapping[str, str]) -> Context:
-    """Let the frames of some segments be packed in a coarser tier instead of their own."""
-    latents = {name: part for name, part in segment_latents(context).items() if name in targets}
-    if not latents:
-        return context
-    places = {name: _places(context.indices, name) for name in latents}
-    none = {name: torch.empty(1, 0, dtype=torch.int64, device=part.device) for name, part in latents.items()}
-    context = replace(context, tokens={**context.tokens, **none})
-    for tier in COARSE:
-        frames = [
-            (place, latents[name][:, :, number : number + 1])
-            for name in latents
-            for number, place in enumerate(places[name])
-            if targets[name] == tier
-        ]
-        if frames:
-            context = _appended(context, tier, sorted(frames, key=lambda frame: frame[0]))
-    return context
-
-
-def _appended(context: Context, tier: str, frames: Sequence[tuple[int, Tensor]]) -> Context:
-    """More (index, latents) frames in a coarse tier, in tokens of their own beside those that it has."""
-    own = segment_latents(context).get(tier)
-    size, count = KERNELS[tier][0], token_counts(context).get(tier, 0)
-    mine = [] if own is None else list(zip(_places(context.indices, tier), own.split(1, dim=2)))
-    filled = [frame for run in [mine, *_runs(frames)] for frame in _filled(run, size)]
-    places = tuple(place for place, _ in filled)
-    context = replace(
-        context,
-        indices=replace(context.indices, **{f"clean_{tier}": places}),
-        **{f"clean_{tier}": torch.cat([latents for _, latents in filled], dim=2)},
-    )
-    added = torch.arange(count, token_counts(context)[tier], device=filled[0][1].device)[None]
-    if tier in context.tokens:
-        kept = context.tokens[tier]
-        kept = torch.cat([kept, added.expand(kept.shape[0], -1)], dim=1)
-        context = replace(context, tokens={**context.tokens, tier: kept})
-    if tier in context.kv_mask:
-        mask = context.kv_mask[tier]
-        mask = torch.cat([mask, torch.ones_like(added).to(mask).expand(mask.shape[0], -1)], dim=1)
-        context = replace(context, kv_mask={**context.kv_mask, tier: mask})
-    return context
-
-
-def _runs(frames: Sequence[tuple[int, Tensor]]) -> list[list[tuple[int, Tensor]]]:
-    """Frames in rising order, split where their indices do not follow one another."""
-    runs: list[list[tuple[int, Tensor]]] = []
-    for frame in frames:
-        if runs and frame[0] - runs[-1][-1][0] == 1:
-            runs[-1].append(frame)
-        else:
-            runs.append([frame])
-    return runs
-
-
-def _filled(run: list[tuple[int, Tensor]], size: int) -> list[tuple[int, Tensor]]:
-    """A run with its last frame repeated until a kernel of `size` frames fits, as packing does at a tier's end."""
-    return run + run[-1:] * (-len(run) % size)
-
-
-def _places(indices: SectionIndices, name: str) -> tuple[int, ...]:
-    """The frame indices of a segment."""
-    return {
-        "start": indices.clean[:1],
-        "last": indices.clean[1:],
-        "2x": indices.clean_2x,
-        "4x": indices.clean_4x,
-    }[name]
-
-
-def _apart(indices: SectionIndices, gap: int) -> SectionIndices:
-    """Indices with the history `gap` frames further from the window, which may make them negative.
-
-    Text has no place of its own, so it would notice the window itself moving.
-    """
-    history = (*indices.clean[1:], *indices.clean_2x, *indices.clean_4x)
-    before = bool(history) and indices.direction is Direction.FORWARD
-
-    def moved(places: tuple[int, ...]) -> tuple[int, ...]:
-        if before:
-            return tuple(place - gap for place in places)
-        return tuple(place + gap if place > indices.target[-1] else place for place in places)
-
+    """The context with other latents [B, 16, T, H, W] in a segment."""
+    if name in COARSE:
+        changes: dict[str, Any] = {f"clean_{name}": latents}
+        return replace(context, **changes)
+    parts = {**segment_latents(context), name: latents}
     return replace(
-        indices,
-        clean=moved(indices.clean),
-        clean_2x=moved(indices.clean_2x),
-        clean_4x=moved(indices.clean_4x),
+        context, clean=torch.cat([parts[part] for part in ("start", "last") if part in parts], dim=2)
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...context.plan import HISTORY, Direction, Section
-from ..base import PASTS, Step, Technique, check_range
+from ..base import PASTS, AttachmentKey, Step, Technique, attachment, check_range
 from ..preparation import Preparation
 
 ANCHORS = ("kept", "replaced")
@@ -18,7 +18,7 @@ HISTORIES = ("kept", "emptied")
 NOTHING = 1e-4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ContextRefresh(Technique):
     """Denoises the latest frames of the past again, under the new prompt.
 
@@ -40,8 +40,8 @@ class ContextRefresh(Technique):
     sees: str = "full"
     anchor: str = "kept"
     history: str = "kept"
-    vae: str = ""
-    clip_vision: str = ""
+    vae: AttachmentKey = attachment()
+    clip_vision: AttachmentKey = attachment()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,5 +99,5 @@ def nearest(latents: Tensor, count: int, forward: bool) -> Tensor:
 
 def first_images(decoded: Any) -> Tensor:
     """The first frame of each video as images [B, H, W, 3], from what a VAE's decode gives ([B, T, H, W, 3] or [B, H, W, 3])."""
-    decoded = torch.as_tensor(decoded)
-    return decoded[:, 0] if decoded.ndim == 5 else decoded
+    images: Tensor = torch.as_tensor(decoded)
+    return images[:, 0] if images.ndim == 5 else images

@@ -13,7 +13,7 @@ TARGETS = ("distilled", "real", "both")
 SHAPES = ("interval", "high_early", "low_early", "low_early_t", "beta_curve")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AdaptiveCFG(Technique):
     """Guidance over the noise level, for the scale built into the model, real classifier-free guidance, or both.
 

@@ -8,12 +8,23 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...context.plan import Section
-from ..base import NEGATIVE, POSITIVE, Prediction, Step, Technique, check_range, check_window, in_window
+from ..base import (
+    NEGATIVE,
+    POSITIVE,
+    AttachmentKey,
+    Prediction,
+    Step,
+    Technique,
+    attachment,
+    check_range,
+    check_window,
+    in_window,
+)
 
 ANCHORS = ("anchor", "none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ContrastiveGuidance(Technique):
     """Adds differences of predictions to the guided one, inside a window of progress.
 
@@ -36,7 +47,7 @@ class ContrastiveGuidance(Technique):
     refusal: float = 0.0
     t_start: float = 1.0
     t_end: float = 0.54
-    concept: str = ""
+    concept: AttachmentKey = attachment()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,7 +58,7 @@ class ContrastiveGuidance(Technique):
             raise ValueError(f"without is {self.without!r}; choose one of {', '.join(ANCHORS)}.")
         check_window(self.t_start, self.t_end)
 
-    def texts(self) -> tuple[str, ...]:
+    def texts(self) -> tuple[AttachmentKey, ...]:
         return (self.concept,) if self._refuses else ()
 
     def predictions(self, section: Section, step: Step) -> tuple[Prediction, ...]:

@@ -19,7 +19,7 @@ MIN_SHIFT, MAX_SHIFT, MAX_CROWDING = 0.01, 100.0, 10.0
 GRID = 4096  # intervals of t on which step density is summed up
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TransitionSigmas(Technique):
     """A section's sigma = s t / (1 + (s - 1) t) with a shift s of its own, over progress t with steps as dense as asked.
 
@@ -66,7 +66,7 @@ class TransitionSigmas(Technique):
         extra = round(amount * self.extra_steps)
         if (shift, early, boost, extra) == (schedule.shift, 1, 0, 0):
             return schedule
-        if schedule.placed:
+        if schedule.is_replaced:
             raise ValueError("two Transition Sigmas act on the same section; keep one of them.")
         if not 0 < shift <= MAX_SHIFT and self.mode != "founding":
             raise ValueError(
@@ -81,7 +81,7 @@ class TransitionSigmas(Technique):
         start = schedule.sigmas[0].double()
         progress = torch.from_numpy(self._progress(count, early, boost))
         sigmas = (start * shift_sigma(progress, shift)).float()
-        return Schedule(sigmas, shift, placed=True)
+        return Schedule(sigmas, shift, is_replaced=True)
 
     def describe(self, section: Section, step: Step) -> dict[str, float]:
         return {}
