@@ -59,7 +59,8 @@ def fused_kernel_works(name: str, dtype: torch.dtype) -> bool:
 def _fused_kernel_works(name: str, dtype: torch.dtype) -> bool:
     q, k, v, bias = (part.to(name) for part in _probe(dtype))
     try:
-        with torch.inference_mode():
+        # Inside autocast the formula would round otherwise, and the kernel be judged by that.
+        with torch.inference_mode(), torch.autocast(name, enabled=False):
             works = all(_agrees(FUSED[name], q, k, v, added) for added in (None, bias))
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         logger.warning("torch's fused attention cannot be used for gates here: %s", error)

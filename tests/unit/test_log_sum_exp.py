@@ -73,6 +73,12 @@ def test_the_fused_operator_of_this_torch_is_used_and_right() -> None:
     close(attend_with_lse(q, k, v, mask, key_bias))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_is_used_under_autocast_too(dtype: torch.dtype) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert kernel_for(torch.empty(1, 1, 1, 8, dtype=dtype)) is log_sum_exp.flash_on_cpu
+
+
 def test_with_gradients_the_formula_is_used() -> None:
     with torch.enable_grad():
         assert kernel_for(inputs()[0]) is by_logits
