@@ -22,11 +22,12 @@ from ...tiny.bundle import load_tiny
 from ...tiny.detector import PRESENT_SCORE, detect, matches
 from ...tiny.world import Scene
 from .. import statistics
-from ..transition import bench as transition
 from ..transition.arms import PLAIN, Arm
-from ..transition.bench import Bench, Result
+from ..transition.bench import Bench
 from ..transition.episodes import make_episode
-from ..transition.studio import Settings
+from ..transition.running.recording import load_video_frames
+from ..transition.running.results import Result, world_digest
+from ..transition.running.sampling import BenchSettings
 from . import rendered
 from .rendered import GHOSTS
 from .sights import Eyes, Scorer, Scores, Sight, confidence_of
@@ -78,7 +79,9 @@ class Judged:
 
 def bench(folder: Path, seeds: int) -> Bench:
     """Four kinds of switch under arms of different success, with their frames: for half of the seeds, as they cost most."""
-    return Bench(folder / "generated", max(seeds // 2, 1), Settings(after=1), ARMS, CASES, keeps_films=True)
+    return Bench(
+        folder / "generated", max(seeds // 2, 1), BenchSettings(after=1), ARMS, CASES, keeps_videos=True
+    )
 
 
 class Gallery:
@@ -87,7 +90,7 @@ class Gallery:
     def __init__(self, folder: Path, vae: Any, extractor: Any) -> None:
         self.vae, self.eyes, self.scorer = vae, Eyes(extractor), Scorer(extractor)
         self._latest: tuple[Scene | None, int, Array] = (None, 0, np.empty(0))
-        digest = hashlib.sha256(repr((VERSION, transition.world_digest(), extractor.name)).encode())
+        digest = hashlib.sha256(repr((VERSION, world_digest(), extractor.name)).encode())
         for value in vae.codec.state_dict().values():
             digest.update(value.float().numpy().tobytes())
         digest.update(np.asarray(extractor.texts(["a large red circle in the sky by day"])).tobytes())
@@ -108,10 +111,10 @@ class Gallery:
                 "rendered", clip.kind, clip.event, seed, clip.succeeds, clip.latency, clip.is_gone, scores
             )
 
-    def generated(self, result: Result, films: Path) -> Judged:
+    def generated(self, result: Result, videos: Path) -> Judged:
         """An episode of TransitionBench, judged by the analytic detector over the frames that the metrics go by."""
         episode = make_episode(result.case, result.seed)
-        frames, switch = transition.load_film(films / f"{result.key}.npz")
+        frames, switch = load_video_frames(videos / f"{result.key}.npz")
         file = self._folder / f"{result.key}.npz"
         if not file.is_file():
             reference = self._reference(episode.after, result.seed)
@@ -142,11 +145,11 @@ def gallery(folder: Path) -> Gallery:
     return Gallery(folder / SEEN, load_tiny().vae, extractor)
 
 
-def judge_all(gallery: Gallery, seeds: int, results: Sequence[Result], films: Path) -> list[Judged]:
+def judge_all(gallery: Gallery, seeds: int, results: Sequence[Result], videos: Path) -> list[Judged]:
     """All rendered clips, and the episodes that were right before the switch."""
     drawn = [clip for seed in range(seeds) for clip in gallery.rendered(seed)]
     valid = sorted((result for result in results if result.valid), key=lambda one: (one.case, one.seed))
-    return drawn + [gallery.generated(result, films) for result in valid]
+    return drawn + [gallery.generated(result, videos) for result in valid]
 
 
 def gates(judged: Sequence[Judged]) -> list[dict[str, Any]]:

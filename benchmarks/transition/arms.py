@@ -15,7 +15,7 @@ HISTORIES, PROMPTS, ANCHORS = ("old", "new", "zero"), ("new", "old"), ("kept", "
 
 
 @dataclass(frozen=True)
-class Premise:
+class SwitchConditions:
     """What the first section after the switch meets.
 
     history: what the packed past shows, the old scene, already the new one, or nothing (zero); prompt: which scene it
@@ -32,7 +32,7 @@ class Premise:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(options)}.")
 
 
-USUAL = Premise()
+USUAL_CONDITIONS = SwitchConditions()
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Arm:
 
     name: str
     techniques: tuple[Technique, ...] = ()
-    premise: Premise = USUAL
+    conditions: SwitchConditions = USUAL_CONDITIONS
 
     def describe(self) -> list[dict[str, Any]]:
         """The techniques with all their settings, as plain data."""

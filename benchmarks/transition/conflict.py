@@ -13,10 +13,11 @@ import numpy as np
 
 from ...samplers.techniques.attention.kv_gate import SemanticKVGate
 from .. import statistics
-from .arms import ANCHORS, PROMPTS, Arm, Premise
-from .bench import Bench, Result
+from .arms import ANCHORS, PROMPTS, Arm, SwitchConditions
+from .bench import Bench
 from .pictures import markdown, percent, with_interval
-from .studio import Settings
+from .running.results import Result
+from .running.sampling import BenchSettings
 
 CAPS = (1.0, 0.3, 0.1, 0.03, 0.0)
 LENGTHS = (1, 4)  # sections of history
@@ -32,7 +33,7 @@ class Cell:
     none of them can relay the past, so that cap 0 leaves no memory.
     """
 
-    premise: Premise
+    conditions: SwitchConditions
     cap: float
     length: int
 
@@ -40,7 +41,7 @@ class Cell:
     def arm(self) -> Arm:
         """The cell as an arm of the bench: the first section after the switch is capped in all of its steps."""
         gate = SemanticKVGate(mode="cap", cap=self.cap, image=1.0, gate_text_rows=True, t_end=0.0)
-        p = self.premise
+        p = self.conditions
         name = f"history {p.history}, asks {p.prompt}, anchor {p.anchor}, cap {self.cap:g}"
         return Arm(name, (gate,) if self.cap < 1 else (), p)
 
@@ -49,18 +50,18 @@ def cells() -> list[Cell]:
     """The whole factorial, lengths apart."""
     made = []
     for history, prompt, anchor in product(("old", "new", "zero"), PROMPTS, ANCHORS):
-        premise = Premise(history, prompt, anchor)
+        conditions = SwitchConditions(history, prompt, anchor)
         made += [
-            Cell(premise, cap, length)
+            Cell(conditions, cap, length)
             for length in (LENGTHS if history != "zero" else LENGTHS[:1])
             for cap in CAPS
         ]
     return made
 
 
-def benches(folder: Path, seeds: int, settings: Settings | None = None) -> dict[int, Bench]:
+def benches(folder: Path, seeds: int, settings: BenchSettings | None = None) -> dict[int, Bench]:
     """One bench for each length of history."""
-    settings = replace(settings or Settings(), after=AFTER)
+    settings = replace(settings or BenchSettings(), after=AFTER)
     return {
         length: Bench(
             folder / f"history_{length}",
@@ -82,9 +83,9 @@ def rows(results: dict[int, Sequence[Result]]) -> list[dict[str, Any]]:
         strata = [[float(r.measures.success) for r in valid if r.case == case] for case in CASES]
         made.append(
             {
-                "history": cell.premise.history,
-                "prompt": cell.premise.prompt,
-                "anchor": cell.premise.anchor,
+                "history": cell.conditions.history,
+                "prompt": cell.conditions.prompt,
+                "anchor": cell.conditions.anchor,
                 "cap": cell.cap,
                 "length": cell.length,
                 "n": len(valid),

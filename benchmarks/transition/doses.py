@@ -22,7 +22,7 @@ from ...samplers.techniques.schedule.transition_sigmas import TransitionSigmas
 from . import pictures
 from .arms import PLAIN, Arm
 from .bench import Bench
-from .studio import Settings
+from .running.sampling import BenchSettings
 from .summary import POOLED
 
 
@@ -89,7 +89,7 @@ CASES = ("disappear", "colour", "background", "cut", "sham")
 def bench(folder: Path, seeds: int) -> Bench:
     """Plain and every dose, on four kinds of switch and on shams, for the treated section alone."""
     arms = (PLAIN, *(arm for varied in DOSES for arm in varied.arms))
-    return Bench(folder, seeds, Settings(after=1), arms, CASES)
+    return Bench(folder, seeds, BenchSettings(after=1), arms, CASES)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

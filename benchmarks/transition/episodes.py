@@ -73,7 +73,7 @@ def make_episode(case: str, seed: int) -> Episode:
     return Episode(case, seed, noise_seed, clip.frames[0], clip.frames[-1], before, after, prompts)
 
 
-def turned(episode: Episode) -> Episode:
+def reversed_episode(episode: Episode) -> Episode:
     """The episode with its scenes the other way round."""
     return replace(
         episode,
@@ -85,7 +85,7 @@ def turned(episode: Episode) -> Episode:
     )
 
 
-def seen_from(episode: Episode, history: str, prompt: str) -> Episode:
+def episode_under(episode: Episode, history: str, prompt: str) -> Episode:
     """The episode when the past shows one of its scenes and the prompt asks for one: "old" or "new".
 
     A past of "zero" shows what the prompt does not ask for.

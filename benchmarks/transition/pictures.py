@@ -9,9 +9,10 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from ...metrics.survival import kaplan_meier
-from .bench import STRIPS, Result, strip_frames
 from .episodes import SWITCHES, Episode, make_episode
-from .studio import Settings
+from .running.recording import STRIPS, strip_frames
+from .running.results import Result
+from .running.sampling import BenchSettings
 from .summary import POOLED, latencies
 
 TABLE, PLOT, SHEET = "table.md", "plot.png", "contact_sheet.png"
@@ -213,7 +214,7 @@ def _plot_cost(
     axes.set_xlim(0, 1.15 * max((x for x, _ in places.values()), default=1.0))
 
 
-def save_sheet(path: Path, results: Sequence[Result], folder: Path, settings: Settings) -> Path:
+def save_sheet(path: Path, results: Sequence[Result], folder: Path, settings: BenchSettings) -> Path:
     """Draw one episode of every case under every arm, from the strips that the run has left in `folder`."""
     words = ["before", *(f"+{frame}" for frame in strip_frames(settings))]
     strips: dict[tuple[str, int], dict[str, Image.Image]] = {}

@@ -9,8 +9,8 @@ from typing import Any
 from ...metrics.survival import fraction_reached, restricted_mean
 from .. import statistics
 from .arms import PLAIN
-from .bench import Result
 from .episodes import SWITCHES
+from .running.results import Result
 
 POOLED = "all"  # the case of rows over all switches
 BOOTSTRAP_SEED = 0

@@ -11,7 +11,10 @@ from ...benchmarks.agreement import pictures as agreement_pictures
 from ...benchmarks.agreement import study as agreement
 from ...benchmarks.transition import bench as transition
 from ...benchmarks.transition import conflict, doses, pictures, summary
-from ...benchmarks.transition.studio import Studio
+from ...benchmarks.transition.running.recording import VIDEOS
+from ...benchmarks.transition.running.results import EPISODES, Result
+from ...benchmarks.transition.running.sampling import EpisodeSampler
+from ...benchmarks.transition.running.tasks import available_cores
 from ...tiny.bundle import load_tiny
 from ..running.progress import ProgressBars
 from ..running.report import Record
@@ -47,13 +50,13 @@ def run_transition(
     }
 
 
-def _measure(record: Record, bars: ProgressBars, bench: transition.Bench) -> list[transition.Result]:
+def _measure(record: Record, bars: ProgressBars, bench: transition.Bench) -> list[Result]:
     """Results of a bench, with its progress on a bar; what is finished stays when it is broken off."""
-    record.kept.append(bench.folder / transition.EPISODES)
+    record.kept.append(bench.folder / EPISODES)
     results = transition.run(
         bench,
-        Studio(load_tiny(), bench.settings),
-        transition.cores(),
+        EpisodeSampler(load_tiny(), bench.settings),
+        available_cores(),
         lambda done, total, case: bars.update("bench", "TransitionBench", done, total, {"case": case}),
     )
     bars.close("bench")
@@ -89,9 +92,7 @@ def _conflict(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
 def _agreement(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
     """Whether the metrics say what is true."""
     bench = agreement.bench(out, seeds)
-    judged = agreement.judge_all(
-        agreement.gallery(out), seeds, measure(bench), bench.folder / transition.FILMS
-    )
+    judged = agreement.judge_all(agreement.gallery(out), seeds, measure(bench), bench.folder / VIDEOS)
     agreement.save_clips(out / agreement.CLIPS, judged)
     agreement_pictures.save_plot(out / pictures.PLOT, judged)
     return {
@@ -112,7 +113,7 @@ def _facts(bench: transition.Bench) -> dict[str, Any]:
     }
 
 
-Measure = Callable[[transition.Bench], list[transition.Result]]
+Measure = Callable[[transition.Bench], list[Result]]
 STUDIES: dict[str, Callable[[Path, int, Measure], dict[str, Any]]] = {
     "techniques": _techniques,
     "doses": _doses,

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...benchmarks.transition import judge
 from ...benchmarks.transition.episodes import Episode
+from ...benchmarks.transition.measures import HALF_SECOND, holds, is_valid, measure_episode
 from ...tiny.bundle import WEIGHTS
 from ...tiny.detector import detect
 from ...tiny.world import Scene, Subject
@@ -95,13 +95,13 @@ def _scores(clip: Clip) -> dict[str, Any]:
     first, last = next(s["frames"] for s in clip.trace["sections"] if s["frames"][0] == clip.switch)
     ends = clip.frames[0].numpy(), clip.frames[-1].numpy()
     episode = Episode("cut", 0, 0, *ends, BEFORE, AFTER, ("", ""))
-    past = detect(clip.frames[max(first - 2 * judge.HALF_SECOND, 0) : first].numpy())
-    measures = judge.judge(episode, past, clip.frames[first:].numpy(), last - first)
+    past = detect(clip.frames[max(first - 2 * HALF_SECOND, 0) : first].numpy())
+    measures = measure_episode(episode, past, clip.frames[first:].numpy(), last - first)
     evaluations = sum(section["evaluations"] for section in clip.trace["sections"])
     return {
         "video": clip.path,
         "technique": clip.label,
-        "valid": judge.is_valid(past, episode),
+        "valid": is_valid(past, episode),
         **asdict(measures),
         "evaluations": evaluations,
     }
@@ -110,7 +110,7 @@ def _scores(clip: Clip) -> dict[str, Any]:
 def _seen(clip: Clip) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """In which frames the old scene is seen, and in which the new one."""
     detection = detect(clip.frames.numpy())
-    return judge.holds(detection, BEFORE), judge.holds(detection, AFTER)
+    return holds(detection, BEFORE), holds(detection, AFTER)
 
 
 def _sentences(clip: Clip, scores: Sequence[Mapping[str, Any]]) -> list[str]:

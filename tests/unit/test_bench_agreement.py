@@ -17,13 +17,14 @@ from framepack_transitions.benchmarks.agreement.study import Gallery, Judged
 from framepack_transitions.benchmarks.transition import bench as transition
 from framepack_transitions.benchmarks.transition.arms import PLAIN
 from framepack_transitions.benchmarks.transition.bench import Bench
-from framepack_transitions.benchmarks.transition.studio import Settings, Studio
+from framepack_transitions.benchmarks.transition.running.recording import VIDEOS, load_video_frames
+from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings, EpisodeSampler
 from framepack_transitions.tiny.bundle import load_tiny
 from framepack_transitions.tiny.detector import agrees, detect
 from framepack_transitions.tiny.world import Scene, Subject
 from PIL import Image
 
-SMALL = Settings(window=3, steps=1, before=1, after=1)
+SMALL = BenchSettings(window=3, steps=1, before=1, after=1)
 
 
 class ColourExtractor:
@@ -155,14 +156,14 @@ class TestGates:
 
 def test_a_small_run_goes_on_where_it_stopped_and_draws(tmp_path, monkeypatch):
     bundle = load_tiny(weights=Path("nowhere"))
-    bench = Bench(tmp_path / "generated", 1, SMALL, (PLAIN,), ("colour",), keeps_films=True)
-    results = transition.run(bench, Studio(bundle, SMALL))
+    bench = Bench(tmp_path / "generated", 1, SMALL, (PLAIN,), ("colour",), keeps_videos=True)
+    results = transition.run(bench, EpisodeSampler(bundle, SMALL))
     monkeypatch.setattr(rendered, "KINDS", ("at once", "never"))
     gallery = Gallery(tmp_path, bundle.vae, ColourExtractor())
     result = results[0]
-    frames, switch = transition.load_film(bench.folder / transition.FILMS / f"{result.key}.npz")
+    frames, switch = load_video_frames(bench.folder / VIDEOS / f"{result.key}.npz")
     assert frames.shape == (13 + 12, 64, 64, 3) and frames.dtype == np.uint8 and switch == 13
-    clips = [*gallery.rendered(0), gallery.generated(result, bench.folder / transition.FILMS)]
+    clips = [*gallery.rendered(0), gallery.generated(result, bench.folder / VIDEOS)]
     assert [(one.source, one.kind) for one in clips] == [
         ("rendered", "at once"),
         ("rendered", "never"),

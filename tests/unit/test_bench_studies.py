@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from framepack_transitions.benchmarks.transition import bench as transition
 from framepack_transitions.benchmarks.transition import conflict, doses
-from framepack_transitions.benchmarks.transition.arms import PLAIN, Arm, Premise
-from framepack_transitions.benchmarks.transition.bench import Result
-from framepack_transitions.benchmarks.transition.episodes import make_episode, seen_from, turned
-from framepack_transitions.benchmarks.transition.judge import Measures
-from framepack_transitions.benchmarks.transition.studio import Settings, Studio
+from framepack_transitions.benchmarks.transition.arms import PLAIN, Arm, SwitchConditions
+from framepack_transitions.benchmarks.transition.episodes import episode_under, make_episode, reversed_episode
+from framepack_transitions.benchmarks.transition.measures import Measures
+from framepack_transitions.benchmarks.transition.running.results import Result
+from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings, EpisodeSampler
 from framepack_transitions.tiny.bundle import load_tiny
 from framepack_transitions.tiny.world import Scene, render
 from PIL import Image
 
-SMALL = Settings(window=3, steps=1, before=1, after=2)
+SMALL = BenchSettings(window=3, steps=1, before=1, after=2)
 
 
 @pytest.fixture(scope="module")
-def studio() -> Studio:
-    return Studio(load_tiny(weights=Path("nowhere")), SMALL)
+def sampler() -> EpisodeSampler:
+    return EpisodeSampler(load_tiny(weights=Path("nowhere")), SMALL)
 
 
 def won(arm: str, case: str, seed: int, success: bool, held: bool) -> Result:
@@ -47,7 +47,7 @@ class TestConflict:
         cells = conflict.cells()
         names = {(cell.arm.name, cell.length) for cell in cells}
         assert len(names) == len(cells) == (2 * 2 * 2 * 2 + 2 * 2) * 5
-        assert not conflict.Cell(Premise(), 1.0, 1).arm.techniques, "cap 1 is the plain sampler"
+        assert not conflict.Cell(SwitchConditions(), 1.0, 1).arm.techniques, "cap 1 is the plain sampler"
 
     def test_half_success_lies_between_caps_on_a_logarithmic_scale(self):
         assert conflict.cap_at_half([0.1, 0.2, 0.8, 0.9, 1.0]) == pytest.approx(np.sqrt(0.3 * 0.1))
@@ -59,13 +59,15 @@ class TestConflict:
         assert conflict.cap_at_half([None, 0.7, 0.8, 0.9, 1.0]) == pytest.approx(0.3)
         assert conflict.cap_at_half([None] * 5) is None
 
-    def test_cap_0_leaves_no_memory(self, studio):
+    def test_cap_0_leaves_no_memory(self, sampler):
         episodes = [make_episode("cut", 0)]
-        scenario = studio.prepare(episodes)
+        start = sampler.sample_past(episodes)
 
         def first_section(cap: float, anchor: str) -> np.ndarray:
-            arm = conflict.Cell(Premise(anchor=anchor), cap, 1).arm
-            return studio.go_on(studio.meet(episodes, scenario, arm.premise), arm).frames[:, :12]
+            arm = conflict.Cell(SwitchConditions(anchor=anchor), cap, 1).arm
+            return sampler.sample_after_switch(
+                sampler.with_conditions(episodes, start, arm.conditions), arm
+            ).frames[:, :12]
 
         kept, replaced = (first_section(0.0, anchor) for anchor in ("kept", "replaced"))
         assert np.allclose(kept, replaced, atol=1e-3)
@@ -73,9 +75,9 @@ class TestConflict:
 
     def test_conclusions_follow_from_the_cells(self):
         def success_of(cell: conflict.Cell) -> int:
-            if cell.premise.history == "zero":
+            if cell.conditions.history == "zero":
                 return 9
-            if cell.premise.prompt == "old":
+            if cell.conditions.prompt == "old":
                 return 10 if cell.cap == 1 else 8
             return {1.0: 2, 0.3: 2, 0.1: 8, 0.03: 6, 0.0: 6}[cell.cap]
 
@@ -87,12 +89,12 @@ class TestConflict:
         assert kept["relapse"] == pytest.approx(0.5) and kept["sham_cost"] == pytest.approx(0.2)
         assert "not reached" not in conflict.table(rows) and "cap 0.03" in conflict.table(rows)
 
-    def test_a_small_run_draws_its_plot(self, tmp_path, studio, monkeypatch):
+    def test_a_small_run_draws_its_plot(self, tmp_path, sampler, monkeypatch):
         monkeypatch.setattr(conflict, "CASES", ("cut",))
         monkeypatch.setattr(conflict, "LENGTHS", (1,))
         monkeypatch.setattr(conflict, "CAPS", (1.0, 0.1))
         bench = replace(conflict.benches(tmp_path, 1)[1], settings=SMALL)
-        rows = conflict.rows({1: transition.run(bench, studio)})
+        rows = conflict.rows({1: transition.run(bench, sampler)})
         assert len(rows) == (2 * 2 * 2 + 2 * 2) * 2
         with Image.open(conflict.save_plot(tmp_path / "plot.png", rows)) as picture:
             assert picture.width > 500
@@ -101,7 +103,7 @@ class TestConflict:
 class TestPremises:
     def test_a_turned_episode_begins_with_the_scene_after_the_switch(self):
         episode = make_episode("colour", 0)
-        other = turned(episode)
+        other = reversed_episode(episode)
         assert (other.before, other.after) == (episode.after, episode.before)
         assert other.prompts == episode.prompts[::-1] and other.image is episode.image_after
 
@@ -113,37 +115,51 @@ class TestPremises:
     @pytest.mark.parametrize(("history", "prompt"), [("old", "new"), ("new", "old"), ("zero", "new")])
     def test_an_episode_is_judged_by_what_is_asked_for(self, history, prompt):
         episode = make_episode("cut", 1)
-        seen = seen_from(episode, history, prompt)
+        seen = episode_under(episode, history, prompt)
         assert seen.after == {"old": episode.before, "new": episode.after}[prompt]
         assert seen.before != seen.after and seen.changes
 
     def test_asking_for_what_is_shown_is_a_sham(self):
-        seen = seen_from(make_episode("cut", 1), "new", "new")
+        seen = episode_under(make_episode("cut", 1), "new", "new")
         assert seen.before == seen.after and not seen.changes
 
-    def test_the_usual_premise_is_the_usual_episode(self, studio):
+    def test_the_usual_condition_is_the_usual_episode(self, sampler):
         episodes = [make_episode("cut", 0)]
-        scenario = studio.prepare(episodes)
-        met = studio.meet(episodes, scenario, Premise())
-        assert np.array_equal(studio.go_on(met, PLAIN).frames, studio.go_on(scenario, PLAIN).frames)
+        start = sampler.sample_past(episodes)
+        met = sampler.with_conditions(episodes, start, SwitchConditions())
+        assert np.array_equal(
+            sampler.sample_after_switch(met, PLAIN).frames, sampler.sample_after_switch(start, PLAIN).frames
+        )
 
     @pytest.mark.parametrize(
-        "premise", [Premise("zero"), Premise(prompt="old"), Premise(anchor="replaced"), Premise("new")]
+        "conditions",
+        [
+            SwitchConditions("zero"),
+            SwitchConditions(prompt="old"),
+            SwitchConditions(anchor="replaced"),
+            SwitchConditions("new"),
+        ],
     )
-    def test_every_other_premise_makes_a_difference(self, studio, premise):
+    def test_every_other_condition_makes_a_difference(self, sampler, conditions):
         episodes = [make_episode("cut", 0)]
-        usual = studio.prepare(episodes)
-        history = studio.prepare([turned(e) for e in episodes]) if premise.history == "new" else usual
-        took = studio.go_on(studio.meet(episodes, history, premise), Arm("other", (), premise))
+        usual = sampler.sample_past(episodes)
+        history = (
+            sampler.sample_past([reversed_episode(e) for e in episodes])
+            if conditions.history == "new"
+            else usual
+        )
+        took = sampler.sample_after_switch(
+            sampler.with_conditions(episodes, history, conditions), Arm("other", (), conditions)
+        )
         assert took.frames.shape == (1, 24, 64, 64, 3)
-        assert not np.array_equal(took.frames, studio.go_on(usual, PLAIN).frames)
+        assert not np.array_equal(took.frames, sampler.sample_after_switch(usual, PLAIN).frames)
 
     def test_wrong_premises_are_refused(self):
         with pytest.raises(ValueError, match="history is 'none'; choose one of old, new, zero"):
-            Premise(history="none")
+            SwitchConditions(history="none")
 
 
-def test_doses_rise_from_plain_and_are_tabled_and_drawn(tmp_path, studio):
+def test_doses_rise_from_plain_and_are_tabled_and_drawn(tmp_path, sampler):
     bench = replace(doses.bench(tmp_path, 1), settings=SMALL, cases=("cut", "sham"))
     assert bench.arms[0] is PLAIN and len({arm.name for arm in bench.arms}) == len(bench.arms)
     rows = []
@@ -170,12 +186,12 @@ def test_doses_rise_from_plain_and_are_tabled_and_drawn(tmp_path, studio):
         assert picture.width > 500
 
 
-def test_what_is_refused_is_the_old_prompt(studio):
+def test_what_is_refused_is_the_old_prompt(sampler):
     refusal = next(d for d in doses.DOSES if d.name.startswith("refusal")).arms[0]
     changed = {}
     for case in ("cut", "sham"):
-        scenario = studio.prepare([make_episode(case, 0)])
-        plain, refused = (studio.go_on(scenario, arm).frames for arm in (PLAIN, refusal))
+        start = sampler.sample_past([make_episode(case, 0)])
+        plain, refused = (sampler.sample_after_switch(start, arm).frames for arm in (PLAIN, refusal))
         changed[case] = np.abs(plain - refused).max()
     assert changed["cut"] > 10 * changed["sham"], "what the new prompt asks for too is not refused"
 

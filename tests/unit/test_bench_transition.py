@@ -14,10 +14,16 @@ import torch
 from framepack_transitions.benchmarks.transition import bench as transition
 from framepack_transitions.benchmarks.transition import pictures, summary
 from framepack_transitions.benchmarks.transition.arms import ARMS, PLAIN, Arm
-from framepack_transitions.benchmarks.transition.bench import Bench, Ledger, Result
+from framepack_transitions.benchmarks.transition.bench import Bench
 from framepack_transitions.benchmarks.transition.episodes import CASES, make_episode
-from framepack_transitions.benchmarks.transition.judge import Measures
-from framepack_transitions.benchmarks.transition.studio import Scenario, Settings, Studio
+from framepack_transitions.benchmarks.transition.measures import Measures
+from framepack_transitions.benchmarks.transition.running import results, tasks
+from framepack_transitions.benchmarks.transition.running.results import EPISODES, Result, ResultFile
+from framepack_transitions.benchmarks.transition.running.sampling import (
+    BenchSettings,
+    EpisodeSampler,
+    StartState,
+)
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands import bench as command
 from framepack_transitions.samplers.techniques.base import Technique
@@ -25,7 +31,7 @@ from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import Adap
 from framepack_transitions.tiny.bundle import TinyBundle, load_tiny
 from PIL import Image
 
-SMALL = Settings(window=3, steps=2, after=3, bfloat16=False)
+SMALL = BenchSettings(window=3, steps=2, after=3, bfloat16=False)
 BY_NAME = {arm.name: arm for arm in ARMS}
 TWO = (PLAIN, BY_NAME["adaptive_cfg"])
 
@@ -36,8 +42,8 @@ def bundle() -> TinyBundle:
 
 
 @pytest.fixture(scope="module")
-def studio(bundle) -> Studio:
-    return Studio(bundle, SMALL)
+def sampler(bundle) -> EpisodeSampler:
+    return EpisodeSampler(bundle, SMALL)
 
 
 def small(folder: Path, seeds: int = 1, **changes) -> Bench:
@@ -49,149 +55,187 @@ def timeless(results: list[Result]) -> list[Result]:
 
 
 class TestRuns:
-    def test_a_run_repeats_itself(self, tmp_path, studio):
-        one, two = (transition.run(small(tmp_path / name), studio) for name in ("one", "two"))
+    def test_a_run_repeats_itself(self, tmp_path, sampler):
+        one, two = (transition.run(small(tmp_path / name), sampler) for name in ("one", "two"))
         assert timeless(one) == timeless(two)
         assert [(r.arm, r.case, r.seed) for r in one] == [
             (arm.name, case, 0) for arm in TWO for case in ("colour", "control")
         ]
 
     def test_workers_find_what_one_process_finds(self, tmp_path):
-        studio = Studio(load_tiny(), SMALL)
-        alone = transition.run(small(tmp_path / "one"), studio)
-        assert timeless(transition.run(small(tmp_path / "two"), studio, workers=2)) == timeless(alone)
+        sampler = EpisodeSampler(load_tiny(), SMALL)
+        alone = transition.run(small(tmp_path / "one"), sampler)
+        assert timeless(transition.run(small(tmp_path / "two"), sampler, workers=2)) == timeless(alone)
 
-    def test_more_seeds_go_on_from_what_is_there(self, tmp_path, studio, monkeypatch):
-        first = transition.run(small(tmp_path), studio)
+    def test_more_seeds_go_on_from_what_is_there(self, tmp_path, sampler, monkeypatch):
+        first = transition.run(small(tmp_path), sampler)
         asked = []
         monkeypatch.setattr(transition, "CHUNK", 1)
         monkeypatch.setattr(
-            transition,
+            tasks,
             "make_episode",
             lambda case, seed: asked.append((case, seed)) or make_episode(case, seed),
         )
-        more = transition.run(small(tmp_path, seeds=2), studio)
+        more = transition.run(small(tmp_path, seeds=2), sampler)
         assert asked == [("colour", 1), ("control", 1)]
         assert [result for result in more if result.seed == 0] == first
 
-    def test_another_batch_or_another_world_is_measured_anew(self, tmp_path, studio, monkeypatch):
-        first = transition.run(small(tmp_path), studio)
-        both = transition.run(small(tmp_path, seeds=2), studio)
+    def test_another_batch_or_another_world_is_measured_anew(self, tmp_path, sampler, monkeypatch):
+        first = transition.run(small(tmp_path), sampler)
+        both = transition.run(small(tmp_path, seeds=2), sampler)
         assert not {result.key for result in first} & {result.key for result in both}
-        assert len(Ledger.open(tmp_path).results) == 4 + 8
-        monkeypatch.setattr(transition, "world_digest", lambda: "another world")
-        assert not {result.key for result in transition.run(small(tmp_path), studio)} & {r.key for r in first}
+        assert len(ResultFile.open(tmp_path).results) == 4 + 8
+        monkeypatch.setattr(results, "world_digest", lambda: "another world")
+        assert not {result.key for result in transition.run(small(tmp_path), sampler)} & {
+            r.key for r in first
+        }
 
     def test_the_digest_of_the_world_follows_its_files(self, tmp_path, monkeypatch):
-        before = transition.world_digest()
-        copied = shutil.copytree(Path(transition.world.__file__).parent, tmp_path / "world")
-        detector = Path(shutil.copy(transition.detector.__file__, tmp_path))
-        monkeypatch.setattr(transition.world, "__file__", str(copied / "__init__.py"))
-        monkeypatch.setattr(transition.detector, "__file__", str(detector))
-        assert transition.world_digest.__wrapped__() == before
+        before = results.world_digest()
+        copied = shutil.copytree(Path(results.world.__file__).parent, tmp_path / "world")
+        detector = Path(shutil.copy(results.detector.__file__, tmp_path))
+        monkeypatch.setattr(results.world, "__file__", str(copied / "__init__.py"))
+        monkeypatch.setattr(results.detector, "__file__", str(detector))
+        assert results.world_digest.__wrapped__() == before
         assert len(list(copied.glob("*.py"))) > 5
         for file in (*copied.glob("*.py"), detector):
             text = file.read_bytes()
             file.write_bytes(text + b"#")
-            assert transition.world_digest.__wrapped__() != before, file
+            assert results.world_digest.__wrapped__() != before, file
             file.write_bytes(text)
-        assert transition.world_digest.__wrapped__() == before
+        assert results.world_digest.__wrapped__() == before
 
-    def test_a_line_that_was_cut_off_is_measured_again(self, tmp_path, studio, caplog):
-        whole = transition.run(small(tmp_path), studio)
-        file = tmp_path / transition.EPISODES
+    def test_a_line_that_was_cut_off_is_measured_again(self, tmp_path, sampler, caplog):
+        whole = transition.run(small(tmp_path), sampler)
+        file = tmp_path / EPISODES
         file.write_text(file.read_text()[:-40])
         with caplog.at_level(logging.WARNING):
-            assert timeless(transition.run(small(tmp_path), studio)) == timeless(whole)
+            assert timeless(transition.run(small(tmp_path), sampler)) == timeless(whole)
         assert "line 4 cannot be read" in caplog.text
-        assert len(Ledger.open(tmp_path).results) == 4
+        assert len(ResultFile.open(tmp_path).results) == 4
 
-    def test_other_settings_and_other_techniques_are_measured_anew(self, tmp_path, studio, bundle):
-        transition.run(small(tmp_path), studio)
+    def test_other_settings_and_other_techniques_are_measured_anew(self, tmp_path, sampler, bundle):
+        transition.run(small(tmp_path), sampler)
         stronger = (PLAIN, Arm(TWO[1].name, (AdaptiveCFG(base=9.0),)))
-        transition.run(small(tmp_path, arms=stronger), studio)
-        assert len(Ledger.open(tmp_path).results) == 4 + 2
+        transition.run(small(tmp_path, arms=stronger), sampler)
+        assert len(ResultFile.open(tmp_path).results) == 4 + 2
         other = replace(SMALL, steps=1)
-        transition.run(small(tmp_path, settings=other), Studio(bundle, other))
-        assert len(Ledger.open(tmp_path).results) == 4 + 2 + 4
+        transition.run(small(tmp_path, settings=other), EpisodeSampler(bundle, other))
+        assert len(ResultFile.open(tmp_path).results) == 4 + 2 + 4
 
-    def test_an_interrupt_keeps_what_is_done(self, tmp_path, studio):
-        def stop(done: int, total: int, what: str) -> None:
-            if done == 2:
+    def test_an_interrupt_keeps_the_arms_that_are_done(self, tmp_path, sampler):
+        in_the_second_arm = SMALL.steps * (SMALL.before + SMALL.after + 1)
+
+        def stop(done: int, total: int, case: str) -> None:
+            if done == in_the_second_arm:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            transition.run(small(tmp_path), studio, progress=stop)
-        assert {result.case for result in Ledger.open(tmp_path).results.values()} == {"colour"}
+            transition.run(small(tmp_path), sampler, on_steps=stop)
+        kept = ResultFile.open(tmp_path).results.values()
+        assert [(result.case, result.arm) for result in kept] == [("colour", "plain")]
+
+    def test_every_solver_step_moves_the_progress(self, tmp_path, sampler):
+        seen: list[tuple[int, int]] = []
+        transition.run(
+            small(tmp_path), sampler, on_steps=lambda done, total, case: seen.append((done, total))
+        )
+        total = 2 * SMALL.steps * (SMALL.before + 2 * SMALL.after)
+        done = [number for number, _ in seen]
+        assert {whole for _, whole in seen} == {total} and done == sorted(done)
+        # The second case is a control, which is sampled once for both arms.
+        assert set(done) == set(range(total - SMALL.steps * SMALL.after + 1)) | {total}
+        seen.clear()
+        transition.run(
+            small(tmp_path), sampler, on_steps=lambda done, total, case: seen.append((done, total))
+        )
+        assert seen == [(total, total)], "nothing is left to do"
+
+    def test_workers_report_every_step_too(self, tmp_path):
+        seen: list[int] = []
+        transition.run(
+            small(tmp_path),
+            EpisodeSampler(load_tiny(), SMALL),
+            workers=2,
+            on_steps=lambda done, total, case: seen.append(done),
+        )
+        total = 2 * SMALL.steps * (SMALL.before + 2 * SMALL.after)
+        assert seen == sorted(seen) and seen[0] == 0 and seen[-1] == total
+        assert set(seen[:-1]) >= set(range(total - SMALL.steps * SMALL.after))
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_an_error_in_a_task_ends_the_run(self, tmp_path, sampler, workers):
+        with pytest.raises(ValueError, match="has no case 'neither'"):
+            transition.run(small(tmp_path, cases=("neither", "neither")), sampler, workers=workers)
 
     def test_no_seeds_are_refused(self, tmp_path):
         with pytest.raises(ValueError, match="give at least 1"):
             Bench(tmp_path, 0)
 
 
-def image_tokens(studio: Studio, scenario: Scenario, arm: Arm) -> list[torch.Tensor | None]:
+def image_tokens(sampler: EpisodeSampler, start: StartState, arm: Arm) -> list[torch.Tensor | None]:
     """The image tokens of every call of the model while an arm goes on."""
     seen: list[torch.Tensor | None] = []
-    hook = studio.bundle.dit.register_forward_pre_hook(
+    hook = sampler.bundle.dit.register_forward_pre_hook(
         lambda module, args, named: seen.append(named.get("image_embeds")), with_kwargs=True
     )
-    studio.go_on(scenario, arm)
+    sampler.sample_after_switch(start, arm)
     hook.remove()
     return seen
 
 
 class TestStudio:
-    def test_techniques_act_after_the_switch_alone(self, studio):
-        scenario = studio.prepare([make_episode("colour", 0)])
-        plain, treated = (studio.go_on(scenario, arm) for arm in TWO)
+    def test_techniques_act_after_the_switch_alone(self, sampler):
+        start = sampler.sample_past([make_episode("colour", 0)])
+        plain, treated = (sampler.sample_after_switch(start, arm) for arm in TWO)
         assert plain.frames.shape == treated.frames.shape == (1, 3 * 12, 64, 64, 3)
         assert not np.array_equal(plain.frames, treated.frames)
         assert plain.evaluations == 3 * SMALL.steps < treated.evaluations
 
-    def test_without_a_switch_they_change_nothing(self, studio):
-        scenario = studio.prepare([make_episode("control", 0)])
-        plain, treated = (studio.go_on(scenario, arm) for arm in TWO)
+    def test_without_a_switch_they_change_nothing(self, sampler):
+        start = sampler.sample_past([make_episode("control", 0)])
+        plain, treated = (sampler.sample_after_switch(start, arm) for arm in TWO)
         assert np.array_equal(plain.frames, treated.frames)
 
-    def test_the_published_baseline_acts_without_a_switch_too(self, studio):
+    def test_the_published_baseline_acts_without_a_switch_too(self, sampler):
         arm = BY_NAME["alignvid"]
         assert arm.acts_without_a_switch
-        scenario = studio.prepare([make_episode("control", 0)])
-        plain, treated = (studio.go_on(scenario, which) for which in (PLAIN, arm))
+        start = sampler.sample_past([make_episode("control", 0)])
+        plain, treated = (sampler.sample_after_switch(start, which) for which in (PLAIN, arm))
         assert not np.array_equal(plain.frames, treated.frames)
 
     @pytest.mark.parametrize("arm", ARMS[1:], ids=lambda arm: arm.name)
-    def test_every_arm_acts(self, studio, scenario, plain, arm):
-        assert not np.array_equal(studio.go_on(scenario, arm).frames, plain.frames)
+    def test_every_arm_acts(self, sampler, start, plain, arm):
+        assert not np.array_equal(sampler.sample_after_switch(start, arm).frames, plain.frames)
 
     @pytest.fixture(scope="class")
-    def scenario(self, studio):
-        return studio.prepare([make_episode("cut", seed) for seed in range(2)])
+    def start(self, sampler):
+        return sampler.sample_past([make_episode("cut", seed) for seed in range(2)])
 
     @pytest.fixture(scope="class")
-    def plain(self, studio, scenario):
-        return studio.go_on(scenario, PLAIN)
+    def plain(self, sampler, start):
+        return sampler.sample_after_switch(start, PLAIN)
 
-    def test_a_refreshed_anchor_brings_its_own_image_tokens(self, studio, scenario):
-        seen = image_tokens(studio, scenario, BY_NAME["preset cut"])
-        start = scenario.inputs.image_embeds
+    def test_a_refreshed_anchor_brings_its_own_image_tokens(self, sampler, start):
+        seen = image_tokens(sampler, start, BY_NAME["preset cut"])
+        start = start.inputs.image_embeds
         assert seen[0] is None, "the past is denoised again without looking back"
         assert seen[-1].shape == start.shape and not torch.allclose(seen[-1], start, atol=0.1)
 
-    def test_low_pass_guidance_swaps_image_tokens_early(self, studio, scenario):
-        seen = image_tokens(studio, scenario, BY_NAME["low_pass"])
-        start = scenario.inputs.image_embeds
+    def test_low_pass_guidance_swaps_image_tokens_early(self, sampler, start):
+        seen = image_tokens(sampler, start, BY_NAME["low_pass"])
+        start = start.inputs.image_embeds
         assert not torch.allclose(seen[0], start, atol=0.1) and torch.equal(seen[-1], start)
 
-    def test_the_end_is_decoded_as_in_the_whole(self, studio, bundle):
+    def test_the_end_is_decoded_as_in_the_whole(self, sampler, bundle):
         latents = torch.randn(1, 16, 1 + 5 * 3, 8, 8, generator=torch.Generator().manual_seed(0))
         whole = bundle.vae.decode(latents)[:, -36:].numpy()
-        assert np.allclose(studio._decode_end(latents), whole, atol=1e-5)
+        assert np.allclose(sampler._decode_end(latents), whole, atol=1e-5)
 
-    def test_an_episode_hardly_depends_on_its_batch(self, studio):
+    def test_an_episode_hardly_depends_on_its_batch(self, sampler):
         episodes = [make_episode("colour", seed) for seed in range(2)]
-        both = studio.go_on(studio.prepare(episodes), TWO[1]).frames
-        alone = studio.go_on(studio.prepare(episodes[1:]), TWO[1]).frames
+        both = sampler.sample_after_switch(sampler.sample_past(episodes), TWO[1]).frames
+        alone = sampler.sample_after_switch(sampler.sample_past(episodes[1:]), TWO[1]).frames
         assert np.allclose(both[1], alone[0], atol=1e-3)
 
 
@@ -277,7 +321,7 @@ class TestRows:
 
 def test_the_command_writes_a_report_a_table_a_plot_and_a_sheet(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command.transition, "Bench", small)
-    monkeypatch.setattr(command.transition, "cores", lambda: 1)
+    monkeypatch.setattr(command, "available_cores", lambda: 1)
     assert main(["bench", "transition", "--seeds", "1", "--out", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert (written["kind"], written["bench"], written["seeds"], written["quotable"]) == (

@@ -115,7 +115,7 @@ def test_the_scenes_are_those_of_the_workflow() -> None:
     )
     assert text == f"{prompt_of(demo.BEFORE)} [2.4s: {prompt_of(demo.AFTER)}]"
     image, _ = media.load_image(runs.PACK / runs.EXAMPLES / "input" / "tiny_transition.png")
-    assert demo.judge.holds(demo.detect(image.numpy()), demo.BEFORE).all()
+    assert demo.holds(demo.detect(image.numpy()), demo.BEFORE).all()
 
 
 @pytest.mark.parametrize(

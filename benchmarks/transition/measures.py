@@ -54,7 +54,7 @@ def is_valid(detection: Detection, episode: Episode) -> bool:
     return bool(holds(detection, episode.before, episode.judges_motion)[-HALF_SECOND:].mean() >= VALID_SHARE)
 
 
-def judge(episode: Episode, past: Detection, frames: Array, section: int) -> Measures:
+def measure_episode(episode: Episode, past: Detection, frames: Array, section: int) -> Measures:
     """Measure an episode by what was seen before the switch and what is shown after it.
 
     `past` ends at the switch; `frames` [T,64,64,3] in 0..1 are whole sections of `section` frames after it.

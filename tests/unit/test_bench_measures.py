@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from framepack_transitions.benchmarks.transition import judge
 from framepack_transitions.benchmarks.transition.episodes import CASES, SWITCHES, Episode, make_episode
+from framepack_transitions.benchmarks.transition.measures import Measures, is_valid, latency, measure_episode
 from framepack_transitions.tiny.detector import detect
 from framepack_transitions.tiny.world import Mover, Scene, draw, render
 
@@ -37,16 +37,16 @@ def video(episode: Episode, delay: int | None = 0, seed: int = 0) -> tuple[np.nd
     return frames[:PAST], frames[PAST:]
 
 
-def judged(episode: Episode, past: np.ndarray, new: np.ndarray) -> judge.Measures:
-    return judge.judge(episode, detect(past), new, SECTION)
+def measured(episode: Episode, past: np.ndarray, new: np.ndarray) -> Measures:
+    return measure_episode(episode, detect(past), new, SECTION)
 
 
 @pytest.mark.parametrize("case", SWITCHES)
 def test_a_clean_switch_succeeds_at_once(case):
     episode = make_episode(case, 1)
     past, new = video(episode)
-    measures = judged(episode, past, new)
-    assert judge.is_valid(detect(past), episode)
+    measures = measured(episode, past, new)
+    assert is_valid(detect(past), episode)
     assert measures.success and measures.held == (True, True)
     assert measures.latency <= 1 and measures.remaining == 0 and measures.artefacts == 0
 
@@ -54,7 +54,7 @@ def test_a_clean_switch_succeeds_at_once(case):
 @pytest.mark.parametrize("case", SWITCHES)
 def test_a_switch_that_is_ignored_fails_and_keeps_the_old(case):
     episode = make_episode(case, 2)
-    measures = judged(episode, *video(episode, delay=None))
+    measures = measured(episode, *video(episode, delay=None))
     assert not measures.success and measures.held == (False, False)
     assert measures.latency is None and measures.remaining == 1 and measures.artefacts == 0
 
@@ -62,28 +62,28 @@ def test_a_switch_that_is_ignored_fails_and_keeps_the_old(case):
 @pytest.mark.parametrize("delay", [5, 20, 35])
 def test_latency_is_the_delay_of_a_late_switch(delay):
     episode = make_episode("background", 0)
-    measures = judged(episode, *video(episode, delay))
+    measures = measured(episode, *video(episode, delay))
     assert measures.latency == delay
     assert measures.success == (delay < 30)
 
 
 def test_latency_holds_to_the_end_of_a_video_that_is_shorter_than_half_a_second():
     late = np.arange(36) >= 28
-    assert judge.latency(late, 36) == 28
-    assert judge.latency(np.arange(36) >= 33, 36) is None
+    assert latency(late, 36) == 28
+    assert latency(np.arange(36) >= 33, 36) is None
     late[-1] = False
-    assert judge.latency(late, 36) is None
+    assert latency(late, 36) is None
 
 
 def test_a_switch_after_the_first_section_has_no_latency_but_is_there_in_the_end():
-    measures = judged(make_episode("colour", 0), *video(make_episode("colour", 0), 40))
+    measures = measured(make_episode("colour", 0), *video(make_episode("colour", 0), 40))
     assert measures.latency is None and measures.held == (False, True)
 
 
 @pytest.mark.parametrize("case", ["control", "sham"])
 def test_without_a_change_success_is_to_keep_the_scene(case):
     episode = make_episode(case, 3)
-    measures = judged(episode, *video(episode))
+    measures = measured(episode, *video(episode))
     assert measures.success and measures.latency is None and measures.remaining is None
     assert measures.jump < 1.5
 
@@ -95,7 +95,7 @@ def test_a_subject_that_jumps_is_measured_in_px():
     )
     places = np.concatenate([np.full((PAST, 2), 20.0), np.full((2 * SECTION, 2), [32.0, 25.0])])
     frames = draw([(0, episode.before)], places).astype(np.float32) / 255
-    measures = judged(episode, frames[:PAST], frames[PAST:])
+    measures = measured(episode, frames[:PAST], frames[PAST:])
     assert measures.jump == pytest.approx(13, abs=0.5)
     assert measures.jump_before < 0.5 and measures.jump_after < 0.5
 
@@ -110,13 +110,13 @@ def test_what_is_no_scene_of_the_world_is_an_artefact_and_no_success(what):
         "black": np.zeros(shape),
         "double exposure": 0.5 * new + 0.5 * render(Scene("city", True)) / 255,
     }[what].astype(np.float32)
-    measures = judged(episode, past, wrong)
+    measures = measured(episode, past, wrong)
     assert measures.artefacts > 0.9 and not measures.success
 
 
 def test_a_video_that_was_wrong_before_the_switch_is_not_valid():
     _past, new = video(make_episode("background", 0))
-    assert not judge.is_valid(detect(new[:PAST]), make_episode("background", 0))
+    assert not is_valid(detect(new[:PAST]), make_episode("background", 0))
 
 
 class TestEpisodes:

@@ -11,25 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...models.plain import PlainModel
-from ...samplers.conditioning import Prompt, TextConditioning
-from ...samplers.context.plan import FPS, PlannedSection, Section, plan_sections
-from ...samplers.denoising.drivers import PlainDriver
-from ...samplers.denoising.sections import sample_sections
-from ...samplers.guidance import Guidance
-from ...samplers.settings import SampleInputs, SampleSettings
-from ...samplers.techniques.base import Technique
-from ...samplers.techniques.context.low_pass import LowPassGuidance
-from ...samplers.techniques.guidance.contrastive import ContrastiveGuidance
-from ...samplers.techniques.wiring import with_technique
-from ...samplers.timeline.assignment import assign_prompts
-from ...tiny.bundle import TinyBundle
-from .arms import PLAIN, Arm, Premise
-from .episodes import Episode
+from ....models.plain import PlainModel
+from ....samplers.conditioning import Prompt, TextConditioning
+from ....samplers.context.plan import FPS, PlannedSection, Section, plan_sections
+from ....samplers.denoising.drivers import PlainDriver
+from ....samplers.denoising.sections import sample_sections
+from ....samplers.guidance import Guidance
+from ....samplers.settings import SampleInputs, SampleSettings
+from ....samplers.techniques.base import Technique
+from ....samplers.techniques.context.low_pass import LowPassGuidance
+from ....samplers.techniques.guidance.contrastive import ContrastiveGuidance
+from ....samplers.techniques.wiring import with_technique
+from ....samplers.timeline.assignment import assign_prompts
+from ....tiny.bundle import TinyBundle
+from ..arms import PLAIN, Arm, SwitchConditions
+from ..episodes import Episode
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchSettings:
     """How episodes are sampled: `before` sections, a switch, and `after` sections, the first treated."""
 
     window: int = 9
@@ -52,7 +52,7 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class Take:
+class SampledVideos:
     """Videos of a batch after the switch: frames float [B,T,64,64,3], model calls and seconds of each."""
 
     frames: np.ndarray
@@ -61,7 +61,7 @@ class Take:
 
 
 @dataclass(frozen=True, eq=False)
-class Scenario:
+class StartState:
     """Episodes of one case up to the switch: what the sampler needs to go on, and the frames so far.
 
     `images` are the start images [B,64,64,3] in 0..1 that techniques may ask for.
@@ -74,10 +74,10 @@ class Scenario:
     frames: np.ndarray
 
 
-class Studio:
+class EpisodeSampler:
     """The embedded model with the settings of a benchmark."""
 
-    def __init__(self, bundle: TinyBundle, settings: Settings) -> None:
+    def __init__(self, bundle: TinyBundle, settings: BenchSettings) -> None:
         self.bundle = bundle
         self.settings = settings
         self._model = PlainModel(bundle.dit, bundle.latent_scale)
@@ -92,7 +92,7 @@ class Studio:
         return digest.hexdigest()
 
     @torch.inference_mode()
-    def prepare(self, episodes: Sequence[Episode]) -> Scenario:
+    def sample_past(self, episodes: Sequence[Episode]) -> StartState:
         """Sample a batch of episodes of one case up to the switch, without techniques."""
         settings = self.settings
         images = _images([episode.image for episode in episodes])
@@ -107,7 +107,7 @@ class Studio:
         sections = self._sections(episodes)
         latents, _ = self._sample(driver, sections[: settings.before], inputs, sampling)
         frames = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
-        return Scenario(
+        return StartState(
             images,
             sections[settings.before :],
             replace(inputs, earlier_sections=latents[:, :, 1:]),
@@ -116,38 +116,40 @@ class Studio:
         )
 
     @torch.inference_mode()
-    def meet(self, episodes: Sequence[Episode], scenario: Scenario, premise: Premise) -> Scenario:
+    def with_conditions(
+        self, episodes: Sequence[Episode], start: StartState, conditions: SwitchConditions
+    ) -> StartState:
         """What follows the switch when it meets something else: another prompt, another anchor, no history.
 
-        `scenario` holds the history that the premise asks for; with "zero" it is left out.
+        `start` holds the history that the conditions asks for; with "zero" it is left out.
         """
-        images = _images([e.image if premise.anchor == "kept" else e.image_after for e in episodes])
+        images = _images([e.image if conditions.anchor == "kept" else e.image_after for e in episodes])
         inputs = self._inputs(self._driver(PLAIN, images), images)
         asked = Prompt(
             start=self.settings.switch_frame / FPS,
-            text=premise.prompt,
-            conditioning=self._texts([episode.prompts[premise.prompt == "new"] for episode in episodes]),
+            text=conditions.prompt,
+            conditioning=self._texts([episode.prompts[conditions.prompt == "new"] for episode in episodes]),
         )
-        planned: Sequence[PlannedSection] = scenario.sections
-        if premise.history == "zero":
+        planned: Sequence[PlannedSection] = start.sections
+        if conditions.history == "zero":
             planned = plan_sections("f1", self.settings.after, self.settings.window)
         else:
-            inputs = replace(inputs, earlier_sections=scenario.inputs.earlier_sections)
-        met = scenario.sections[0].previous or scenario.sections[0].prompt
+            inputs = replace(inputs, earlier_sections=start.inputs.earlier_sections)
+        met = start.sections[0].previous or start.sections[0].prompt
         sections = [
             section.with_prompt(asked, previous=met, change=1.0, since_switch=number)
             for number, section in enumerate(planned)
         ]
-        return replace(scenario, images=images, sections=sections, inputs=inputs)
+        return replace(start, images=images, sections=sections, inputs=inputs)
 
     @torch.inference_mode()
-    def go_on(self, scenario: Scenario, arm: Arm) -> Take:
+    def sample_after_switch(self, start: StartState, arm: Arm) -> SampledVideos:
         """Sample what follows the switch with the techniques of an arm."""
-        first = scenario.sections[0]
-        driver = self._driver(arm, scenario.images, (first.previous or first.prompt).conditioning)
-        latents, trace = self._sample(driver, scenario.sections, scenario.inputs, scenario.sampling)
+        first = start.sections[0]
+        driver = self._driver(arm, start.images, (first.previous or first.prompt).conditioning)
+        latents, trace = self._sample(driver, start.sections, start.inputs, start.sampling)
         sections, batch = trace["sections"], latents.shape[0]
-        return Take(
+        return SampledVideos(
             self._decode_end(driver.to_vae(latents)),
             sum(section["evaluations"] for section in sections),
             sum(section["seconds"] for section in sections) / batch,

@@ -1,0 +1,130 @@
+"""A batch of episodes of one case: sampled up to the switch once, then measured under one arm after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ....tiny.detector import Detection, detect
+from ..arms import PLAIN, USUAL_CONDITIONS, Arm
+from ..episodes import Episode, episode_under, reversed_episode
+from ..measures import HALF_SECOND, is_valid, measure_episode
+from .recording import save_strip, save_video_frames, strip_frames
+from .results import Result, ResultKeys
+from .sampling import EpisodeSampler, SampledVideos, StartState
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredPast:
+    """A batch of episodes up to the switch.
+
+    start: what sampling goes on from.
+    detections: what the detector sees in the last second, for each episode.
+    valid: whether that is the scene that the first prompt asks for, for each episode.
+    """
+
+    start: StartState
+    detections: list[Detection]
+    valid: list[bool]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Which pictures are kept: a strip of one episode in folder `strips`, the frames of all in folder `videos`.
+
+    None keeps nothing.
+    """
+
+    strips: Path | None = None
+    videos: Path | None = None
+
+
+class EpisodeBatch:
+    """Episodes of one case that are sampled together, and their measures under any arm."""
+
+    def __init__(self, sampler: EpisodeSampler, episodes: Sequence[Episode]) -> None:
+        self._sampler, self._episodes = sampler, episodes
+        self._plain: SampledVideos | None = None
+        self._pasts: dict[str, MeasuredPast] = {}
+
+    def past(self, history: str) -> MeasuredPast:
+        """The sections before the switch when the past shows the "old" or the "new" scene; sampled once for each.
+
+        For "zero", where the sampler sees no past, it is the old scene that the measures compare with.
+        """
+        if history == "zero":
+            return self.past("old")
+        if history not in self._pasts:
+            self._pasts[history] = self._sample_past(history)
+        return self._pasts[history]
+
+    def _sample_past(self, history: str) -> MeasuredPast:
+        shown = list(self._episodes)
+        if history == "new":
+            shown = [reversed_episode(episode) for episode in shown]
+        start = self._sampler.sample_past(shown)
+        detections = [detect(frames[-2 * HALF_SECOND :]) for frames in start.frames]
+        valid = [is_valid(detection, episode) for detection, episode in zip(detections, shown, strict=True)]
+        return MeasuredPast(start, detections, valid)
+
+    def measure(self, arm: Arm, keys: ResultKeys, recording: Recording = Recording()) -> list[Result]:
+        """Sample all episodes under an arm and measure them.
+
+        The strip that `recording` asks for is that of the first valid episode, or of the first one without any.
+        """
+        videos, past = self._sample(arm), self.past(arm.conditions.history)
+        seeds = [episode.seed for episode in self._episodes]
+        results = [
+            Result(
+                key=keys.key(episode.case, episode.seed, arm, seeds),
+                case=episode.case,
+                seed=episode.seed,
+                arm=arm.name,
+                valid=past.valid[number],
+                measures=measure_episode(
+                    episode_under(episode, arm.conditions.history, arm.conditions.prompt),
+                    past.detections[number],
+                    videos.frames[number],
+                    self._sampler.settings.section_frames,
+                ),
+                evaluations=videos.evaluations,
+                seconds=round(videos.seconds, 4),
+            )
+            for number, episode in enumerate(self._episodes)
+        ]
+        self._record(recording, results, past, videos)
+        return results
+
+    def _sample(self, arm: Arm) -> SampledVideos:
+        """The episodes after the switch; without a switch most arms equal the plain one, bit by bit."""
+        start = self.past(arm.conditions.history).start
+        if arm.conditions != USUAL_CONDITIONS:
+            start = self._sampler.with_conditions(self._episodes, start, arm.conditions)
+            return self._sampler.sample_after_switch(start, arm)
+        if self._episodes[0].switches or arm.acts_without_a_switch:
+            return self._sampler.sample_after_switch(start, arm)
+        if self._plain is None:
+            self._plain = self._sampler.sample_after_switch(start, PLAIN)
+        return self._plain
+
+    def _record(
+        self, recording: Recording, results: Sequence[Result], past: MeasuredPast, videos: SampledVideos
+    ) -> None:
+        shown = past.valid.index(True) if True in past.valid else 0
+        for number, (result, before, after) in enumerate(
+            zip(results, past.start.frames, videos.frames, strict=True)
+        ):
+            if recording.videos is not None:
+                save_video_frames(recording.videos / f"{result.key}.npz", before, after)
+            if recording.strips is not None and number == shown:
+                save_strip(recording.strips / f"{result.key}.png", self._strip(before, after))
+
+    def _strip(self, before: Array, after: Array) -> list[Array]:
+        """The last frame before the switch and those of `strip_frames`."""
+        return [before[-1], *(after[frame - 1] for frame in strip_frames(self._sampler.settings))]

@@ -1,0 +1,115 @@
+"""The results of TransitionBench on disk: one line of JSON an episode and arm, named by all that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+
+from ....tiny import detector, world
+from ....tiny.source import source_digest
+from ..arms import Arm
+from ..measures import Measures
+
+logger = logging.getLogger(__name__)
+
+VERSION = 3  # of what is measured and how: results of another version are not mixed with these
+EPISODES = "episodes.jsonl"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the results: an episode sampled under one arm.
+
+    key: the name that `ResultKeys` gives it.
+    case, seed: the episode.
+    arm: the name of the arm.
+    valid: whether the old scene was seen before the switch; other episodes are not counted.
+    measures: what the episode has shown.
+    evaluations: calls of the model after the switch.
+    seconds: time for them, divided by the number of episodes in the batch.
+    """
+
+    key: str
+    case: str
+    seed: int
+    arm: str
+    valid: bool
+    measures: Measures
+    evaluations: int
+    seconds: float
+
+    def to_line(self) -> str:
+        """The result as a line of JSON."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Result:
+        """The inverse of `to_line`; raises ValueError, KeyError or TypeError for other text."""
+        facts = json.loads(line)
+        measures = facts.pop("measures")
+        return cls(measures=Measures(**{**measures, "held": tuple(measures["held"])}), **facts)
+
+
+@dataclass
+class ResultFile:
+    """A file of results, and what it holds by key. Lines are appended as results come."""
+
+    path: Path
+    results: dict[str, Result] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path) -> ResultFile:
+        """Read the file that an earlier run has left in `folder`.
+
+        A line that was cut off is left out with a warning, so that it is measured again.
+        """
+        file = cls(folder / EPISODES)
+        lines = file.path.read_text(encoding="utf-8").splitlines() if file.path.is_file() else []
+        for number, line in enumerate(lines, 1):
+            try:
+                result = Result.from_line(line)
+            except (ValueError, KeyError, TypeError) as error:
+                logger.warning(
+                    "%s, line %d cannot be read (%s) and is measured again.", file.path, number, error
+                )
+            else:
+                file.results[result.key] = result
+        return file
+
+    def add(self, results: Sequence[Result]) -> None:
+        """Append results to the file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(result.to_line() for result in results)
+        cut_off = (
+            self.path.is_file() and self.path.stat().st_size and not self.path.read_bytes().endswith(b"\n")
+        )
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n" * bool(cut_off) + text)
+        self.results.update((result.key, result) for result in results)
+
+
+@dataclass(frozen=True)
+class ResultKeys:
+    """Names results by everything that they depend on; `fingerprint` is the EpisodeSampler's."""
+
+    fingerprint: str
+
+    def key(self, case: str, seed: int, arm: Arm, batch: Sequence[int]) -> str:
+        """The key of an episode under an arm; `batch` has the seeds of all episodes that are sampled with it.
+
+        The batch is part of the key because bfloat16 may round otherwise in a batch of another size.
+        """
+        what = [arm.name, arm.describe(), asdict(arm.conditions)]
+        facts = [VERSION, world_digest(), self.fingerprint, case, seed, list(batch), *what]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+@cache
+def world_digest() -> str:
+    """A digest of the code that draws the embedded world, writes its prompts and detects its scenes."""
+    return source_digest(world, detector)
