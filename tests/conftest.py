@@ -71,3 +71,9 @@ def outside_comfyui(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 def metric_videos() -> ModuleType:
     """Videos whose scores are known: metric_videos.scene(size, seed), .mixed(old, new, shares), ..."""
     return _helper("metric_videos")
+
+
+@pytest.fixture(scope="session")
+def report_page() -> ModuleType:
+    """The keys that docs/REPORT.md lists: report_page.check(report, "demo")."""
+    return _helper("report_page")

@@ -319,11 +319,12 @@ class TestRows:
         )
 
 
-def test_the_command_writes_a_report_a_table_a_plot_and_a_sheet(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_a_report_a_table_a_plot_and_a_sheet(tmp_path, monkeypatch, capsys, report_page):
     monkeypatch.setattr(command.transition, "Bench", small)
     monkeypatch.setattr(command, "available_cores", lambda: 1)
     assert main(["bench", "transition", "--seeds", "1", "--out", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    report_page.check(written, "study")
     assert (written["kind"], written["bench"], written["seeds"], written["quotable"]) == (
         "bench",
         "transition",

@@ -61,6 +61,10 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     return folder / "out", json.loads((folder / "out" / "report.json").read_text(encoding="utf-8"))
 
 
+def test_the_report_has_the_documented_keys(shown, report_page) -> None:
+    report_page.check(shown[1], "demo")
+
+
 def test_it_writes_two_videos_their_comparison_a_sheet_a_plot_and_a_report(shown) -> None:
     out, report = shown
     assert report["kind"] == "demo" and report["schema"] == "framepack-transitions/1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -104,6 +105,12 @@ def test_a_run_writes_its_files_and_a_report(workflow: Path, capsys: pytest.Capt
         "output/report.json",
     ]
     assert "Sampler" in captured.err and "2/2" in captured.err
+
+
+def test_the_report_has_the_documented_keys(workflow: Path, report_page: ModuleType) -> None:
+    assert main(["run", str(workflow)]) == 0
+    written = json.loads((workflow.parent / "output" / "report.json").read_text(encoding="utf-8"))
+    report_page.check(written, "run")
 
 
 def test_settings_and_folders(workflow: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import tracemalloc
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import av
@@ -72,6 +73,12 @@ def test_a_hard_cut_has_no_latency(folder: Path, capsys: pytest.CaptureFixture[s
         {"path": "cut.mp4", "frames": 90, "fps": 30.0, "size": [WIDTH, HEIGHT], "node": None}
     ]
     assert "0 frames 0.00 s" in capsys.readouterr().out
+
+
+def test_the_report_has_the_documented_keys(folder: Path, report_page: ModuleType) -> None:
+    video = cut(folder / "cut.mp4")
+    report_page.check(evaluate(video, "--timeline", TIMELINE, "--plot", "scores.png"), "evaluate")
+    report_page.check(evaluate(video), "evaluate")
 
 
 @pytest.mark.parametrize("delay", [10, 25])

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -133,10 +134,15 @@ def report(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_suite_is_run_measured_and_gone_on_with(
-    quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    quick: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    report_page: ModuleType,
 ) -> None:
     assert main(quick) == 0
     out, first = tmp_path / "out", report(tmp_path)
+    report_page.check(first, "suite")
     assert (first["kind"], first["bench"], first["suite"], first["workflow"]) == (
         "bench",
         "transition",
