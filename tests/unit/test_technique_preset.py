@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from math import exp
 from pathlib import Path
+from typing import Any
 
 import framepack_transitions
 import pytest
@@ -22,9 +24,13 @@ from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
-from framepack_transitions.samplers.techniques.base import Step
+from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
+from framepack_transitions.samplers.techniques.base import Step, Technique
 from framepack_transitions.samplers.techniques.chain import attention_at, context_of
 from framepack_transitions.samplers.techniques.context.blur import ContextBlur
+from framepack_transitions.samplers.techniques.context.refresh import ContextRefresh
+from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.samplers.techniques.guidance.contrastive import ContrastiveGuidance
 from framepack_transitions.samplers.techniques.presets import PRESETS, preset_techniques
 from framepack_transitions.samplers.techniques.wiring import techniques_of, with_technique
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
@@ -159,16 +165,71 @@ def test_values_that_cannot_work_are_refused(values, words):
         preset_techniques(**values)
 
 
-@pytest.mark.parametrize(("language", "page"), [("en", ""), ("ja", "/ja")])
-def test_help_pages_name_every_preset_and_what_it_holds(language, page):
-    told = (ROOT / "web" / "docs" / f"FramePackTransitionPreset{page}.md").read_text(encoding="utf-8")
+PAGES = pytest.mark.parametrize(("language", "page"), [("en", ""), ("ja", "/ja")])
+
+
+def read_page(page: str) -> str:
+    return (ROOT / "web" / "docs" / f"FramePackTransitionPreset{page}.md").read_text(encoding="utf-8")
+
+
+def titles(language: str) -> dict[type, str]:
+    """What the interface calls each technique's node, without the pack's name."""
     names = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
-    shown = {
+    return {
         node.TECHNIQUE: names[node_id]["display_name"].removeprefix("FramePack ")
         for node_id, node in NODE_CLASS_MAPPINGS.items()
         if hasattr(node, "TECHNIQUE")
     }
+
+
+@PAGES
+def test_help_pages_name_every_preset_and_what_it_holds(language, page):
     for preset, techniques in PRESETS.items():
-        (row,) = [line for line in told.splitlines() if f"`{preset}`" in "".join(line.split("|")[1:2])]
-        held = {technique for technique, name in shown.items() if name in row}
+        lines = read_page(page).splitlines()
+        (row,) = [line for line in lines if f"`{preset}`" in "".join(line.split("|")[1:2])]
+        held = {technique for technique, name in titles(language).items() if name in row}
         assert held == {type(technique) for technique in techniques}, preset
+
+
+def quoted(text: str, technique: Technique) -> dict[str, Any]:
+    """The settings that a text quotes as `name` value, each read as the technique's own kind of value."""
+    found = re.findall(r"`(\w+)` ([^\s;]*[^\s;,])", text)
+    return {name: type(getattr(technique, name))(value) for name, value in found}
+
+
+@PAGES
+@pytest.mark.parametrize("preset", PRESETS)
+def test_help_pages_quote_every_value_that_a_preset_sets(language, page, preset):
+    (line,) = [line for line in read_page(page).splitlines() if line.startswith(f"- `{preset}`: ")]
+    parts = line.partition(": ")[2].split("; ")
+    assert len(parts) == len(PRESETS[preset])
+    for part, technique in zip(parts, PRESETS[preset]):
+        assert part.startswith(f"{titles(language)[type(technique)]} `")
+        values = quoted(part, technique)
+        assert replace(type(technique)(), **values) == technique, (
+            f"web/docs/FramePackTransitionPreset{page}.md"
+        )
+
+
+# How the documents put the settings of a preset: phrase, technique, setting, and the value unless the phrase quotes it.
+PHRASES = (
+    (r"Contrastive Guidance, omega ([\d.]+)", ContrastiveGuidance, "omega", float),
+    (r"Adaptive CFG, real ([\d.]+)", AdaptiveCFG, "base", float),
+    (r"KV gate, gamma ([\d.]+)", SemanticKVGate, "gamma", float),
+    (r"Context Refresh at ([\d.]+)", ContextRefresh, "strength", float),
+    (r"(from nothing)", ContextRefresh, "sees", {"from nothing": "none"}.get),
+    (r"(as new anchor)", ContextRefresh, "anchor", {"as new anchor": "replaced"}.get),
+    (r"(history emptied)", ContextRefresh, "history", {"history emptied": "emptied"}.get),
+)
+
+
+@pytest.mark.parametrize("preset", ["mild", "balanced", "strong", "cut"])
+def test_the_table_of_measurements_quotes_the_presets_as_they_are(preset):
+    lines = (ROOT / "docs" / "TECHNIQUES.md").read_text(encoding="utf-8").splitlines()
+    (row,) = [line.split("|")[2] for line in lines if re.match(rf"\| `?{preset}`? \|", line)]
+    settings: dict[type, dict[str, Any]] = {}
+    for phrase, technique, setting, read in PHRASES:
+        if found := re.search(phrase, row):
+            settings.setdefault(technique, {})[setting] = read(found[1])
+    expected = {type(technique): technique for technique in PRESETS[preset]}
+    assert {kind: kind(**values) for kind, values in settings.items()} == expected, "docs/TECHNIQUES.md"
