@@ -41,6 +41,12 @@ def cut(at: int = SWITCH, frames: int = FRAMES, size: int = 64) -> torch.Tensor:
     return torch.cat([wall(RED, at, size), wall(BLUE, frames - at, size)])
 
 
+def strips(plot: torch.Tensor) -> int:
+    """How many rows of frames a plot [1,H,W,3] shows, by the blue wall in which all the videos end."""
+    blue = ((plot[0] - torch.tensor(BLUE)).abs() < 0.05).all(-1).sum(1) > 0.1 * plot.shape[2]
+    return int((blue[1:] & ~blue[:-1]).sum())
+
+
 def trace(prompts: tuple[str, str] = ("a red wall", "a blue wall"), at: int = SWITCH) -> dict[str, Any]:
     spans = [(1, at), (at, FRAMES)]
     return {
@@ -103,7 +109,7 @@ def test_a_video_without_prompts_gets_curves_only() -> None:
     *scores, report, plot = transition(cut())["result"]
     assert all(map(isnan, scores))
     assert "curves and guards only" in report
-    assert plot.shape[2] == 1000
+    assert plot.shape[2] == 1000 and strips(plot) == 1
 
 
 def test_the_node_shows_its_picture_and_its_report(folders: Path) -> None:
@@ -247,7 +253,7 @@ def test_videos_are_compared_in_columns() -> None:
     row = next(line for line in report.splitlines() if "TL90" in line)
     assert row.index("23 frames") < row.index("0 frames 0.00 s")
     assert "plain" in report and "treated" in report
-    assert plot.shape[0] == 1
+    assert plot.shape[0] == 1 and strips(plot) == 2
 
 
 def test_up_to_four_videos_of_any_size_are_compared() -> None:
@@ -255,7 +261,7 @@ def test_up_to_four_videos_of_any_size_are_compared() -> None:
         cut(), cut(size=32), images_d=cut(frames=80), timeline=timeline(), names="one,,three"
     )["result"]
     assert [name in report for name in ("one:", "b:", "three:")] == [True, True, True]
-    assert plot.shape[2] == 1000
+    assert plot.shape[2] == 1000 and strips(plot) == 3
 
 
 def test_a_workflow_without_comfyui_runs_the_nodes(tmp_path: Path, folders: Path) -> None:

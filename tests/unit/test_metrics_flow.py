@@ -109,9 +109,17 @@ def test_raft_is_torchvisions_with_the_weights_of_the_file(model, file):
     assert torch.allclose(Raft(file).displacement(*pair), expected, atol=1e-4)
 
 
-def test_raft_gives_flow_of_the_size_of_its_pictures(file):
+def test_raft_gives_flow_in_px_at_the_size_of_its_pictures(model, file):
     pair = [torch.from_numpy(texture((70, 101), 0.02, (x, 0))).movedim(-1, 1) for x in (0, 4)]
-    assert Raft(file).displacement(*pair).shape == (1, 2, 70, 101)
+    large = [
+        torch.nn.functional.interpolate(image, (128, 128), mode="bilinear", antialias=True) for image in pair
+    ]
+    with torch.no_grad():
+        found = model(*(2 * image - 1 for image in large))[-1]
+    expected = torch.nn.functional.interpolate(found, (70, 101), mode="bilinear", antialias=True)
+    expected[:, 0] *= 101 / 128
+    expected[:, 1] *= 70 / 128
+    assert torch.allclose(Raft(file).displacement(*pair), expected, atol=1e-4)
 
 
 def test_raft_refuses_other_files(file, tmp_path):

@@ -42,6 +42,9 @@ def test_any_number_of_videos_fits_the_width(score_cases: ModuleType, count: int
     picture = plot_scores([scored(score_cases, f"v{i}") for i in range(count)], width)
     assert picture.dtype == np.uint8
     assert picture.shape[1:] == (width, 3)
+    strips = near(picture, BLUE).sum(1) > 0.3 * (width - LEFT - RIGHT)
+    assert np.diff(strips.astype(int), prepend=0).clip(0).sum() == count, "one strip of frames for each video"
+    assert (picture[:, -3:] == 255).all(), "nothing runs over the edge"
 
 
 def test_frames_stand_below_their_moment(score_cases: ModuleType) -> None:
@@ -104,8 +107,12 @@ def test_curves_without_a_number_take_no_room(score_cases: ModuleType) -> None:
     assert len(plot_scores([nothing])) < len(plot_scores([something]))
 
 
-def test_videos_without_a_switch_are_drawn(score_cases: ModuleType) -> None:
-    assert plot_scores([score_cases.video_scores()]).shape[1] == 1000
+def test_videos_without_a_switch_are_drawn_without_a_mark(score_cases: ModuleType) -> None:
+    red = near(plot_scores([score_cases.video_scores(colours={0: RED})]), RED)
+    row = red[red.sum(1).argmax()]
+    # Only the thin gaps between frames are of another colour: no line of a switch.
+    assert row[column(0.05) : column(2.95)].mean() > 0.95
+    assert max(len(gap) for gap in "".join("r" if red else " " for red in row[LEFT:-RIGHT]).split("r")) <= 4
 
 
 @pytest.mark.parametrize("name", ["夜の街.mp4", "costs $5 and $6.mp4", "x" * 300, "_{^"])
@@ -115,7 +122,10 @@ def test_any_name_is_drawn(score_cases: ModuleType, name: str, recwarn: pytest.W
 
 
 def test_a_single_frame_is_drawn(score_cases: ModuleType) -> None:
-    assert plot_scores([score_cases.video_scores(frames=1)]).shape[1] == 1000
+    red = near(plot_scores([score_cases.video_scores(frames=1, colours={0: RED})]), RED)
+    assert red.sum(1).max() > 0.9 * (1000 - LEFT - RIGHT), (
+        "it fills the strip, as it lasts all the time there is"
+    )
 
 
 def test_nothing_to_plot_is_said() -> None:
