@@ -62,12 +62,19 @@ def test_the_time_embedding_is_the_sinusoid_within_float32s_last_place() -> None
 
 
 @pytest.mark.parametrize("window", range(1, 34))
-def test_any_window_from_1_to_33_keeps_its_shape(window: int, dit_cases: ModuleType) -> None:
-    inputs = dit_cases.make_inputs(window=window, height=4, width=6)
-    output = dit_cases.make_dit(num_single_layers=1)(**inputs)
-    assert output.shape == inputs["x"].shape
-    assert output.dtype == torch.float32
-    assert output.isfinite().all()
+def test_frames_of_any_window_from_1_to_33_stand_where_their_indices_say(
+    window: int, dit_cases: ModuleType
+) -> None:
+    """Frames that change places together with their indices give the same frames, in the new order."""
+    dit, inputs = (
+        dit_cases.make_dit(num_single_layers=1),
+        dit_cases.make_inputs(window=window, height=4, width=6),
+    )
+    output = dit(**inputs)
+    assert output.shape == inputs["x"].shape and output.dtype == torch.float32
+    order = torch.randperm(window, generator=torch.Generator().manual_seed(window))
+    moved = {"x": inputs["x"][:, :, order], "latent_indices": inputs["latent_indices"][order]}
+    close(dit(**{**inputs, **moved}), output[:, :, order])
 
 
 @pytest.mark.parametrize("missing", [(), *((tier,) for tier in TIERS), TIERS, (*TIERS, "image_embeds")])
@@ -140,9 +147,12 @@ def test_a_mask_may_have_any_dtype(dit_cases: ModuleType) -> None:
         assert dit(**inputs, attention_mask=mask.to(dtype)).equal(expected)
 
 
-def test_a_row_without_any_real_text_stays_finite(dit_cases: ModuleType) -> None:
+def test_a_row_without_any_real_text_stays_finite_and_ignores_the_padding(dit_cases: ModuleType) -> None:
+    dit, inputs = dit_cases.make_dit(), dit_cases.make_inputs()
     mask = torch.zeros(1, 5, dtype=torch.bool)
-    assert dit_cases.make_dit()(**dit_cases.make_inputs(), attention_mask=mask).isfinite().all()
+    output = dit(**inputs, attention_mask=mask)
+    assert output.isfinite().all()
+    close(dit(**{**inputs, "context": inputs["context"] + 7}, attention_mask=mask), output)
 
 
 def test_attention_gets_blocks_segments_and_options_and_the_last_block_asks_for_the_window(

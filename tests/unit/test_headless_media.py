@@ -103,9 +103,13 @@ def test_transparency_becomes_the_mask(tmp_path: Path) -> None:
 
 def test_photographs_are_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=exif)
-    assert media.load_image(tmp_path / "a.jpg")[0].shape == (1, 8, 4, 3)
+    exif[0x0112] = 6  # to be shown turned clockwise by a right angle: its left half comes to lie on top
+    pixels = np.zeros((16, 32, 3), dtype=np.uint8)
+    pixels[:, :16] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
+    image, _ = media.load_image(tmp_path / "a.jpg")
+    assert image.shape == (1, 32, 16, 3)
+    assert image[0, :16].min() > 0.9 and image[0, 16:].max() < 0.1
 
 
 def test_saving_and_loading_a_png_keeps_every_value(tmp_path: Path) -> None:

@@ -163,9 +163,13 @@ class TestNode:
         assert trace["sections"][0]["indices"]["clean"] == [0, 10]
 
     @pytest.mark.parametrize("preset", PRESETS)
-    def test_every_preset_runs(self, sample, preset):
-        image, _ = sample(preset=preset)
+    def test_every_preset_puts_its_frames_where_its_layout_says(self, sample, preset):
+        image, trace = sample(preset=preset)
+        indices, layout = trace["sections"][0]["indices"], make_layout(preset, 9, 2).indices(2)
+        assert (tuple(indices["target"]), tuple(indices["clean"])) == (layout.target, layout.clean)
         assert image.shape == (1, 16, 1, 8, 8) and torch.isfinite(image).all()
+        moved, _ = sample(preset=preset, target_index=layout.target[0] + 3)
+        assert not torch.equal(image, moved)
 
     def test_a_rope_batch_gives_one_image_per_window_from_the_same_noise(self, sample):
         images, trace = sample(preset="basic", rope_batch=3)

@@ -148,9 +148,18 @@ def test_values_stay_between_black_and_white():
     assert image.min() == 0 and image.max() == 1
 
 
-def test_an_extreme_shape_takes_no_more_memory_than_its_result():
+def test_an_extreme_shape_takes_no_more_memory_than_its_result(monkeypatch):
+    made = []
+    plain = Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image,
+        "resize",
+        lambda plane, size, *args, **kwargs: made.append(size) or plain(plane, size, *args, **kwargs),
+    )
     image, width, height = resize(torch.rand(1, 1, 6000, 3), "crop")
+    assert set(made) == {(width, height)}
     assert image.shape == (1, height, width, 3)
+    assert torch.equal(image, image[:, :1].expand_as(image)), "one row of pixels fills the height"
 
 
 @pytest.mark.parametrize(

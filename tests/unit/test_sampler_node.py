@@ -75,7 +75,8 @@ class TestVideos:
         assert not torch.equal(sample()[0], sample(seed=4)[0])
 
     def test_latent_frames_set_the_length_instead_of_seconds(self, sample):
-        assert sample(latent_frames=4)[0].shape[2] == 1 + 6
+        video, _ = sample(latent_frames=4)
+        assert video.shape[2] == 1 + 6 and torch.equal(video, sample(seconds=0.8)[0])
 
     @pytest.mark.parametrize("layout", ["f1", "original"])
     def test_an_empty_latent_means_text_to_video_of_its_size(self, sample, layout):
@@ -83,10 +84,14 @@ class TestVideos:
         assert video.shape == (1, 16, 3, 6, 10) and trace["sections"][0]["frames"] == [0, 9]
 
     def test_odd_sizes_are_kept(self, sample):
-        assert sample(start_latent=latent(1, 16, 1, 7, 9))[0].shape == (1, 16, 4, 7, 9)
+        start = latent(1, 16, 1, 7, 9)
+        video, _ = sample(start_latent=start)
+        assert video.shape == (1, 16, 4, 7, 9)
+        assert torch.allclose(video[:, :, :1], start["samples"], atol=1e-6)
 
     def test_a_latent_without_time_counts_as_one_frame(self, sample):
-        assert sample(start_latent=latent(1, 16, 8, 8))[0].shape == (1, 16, 4, 8, 8)
+        timeless, timed = (sample(start_latent=latent(1, 16, *time, 8, 8))[0] for time in ((), (1,)))
+        assert timeless.shape == (1, 16, 4, 8, 8) and torch.equal(timeless, timed)
 
     def test_batches_equal_their_rows_run_alone_on_the_same_noise(self, sample, monkeypatch):
         noise, start, tokens = (

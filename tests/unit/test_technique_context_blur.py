@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import exp, pi
 
 import pytest
@@ -313,7 +314,7 @@ widths = st.sampled_from([0.0, 0.05, 1.0, 64.0]) | st.floats(0, 64)
     empty=st.integers(0, 16),
     padding=st.integers(0, 3) | st.none(),
 )
-def test_any_setting_keeps_shapes_and_finite_numbers(
+def test_any_setting_is_linear_and_keeps_shapes_and_finite_numbers(
     mode, strength, sigmas, alpha, band, decay, change, empty, padding
 ):
     names = ("start", "last", "history_2x", "history_4x", "time_last", "time_2x", "time_4x")
@@ -322,9 +323,9 @@ def test_any_setting_keeps_shapes_and_finite_numbers(
     )
     context.clean_4x[:, :, :empty] = 0
     values = dict(zip(names, sigmas))
-    result = blurred(
-        context,
-        replace(SWITCHED, change=change),
+    filtered = partial(
+        blurred,
+        section=replace(SWITCHED, change=change),
         mode=mode,
         strength=strength,
         alpha=alpha,
@@ -332,9 +333,16 @@ def test_any_setting_keeps_shapes_and_finite_numbers(
         decay=decay,
         **values,
     )
+    result, of_twice = filtered(context), filtered(times(context, 2.0))
     for name in TENSORS:
         before, after = getattr(context, name), getattr(result, name)
         assert after.shape == before.shape and after.dtype == before.dtype and after.isfinite().all()
+        # Twice of everything rounds alike, down to the smallest numbers.
+        torch.testing.assert_close(getattr(of_twice, name), 2 * after, rtol=0, atol=1e-37)
+
+
+def times(context: Context, factor: float) -> Context:
+    return replace(context, **{name: factor * getattr(context, name) for name in TENSORS})
 
 
 @pytest.fixture(scope="module")

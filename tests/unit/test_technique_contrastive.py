@@ -175,14 +175,18 @@ def test_it_costs_what_it_says_and_shares_the_negative_prediction(model):
     st.floats(0, 10),
     st.floats(0, 0.9),
 )
-def test_no_setting_breaks_the_latents(model, omega, history, without, refusal, t_end):
+def test_no_setting_breaks_the_latents_or_touches_what_is_older_than_the_switch(
+    model, omega, history, without, refusal, t_end
+):
     technique = ContrastiveGuidance(
         omega=omega, history=history, without=without, refusal=refusal, t_end=t_end
     )
     concept = [[text(11, 2).states, {"pooled_output": text(11, 2).pooled}]]
     with torch.inference_mode():
         latents, _ = sample(model, technique, batch=2, concept=concept)
-    assert latents.shape == (2, 16, 1 + 2 * WINDOW, 8, 8) and latents.isfinite().all()
+        plain, _ = sample(model, batch=2)
+    assert latents.shape == plain.shape and latents.isfinite().all()
+    assert torch.equal(latents[:, :, : 1 + WINDOW], plain[:, :, : 1 + WINDOW])
 
 
 def test_the_node_asks_for_a_concept_where_one_is_refused(model):

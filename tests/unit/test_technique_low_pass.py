@@ -315,12 +315,16 @@ shares = st.floats(0, 1)
     padding=st.integers(0, 3) | st.none(),
     size=st.integers(1, 6),
 )
-def test_any_setting_keeps_shapes_and_finite_numbers(
+def test_any_setting_treats_videos_of_a_batch_alike_and_keeps_shapes_and_finite_numbers(
     name, factor, sigma, weights, t, change, empty, padding, size
 ):
     indices = f1_indices(9) if padding is None else original_indices(9, padding)
-    context = a_context(size, batch=2, indices=indices)
+    context = a_context(size, batch=1, indices=indices)
     context.clean_4x[:, :, :empty] = 0
+    context = replace(
+        context,
+        **{tensor: getattr(context, tensor).repeat_interleave(2, 0) for tensor in (*TENSORS, "image_embeds")},
+    )
     values = dict(zip(("noise", "start", "last", "history", "vision", "fade"), weights))
     attachments = {"clean": context.image_embeds, "filtered": -context.image_embeds}
     technique = LowPassGuidance(filter=name, factor=factor, sigma=sigma, t_end=0.3, **values, **TOKENS)
@@ -329,6 +333,8 @@ def test_any_setting_keeps_shapes_and_finite_numbers(
     for tensor in (*TENSORS, "image_embeds"):
         before, after = getattr(context, tensor), getattr(result, tensor)
         assert after.shape == before.shape and after.dtype == before.dtype and after.isfinite().all()
+        if name != "noise":
+            torch.testing.assert_close(after[1], after[0])
 
 
 class TestInTheSampler:

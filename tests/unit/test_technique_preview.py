@@ -216,8 +216,10 @@ class TestPicture:
             TimelineEntry(start=2.4, prompt="", conditioning=None),
         )
         techniques = (AdaptiveCFG(), SemanticKVGate(mode="drop"), Away(), Technique(), Technique())
-        image = self.picture(model, *techniques, steps=steps, timeline=Timeline(entries))
-        assert torch.isfinite(image).all()
+        odd = {"steps": steps, "timeline": Timeline(entries)}
+        image, without = self.picture(model, *techniques, **odd), self.picture(model, **odd)
+        assert torch.isfinite(image).all() and image.shape[2:] == without.shape[2:]
+        assert image.shape[1] > without.shape[1], "the techniques' curves take room"
 
     def test_another_model_and_an_empty_trace_are_refused(self, model):
         other = SimpleNamespace(model=SimpleNamespace())

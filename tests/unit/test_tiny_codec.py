@@ -54,6 +54,8 @@ def test_shapes_go_there_and_back(codec: TinyCodec, frames: int, height: int, wi
     latents = codec.encode(video)
     assert latents.shape == (2, 16, latents_of_frames(frames), height // 8, width // 8)
     assert codec.decode(latents).shape == video.shape
+    close(codec.encode(video[1:]), latents[1:])
+    close(codec.decode(latents[1:]), codec.decode(latents)[1:])
 
 
 def test_encoding_is_deterministic(codec: TinyCodec) -> None:

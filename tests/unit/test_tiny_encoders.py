@@ -75,9 +75,13 @@ def test_padding_under_the_mask_changes_nothing(text_encoder: TinyText) -> None:
 
 
 def test_an_image_becomes_a_grid_of_tokens(tower: TinyVisionTower) -> None:
-    tokens, penultimate, pooled = tower(torch.zeros(2, 3, 64, 64))
+    images = torch.zeros(2, 3, 64, 64)
+    images[1, :, 16:32, 32:48] = 1
+    tokens, penultimate, pooled = tower(images)
     assert tokens.shape == penultimate.shape == (2, VISION.tokens, VISION.width) == (2, 16, 96)
     assert pooled.shape == (2, 96)
+    changed = (penultimate[1] - penultimate[0]).norm(dim=-1)
+    assert changed.argmax() == 4 * 1 + 2, "row 1, column 2 of 4 by 4"
 
 
 def test_images_of_the_right_size_are_only_rescaled() -> None:
