@@ -12,13 +12,13 @@ import numpy as np
 from .. import statistics
 from ..transition.pictures import markdown, percent
 from . import rendered
-from .study import TOLERANCE, Judged, arm_means, by_kind, gates, ghost_curves, latencies
+from .study import TOLERANCE, ScoredClip, arm_means, by_kind, gates, ghost_curves, latencies
 
 YES, NO, NEITHER = "C2", "C3", "C7"
 JITTER_SEED = 0
 
 
-def table(judged: Sequence[Judged]) -> str:
+def table(scored: Sequence[ScoredClip]) -> str:
     """The gates, the ways to measure latency, the kinds of rendered clips and the arms, as Markdown tables."""
     questions = [
         {
@@ -30,7 +30,7 @@ def table(judged: Sequence[Judged]) -> str:
             "goal": percent(row["goal"]),
             "": {None: "", True: "met", False: "**missed**"}[row["met"]],
         }
-        for row in gates(judged)
+        for row in gates(scored)
     ]
     kinds = [
         {
@@ -43,7 +43,7 @@ def table(judged: Sequence[Judged]) -> str:
             "DF, texts": percent(row["df_text"]),
             f"TL90 within {TOLERANCE}": percent(row["tl_within"]),
         }
-        for row in by_kind(judged)
+        for row in by_kind(scored)
         if row["n"]
     ]
     arms = [
@@ -54,16 +54,16 @@ def table(judged: Sequence[Judged]) -> str:
             "STF with reference": percent(row["score"]),
             "STF, texts alone": percent(alone["score"]),
         }
-        for row, alone in zip(arm_means(judged, "stf_reference"), arm_means(judged, "stf"))
+        for row, alone in zip(arm_means(scored, "stf_reference"), arm_means(scored, "stf"))
     ]
     ways = [
         {key: share if key == "by" else percent(share) for key, share in row.items()}
-        for row in latencies(judged)
+        for row in latencies(scored)
     ]
     return "\n".join(markdown(lines) for lines in (questions, ways, kinds, arms) if lines)
 
 
-def save_plot(path: Path, judged: Sequence[Judged]) -> Path:
+def save_plot(path: Path, scored: Sequence[ScoredClip]) -> Path:
     """Draw scores by kind, ROC curves, latencies against the truth, ghosts, and STF against success."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def save_plot(path: Path, judged: Sequence[Judged]) -> Path:
     figure = Figure(figsize=(16, 9), layout="constrained")
     FigureCanvasAgg(figure)
     (kinds, roc, latencies), (arms, episodes, ghosts) = figure.subplots(2, 3)
-    drawn, made = ([one for one in judged if one.source == source] for source in ("rendered", "generated"))
+    drawn, made = ([one for one in scored if one.source == source] for source in ("rendered", "generated"))
     _plot_scores(kinds, drawn, rendered.KINDS, "rendered clips")
     _plot_scores(
         episodes,
@@ -87,7 +87,7 @@ def save_plot(path: Path, judged: Sequence[Judged]) -> Path:
     return path
 
 
-def _plot_scores(axis: Any, clips: Sequence[Judged], kinds: Sequence[str], title: str) -> None:
+def _plot_scores(axis: Any, clips: Sequence[ScoredClip], kinds: Sequence[str], title: str) -> None:
     """One row of dots a kind, green where the change is truly there."""
     rng = np.random.default_rng(JITTER_SEED)
     for place, kind in enumerate(kinds):
@@ -104,7 +104,7 @@ def _plot_scores(axis: Any, clips: Sequence[Judged], kinds: Sequence[str], title
     axis.set(title=f"{title} (green: truly changed)", xlabel="STF, texts alone")
 
 
-def _plot_roc(axis: Any, drawn: Sequence[Judged], made: Sequence[Judged]) -> None:
+def _plot_roc(axis: Any, drawn: Sequence[ScoredClip], made: Sequence[ScoredClip]) -> None:
     curves = (
         ("STF, rendered", drawn, "succeeds", "stf_reference", "C0", "-"),
         ("STF, rendered, texts alone", drawn, "succeeds", "stf", "C0", ":"),
@@ -131,7 +131,7 @@ def _plot_roc(axis: Any, drawn: Sequence[Judged], made: Sequence[Judged]) -> Non
         axis.legend(fontsize=8, loc="lower right")
 
 
-def _plot_latencies(axis: Any, drawn: Sequence[Judged]) -> None:
+def _plot_latencies(axis: Any, drawn: Sequence[ScoredClip]) -> None:
     """TL90 against the truth, by event; waits that did not end lie on the upper border."""
     top = rendered.AFTER
     for number, event in enumerate(rendered.EVENTS):
@@ -159,7 +159,7 @@ def _plot_latencies(axis: Any, drawn: Sequence[Judged]) -> None:
         axis.legend(fontsize=8)
 
 
-def _plot_arms(axis: Any, made: Sequence[Judged]) -> None:
+def _plot_arms(axis: Any, made: Sequence[ScoredClip]) -> None:
     for key, label, colour in (
         ("stf_reference", "with reference", "C1"),
         ("stf", "texts alone", "C0"),
@@ -178,7 +178,7 @@ def _plot_arms(axis: Any, made: Sequence[Judged]) -> None:
         axis.legend(fontsize=8)
 
 
-def _plot_ghosts(axis: Any, drawn: Sequence[Judged]) -> None:
+def _plot_ghosts(axis: Any, drawn: Sequence[ScoredClip]) -> None:
     curves = ghost_curves(drawn)
     opacities = [0.0, *rendered.OPACITIES, 1.0]
     for number, event in enumerate(rendered.EVENTS):

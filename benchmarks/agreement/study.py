@@ -29,8 +29,8 @@ from ..transition.running.recording import load_video_frames
 from ..transition.running.results import Result, world_digest
 from ..transition.running.sampling import BenchSettings
 from . import rendered
+from .measuring import ClipMeasurements, ClipMeasurer, Scorer, Scores, confidence_of
 from .rendered import GHOSTS
-from .sights import Eyes, Scorer, Scores, Sight, confidence_of
 
 VERSION = 1  # of what is seen and how
 SEEN, CLIPS = "seen", "clips.jsonl"
@@ -55,7 +55,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredClip:
     """A clip with its truth and its scores.
 
     kind: how it was rendered, or the arm that generated it; event: what is asked for. Truth: whether the new scene is
@@ -84,11 +84,11 @@ def bench(folder: Path, seeds: int) -> Bench:
     )
 
 
-class Gallery:
+class CachedScorer:
     """Sights of clips, kept in a folder under a name that weights, world and VERSION are part of."""
 
     def __init__(self, folder: Path, vae: Any, extractor: Any) -> None:
-        self.vae, self.eyes, self.scorer = vae, Eyes(extractor), Scorer(extractor)
+        self.vae, self.measurer, self.scorer = vae, ClipMeasurer(extractor), Scorer(extractor)
         self._latest: tuple[Scene | None, int, Array] = (None, 0, np.empty(0))
         digest = hashlib.sha256(repr((VERSION, world_digest(), extractor.name)).encode())
         for value in vae.codec.state_dict().values():
@@ -96,37 +96,37 @@ class Gallery:
         digest.update(np.asarray(extractor.texts(["a large red circle in the sky by day"])).tobytes())
         self._folder = folder / digest.hexdigest()[:12]
 
-    def rendered(self, seed: int) -> Iterator[Judged]:
+    def rendered(self, seed: int) -> Iterator[ScoredClip]:
         """The clips of a seed, through the codec as generated ones are."""
         for clip in rendered.rendered_clips(seed):
             file = self._folder / f"{seed}_{clip.kind.replace(' ', '_')}.npz"
             if not file.is_file():
                 frames, reference = self._decoded(clip.frames), self._reference(clip.after, seed)
                 detects = clip.kind not in GHOSTS
-                self.eyes.look(frames, rendered.BEFORE, clip.before, clip.after, reference, detects).save(
-                    file
-                )
-            scores = self.scorer.score(Sight.load(file), clip.before, clip.after)
-            yield Judged(
+                self.measurer.measure(
+                    frames, rendered.BEFORE, clip.before, clip.after, reference, detects
+                ).save(file)
+            scores = self.scorer.score(ClipMeasurements.load(file), clip.before, clip.after)
+            yield ScoredClip(
                 "rendered", clip.kind, clip.event, seed, clip.succeeds, clip.latency, clip.is_gone, scores
             )
 
-    def generated(self, result: Result, videos: Path) -> Judged:
-        """An episode of TransitionBench, judged by the analytic detector over the frames that the metrics go by."""
+    def generated(self, result: Result, videos: Path) -> ScoredClip:
+        """An episode of TransitionBench, scored by the analytic detector over the frames that the metrics go by."""
         episode = make_episode(result.case, result.seed)
         frames, switch = load_video_frames(videos / f"{result.key}.npz")
         file = self._folder / f"{result.key}.npz"
         if not file.is_file():
             reference = self._reference(episode.after, result.seed)
-            self.eyes.look(frames, switch, episode.before, episode.after, reference).save(file)
-        sight = Sight.load(file)
-        end = detect(frames[slice(*sight.windows.settled)])
+            self.measurer.measure(frames, switch, episode.before, episode.after, reference).save(file)
+        measured = ClipMeasurements.load(file)
+        end = detect(frames[slice(*measured.windows.settled)])
         gone = None
         if rendered.loses_subject(episode.before, episode.after):
             gone = bool((confidence_of(end, episode.before) > PRESENT_SCORE).mean() <= 0.5)
-        scores = self.scorer.score(sight, episode.before, episode.after)
+        scores = self.scorer.score(measured, episode.before, episode.after)
         succeeds = matches(end, episode.after)
-        return Judged("generated", result.arm, result.case, result.seed, succeeds, None, gone, scores)
+        return ScoredClip("generated", result.arm, result.case, result.seed, succeeds, None, gone, scores)
 
     def _reference(self, scene: Scene, seed: int) -> Array:
         """The new scene alone; neighbouring clips share it."""
@@ -139,22 +139,24 @@ class Gallery:
         return self.vae.decode(self.vae.encode(video))[0].numpy()
 
 
-def gallery(folder: Path) -> Gallery:
-    """A gallery in `folder` of what the embedded CLIP sees."""
+def cached_scorer(folder: Path) -> CachedScorer:
+    """A cached_scorer in `folder` of what the embedded CLIP sees."""
     extractor = tiny_extractor()
-    return Gallery(folder / SEEN, load_tiny().vae, extractor)
+    return CachedScorer(folder / SEEN, load_tiny().vae, extractor)
 
 
-def judge_all(gallery: Gallery, seeds: int, results: Sequence[Result], videos: Path) -> list[Judged]:
+def score_all(
+    cached_scorer: CachedScorer, seeds: int, results: Sequence[Result], videos: Path
+) -> list[ScoredClip]:
     """All rendered clips, and the episodes that were right before the switch."""
-    drawn = [clip for seed in range(seeds) for clip in gallery.rendered(seed)]
+    drawn = [clip for seed in range(seeds) for clip in cached_scorer.rendered(seed)]
     valid = sorted((result for result in results if result.valid), key=lambda one: (one.case, one.seed))
-    return drawn + [gallery.generated(result, videos) for result in valid]
+    return drawn + [cached_scorer.generated(result, videos) for result in valid]
 
 
-def gates(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+def gates(scored: Sequence[ScoredClip]) -> list[dict[str, Any]]:
     """Every question with what was found, what was aimed at, and on how many clips."""
-    drawn, made = ([one for one in judged if one.source == source] for source in ("rendered", "generated"))
+    drawn, made = ([one for one in scored if one.source == source] for source in ("rendered", "generated"))
     ways = (("stf_reference", "with reference"), ("stf", "texts alone"))
     return [
         *(_auc_row("STF against success", by, drawn, "succeeds", key) for key, by in ways),
@@ -171,7 +173,7 @@ def gates(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     ]
 
 
-def latencies(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+def latencies(scored: Sequence[ScoredClip]) -> list[dict[str, Any]]:
     """Share of TL90 within TOLERANCE of the truth: of every way to measure it, by what changes and how."""
     rows = []
     for key, by in (
@@ -183,7 +185,7 @@ def latencies(judged: Sequence[Judged]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"by": by}
         for what, events in (("subject", SUBJECT_EVENTS), ("scene", SCENE_EVENTS)):
             for how, kinds in (("abrupt", ABRUPT), ("fading", FADING)):
-                clips = [one for one in judged if one.event in events and one.kind in kinds]
+                clips = [one for one in scored if one.event in events and one.kind in kinds]
                 row[f"{what}, {how}"] = within([(one.latency, getattr(one.scores, key)) for one in clips])
         rows.append(row)
     return rows
@@ -195,11 +197,11 @@ def within(pairs: Sequence[tuple[int | None, float | None]]) -> float | None:
     return fmean(abs(found - true) <= TOLERANCE for true, found in known) if known else None
 
 
-def by_kind(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+def by_kind(scored: Sequence[ScoredClip]) -> list[dict[str, Any]]:
     """Of every kind of rendered clip the mean scores, and how far TL90 is right."""
     rows = []
     for kind in rendered.KINDS:
-        clips = [one for one in judged if one.source == "rendered" and one.kind == kind]
+        clips = [one for one in scored if one.source == "rendered" and one.kind == kind]
         rows.append(
             {
                 "kind": kind,
@@ -214,11 +216,11 @@ def by_kind(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     return rows
 
 
-def arm_means(judged: Sequence[Judged], key: str) -> list[dict[str, Any]]:
+def arm_means(scored: Sequence[ScoredClip], key: str) -> list[dict[str, Any]]:
     """Of every arm the share of successes and the mean of a score, over the same generated episodes."""
     rows = []
-    for arm in dict.fromkeys(one.kind for one in judged if one.source == "generated"):
-        mine = [one for one in judged if one.source == "generated" and one.kind == arm]
+    for arm in dict.fromkeys(one.kind for one in scored if one.source == "generated"):
+        mine = [one for one in scored if one.source == "generated" and one.kind == arm]
         mine = [one for one in mine if getattr(one.scores, key) is not None]
         if mine:
             score = fmean(getattr(one.scores, key) for one in mine)
@@ -228,10 +230,10 @@ def arm_means(judged: Sequence[Judged], key: str) -> list[dict[str, Any]]:
     return rows
 
 
-def ghost_curves(judged: Sequence[Judged]) -> list[tuple[str, list[float]]]:
+def ghost_curves(scored: Sequence[ScoredClip]) -> list[tuple[str, list[float]]]:
     """Of every seed whose likeness is known at all opacities, the event and GAS from a clean change to none."""
     order = ("at once", *GHOSTS, "never")
-    found = {(one.seed, one.kind): one for one in judged if one.source == "rendered" and one.kind in order}
+    found = {(one.seed, one.kind): one for one in scored if one.source == "rendered" and one.kind in order}
     curves = []
     for seed in sorted({seed for seed, _ in found}):
         curve = [found[seed, kind].scores.gas for kind in order if (seed, kind) in found]
@@ -245,20 +247,20 @@ def is_rising(curve: Sequence[float]) -> bool:
     return bool(np.diff(curve).min() >= -WAVER and curve[-1] > curve[0])
 
 
-def save_clips(path: Path, judged: Sequence[Judged]) -> Path:
+def save_clips(path: Path, scored: Sequence[ScoredClip]) -> Path:
     """Write one line of JSON a clip; an endless wait becomes "never"."""
-    path.write_text("".join(json.dumps(to_json(one)) + "\n" for one in judged), encoding="utf-8")
+    path.write_text("".join(json.dumps(to_json(one)) + "\n" for one in scored), encoding="utf-8")
     return path
 
 
-def to_json(one: Judged) -> dict[str, Any]:
+def to_json(one: ScoredClip) -> dict[str, Any]:
     """Plain data of a clip."""
     facts = asdict(one)
     facts["scores"] = {key: "never" if value == inf else value for key, value in facts["scores"].items()}
     return facts
 
 
-def _auc_row(question: str, by: str, clips: Sequence[Judged], truth: str, key: str) -> dict[str, Any]:
+def _auc_row(question: str, by: str, clips: Sequence[ScoredClip], truth: str, key: str) -> dict[str, Any]:
     known = [(getattr(one, truth), getattr(one.scores, key)) for one in clips]
     known = [(true, score) for true, score in known if true is not None and score is not None]
     yes, no = ([score for true, score in known if true is wanted] for wanted in (True, False))
@@ -266,25 +268,25 @@ def _auc_row(question: str, by: str, clips: Sequence[Judged], truth: str, key: s
     return _row(f"{question}, AUC", by, clips, len(known), area, AUC_GOAL)
 
 
-def _rank_row(by: str, clips: Sequence[Judged], key: str) -> dict[str, Any]:
+def _rank_row(by: str, clips: Sequence[ScoredClip], key: str) -> dict[str, Any]:
     means = arm_means(clips, key)
     ranks = statistics.rank_correlation(*([row[name] for row in means] for name in ("score", "success")))
     return _row("STF against success, ranks of arm means", by, clips, len(means), ranks, RANK_GOAL)
 
 
-def _latency_row(by: str, clips: Sequence[Judged], kinds: Sequence[str]) -> dict[str, Any]:
+def _latency_row(by: str, clips: Sequence[ScoredClip], kinds: Sequence[str]) -> dict[str, Any]:
     pairs = [(one.latency, one.tl) for one in clips if one.kind in kinds and one.tl is not None]
     return _row(f"TL90 within {TOLERANCE} frames", by, clips, len(pairs), within(pairs), LATENCY_GOAL)
 
 
-def _ghost_row(by: str, clips: Sequence[Judged], events: Sequence[str]) -> dict[str, Any]:
+def _ghost_row(by: str, clips: Sequence[ScoredClip], events: Sequence[str]) -> dict[str, Any]:
     rising = [is_rising(curve) for event, curve in ghost_curves(clips) if event in events]
     share = fmean(rising) if rising else None
     return _row("GAS rises with opacity", by, clips, len(rising), share, None)
 
 
 def _row(
-    question: str, by: str, clips: Sequence[Judged], n: int, value: float | None, goal: float | None
+    question: str, by: str, clips: Sequence[ScoredClip], n: int, value: float | None, goal: float | None
 ) -> dict[str, Any]:
     """One figure; n is what it counts, clips or arms."""
     value = None if value is None or isnan(value) else value

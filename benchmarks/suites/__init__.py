@@ -1,1 +1,1 @@
-"""TransitionBench for any model that a workflow runs: scripts, verdicts and their summary."""
+"""TransitionBench for any model that a workflow runs: episodes, results and their summary."""

@@ -24,8 +24,8 @@ from ..transition.pictures import (
     with_interval,
 )
 from ..transition.summary import BOOTSTRAP_SEED, POOLED
-from .scripts import Script
-from .verdicts import Verdict
+from .episodes import SuiteEpisode
+from .results import EpisodeResult
 
 MEASURES = ("success", "stf", "df", "frames", "remaining", "jump", "evaluations", "seconds")
 DIFFERENCES = ("success", "stf", "df", "frames", "remaining", "jump")
@@ -33,18 +33,18 @@ CELL, NUMBERS = 96, 16  # px: height of a frame in the sheet, and of the numbers
 SHOWN = 10  # frames of a video in the sheet
 TITLE = 40  # px
 
-Pair = tuple[Verdict, Verdict]
+Pair = tuple[EpisodeResult, EpisodeResult]
 
 
-def pairs_of(verdicts: Sequence[Verdict], plain: str, treated: str) -> list[Pair]:
+def pairs_of(results: Sequence[EpisodeResult], plain: str, treated: str) -> list[Pair]:
     """The same episode with the same seed, plain and treated, where the old scene was seen before both switches."""
-    found = {(verdict.episode, verdict.seed, verdict.arm): verdict for verdict in verdicts}
+    found = {(result.episode, result.seed, result.arm): result for result in results}
     pairs = [
-        (verdict, found[verdict.episode, verdict.seed, treated])
-        for verdict in verdicts
-        if verdict.arm == plain and (verdict.episode, verdict.seed, treated) in found
+        (result, found[result.episode, result.seed, treated])
+        for result in results
+        if result.arm == plain and (result.episode, result.seed, treated) in found
     ]
-    return [pair for pair in pairs if all(verdict.valid for verdict in pair)]
+    return [pair for pair in pairs if all(result.valid for result in pair)]
 
 
 def rows(pairs: Sequence[Pair], cases: Sequence[str]) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ def rows(pairs: Sequence[Pair], cases: Sequence[str]) -> list[dict[str, Any]]:
                     "stf": _mean(every["stf"]),
                     "df": _mean(every["df"]),
                     "tl_frames": _wait(waits),
-                    "reached": fmean(bool(verdict.reached) for verdict in waits) if waits else None,
+                    "reached": fmean(bool(result.reached) for result in waits) if waits else None,
                     "remaining": _mean(every["remaining"]),
                     "continuity": _mean(every["jump"]),
                     "evaluations": _mean(every["evaluations"]),
@@ -129,14 +129,14 @@ def table(rows: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, 
     return "\n".join(markdown(lines) for lines in (overview, by_case, changed) if lines)
 
 
-def save_sheet(path: Path, scripts: Sequence[Script], verdicts: Sequence[Verdict]) -> Path:
+def save_sheet(path: Path, episodes: Sequence[SuiteEpisode], results: Sequence[EpisodeResult]) -> Path:
     """Draw one seed of every episode, plain above treated, with a line at the switch."""
-    first = min((verdict.seed for verdict in verdicts), default=0)
+    first = min((result.seed for result in results), default=0)
     blocks = []
-    for script in scripts:
-        shown = [v for v in verdicts if v.episode == script.id and v.seed == first]
+    for episode in episodes:
+        shown = [v for v in results if v.episode == episode.id and v.seed == first]
         if shown:
-            blocks.append(_block(script, shown))
+            blocks.append(_block(episode, shown))
     width, height = max(block.width for block in blocks), sum(block.height + GAP for block in blocks)
     sheet = Image.new("RGB", (width + 2 * GAP, height + GAP), BACKGROUND)
     top = GAP
@@ -174,21 +174,21 @@ def _gains(strata: Iterable[Sequence[Pair]], name: str) -> list[list[float]]:
     ]
 
 
-def _by_episode(values: Iterable[tuple[Verdict, float | None]]) -> list[float]:
+def _by_episode(values: Iterable[tuple[EpisodeResult, float | None]]) -> list[float]:
     """Means over the seeds of each episode; None is left out."""
     found: dict[str, list[float]] = {}
-    for verdict, value in values:
+    for result, value in values:
         if value is not None:
-            found.setdefault(verdict.episode, []).append(float(value))
+            found.setdefault(result.episode, []).append(float(value))
     return [fmean(numbers) for numbers in found.values()]
 
 
-def _wait(verdicts: Sequence[Verdict]) -> float | None:
+def _wait(results: Sequence[EpisodeResult]) -> float | None:
     """Restricted mean of the wait, as far as all videos go on after their switch."""
-    if not verdicts:
+    if not results:
         return None
-    horizon = max(verdict.frames for verdict in verdicts)
-    return restricted_mean([v.frames for v in verdicts], [v.reached for v in verdicts], horizon)
+    horizon = max(result.frames for result in results)
+    return restricted_mean([v.frames for v in results], [v.reached for v in results], horizon)
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -235,41 +235,41 @@ def _overview(
     }
 
 
-def _block(script: Script, verdicts: Sequence[Verdict]) -> Image.Image:
-    strips = [_strip(verdict) for verdict in verdicts]
+def _block(episode: SuiteEpisode, results: Sequence[EpisodeResult]) -> Image.Image:
+    strips = [_strip(result) for result in results]
     width = LABEL_WIDTH + max(strip.width for strip in strips)
     block = Image.new("RGB", (width, TITLE + sum(strip.height for strip in strips)), BACKGROUND)
     draw, font = ImageDraw.Draw(block), ImageFont.load_default()
     then = (
-        script.new.prompt
-        if script.new
+        episode.new.prompt
+        if episode.new
         else "the same, entered anew"
-        if script.case == "sham"
+        if episode.case == "sham"
         else "no switch"
     )
-    draw.text((0, 2), f"{script.case} {script.id}: {script.old.prompt}", SWITCH, font)
+    draw.text((0, 2), f"{episode.case} {episode.id}: {episode.old.prompt}", SWITCH, font)
     draw.text((0, 20), f"    then: {then}", SWITCH, font)
     top = TITLE
-    for verdict, strip in zip(verdicts, strips):
-        words = {None: "not counted", True: "success", False: "no success"}[verdict.success]
-        draw.text((0, top + NUMBERS + CELL // 2 - 14), f"{verdict.arm}\n{words}", TEXT, font)
+    for result, strip in zip(results, strips):
+        words = {None: "not counted", True: "success", False: "no success"}[result.success]
+        draw.text((0, top + NUMBERS + CELL // 2 - 14), f"{result.arm}\n{words}", TEXT, font)
         block.paste(strip, (LABEL_WIDTH, top))
         top += strip.height
     return block
 
 
-def _strip(verdict: Verdict) -> Image.Image:
+def _strip(result: EpisodeResult) -> Image.Image:
     """Frames in even distances, each under its number; a line before the first one after the switch."""
-    known = sorted(verdict.thumbnails)
+    known = sorted(result.thumbnails)
     picked = [known[round(i * (len(known) - 1) / max(SHOWN - 1, 1))] for i in range(min(SHOWN, len(known)))]
-    pictures = [Image.fromarray(verdict.thumbnails[frame]) for frame in dict.fromkeys(picked)]
+    pictures = [Image.fromarray(result.thumbnails[frame]) for frame in dict.fromkeys(picked)]
     wide = max(round(picture.width * CELL / picture.height) for picture in pictures)
     strip = Image.new("RGB", (len(pictures) * (wide + 2), NUMBERS + CELL + 2), BACKGROUND)
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default()
     last = -1
     for place, (frame, picture) in enumerate(zip(dict.fromkeys(picked), pictures)):
         left = place * (wide + 2)
-        switches = last < verdict.switch <= frame
+        switches = last < result.switch <= frame
         strip.paste(picture.resize((wide, CELL)), (left, NUMBERS))
         draw.text((left + 2, 2), str(frame), SWITCH if switches else TEXT, font)
         if switches:

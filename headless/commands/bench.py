@@ -92,16 +92,16 @@ def _conflict(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
 def _agreement(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
     """Whether the metrics say what is true."""
     bench = agreement.bench(out, seeds)
-    judged = agreement.judge_all(agreement.gallery(out), seeds, measure(bench), bench.folder / VIDEOS)
-    agreement.save_clips(out / agreement.CLIPS, judged)
-    agreement_pictures.save_plot(out / pictures.PLOT, judged)
+    scored = agreement.score_all(agreement.cached_scorer(out), seeds, measure(bench), bench.folder / VIDEOS)
+    agreement.save_clips(out / agreement.CLIPS, scored)
+    agreement_pictures.save_plot(out / pictures.PLOT, scored)
     return {
         **_facts(bench),
-        "gates": agreement.gates(judged),
-        "kinds": agreement.by_kind(judged),
-        "arms": agreement.arm_means(judged, "stf_reference"),
+        "gates": agreement.gates(scored),
+        "kinds": agreement.by_kind(scored),
+        "arms": agreement.arm_means(scored, "stf_reference"),
         "clips": agreement.CLIPS,
-        "text": agreement_pictures.table(judged),
+        "text": agreement_pictures.table(scored),
     }
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...benchmarks.suites import summary as suite_summary
-from ...benchmarks.suites.scripts import SHIPPED, Suite, read_suite
-from ...benchmarks.suites.verdicts import Verdict, judge
+from ...benchmarks.suites.episodes import SHIPPED, Suite, read_suite
+from ...benchmarks.suites.results import EpisodeResult, measure_video
 from ...benchmarks.transition.episodes import SWITCHES
 from ...benchmarks.transition.pictures import SHEET, TABLE
 from ...nodes.evaluation.models import EvaluationModels, load_models
@@ -53,38 +53,38 @@ def run_suite(options: SuiteOptions, record: Record, bars: ProgressBars) -> dict
         raise WorkflowError(as_sentences(str(error))) from error
     maker = VideoMaker.load(suite, out=options.out, workflow=options.workflow, server=options.server)
     planned = maker.videos(suite, options.seeds)
-    verdicts = list(_verdicts(maker, planned, models, record=record, bars=bars))
+    results = list(_results(maker, planned, models, record=record, bars=bars))
     videos = [video["path"] for video in record.videos]
-    return _facts(options, suite, maker=maker, features=features, verdicts=verdicts, videos=videos)
+    return _facts(options, suite, maker=maker, features=features, results=results, videos=videos)
 
 
 def _models(suite: Suite, features: str, options: SuiteOptions) -> EvaluationModels:
     """The models that all videos are evaluated with; what should disappear is looked for where features can read."""
-    concepts = [script.concept for script in suite.scripts if script.concept]
+    concepts = [episode.concept for episode in suite.episodes if episode.concept]
     known = concepts[:1] if features != READS_NO_TEXT else []
     return load_models(
         features, model=options.model, pretrained=options.pretrained, concept=known[0] if known else ""
     )
 
 
-def _verdicts(
+def _results(
     maker: VideoMaker,
     videos: Sequence[SuiteVideo],
     models: EvaluationModels,
     *,
     record: Record,
     bars: ProgressBars,
-) -> Iterator[Verdict]:
+) -> Iterator[EpisodeResult]:
     bars.update(BAR, "TransitionBench", 0, len(videos))
     for number, video in enumerate(videos, 1):
         finished = maker.finish(video)
         info = probe_video(finished.path)
         record.add_video(finished.path, info)
         try:
-            yield judge(
-                video.script,
+            yield measure_video(
+                video.episode,
                 video_batches(finished.path),
-                replace(models, concept=video.script.concept),
+                replace(models, concept=video.episode.concept),
                 fps=info.fps,
                 window=maker.workflows[video.arm].window,
                 trace=finished.trace,
@@ -94,10 +94,10 @@ def _verdicts(
             )
         except ValueError as error:
             raise WorkflowError(
-                [f"Episode {video.script.id}: {sentence}" for sentence in as_sentences(str(error))]
+                [f"Episode {video.episode.id}: {sentence}" for sentence in as_sentences(str(error))]
             ) from error
         bars.update(
-            BAR, "TransitionBench", number, len(videos), {"episode": video.script.id, "arm": video.arm}
+            BAR, "TransitionBench", number, len(videos), {"episode": video.episode.id, "arm": video.arm}
         )
     bars.close(BAR)
 
@@ -108,16 +108,16 @@ def _facts(
     *,
     maker: VideoMaker,
     features: str,
-    verdicts: Sequence[Verdict],
+    results: Sequence[EpisodeResult],
     videos: Sequence[str],
 ) -> dict[str, Any]:
     """What goes into the report, with the table and the contact sheet beside it."""
-    cases = list(dict.fromkeys(script.case for script in suite.scripts))
-    pairs = suite_summary.pairs_of(verdicts, PLAIN, TREATED)
+    cases = list(dict.fromkeys(episode.case for episode in suite.episodes))
+    pairs = suite_summary.pairs_of(results, PLAIN, TREATED)
     rows, changes = suite_summary.rows(pairs, cases), suite_summary.differences(pairs, cases)
-    text, remarks = suite_summary.table(rows, changes), _remarks(suite, features, verdicts, len(pairs))
+    text, remarks = suite_summary.table(rows, changes), _remarks(suite, features, results, len(pairs))
     (options.out / TABLE).write_text("\n".join([*remarks, "", text]), encoding="utf-8")
-    suite_summary.save_sheet(options.out / SHEET, suite.scripts, verdicts)
+    suite_summary.save_sheet(options.out / SHEET, suite.episodes, results)
     print(text)
     return {
         "bench": "transition",
@@ -133,16 +133,16 @@ def _facts(
         "episodes": [
             {
                 "video": video,
-                **verdict.to_json(),
-                "seconds": round(verdict.seconds, 3),
-                "prompts": [asdict(view) for view in (script.old, script.new) if view is not None],
+                **result.to_json(),
+                "seconds": round(result.seconds, 3),
+                "prompts": [asdict(view) for view in (episode.old, episode.new) if view is not None],
             }
-            for video, verdict in zip(videos, verdicts)
-            for script in suite.scripts
-            if script.id == verdict.episode
+            for video, result in zip(videos, results)
+            for episode in suite.episodes
+            if episode.id == result.episode
         ],
         "switches": [
-            [verdict.scores.to_json(verdict.fps)] if verdict.case in SWITCHES else [] for verdict in verdicts
+            [result.scores.to_json(result.fps)] if result.case in SWITCHES else [] for result in results
         ],
         "table": TABLE,
         "contact_sheet": SHEET,
@@ -161,9 +161,9 @@ def _techniques(workflow: SuiteWorkflow) -> list[dict[str, Any]]:
     ]
 
 
-def _remarks(suite: Suite, features: str, verdicts: Sequence[Verdict], pairs: int) -> list[str]:
+def _remarks(suite: Suite, features: str, results: Sequence[EpisodeResult], pairs: int) -> list[str]:
     """What must be known to read the numbers."""
-    made = len(verdicts) // len(ARMS)
+    made = len(results) // len(ARMS)
     remarks = [
         (
             f"TransitionBench, suite {suite.name}, features {features}: in {pairs} of {made} pairs, plain and treated, the "
@@ -171,10 +171,10 @@ def _remarks(suite: Suite, features: str, verdicts: Sequence[Verdict], pairs: in
         )
     ]
     if pairs < made:
-        reasons = {verdict.episode: verdict.why for verdict in verdicts if not verdict.valid and verdict.why}
+        reasons = {result.episode: result.why for result in results if not result.valid and result.why}
         remarks += [f"{episode}: {reason}." for episode, reason in reasons.items()]
     remarks.append("A case has few episodes: quote the pooled numbers, with their intervals.")
-    if not all(verdict.evaluations for verdict in verdicts):
+    if not all(result.evaluations for result in results):
         remarks.append(
             "No trace came with the videos: seconds are those of the whole run, and switches lie where sections of the "
             "sampler's window put them."

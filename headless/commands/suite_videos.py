@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...benchmarks.suites.scripts import Script, Suite
+from ...benchmarks.suites.episodes import Suite, SuiteEpisode
 from ...samplers.denoising.trace import TRACE_SCHEMA
 from ..files.folders import Folders
 from ..running.progress import ProgressBars
@@ -26,12 +26,12 @@ VIDEO_FOLDER = "takes"  # in the output folder, here and on the server
 class SuiteVideo:
     """A video of a suite, made or not.
 
-    script, seed: the episode and the seed of its noise.
+    episode, seed: the episode and the seed of its noise.
     arm: "plain" or "treated".
     key: a hash of everything that the video depends on.
     """
 
-    script: Script
+    episode: SuiteEpisode
     seed: int
     arm: str
     key: str
@@ -39,7 +39,7 @@ class SuiteVideo:
     @property
     def name(self) -> str:
         """The name of its files, without their suffix."""
-        return f"{self.script.id}_{self.seed}_{self.arm}_{self.key}"
+        return f"{self.episode.id}_{self.seed}_{self.arm}_{self.key}"
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,11 @@ class VideoMaker:
     def videos(self, suite: Suite, seeds: int) -> list[SuiteVideo]:
         """All videos of the suite; plain and treated follow one another, so that an interrupted run leaves pairs."""
         return [
-            SuiteVideo(script, seed, arm, self.workflows[arm].key(script, seed, suite.folder / script.image))
+            SuiteVideo(
+                episode, seed, arm, self.workflows[arm].key(episode, seed, suite.folder / episode.image)
+            )
             for seed in range(1, seeds + 1)
-            for script in suite.scripts
+            for episode in suite.episodes
             for arm in ARMS
         ]
 
@@ -97,7 +99,7 @@ class VideoMaker:
         seconds = time.perf_counter() - began
         (self.folders.output / self._saved(video, record)).replace(path)
         trace = _trace(record)
-        facts = {"episode": video.script.id, "seed": video.seed, "arm": video.arm, "key": video.key}
+        facts = {"episode": video.episode.id, "seed": video.seed, "arm": video.arm, "key": video.key}
         # Written last: only a video with its facts counts as finished.
         write_report(path.with_suffix(".json"), {**facts, "seconds": seconds, "trace": trace})
         return FinishedVideo(path, seconds, trace)
@@ -105,12 +107,12 @@ class VideoMaker:
     def _run(self, video: SuiteVideo) -> Record:
         """Runs the video's workflow and returns what it made."""
         prefix = f"{VIDEO_FOLDER}/{video.name}"
-        workflow = self.workflows[video.arm].filled(video.script, video.seed, prefix)
+        workflow = self.workflows[video.arm].filled(video.episode, video.seed, prefix)
         record, bars = Record(self.folders.output), ProgressBars()
         try:
             self.runner.run(workflow, self.specs, places=self.folders, record=record, bars=bars)
         except WorkflowError as error:
-            where = f"{video.script.id}, seed {video.seed}, {video.arm}"
+            where = f"{video.episode.id}, seed {video.seed}, {video.arm}"
             raise WorkflowError([f"Episode {where}: {problem}" for problem in error.problems]) from error
         finally:
             bars.close()
@@ -123,7 +125,7 @@ class VideoMaker:
         saved = [str(entry["path"]) for entry in record.videos if entry["node"] == node]
         if len(saved) != 1:
             raise WorkflowError(
-                f"Episode {video.script.id}: {suite_workflow.workflow[node]} has saved {len(saved) or 'no'} videos; "
+                f"Episode {video.episode.id}: {suite_workflow.workflow[node]} has saved {len(saved) or 'no'} videos; "
                 "the suite needs one. With FramePackDecode, output must be video or both."
             )
         return saved[0]

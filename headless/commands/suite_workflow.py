@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...benchmarks.suites.scripts import Script
+from ...benchmarks.suites.episodes import SuiteEpisode
 from ..running.runs import local_nodes
 from ..workflows.errors import WorkflowError
 from ..workflows.workflow import Link, Node, Workflow, to_api
@@ -91,12 +91,12 @@ class SuiteWorkflow:
         }
         return replace(self, workflow=workflow)
 
-    def filled(self, script: Script, seed: int, prefix: str) -> Workflow:
+    def filled(self, episode: SuiteEpisode, seed: int, prefix: str) -> Workflow:
         """A copy that makes an episode's video with a seed and saves it under a prefix."""
         values: dict[str, dict[str, Any]] = {
-            IMAGE: {"image": script.image},
-            PROMPTS: {"text": script.timeline(), "syntax": "brackets", "seconds": script.seconds},
-            SAMPLER: {"seconds": script.seconds, "latent_frames": 0, "seed": seed},
+            IMAGE: {"image": episode.image},
+            PROMPTS: {"text": episode.timeline(), "syntax": "brackets", "seconds": episode.seconds},
+            SAMPLER: {"seconds": episode.seconds, "latent_frames": 0, "seed": seed},
             SAVE: {"filename_prefix": prefix},
         }
         changed = {self.node_ids[title]: inputs for title, inputs in values.items()}
@@ -105,11 +105,11 @@ class SuiteWorkflow:
             for node in self.workflow.values()
         }
 
-    def key(self, script: Script, seed: int, image: Path) -> str:
+    def key(self, episode: SuiteEpisode, seed: int, image: Path) -> str:
         """A name for a video, made of everything in the filled workflow and of the start image's content."""
         content = [
             VERSION,
-            to_api(self.filled(script, seed, "")),
+            to_api(self.filled(episode, seed, "")),
             hashlib.sha256(image.read_bytes()).hexdigest(),
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

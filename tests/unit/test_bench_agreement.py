@@ -12,8 +12,13 @@ from framepack_transitions.benchmarks import statistics
 from framepack_transitions.benchmarks.agreement import pictures as agreement_pictures
 from framepack_transitions.benchmarks.agreement import rendered
 from framepack_transitions.benchmarks.agreement import study as agreement
-from framepack_transitions.benchmarks.agreement.sights import Scores, Sight, confidence_of, states_of
-from framepack_transitions.benchmarks.agreement.study import Gallery, Judged
+from framepack_transitions.benchmarks.agreement.measuring import (
+    ClipMeasurements,
+    Scores,
+    confidence_of,
+    states_of,
+)
+from framepack_transitions.benchmarks.agreement.study import CachedScorer, ScoredClip
 from framepack_transitions.benchmarks.transition import bench as transition
 from framepack_transitions.benchmarks.transition.arms import PLAIN
 from framepack_transitions.benchmarks.transition.bench import Bench
@@ -44,11 +49,11 @@ class ColourExtractor:
         return np.stack([np.random.default_rng(list(text.encode())).normal(size=12) for text in texts])
 
 
-def judged(
+def scored(
     source="rendered", kind="at once", event="night", seed=0, succeeds=True, latency=None, gone=None, **scores
 ):
     known = dict.fromkeys(Scores.__dataclass_fields__) | scores
-    return Judged(source, kind, event, seed, succeeds, latency, gone, Scores(**known))
+    return ScoredClip(source, kind, event, seed, succeeds, latency, gone, Scores(**known))
 
 
 class TestStatistics:
@@ -123,17 +128,17 @@ class TestRenderedClips:
 class TestGates:
     def test_figures_follow_from_the_clips(self):
         clips = [
-            judged(seed=0, latency=0, tl=1.0, stf=0.9, stf_reference=1.0, gas=0.0),
-            judged(seed=1, latency=4, tl=inf, stf=0.2, stf_reference=0.8),
-            judged(kind="never", succeeds=False, stf=0.4, stf_reference=0.1, gas=0.9),
+            scored(seed=0, latency=0, tl=1.0, stf=0.9, stf_reference=1.0, gas=0.0),
+            scored(seed=1, latency=4, tl=inf, stf=0.2, stf_reference=0.8),
+            scored(kind="never", succeeds=False, stf=0.4, stf_reference=0.1, gas=0.9),
             *(
-                judged(kind=kind, succeeds=None, gas=gas)
+                scored(kind=kind, succeeds=None, gas=gas)
                 for kind, gas in zip(rendered.GHOSTS, (0.2, 0.1, 0.5))
             ),
         ]
         arms = {"plain": (0.1, False), "a": (0.5, True), "b": (0.4, True)}
         clips += [
-            judged("generated", arm, "cut", 0, right, stf=mean, stf_reference=mean)
+            scored("generated", arm, "cut", 0, right, stf=mean, stf_reference=mean)
             for arm, (mean, right) in arms.items()
         ]
         rows = {(row["question"], row["clips"], row["by"]): row for row in agreement.gates(clips)}
@@ -159,19 +164,19 @@ def test_a_small_run_goes_on_where_it_stopped_and_draws(tmp_path, monkeypatch):
     bench = Bench(tmp_path / "generated", 1, SMALL, (PLAIN,), ("colour",), keeps_videos=True)
     results = transition.run(bench, EpisodeSampler(bundle, SMALL))
     monkeypatch.setattr(rendered, "KINDS", ("at once", "never"))
-    gallery = Gallery(tmp_path, bundle.vae, ColourExtractor())
+    cached_scorer = CachedScorer(tmp_path, bundle.vae, ColourExtractor())
     result = results[0]
     frames, switch = load_video_frames(bench.folder / VIDEOS / f"{result.key}.npz")
     assert frames.shape == (13 + 12, 64, 64, 3) and frames.dtype == np.uint8 and switch == 13
-    clips = [*gallery.rendered(0), gallery.generated(result, bench.folder / VIDEOS)]
+    clips = [*cached_scorer.rendered(0), cached_scorer.generated(result, bench.folder / VIDEOS)]
     assert [(one.source, one.kind) for one in clips] == [
         ("rendered", "at once"),
         ("rendered", "never"),
         ("generated", "plain"),
     ]
     files = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("0_*.npz")}
-    assert len(files) == 2 and [*gallery.rendered(0)] == clips[:2]
+    assert len(files) == 2 and [*cached_scorer.rendered(0)] == clips[:2]
     assert {file: file.stat().st_mtime_ns for file in files} == files
-    assert Sight.load(next(iter(files))).switch == rendered.BEFORE
+    assert ClipMeasurements.load(next(iter(files))).switch == rendered.BEFORE
     with Image.open(agreement_pictures.save_plot(tmp_path / "plot.png", clips)) as picture:
         assert picture.width > 1000

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.benchmarks.suites.scripts import SHIPPED, Script, View, read_suite
+from framepack_transitions.benchmarks.suites.episodes import SHIPPED, PromptedState, SuiteEpisode, read_suite
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands import suite, suite_videos
 from framepack_transitions.headless.commands.suite_workflow import PLAIN, TREATED, SuiteWorkflow
@@ -25,7 +25,9 @@ from framepack_transitions.headless.workflows.workflow import Link, Workflow, pa
 
 API = runs.PACK / runs.EXAMPLES / "api"
 BENCHES = pytest.mark.parametrize("name", ["framepack_bench", "tiny_bench"])
-SCRIPT = Script("one", "colour", "red.png", View("A.", "a"), View("B.", "b"), "", "", 4.8, 1.2)
+EPISODE = SuiteEpisode(
+    "one", "colour", "red.png", PromptedState("A.", "a"), PromptedState("B.", "b"), "", "", 4.8, 1.2
+)
 
 
 def load(name: str) -> Workflow:
@@ -55,7 +57,7 @@ class TestSuiteWorkflow:
     @BENCHES
     def test_an_episode_fills_its_places_and_nothing_else(self, name: str) -> None:
         suite_workflow = SuiteWorkflow.of(load(name), name)
-        filled = suite_workflow.filled(SCRIPT, 7, "takes/x")
+        filled = suite_workflow.filled(EPISODE, 7, "takes/x")
         assert titled(filled, "Start image")["image"] == "red.png"
         assert titled(filled, "Prompts")["text"] == "[0s: A. => a]\n[1.2s: B. => b]"
         assert (titled(filled, "Prompts")["syntax"], titled(filled, "Prompts")["seconds"]) == (
@@ -76,16 +78,16 @@ class TestSuiteWorkflow:
         stronger = load("tiny_bench")
         titled(stronger, "Semantic KV Gate")["gamma"] = 3.0
         keys = [
-            suite_workflow.key(SCRIPT, 1, one),
-            suite_workflow.key(SCRIPT, 2, one),
-            suite_workflow.key(SCRIPT, 1, other),
-            suite_workflow.arm(PLAIN).key(SCRIPT, 1, one),
-            SuiteWorkflow.of(stronger, "w").key(SCRIPT, 1, one),
+            suite_workflow.key(EPISODE, 1, one),
+            suite_workflow.key(EPISODE, 2, one),
+            suite_workflow.key(EPISODE, 1, other),
+            suite_workflow.arm(PLAIN).key(EPISODE, 1, one),
+            SuiteWorkflow.of(stronger, "w").key(EPISODE, 1, one),
         ]
         assert len(set(keys)) == len(keys)
-        assert suite_workflow.key(SCRIPT, 1, one) == keys[0]
+        assert suite_workflow.key(EPISODE, 1, one) == keys[0]
         # The plain arm does not know how strong the techniques are.
-        assert SuiteWorkflow.of(stronger, "w").arm(PLAIN).key(SCRIPT, 1, one) == keys[3]
+        assert SuiteWorkflow.of(stronger, "w").arm(PLAIN).key(EPISODE, 1, one) == keys[3]
 
     @pytest.mark.parametrize(
         ("change", "sentence"),
@@ -263,8 +265,8 @@ def test_a_server_makes_the_videos(quick: list[str], tmp_path: Path, server: Fak
     assert plain["9"]["inputs"]["model"] == ["1", 0] and "7" not in plain
     assert treated["9"]["inputs"]["model"] == ["8", 0]
     assert plain["2"]["inputs"]["image"] == "tiny_cut.png"
-    scripts = {script.case: script for script in read_suite(str(tmp_path / "few.json")).scripts}
-    assert plain["5"]["inputs"]["text"] == scripts["cut"].timeline()
+    episodes = {episode.case: episode for episode in read_suite(str(tmp_path / "few.json")).episodes}
+    assert plain["5"]["inputs"]["text"] == episodes["cut"].timeline()
     written = report(tmp_path)
     assert written["server"] == "http://there"
     assert {(entry["evaluations"], entry["seconds"], entry["switch"]) for entry in written["episodes"]} == {

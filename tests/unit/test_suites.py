@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from framepack_transitions.benchmarks.suites.scripts import CASES, FOLDER, SHIPPED, Suite, read_suite
+from framepack_transitions.benchmarks.suites.episodes import CASES, FOLDER, SHIPPED, Suite, read_suite
 from framepack_transitions.samplers.timeline.syntaxes.table import parse
 from PIL import Image
 
@@ -48,48 +48,52 @@ def read(folder: Path, data: Any) -> Suite:
 @BOTH
 def test_a_shipped_suite_holds_every_case(name: str) -> None:
     known = read_suite(name)
-    cases = Counter(script.case for script in known.scripts)
+    cases = Counter(episode.case for episode in known.episodes)
     assert set(cases) == set(CASES)
     assert known.name == name
     assert (FOLDER.parents[2] / "example_workflows" / "api" / known.workflow).is_file()
 
 
 def test_the_suite_for_the_large_model_has_enough_of_every_change() -> None:
-    scripts = read_suite("transition").scripts
-    cases = Counter(script.case for script in scripts)
-    assert 16 <= len(scripts) <= 24
+    episodes = read_suite("transition").episodes
+    cases = Counter(episode.case for episode in episodes)
+    assert 16 <= len(episodes) <= 24
     assert all(cases[case] >= 3 for case in CASES if case not in ("control", "sham"))
     assert cases["control"] >= 2 and cases["sham"] >= 2
 
 
 @BOTH
 def test_every_timeline_is_read_as_it_was_meant(name: str) -> None:
-    for script in read_suite(name).scripts:
-        spans = parse(script.timeline(), "brackets")
-        assert (spans[0].start, spans[0].text, spans[0].state) == (0, script.old.prompt, script.old.state)
-        if script.case == "control":
+    for episode in read_suite(name).episodes:
+        spans = parse(episode.timeline(), "brackets")
+        assert (spans[0].start, spans[0].text, spans[0].state) == (0, episode.old.prompt, episode.old.state)
+        if episode.case == "control":
             assert len(spans) == 1
-        elif script.case == "sham":
-            assert (spans[1].start, spans[1].text, spans[1].sham) == (script.switch, script.old.prompt, True)
+        elif episode.case == "sham":
+            assert (spans[1].start, spans[1].text, spans[1].sham) == (
+                episode.switch,
+                episode.old.prompt,
+                True,
+            )
         else:
             assert (spans[1].start, spans[1].text, spans[1].state) == (
-                script.switch,
-                script.new.prompt,
-                script.new.state,
+                episode.switch,
+                episode.new.prompt,
+                episode.new.state,
             )
 
 
 @BOTH
 def test_switches_lie_where_sections_begin_and_leave_time_after_them(name: str) -> None:
-    for script in read_suite(name).scripts:
+    for episode in read_suite(name).episodes:
         section = 36 / 30  # nine latent frames at 30 frames a second
-        assert script.switch / section == pytest.approx(round(script.switch / section))
-        assert script.seconds - script.switch >= 2 * section
+        assert episode.switch / section == pytest.approx(round(episode.switch / section))
+        assert episode.seconds - episode.switch >= 2 * section
 
 
 def test_the_start_images_are_small_and_their_rights_are_told() -> None:
     told = (FOLDER / "images" / "LICENSES.md").read_text(encoding="utf-8")
-    used = {script.image for name in SHIPPED for script in read_suite(name).scripts}
+    used = {episode.image for name in SHIPPED for episode in read_suite(name).episodes}
     pictures = {path.relative_to(FOLDER).as_posix() for path in (FOLDER / "images").iterdir()}
     assert pictures - {"images/LICENSES.md"} == used
     for image in used:
@@ -109,16 +113,16 @@ def test_the_suites_are_installed_with_the_package() -> None:
 
 
 def test_an_episode_may_have_a_length_of_its_own(files: Path) -> None:
-    first, second = read(files, suite({}, {"id": "two", "seconds": 9.5, "switch": 3})).scripts
+    first, second = read(files, suite({}, {"id": "two", "seconds": 9.5, "switch": 3})).episodes
     assert (first.seconds, first.switch) == (6, 2.4)
     assert (second.seconds, second.switch) == (9.5, 3)
 
 
 def test_a_control_says_what_would_be_seen_if_the_scene_were_lost(files: Path) -> None:
-    (script,) = read(
+    (episode,) = read(
         files, suite({"case": "control", "new": None, "concept": None, "lost": "a meadow"})
-    ).scripts
-    assert not script.changes and script.other_state == "a meadow"
+    ).episodes
+    assert not episode.changes and episode.other_state == "a meadow"
 
 
 @pytest.mark.parametrize(

@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from framepack_transitions.benchmarks.suites.scripts import Script, View
+from framepack_transitions.benchmarks.suites.episodes import PromptedState, SuiteEpisode
+from framepack_transitions.benchmarks.suites.results import EpisodeResult, measure_video, switch_frame
 from framepack_transitions.benchmarks.suites.summary import differences, pairs_of, rows, save_sheet, table
-from framepack_transitions.benchmarks.suites.verdicts import Verdict, judge, switch_frame
 from framepack_transitions.metrics.measuring.detectors import CallableDetector
 from framepack_transitions.nodes.evaluation.models import EvaluationModels
 from PIL import Image
 
 SWITCH, FRAMES = 60, 150
 COLOURS = {"a red room": (0.8, 0.1, 0.1), "a blue room": (0.1, 0.1, 0.8)}
-CHANGE = Script(
+CHANGE = SuiteEpisode(
     "turns-blue",
     "colour",
     "",
-    View("Nothing moves.", "a red room"),
-    View("It turns blue.", "a blue room"),
+    PromptedState("Nothing moves.", "a red room"),
+    PromptedState("It turns blue.", "a blue room"),
     "",
     "",
     5.0,
@@ -67,56 +67,56 @@ AT_ONCE = room((RED, SWITCH), (BLUE, FRAMES - SWITCH))
 LATE = room((RED, SWITCH + 30), (BLUE, FRAMES - SWITCH - 30))
 
 
-def verdict(video: np.ndarray, script: Script = CHANGE, **changes: Any) -> Verdict:
-    detector = CallableDetector(reds) if script.concept else None
+def result(video: np.ndarray, episode: SuiteEpisode = CHANGE, **changes: Any) -> EpisodeResult:
+    detector = CallableDetector(reds) if episode.concept else None
     options = {"fps": 30.0, "window": 0, "trace": None, "wall_seconds": 7.0, "seed": 1, "arm": "plain"}
-    return judge(
-        script, [video], EvaluationModels(Colours(), detector, script.concept), **{**options, **changes}
+    return measure_video(
+        episode, [video], EvaluationModels(Colours(), detector, episode.concept), **{**options, **changes}
     )
 
 
 def test_a_change_at_once_is_a_success_without_a_wait() -> None:
-    found = verdict(AT_ONCE)
+    found = result(AT_ONCE)
     assert (found.valid, found.success, found.reached, found.frames) == (True, True, True, 0)
     assert found.stf == pytest.approx(1, abs=0.01)
     assert found.remaining == pytest.approx(0, abs=0.01)
 
 
 def test_a_late_change_is_waited_for() -> None:
-    found = verdict(LATE)
+    found = result(LATE)
     assert (found.success, found.reached, found.frames) == (True, True, 30)
 
 
 def test_a_change_that_never_comes_is_waited_for_until_the_end() -> None:
-    found = verdict(NEVER)
+    found = result(NEVER)
     assert (found.success, found.reached, found.frames) == (False, False, FRAMES - SWITCH)
     assert found.remaining == pytest.approx(1, abs=0.01)
 
 
 def test_black_frames_are_no_success() -> None:
-    found = verdict(room((RED, SWITCH), ((0.0, 0.0, 0.004), FRAMES - SWITCH)))
+    found = result(room((RED, SWITCH), ((0.0, 0.0, 0.004), FRAMES - SWITCH)))
     assert found.valid and found.success is False
     assert "black" in found.why
 
 
 def test_what_shows_the_new_scene_already_is_not_counted() -> None:
-    found = verdict(room((BLUE, FRAMES)))
+    found = result(room((BLUE, FRAMES)))
     assert (found.valid, found.success, found.stf, found.frames) == (False, None, None, None)
     assert "old scene is not seen before the switch" in found.why
 
 
 def test_a_thing_that_should_go_must_be_gone() -> None:
-    script = replace(CHANGE, case="disappear", concept="red things")
-    assert verdict(AT_ONCE, script).df == 1 and verdict(AT_ONCE, script).success
+    episode = replace(CHANGE, case="disappear", concept="red things")
+    assert result(AT_ONCE, episode).df == 1 and result(AT_ONCE, episode).success
     # Blue to the text, and still red to the detector in every frame.
-    seen = replace(script, new=View("It vanishes.", "a grey room"))
+    seen = replace(episode, new=PromptedState("It vanishes.", "a grey room"))
     grey = room((RED, SWITCH), ((0.32, 0.3, 0.3), FRAMES - SWITCH))
-    assert verdict(grey, replace(seen, concept="")).success
-    assert verdict(grey, seen).df == 0 and verdict(grey, seen).success is False
+    assert result(grey, replace(seen, concept="")).success
+    assert result(grey, seen).df == 0 and result(grey, seen).success is False
 
 
 def test_a_sham_is_a_success_where_the_scene_stays() -> None:
-    stays, goes = verdict(NEVER, SHAM), verdict(AT_ONCE, SHAM)
+    stays, goes = result(NEVER, SHAM), result(AT_ONCE, SHAM)
     assert (stays.success, goes.success) == (True, False)
     assert stays.frames is None and stays.stf is None and stays.remaining is None
 
@@ -126,7 +126,7 @@ def test_a_jump_counts_doublings_of_the_usual_change() -> None:
     steps = np.ones(FRAMES - 1)
     steps[SWITCH - 1 : SWITCH + 3] = 8
     level = np.concatenate([[0], np.cumsum(steps)]).astype(np.uint8)
-    found = verdict(np.broadcast_to(level[:, None, None, None], (FRAMES, 16, 16, 3)).copy())
+    found = result(np.broadcast_to(level[:, None, None, None], (FRAMES, 16, 16, 3)).copy())
     assert found.jump == pytest.approx(3, abs=1e-3)
 
 
@@ -138,7 +138,7 @@ def test_the_trace_says_where_the_switch_is_and_what_it_cost() -> None:
     ]
     for section in sections:
         section |= {"index": 0, "prompt": "", "change": 1.0}
-    found = verdict(AT_ONCE, trace={"sections": sections})
+    found = result(AT_ONCE, trace={"sections": sections})
     assert (found.switch, found.evaluations, found.seconds) == (37, 80, 7.5)
 
 
@@ -152,7 +152,7 @@ def test_features_that_read_no_text_count_nothing() -> None:
         def texts(self, texts: Sequence[str]) -> None:
             return None
 
-    found = judge(
+    found = measure_video(
         CHANGE,
         [AT_ONCE],
         EvaluationModels(Blind()),
@@ -167,9 +167,9 @@ def test_features_that_read_no_text_count_nothing() -> None:
     assert found.jump is not None
 
 
-def many(arm: str, videos: Sequence[np.ndarray], seeds: int = 1) -> list[Verdict]:
+def many(arm: str, videos: Sequence[np.ndarray], seeds: int = 1) -> list[EpisodeResult]:
     return [
-        replace(verdict(video), episode=f"e{number}", seed=seed, arm=arm)
+        replace(result(video), episode=f"e{number}", seed=seed, arm=arm)
         for seed in range(seeds)
         for number, video in enumerate(videos)
     ]
@@ -208,7 +208,7 @@ def test_nothing_valid_is_a_table_of_dashes() -> None:
 
 
 def test_the_sheet_shows_both_arms_of_every_episode(tmp_path: Any) -> None:
-    found = [verdict(NEVER), replace(verdict(AT_ONCE), arm="treated"), verdict(NEVER, SHAM)]
+    found = [result(NEVER), replace(result(AT_ONCE), arm="treated"), result(NEVER, SHAM)]
     with Image.open(save_sheet(tmp_path / "sheet.png", [CHANGE, SHAM], found)) as sheet:
         pixels = np.asarray(sheet).reshape(-1, 3).astype(int)
     blue = (np.abs(pixels - np.round(np.array(BLUE) * 255)).max(1) < 10).mean()

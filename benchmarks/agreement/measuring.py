@@ -32,7 +32,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
+class ClipMeasurements:
     """What was seen of a clip of T frames that is asked to change at frame `switch`.
 
     features [T,D] by the extractor, and of a reference [n,D]: nothing but the new scene; colours [T,P] by pixels.
@@ -53,7 +53,7 @@ class Sight:
         np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
-    def load(cls, path: Path) -> Sight:
+    def load(cls, path: Path) -> ClipMeasurements:
         """What `save` has kept."""
         with np.load(path) as kept:
             return cls(
@@ -66,22 +66,22 @@ class Sight:
         return windows_of(Switch(self.switch, 0.0, "old", "new"), [], len(self.features), FPS)
 
 
-class Eyes:
+class ClipMeasurer:
     """What looks at clips: an extractor, pixels, and the analytic detector."""
 
     def __init__(self, extractor: Any) -> None:
         self.extractor, self.pixels = extractor, PixelExtractor()
 
-    def look(
+    def measure(
         self, frames: Array, switch: int, before: Scene, after: Scene, reference: Array, detects: bool = True
-    ) -> Sight:
+    ) -> ClipMeasurements:
         """See frames [T,64,64,3], uint8 or in 0..1, and `reference` ones; `detects` asks the detector, which is slow."""
         old = new = np.zeros(len(frames))
         if detects and before.subject != after.subject:
             found = detect(frames)
             old, new = (confidence_of(found, scene) for scene in (before, after))
         features, known = (self.extractor.images(part) for part in (frames, reference))
-        return Sight(features, self.pixels.images(frames), known, old, new, switch)
+        return ClipMeasurements(features, self.pixels.images(frames), known, old, new, switch)
 
 
 def confidence_of(found: Detection, scene: Scene) -> Array:
@@ -121,37 +121,41 @@ class Scorer:
         self.centre = neutral(extractor)
         self._texts: dict[str, Array] = {}
 
-    def score(self, sight: Sight, before: Scene, after: Scene) -> Scores:
+    def score(self, measured: ClipMeasurements, before: Scene, after: Scene) -> Scores:
         """Score a clip that is asked to change from one scene to another."""
-        windows = sight.windows
-        blind, guided = (self._fidelity(sight, before, after, known) for known in (None, sight.reference))
+        windows = measured.windows
+        blind, guided = (
+            self._fidelity(measured, before, after, known) for known in (None, measured.reference)
+        )
         seen = {"windows": windows, "fps": FPS}
         loses = loses_subject(before, after)
         return Scores(
             stf=value(blind),
             stf_reference=value(guided),
-            tl=latency(transition_latency(sight.features, fidelity=guided.value, **seen)),
-            tl_reference=latency(transition_latency(sight.features, target=sight.reference, **seen)),
-            tl_pixels=latency(transition_latency(sight.colours, fidelity=guided.value, **seen)),
-            tl_subject=_subject_latency(sight, before, after, guided.value),
-            gas=value(ghosting(sight.features, windows, reference=sight.reference, centre=self.centre)),
-            df=value(_gone(sight.old_subject, windows, threshold=PRESENT_SCORE)) if loses else None,
-            df_text=value(self._gone_by_text(sight, before, after)) if loses else None,
+            tl=latency(transition_latency(measured.features, fidelity=guided.value, **seen)),
+            tl_reference=latency(transition_latency(measured.features, target=measured.reference, **seen)),
+            tl_pixels=latency(transition_latency(measured.colours, fidelity=guided.value, **seen)),
+            tl_subject=_subject_latency(measured, before, after, guided.value),
+            gas=value(ghosting(measured.features, windows, reference=measured.reference, centre=self.centre)),
+            df=value(_gone(measured.old_subject, windows, threshold=PRESENT_SCORE)) if loses else None,
+            df_text=value(self._gone_by_text(measured, before, after)) if loses else None,
         )
 
-    def _fidelity(self, sight: Sight, before: Scene, after: Scene, reference: Array | None) -> Metric:
+    def _fidelity(
+        self, measured: ClipMeasurements, before: Scene, after: Scene, reference: Array | None
+    ) -> Metric:
         new, old, *others = self._read(prompt_of(scene) for scene in states_of(before, after))
         return stf(
-            sight.features,
+            measured.features,
             new,
             old,
-            sight.windows,
+            measured.windows,
             logit_scale=self.extractor.logit_scale,
             distractors=np.stack(others),
             reference=reference,
         )
 
-    def _gone_by_text(self, sight: Sight, before: Scene, after: Scene) -> Metric:
+    def _gone_by_text(self, measured: ClipMeasurements, before: Scene, after: Scene) -> Metric:
         """By texts that say the old subject in the old place or in the new one; the reference is free of it."""
         there = [before, replace(before, background=after.background, night=after.night)]
         absent = [scene for scene in states_of(before, after) if not _same_subject(scene, before)]
@@ -159,9 +163,9 @@ class Scorer:
         detector = ZeroShotDetector(reader, [prompt_of(scene) for scene in absent])
         seen, free = (
             detector.detect(features, [prompt_of(scene) for scene in there]).confidence.max(1)
-            for features in (sight.features, sight.reference)
+            for features in (measured.features, measured.reference)
         )
-        return _gone(seen, sight.windows, object_free=free)
+        return _gone(seen, measured.windows, object_free=free)
 
     def _read(self, texts: Iterable[str]) -> Array:
         texts = list(texts)
@@ -185,9 +189,9 @@ class _FeaturesReader:
 
 def states_of(before: Scene, after: Scene) -> list[Scene]:
     """The new scene, the old one, and whatever differs from either in one respect: what a frame may show instead."""
-    made = {_looks(scene): scene for scene in (after, before)}
+    made = {_visible(scene): scene for scene in (after, before)}
     for scene in (*neighbours(after), *neighbours(before)):
-        made.setdefault(_looks(scene), scene)
+        made.setdefault(_visible(scene), scene)
     return list(made.values())
 
 
@@ -201,14 +205,16 @@ def latency(metric: Metric) -> float | None:
     return None if not metric.valid else inf if metric.censored else metric.value
 
 
-def _subject_latency(sight: Sight, before: Scene, after: Scene, fidelity: float) -> float | None:
+def _subject_latency(
+    measured: ClipMeasurements, before: Scene, after: Scene, fidelity: float
+) -> float | None:
     """By the confidence for the old subject where one goes, else for the new one; None where neither changes."""
-    common = {"windows": sight.windows, "fps": FPS}
+    common = {"windows": measured.windows, "fps": FPS}
     if before.subject == after.subject:
         return None
     if after.subject is None:
-        return latency(transition_latency(sight.old_subject[:, None], target=[[0.0]], **common))
-    return latency(transition_latency(sight.new_subject[:, None], fidelity=fidelity, **common))
+        return latency(transition_latency(measured.old_subject[:, None], target=[[0.0]], **common))
+    return latency(transition_latency(measured.new_subject[:, None], fidelity=fidelity, **common))
 
 
 def _gone(confidence: Array, windows: Windows, **options: Any) -> Metric:
@@ -216,10 +222,10 @@ def _gone(confidence: Array, windows: Windows, **options: Any) -> Metric:
 
 
 def _same_subject(scene: Scene, other: Scene) -> bool:
-    return _looks(scene)[2] == _looks(other)[2]
+    return _visible(scene)[2] == _visible(other)[2]
 
 
-def _looks(scene: Scene) -> tuple[str, bool, tuple[str, str] | None]:
+def _visible(scene: Scene) -> tuple[str, bool, tuple[str, str] | None]:
     """What a still shows of a scene: neither motion nor, at a glance, size."""
     subject = scene.subject
     return scene.background, scene.night, None if subject is None else (subject.shape, subject.colour)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...metrics import Metric, Switch, SwitchScores, measure_clip, score, windows_of
 from ...metrics.switches import Windows, effective_frame
 from ...nodes.evaluation.models import EvaluationModels
-from .scripts import Script
+from .episodes import SuiteEpisode
 
 HALF = 0.5  # of the share of a state, and of disappearance fidelity: more is seen than not
 LATENT = 4  # frames that one latent frame decodes to, over which a jump is spread
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class EpisodeResult:
     """What one video has shown. None where a measure does not apply or cannot be said; `why` says why.
 
     valid: the old scene was seen before the switch. success: in the last third after it the new scene is seen rather
@@ -59,8 +59,8 @@ class Verdict:
         return {name: value for name, value in vars(self).items() if name not in hidden}
 
 
-def judge(
-    script: Script,
+def measure_video(
+    episode: SuiteEpisode,
     frames: Iterable[Array],
     models: EvaluationModels,
     *,
@@ -69,30 +69,30 @@ def judge(
     trace: Mapping[str, Any] | None,
     wall_seconds: float,
     **who: Any,
-) -> Verdict:
+) -> EpisodeResult:
     """Measure the video of an episode, batches of frames [N,H,W,3]; `who` holds seed and arm.
 
     window: latent frames of a section, which says where the switch is when no trace of the sampler does.
     Raises ValueError when the video is too short or the features do not fit it.
     """
-    concept = script.concept if models.detector is not None else ""
+    concept = episode.concept if models.detector is not None else ""
     clip = measure_clip(
         frames, models.extractor, fps=fps, detector=models.detector, concepts=(concept,) if concept else ()
     )
     measured = clip.measurements
-    frame = switch_frame(script, fps, window, trace)
-    switch = Switch(frame, script.switch, script.old.state, script.other_state)
+    frame = switch_frame(episode, fps, window, trace)
+    switch = Switch(frame, episode.switch, episode.old.state, episode.other_state)
     found = score(
         clip, [switch], extractor=models.extractor, vanishing=(concept,) if concept else None, trace=trace
     )
     (scores,) = found.switches
     windows = windows_of(switch, [switch], len(measured), fps)
     sections = (trace or {}).get("sections", ())
-    return Verdict(
-        episode=script.id,
-        case=script.case,
+    return EpisodeResult(
+        episode=episode.id,
+        case=episode.case,
         switch=frame,
-        **_columns(script, scores, windows),
+        **_columns(episode, scores, windows),
         jump=_jump(measured.change, windows),
         evaluations=sum(section["evaluations"] for section in sections) if sections else None,
         seconds=sum(section["seconds"] for section in sections) if sections else wall_seconds,
@@ -103,38 +103,38 @@ def judge(
     )
 
 
-def switch_frame(script: Script, fps: float, window: int, trace: Mapping[str, Any] | None) -> int:
+def switch_frame(episode: SuiteEpisode, fps: float, window: int, trace: Mapping[str, Any] | None) -> int:
     """The first frame under the new prompt, or in a control where it would be."""
     switched = [
         section["frames"][0]
         for section in (trace or {}).get("sections", ())
         if section.get("since_switch") == 0 and section["frames"][0] > 0
     ]
-    return min(switched) if switched else effective_frame(script.switch, fps, window)
+    return min(switched) if switched else effective_frame(episode.switch, fps, window)
 
 
-def _columns(script: Script, scores: SwitchScores, windows: Windows) -> dict[str, Any]:
+def _columns(episode: SuiteEpisode, scores: SwitchScores, windows: Windows) -> dict[str, Any]:
     """What the metrics of the switch from the old state to the other one say."""
     fidelity, vanished, arrival = (scores.metrics[name] for name in ("stf", "df", "tl90"))
     before, after = (fidelity.details.get(name, np.nan) for name in ("p_old", "p_settled"))
     valid = before < HALF and isfinite(after)
-    gone = _finite(vanished.value) if script.concept else None
+    gone = _finite(vanished.value) if episode.concept else None
     success = None
     if valid:
         broken = not all(guard.ok for guard in scores.guards)
-        here = after >= HALF if script.changes else after < HALF
+        here = after >= HALF if episode.changes else after < HALF
         success = here and not broken and (gone is None or gone >= HALF)
-    judged = script.changes and success is not None
+    judged = episode.changes and success is not None
     # A video that did not follow has arrived nowhere, whatever its path looks like.
     reached = judged and success and isfinite(arrival.value) and not arrival.censored
     return {
         "valid": bool(valid),
         "success": success if success is None else bool(success),
-        "stf": _finite(fidelity.value) if valid and script.changes else None,
+        "stf": _finite(fidelity.value) if valid and episode.changes else None,
         "df": gone,
         "frames": (arrival.value if reached else float(windows.stretch)) if judged else None,
         "reached": bool(reached) if judged else None,
-        "remaining": float(1 - after) if valid and script.changes else None,
+        "remaining": float(1 - after) if valid and episode.changes else None,
         "why": _why(fidelity, before, scores),
     }
 

@@ -25,7 +25,7 @@ _SUITE = {"schema", "name", "workflow", "features", "seconds", "switch", "episod
 
 
 @dataclass(frozen=True)
-class View:
+class PromptedState:
     """A prompt, and in words what can be seen when the video follows it."""
 
     prompt: str
@@ -33,7 +33,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Script:
+class SuiteEpisode:
     """One episode: a start image (a path below the suite's folder), the old prompt and the new one.
 
     new is None in a control, which has no switch, and in a sham, where the old prompt is entered anew at `switch`
@@ -43,8 +43,8 @@ class Script:
     id: str
     case: str
     image: str
-    old: View
-    new: View | None
+    old: PromptedState
+    new: PromptedState | None
     lost: str
     concept: str
     seconds: float
@@ -78,7 +78,7 @@ class Suite:
     name: str
     workflow: str
     features: str
-    scripts: tuple[Script, ...]
+    episodes: tuple[SuiteEpisode, ...]
 
     @property
     def folder(self) -> Path:
@@ -110,17 +110,17 @@ def read_suite(given: str) -> Suite:
         data["name"],
         data["workflow"],
         data["features"],
-        tuple(_script(entry, data) for entry in data["episodes"]),
+        tuple(_episode(entry, data) for entry in data["episodes"]),
     )
 
 
-def _script(entry: Mapping[str, Any], suite: Mapping[str, Any]) -> Script:
-    return Script(
+def _episode(entry: Mapping[str, Any], suite: Mapping[str, Any]) -> SuiteEpisode:
+    return SuiteEpisode(
         entry["id"],
         entry["case"],
         entry["image"],
-        View(**entry["old"]),
-        View(**entry["new"]) if "new" in entry else None,
+        PromptedState(**entry["old"]),
+        PromptedState(**entry["new"]) if "new" in entry else None,
         entry.get("lost", ""),
         entry.get("concept", ""),
         *(float(entry.get(name, suite[name])) for name in ("seconds", "switch")),
