@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Guidance:
-    """Scales of one step.
+    """The scales of one step. Raises ValueError for values out of range.
 
-    `rescale` in [0, 1] pulls the spread of the guided velocity back to the conditional one's; `zero_star` projects the
-    negative prediction on the positive one first (CFG-Zero*). With `zero_velocity` the step leaves x where it is, and
-    nothing is predicted.
+    distilled: the guidance that the model takes as an embedding, at no cost.
+    cfg: the scale of real classifier-free guidance, which doubles the evaluations; 1 is off.
+    rescale: how far the spread of the guided velocity is pulled back to the conditional one's, from 0 to 1.
+    zero_star: whether the negative prediction is projected on the positive one first (CFG-Zero*).
+    zero_velocity: whether the step leaves x where it is and predicts nothing.
     """
 
     distilled: float = 10.0
@@ -41,6 +43,7 @@ class Guidance:
 
     @property
     def needs_negative(self) -> bool:
+        """Whether the step evaluates the negative prompt."""
         return self.cfg != 1.0
 
 

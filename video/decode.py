@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from ..samplers.conditioning import expect_finite
-from ..samplers.context.history import soft_append
+from .cross_fade import soft_append
 
 LATENT_CHANNELS = 16
 SPACE_FACTOR = 8  # pixels a latent pixel, along each side

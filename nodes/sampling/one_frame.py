@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from ...samplers.conditioning import Prompt, latent_samples, text_conditioning, vision_tokens
-from ...samplers.denoising.drivers import driver_for
-from ...samplers.denoising.one_frame import (
+from ...samplers.context.one_frame import (
     MAX_CONTROLS,
     MAX_ROPE_BATCH,
     PRESETS,
     make_layout,
     mask_control,
-    sample_one_frame,
 )
+from ...samplers.denoising.drivers import driver_for
+from ...samplers.denoising.one_frame import sample_one_frame
 from ...samplers.denoising.solvers import SOLVERS
 from ...samplers.guidance import Guidance
 from ...samplers.settings import SampleInputs, SampleSettings
 from .. import widgets
 from ..types import ROOT, TRACE
-from .sampler import one_image
+from .inputs import one_image
 
 REFERENCES = MAX_CONTROLS - 1
 
@@ -225,16 +226,14 @@ class FramePackOneFrameSampler:
             shift=shift,
             seed=seed,
             upstream_rounding=upstream_rounding,
-            guidance=Guidance(distilled_guidance, cfg, guidance_rescale),
+            guidance=Guidance(distilled=distilled_guidance, cfg=cfg, rescale=guidance_rescale),
         )
-        given = [
-            number for number in range(1, REFERENCES + 1) if references.get(f"reference_{number}") is not None
-        ]
+        images = {"start_latent": (start_latent, start_mask), **_connected(references)}
         layouts = [
             make_layout(
                 preset,
                 size,
-                1 + len(given),
+                len(images),
                 target=None if target_index < 0 else target_index,
                 control_index=control_index,
                 no_post=no_post,
@@ -245,40 +244,40 @@ class FramePackOneFrameSampler:
         ]
         driver = driver_for(model)
         start = latent_samples(start_latent, "start_latent", driver.config.in_channels)
-        controls = [_control(start_latent, start_mask, "start_latent", start)]
-        controls += [
-            _control(
-                references[f"reference_{number}"],
-                references.get(f"mask_{number}"),
-                f"reference_{number}",
-                start,
-            )
-            for number in given
+        controls = [
+            driver.to_model(_control(latent, mask, name, start)) for name, (latent, mask) in images.items()
         ]
-        batch = start.shape[0]
-        inputs = SampleInputs(
-            start=driver.to_model(controls[0]),
-            has_start=True,
-            negative=text_conditioning(negative, "negative", driver.config, batch),
-            image_embeds=vision_tokens(clip_vision_output, "clip_vision_output", driver.config, batch),
-        )
-        prompt = Prompt(
-            start=0.0,
-            text="",
-            conditioning=text_conditioning(positive, "positive", driver.config, batch),
-            change=0.0,
-        )
+        batch, config = start.shape[0], driver.config
         latents, trace = sample_one_frame(
-            driver,
-            layouts,
-            [driver.to_model(control) for control in controls],
-            prompt,
-            inputs,
-            settings,
+            driver=driver,
+            layouts=layouts,
+            controls=controls,
+            prompt=Prompt(
+                start=0.0,
+                text="",
+                conditioning=text_conditioning(positive, "positive", config, batch),
+                change=0.0,
+            ),
+            inputs=SampleInputs(
+                start=controls[0],
+                has_start=True,
+                negative=text_conditioning(negative, "negative", config, batch),
+                image_embeds=vision_tokens(clip_vision_output, "clip_vision_output", config, batch),
+            ),
+            settings=settings,
             solver=solver if sampler is None else sampler,
             sigmas=sigmas,
         )
         return {"samples": driver.to_vae(latents)}, trace
+
+
+def _connected(references: Mapping[str, Any]) -> dict[str, tuple[Any, Tensor | None]]:
+    """The latent and mask of every reference that is connected, by the input's name in rising order."""
+    return {
+        f"reference_{number}": (references[f"reference_{number}"], references.get(f"mask_{number}"))
+        for number in range(1, REFERENCES + 1)
+        if references.get(f"reference_{number}") is not None
+    }
 
 
 def _control(latent: Any, mask: Tensor | None, name: str, like: Tensor) -> Tensor:

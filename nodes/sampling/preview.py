@@ -118,7 +118,7 @@ class FramePackTechniquePreview:
     ) -> tuple[Any]:
         if trace is None:
             framepack_config(model)
-            guidance = Guidance(distilled_guidance, cfg)
+            guidance = Guidance(distilled=distilled_guidance, cfg=cfg)
             settings = SampleSettings(
                 layout=layout, window=window, steps=steps, shift=shift, guidance=guidance
             )
@@ -128,7 +128,7 @@ class FramePackTechniquePreview:
             sections = assign_prompts(sections, _prompts(timeline))
             size = USUAL_SIZE if start_latent is None else tuple(start_latent["samples"].shape[-2:])
             techniques = techniques_of(model.model_options)
-            trace = preview_trace(techniques, sections, settings, size, sigmas)
+            trace = preview_trace(techniques, sections, settings, size=size, sigmas=sigmas)
         return (torch.from_numpy(plot_trace(trace)).float()[None] / 255,)
 
 

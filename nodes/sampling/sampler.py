@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from ...samplers.conditioning import Prompt, latent_samples, text_conditioning, vision_tokens
 from ...samplers.context.plan import LAYOUTS, plan_sections, section_count, sections_for_latents
-from ...samplers.denoising.drivers import Driver, driver_for
+from ...samplers.denoising.drivers import driver_for
 from ...samplers.denoising.sections import sample_sections
 from ...samplers.denoising.solvers import SOLVERS
 from ...samplers.guidance import Guidance
-from ...samplers.settings import EMBED_INTERPOLATIONS, SampleInputs, SampleSettings
+from ...samplers.settings import EMBED_INTERPOLATIONS, SampleSettings
 from ...samplers.timeline.assignment import assign_prompts
-from ...samplers.timeline.timeline import TimelineEntry
 from .. import widgets
 from ..types import ROOT, TIMELINE, TRACE
+from .inputs import sample_inputs, sample_prompts
 
 
 class FramePackSampler:
@@ -260,7 +257,7 @@ class FramePackSampler:
             shift=shift,
             denoise=denoise,
             seed=seed,
-            guidance=Guidance(distilled_guidance, cfg, guidance_rescale),
+            guidance=Guidance(distilled=distilled_guidance, cfg=cfg, rescale=guidance_rescale),
             upstream_rounding=upstream_rounding,
             embed_interpolation=embed_interpolation,
             start_embed_strength=start_embed_strength,
@@ -270,118 +267,21 @@ class FramePackSampler:
             sections_for_latents(latent_frames, window) if latent_frames else section_count(seconds, window)
         )
         driver = driver_for(model)
-        inputs = _inputs(
+        inputs = sample_inputs(
             driver,
-            negative,
-            start_latent,
-            clip_vision_output,
-            end_latent,
-            end_clip_vision_output,
-            initial_latent,
-            past_latent,
+            negative=negative,
+            start_latent=start_latent,
+            clip_vision_output=clip_vision_output,
+            end_latent=end_latent,
+            end_clip_vision_output=end_clip_vision_output,
+            initial_latent=initial_latent,
+            past_latent=past_latent,
         )
         past = inputs.past_latent_frames
-        sections = plan_sections(layout, count, window, keeps_start=inputs.has_start, past_latent_frames=past)
-        sections = assign_prompts(
-            sections, _prompts(driver, positive, timeline, inputs), past_latent_frames=past
-        )
+        planned = plan_sections(layout, count, window, keeps_start=inputs.has_start, past_latent_frames=past)
+        prompts = sample_prompts(driver, positive, timeline, inputs.start)
+        sections = assign_prompts(planned, prompts, past_latent_frames=past)
         latents, trace = sample_sections(
             driver, sections, inputs, settings, solver=solver if sampler is None else sampler, sigmas=sigmas
         )
         return {"samples": driver.to_vae(latents)}, trace
-
-
-def _inputs(
-    driver: Driver,
-    negative: Any,
-    start_latent: Any,
-    vision: Any,
-    end_latent: Any,
-    end_vision: Any,
-    initial_latent: Any,
-    past_latent: Any,
-) -> SampleInputs:
-    """Check every connected input and bring latents into the model's scale, each exactly once."""
-    channels = driver.config.in_channels
-    start = latent_samples(start_latent, "start_latent", channels)
-    has_start = bool(torch.count_nonzero(start))
-    past_video = (
-        None if past_latent is None else _video(latent_samples(past_latent, "past_latent", channels, start))
-    )
-    if not has_start:
-        start = start[:, :, :1] if past_video is None else past_video[:, :, -1:]
-    batch = start.shape[0]
-    end = (
-        None
-        if end_latent is None
-        else one_image(latent_samples(end_latent, "end_latent", channels, start), "end_latent")
-    )
-    initial = (
-        None if initial_latent is None else latent_samples(initial_latent, "initial_latent", channels, start)
-    )
-    return SampleInputs(
-        start=driver.to_model(one_image(start, "start_latent")),
-        has_start=has_start,
-        negative=text_conditioning(negative, "negative", driver.config, batch),
-        image_embeds=vision_tokens(vision, "clip_vision_output", driver.config, batch),
-        end=None if end is None else driver.to_model(end),
-        end_image_embeds=vision_tokens(end_vision, "end_clip_vision_output", driver.config, batch),
-        initial=None if initial is None else driver.to_model(initial),
-        past_video=None if past_video is None else driver.to_model(past_video),
-    )
-
-
-def _video(samples: torch.Tensor) -> torch.Tensor:
-    """The samples as they are; raises ValueError where there is no picture in them."""
-    if not torch.count_nonzero(samples):
-        raise ValueError(
-            "past_latent is an empty latent, so there is no video to go on from; encode one with VAE Encode, or disconnect it."
-        )
-    return samples
-
-
-def one_image(samples: torch.Tensor, name: str) -> torch.Tensor:
-    """The samples as they are; raises ValueError unless they hold a single latent frame."""
-    if samples.shape[2] != 1:
-        raise ValueError(
-            f"{name} holds {samples.shape[2]} latent frames, expected one image; encode a single image "
-            "(a video to start from goes into initial_latent)."
-        )
-    return samples
-
-
-def _prompts(driver: Driver, positive: Any, timeline: Any, inputs: SampleInputs) -> list[Prompt]:
-    """The positive prompt, followed by the timeline's entries where there are any; one that starts at 0 replaces it."""
-    entries = [] if timeline is None else timeline.entries
-    prompts = [_prompt(driver, entry, f"timeline entry at {entry.start:g} s", inputs) for entry in entries]
-    if prompts and prompts[0].start == 0:
-        return prompts
-    return [
-        _prompt(
-            driver, TimelineEntry(start=0.0, prompt="", conditioning=positive, change=0.0), "positive", inputs
-        ),
-        *prompts,
-    ]
-
-
-def _prompt(driver: Driver, entry: TimelineEntry, name: str, inputs: SampleInputs) -> Prompt:
-    """A timeline's entry, checked, its keyframe in the model's scale."""
-    batch, keyframe = inputs.start.shape[0], None
-    if entry.start_latent is not None:
-        label = f"start_latent of the {name}"
-        samples = latent_samples(entry.start_latent, label, driver.config.in_channels, inputs.start)
-        keyframe = driver.to_model(one_image(samples, label))
-    return Prompt(
-        start=entry.start,
-        text=entry.prompt,
-        conditioning=text_conditioning(entry.conditioning, name, driver.config, batch),
-        change=entry.change,
-        state=entry.state,
-        cut=entry.cut,
-        blend=entry.blend,
-        start_latent=keyframe,
-        image_embeds=vision_tokens(
-            entry.clip_vision_output, f"clip_vision_output of the {name}", driver.config, batch
-        ),
-        vision_strength=entry.vision_strength,
-    )

@@ -7,55 +7,67 @@ from torch import Tensor
 
 from ..conditioning import Anchor
 from ..settings import SampleInputs, SampleSettings
-from .history import History, make_history
+from .history import History
 from .plan import Direction, Section
 
-_RUNS_OWN = Anchor()
+_RUN_ANCHOR = Anchor()
 
 
 def begin_history(first: Section, inputs: SampleInputs, settings: SampleSettings) -> History:
-    """The history that the first section to be sampled meets. Raises ValueError for a past of another length."""
-    history = make_history(
+    """The history before the first section that is sampled. Raises ValueError for earlier sections of another length."""
+    history = History(
         first.direction,
         inputs.start,
         keeps_start=inputs.has_start,
         end=inputs.end,
         past_video=inputs.past_video,
     )
-    past = inputs.start[:, :, :0] if inputs.earlier_sections is None else inputs.earlier_sections
-    forward = first.direction is Direction.FORWARD
-    before = inputs.past_latent_frames or int(inputs.has_start)
-    expected = first.latents[0] - before if forward else first.index * settings.window
-    if past.shape[2] != expected:
-        raise ValueError(
-            f"the past holds {past.shape[2]} latent frames, but section {first.index} follows after {expected}; give "
-            "the latents of all sections before it, without the start frame."
-        )
-    near = first.latents[0] - first.shot.latents[0] if forward else first.shot.latents[1] - first.latents[1]
-    near = min(near, expected)
-    places = [expected - near, near] if forward else [near, expected - near]
-    parts = past.split(places, dim=2)
-    other_shots, this_shot = parts if forward else reversed(parts)
+    earlier = _earlier_sections(first, inputs, settings)
+    same_shot = min(_frames_of_shot(first), earlier.shape[2])
+    if first.direction is Direction.FORWARD:
+        other_shots, this_shot = earlier.split([earlier.shape[2] - same_shot, same_shot], dim=2)
+    else:
+        this_shot, other_shots = earlier.split([same_shot, earlier.shape[2] - same_shot], dim=2)
     history.append(other_shots)
     if first.shot.number > 0 or other_shots.shape[2]:
-        history.cut(start_of(first, inputs))
+        history.cut(start_frame(first, inputs))
     elif first.anchor is not None:
-        history.take_anchor(start_of(first, inputs))
+        history.take_anchor(start_frame(first, inputs))
     history.append(this_shot)
     return history
 
 
-def enter(history: History, section: Section, before: Section, inputs: SampleInputs) -> None:
+def _earlier_sections(first: Section, inputs: SampleInputs, settings: SampleSettings) -> Tensor:
+    """The latents of the sections before the first one that is sampled, in the video's order, checked."""
+    earlier = inputs.start[:, :, :0] if inputs.earlier_sections is None else inputs.earlier_sections
+    front = inputs.past_latent_frames or int(inputs.has_start)
+    forward = first.direction is Direction.FORWARD
+    expected = first.latents[0] - front if forward else first.index * settings.window
+    if earlier.shape[2] != expected:
+        raise ValueError(
+            f"the past holds {earlier.shape[2]} latent frames, but section {first.index} follows after {expected}; give "
+            "the latents of all sections before it, without the start frame."
+        )
+    return earlier
+
+
+def _frames_of_shot(section: Section) -> int:
+    """How many latent frames of its shot were generated before a section."""
+    (begin, end), (first, last) = section.shot.latents, section.latents
+    return first - begin if section.direction is Direction.FORWARD else end - last
+
+
+def begin_section(history: History, section: Section, before: Section, inputs: SampleInputs) -> None:
     """Empty the history where the section generated before belongs to another shot; follow a change of the anchor."""
     if section.shot != before.shot:
-        history.cut(start_of(section, inputs))
+        history.cut(start_frame(section, inputs))
     elif section.anchor is not before.anchor:
-        history.take_anchor(start_of(section, inputs))
+        history.take_anchor(start_frame(section, inputs))
 
 
-def start_of(section: Section, inputs: SampleInputs) -> Tensor:
+def start_frame(section: Section, inputs: SampleInputs) -> Tensor:
     """The start frame [B, 16, 1, H, W] of a section, zeros for no image."""
-    anchor = section.anchor or _RUNS_OWN
+    anchor = section.anchor or _RUN_ANCHOR
     if anchor.start_from is None:
         return inputs.start
     return torch.zeros_like(inputs.start) if anchor.start is None else anchor.start
@@ -71,7 +83,7 @@ def image_embeds_of(
     share scales the tokens where only one image is there. Source: kijai/ComfyUI-FramePackWrapper, `nodes.py`, whose
     linear runs the wrong way.
     """
-    anchor = section.anchor or _RUNS_OWN
+    anchor = section.anchor or _RUN_ANCHOR
     tokens = inputs.image_embeds if anchor.vision_from is None else anchor.image_embeds
     if history is not None and history.replaced_tokens is not None:
         tokens = history.replaced_tokens

@@ -77,11 +77,78 @@ class Context:
         return replace(self, clean=clean, **emptied)
 
 
-class _Anchored:
-    """The anchor of a history: its start frame and image tokens, which may be replaced on the way."""
+class History:
+    """The video that sections have made so far, and what the next one remembers of it.
 
-    _start: Tensor
-    replaced_tokens: Tensor | None = None
+    The remembered frames are the HISTORY frames nearest to the next window, in the order of the video: the last ones where
+    the video is generated forward, the first ones where it is generated backward. They are zeros where there is no video
+    yet. In forward generation the start frame is remembered like a frame of the video until newer ones push it out.
+    """
+
+    def __init__(
+        self,
+        direction: Direction,
+        start: Tensor,
+        *,
+        keeps_start: bool = True,
+        end: Tensor | None = None,
+        past_video: Tensor | None = None,
+    ) -> None:
+        """A history before any section.
+
+        direction: the order in which sections are generated.
+        start: the start frame [B, 16, 1, H, W]; zeros for no image.
+        keeps_start: whether the video shows the start frame.
+        end: the frame [B, 16, 1, H, W] that the first section remembers as the one after its window; None for none. Raises
+            ValueError where sections remember no frame after their window.
+        past_video: a video that the run continues, shown in place of the start frame; None for none. Forward generation
+            remembers it.
+        """
+        self._forward = direction is Direction.FORWARD
+        if end is not None and self._forward:
+            raise ValueError(
+                "end_latent is connected, but layout f1 generates forward and has no slot for an end frame; "
+                "choose layout original (with the original model), or disconnect end_latent."
+            )
+        self._end = end
+        self._front = [past_video] if past_video is not None else [start] * keeps_start
+        self._sections: list[Tensor] = []
+        self.cut(start)
+        if past_video is not None and self._forward:
+            self._remembered = self._nearest(torch.cat([_empty(start), past_video], dim=2), HISTORY)
+
+    def context(self, section: PlannedSection, image_embeds: Tensor | None = None) -> Context:
+        """What a section sees, before techniques edit it, with image tokens [B, N, D]."""
+        if self._forward:
+            tiers = self._remembered.split([HISTORY_4X, HISTORY_2X, HISTORY_1X], dim=2)
+            clean_4x, clean_2x, last = tiers
+        else:
+            tiers = self._remembered.split([HISTORY_1X, HISTORY_2X, HISTORY_4X], dim=2)
+            last, clean_2x, clean_4x = tiers
+        if section.index == 0 and self._end is not None:
+            last = self._end
+        return Context(
+            indices=section.indices,
+            clean=torch.cat([self._start, last], dim=2),
+            clean_2x=clean_2x,
+            clean_4x=clean_4x,
+            image_embeds=image_embeds,
+        )
+
+    def recent(self, count: int) -> Tensor:
+        """The `count` latent frames that touch the next window, in the video's order; zeros where there are none."""
+        return self._nearest(self._remembered, count)
+
+    def replace_recent(self, latents: Tensor) -> None:
+        """Let later sections remember these frames instead of those that `recent` gives; the video keeps its own."""
+        self._remembered = self._joined(self._farther(latents.shape[2]), latents.to(self._start))
+
+    def before_recent(self, count: int) -> History:
+        """A history that knows what this one knew before the latest `count` frames came, as far as it still remembers."""
+        earlier = copy(self)
+        padded = self._joined(_empty(self._start), self._farther(count))
+        earlier._remembered = self._nearest(padded, HISTORY)
+        return earlier
 
     def replace_anchor(self, start: Tensor, image_embeds: Tensor | None = None) -> None:
         """Let later sections see another start frame [B, 16, 1, H, W]; `replaced_tokens` are other image tokens, if given."""
@@ -90,182 +157,44 @@ class _Anchored:
             self.replaced_tokens = image_embeds
 
     def take_anchor(self, start: Tensor) -> None:
-        """Let later sections see another start frame, and again its own image tokens."""
-        self._start, self.replaced_tokens = start, None
-
-
-class F1History(_Anchored):
-    """F1 generates forward: the newest frames are the last ones."""
-
-    def __init__(self, start: Tensor, *, keeps_start: bool = True, past_video: Tensor | None = None) -> None:
-        """`start` [B, 16, 1, H, W]; zeros, with `keeps_start` False, when there is no image.
-
-        `past_video` is a video that goes on: remembered, and shown instead of the start.
-        """
-        self._parts = _front(start, keeps_start, past_video)
-        self.cut(start)
-        if past_video is not None:
-            self._recent = torch.cat([_empty(start), past_video], dim=2)[:, :, -HISTORY:]
-
-    def context(self, section: PlannedSection, image_embeds: Tensor | None = None) -> Context:
-        clean_4x, clean_2x, last = self._recent.split([HISTORY_4X, HISTORY_2X, HISTORY_1X], dim=2)
-        clean = torch.cat([self._start, last], dim=2)
-        return Context(
-            indices=section.indices,
-            clean=clean,
-            clean_2x=clean_2x,
-            clean_4x=clean_4x,
-            image_embeds=image_embeds,
-        )
-
-    def recent(self, count: int) -> Tensor:
-        """The `count` latent frames that touch the next window, in the video's order; zeros where there are none."""
-        return self._recent[:, :, -count:]
-
-    def replace_recent(self, latents: Tensor) -> None:
-        """Let later sections remember these frames instead of those that `recent` gives; the video keeps its own."""
-        count = latents.shape[2]
-        self._recent = torch.cat([self._recent[:, :, :-count], latents.to(self._start)], dim=2)
-
-    def before_recent(self, count: int) -> F1History:
-        """A history that knows what this one knew before the latest `count` frames came, as far as it still remembers."""
-        earlier = copy(self)
-        earlier._recent = torch.cat([_empty(self._start), self._recent[:, :, :-count]], dim=2)[
-            :, :, -HISTORY:
-        ]
-        return earlier
+        """Let later sections see another start frame [B, 16, 1, H, W], and again their own image tokens."""
+        self._start = start
+        self.replaced_tokens: Tensor | None = None
 
     def forget(self) -> None:
         """Empty what is remembered beside the start frame."""
-        self._recent = _empty(self._start)
+        self._remembered = _empty(self._start)
 
     def cut(self, start: Tensor) -> None:
-        """Forget everything, as at the first section of a run from `start`, which the video does not show."""
+        """Forget everything, as before the first section of a run from `start`; the video stays."""
         self.take_anchor(start)
-        self._recent = torch.cat([_empty(start), start], dim=2)[:, :, -HISTORY:]
+        self.forget()
+        if self._forward:
+            self._remembered = self._nearest(self._joined(self._remembered, start), HISTORY)
 
     def append(self, latents: Tensor) -> None:
-        self._parts.append(latents.to(self._start))
-        self._recent = torch.cat([self._recent, self._parts[-1]], dim=2)[:, :, -HISTORY:]
-
-    def video(self) -> Tensor:
-        """All real latents in the order of the video."""
-        return torch.cat(self._parts, dim=2)
-
-
-class OriginalHistory(_Anchored):
-    """The original layout generates backwards: its history is the future, newest (nearest) first."""
-
-    def __init__(
-        self,
-        start: Tensor,
-        *,
-        keeps_start: bool = True,
-        end: Tensor | None = None,
-        past_video: Tensor | None = None,
-    ) -> None:
-        """`end` [B, 16, 1, H, W] stands in for the frame after the window in the first generated section.
-
-        `past_video` is a video that goes on: shown instead of the start, but there is no place to remember it.
-        """
-        self._end = end
-        self._front = _front(start, keeps_start, past_video)
-        self.cut(start)
-        self._parts: list[Tensor] = []
-
-    def context(self, section: PlannedSection, image_embeds: Tensor | None = None) -> Context:
-        last, clean_2x, clean_4x = self._recent.split([HISTORY_1X, HISTORY_2X, HISTORY_4X], dim=2)
-        if section.index == 0 and self._end is not None:
-            last = self._end
-        clean = torch.cat([self._start, last], dim=2)
-        return Context(
-            indices=section.indices,
-            clean=clean,
-            clean_2x=clean_2x,
-            clean_4x=clean_4x,
-            image_embeds=image_embeds,
-        )
-
-    def recent(self, count: int) -> Tensor:
-        """The `count` latent frames that touch the next window, in the video's order; zeros where there are none."""
-        return self._recent[:, :, :count]
-
-    def replace_recent(self, latents: Tensor) -> None:
-        """Let later sections remember these frames instead of those that `recent` gives; the video keeps its own."""
-        self._recent = torch.cat([latents.to(self._start), self._recent[:, :, latents.shape[2] :]], dim=2)
-
-    def before_recent(self, count: int) -> OriginalHistory:
-        """A history that knows what this one knew before the latest `count` frames came, as far as it still remembers."""
-        earlier = copy(self)
-        earlier._recent = torch.cat([self._recent[:, :, count:], _empty(self._start)], dim=2)[:, :, :HISTORY]
-        return earlier
-
-    def forget(self) -> None:
-        """Empty what is remembered beside the start frame."""
-        self._recent = _empty(self._start)
-
-    def cut(self, start: Tensor) -> None:
-        """Forget the future, as at the first section of a run from `start`, which the video does not show."""
-        self.take_anchor(start)
-        self._recent = _empty(start)
-
-    def append(self, latents: Tensor) -> None:
+        """Add a finished section, [B, 16, window, H, W]."""
         latents = latents.to(self._start)
-        self._parts.append(latents)
-        self._recent = torch.cat([latents, self._recent], dim=2)[:, :, :HISTORY]
+        self._sections.append(latents)
+        self._remembered = self._nearest(self._joined(self._remembered, latents), HISTORY)
 
     def video(self) -> Tensor:
-        """All real latents in the order of the video, the start frame in front."""
-        return torch.cat([*self._front, *reversed(self._parts)], dim=2)
+        """All latents in the order of the video, with the start frame or the past video in front."""
+        sections = self._sections if self._forward else reversed(self._sections)
+        return torch.cat([*self._front, *sections], dim=2)
 
+    def _joined(self, farther: Tensor, nearer: Tensor) -> Tensor:
+        """Frames in the video's order, of which `nearer` are next to the coming window."""
+        return torch.cat([farther, nearer] if self._forward else [nearer, farther], dim=2)
 
-History = F1History | OriginalHistory
+    def _nearest(self, latents: Tensor, count: int) -> Tensor:
+        """The `count` frames that are next to the coming window; all where there are fewer."""
+        return latents[:, :, max(latents.shape[2] - count, 0) :] if self._forward else latents[:, :, :count]
 
-
-def make_history(
-    direction: Direction,
-    start: Tensor,
-    *,
-    keeps_start: bool = True,
-    end: Tensor | None = None,
-    past_video: Tensor | None = None,
-) -> History:
-    """The history of a run before its first section. Raises ValueError for an end frame where the memory has no place for one."""
-    if direction is Direction.BACKWARD:
-        return OriginalHistory(start, keeps_start=keeps_start, end=end, past_video=past_video)
-    if end is not None:
-        raise ValueError(
-            "end_latent is connected, but layout f1 generates forward and has no slot for an end frame; "
-            "choose layout original (with the original model), or disconnect end_latent."
-        )
-    return F1History(start, keeps_start=keeps_start, past_video=past_video)
-
-
-def soft_append(first: Tensor, second: Tensor, overlap: int, dim: int = 0) -> Tensor:
-    """Join two clips; the last `overlap` frames of `first` cross-fade linearly into the first of `second`.
-
-    The weights run from 1 to 0 inclusive, as upstream's `soft_append_bcthw`. Raises ValueError when a clip is shorter
-    than the overlap.
-    """
-    if overlap <= 0:
-        return torch.cat([first, second], dim=dim)
-    if min(first.shape[dim], second.shape[dim]) < overlap:
-        raise ValueError(
-            f"cannot blend {overlap} frames of clips with {first.shape[dim]} and {second.shape[dim]} frames."
-        )
-    shape = [1] * first.ndim
-    shape[dim] = overlap
-    weight = torch.linspace(1, 0, overlap, dtype=first.dtype, device=first.device).view(shape)
-    kept, tail = first.split([first.shape[dim] - overlap, overlap], dim=dim)
-    head, rest = second.split([overlap, second.shape[dim] - overlap], dim=dim)
-    return torch.cat([kept, weight * tail + (1 - weight) * head, rest], dim=dim)
-
-
-def _front(start: Tensor, keeps_start: bool, past_video: Tensor | None) -> list[Tensor]:
-    """What the video shows before the first section."""
-    if past_video is not None:
-        return [past_video]
-    return [start] if keeps_start else []
+    def _farther(self, count: int) -> Tensor:
+        """What is remembered beyond the `count` frames next to the coming window."""
+        kept = max(self._remembered.shape[2] - count, 0)
+        return self._remembered[:, :, :kept] if self._forward else self._remembered[:, :, count:]
 
 
 def _empty(start: Tensor) -> Tensor:

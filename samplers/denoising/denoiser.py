@@ -16,18 +16,22 @@ from ..context.plan import Section
 from ..context.tokens import weigh_tokens
 from ..guidance import Guidance, combine_cfg, project_negative, rescale_guidance
 from ..sigmas import unshift_sigma
-from ..techniques.base import NEGATIVE, POSITIVE, Prediction, Step, Technique
+from ..techniques.base import NEGATIVE, POSITIVE, Prediction, Schedule, Step, Technique
 from ..techniques.chain import attention_at, context_at, guidance_at, predictions_at
 from .memory import StepMemory, first_shares, memory_record
 
 CombineCFG = Callable[[Tensor, Tensor, float], Tensor]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Branch:
-    """One evaluation of the model: the name of a text, the packed past it sees, the distilled guidance, how it attends.
+    """One evaluation of the model.
 
-    A `probe` measures what it attends to.
+    text: the name of its conditioning.
+    context: the packed past that it sees.
+    distilled: the distilled guidance.
+    attention: how it attends to the past; None leaves the model's attention untouched.
+    probe: measures what it attends to; None measures nothing.
     """
 
     text: str
@@ -45,18 +49,27 @@ class Evaluate(Protocol):
 
 
 class SectionDenoiser:
-    """Predicts x0 for one section; `texts` are the conditionings that its branches name.
+    """Predicts x0 for one section.
 
-    `shift` turns sigmas into progress t, by which techniques place their windows; `attachments` is what they read. With
-    `measure` every step's attention to the packed past is measured, which `memory` then tells.
+    section: the section.
+    context: its packed past, as techniques left it for the whole section.
+    texts: the conditionings that predictions name; empty where nothing is evaluated.
+    guidance: the scales before techniques change them.
+    shift: turns sigmas into progress t, by which techniques place their windows.
+    techniques: what acts on its steps, in order.
+    attachments: the objects that techniques read, by key.
+    measure: whether every step's attention to the packed past is measured, for `memory`.
+
+    `evaluations` counts those of the model so far.
     """
 
     def __init__(
         self,
+        *,
         section: Section,
         context: Context,
-        texts: dict[str, TextConditioning],
         guidance: Guidance,
+        texts: Mapping[str, TextConditioning] | None = None,
         shift: float = 1.0,
         techniques: Sequence[Technique] = (),
         attachments: Mapping[str, Any] | None = None,
@@ -64,7 +77,7 @@ class SectionDenoiser:
     ) -> None:
         self.section = section
         self.context = context
-        self.texts = texts
+        self.texts = texts or {}
         self.evaluations = 0
         self._guidance = guidance
         self._shift = shift
@@ -74,6 +87,7 @@ class SectionDenoiser:
         self._measured: list[StepMemory] = []
 
     def step(self, sigma: float) -> Step:
+        """The step at a noise level."""
         return Step(sigma, unshift_sigma(sigma, self._shift))
 
     def guidance(self, step: Step) -> Guidance:
@@ -91,6 +105,11 @@ class SectionDenoiser:
         guided = [POSITIVE, NEGATIVE] if guidance.needs_negative else [POSITIVE]
         wanted = predictions_at(self._techniques, self.section, step)
         return list(dict.fromkeys([*guided, *wanted]))
+
+    def planned_evaluations(self, schedule: Schedule) -> int:
+        """How many evaluations of the model a schedule will take, with one for each step."""
+        steps = (self.step(sigma) for sigma in schedule.sigmas[:-1].tolist())
+        return sum(len(self.predictions(step, self.guidance(step))) for step in steps)
 
     def context_at(self, step: Step) -> Context:
         """The packed past as the techniques want a step to see it; the section's own where nothing changes it."""
@@ -112,14 +131,19 @@ class SectionDenoiser:
         context, probe = self.context_at(step), self._probe()
         attention = weigh_tokens(attention, context, self._attachments)
         branches = [
-            Branch(prediction.text, context.without(prediction.past), guidance.distilled, attention)
+            Branch(
+                text=prediction.text,
+                context=context.without(prediction.past),
+                distilled=guidance.distilled,
+                attention=attention,
+            )
             for prediction in wanted
         ]
         branches[0] = replace(branches[0], probe=probe)
         predictions = dict(zip(wanted, evaluate(branches, x, sigma)))
         self._read(probe, step)
         self.evaluations += len(branches)
-        x0 = guide(predictions, x, sigma, guidance, combine)
+        x0 = guide(predictions, x, sigma, guidance=guidance, combine=combine)
         for technique in self._techniques:
             x0 = technique.combine(self.section, step, x0, predictions)
         return x0
@@ -159,6 +183,7 @@ def guide(
     predictions: Mapping[Prediction, Tensor],
     x: Tensor,
     sigma: Tensor,
+    *,
     guidance: Guidance,
     combine: CombineCFG = combine_cfg,
 ) -> Tensor:

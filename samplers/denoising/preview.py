@@ -10,10 +10,10 @@ from torch import Tensor
 from ..context.history import Context
 from ..context.plan import Section
 from ..settings import SampleSettings
-from ..techniques.base import Schedule, Technique
+from ..techniques.base import Technique
 from .denoiser import SectionDenoiser
 from .rehearsal import rehearse
-from .sections import run_schedule, section_schedules
+from .schedules import run_schedule, section_schedules
 from .trace import new_trace, section_record
 
 
@@ -21,6 +21,7 @@ def preview_trace(
     techniques: Sequence[Technique],
     sections: Sequence[Section],
     settings: SampleSettings,
+    *,
     size: tuple[int, int],
     sigmas: Tensor | None = None,
 ) -> dict[str, Any]:
@@ -31,15 +32,20 @@ def preview_trace(
     """
     starts_low = sigmas is not None and float(sigmas.flatten()[:1].sum()) <= 0.999
     shape = (1, 1, settings.window, *size)
-    schedule = Schedule(*run_schedule(shape, settings, sigmas, has_initial=starts_low))
+    schedule = run_schedule(shape, settings, sigmas, has_initial=starts_low)
     schedules = section_schedules(techniques, sections, schedule, fixed=sigmas is not None)
     rehearse(techniques, sections, schedules, settings.guidance)
     records = []
     for section in sections:
         own = schedules[section.index]
-        empty = Context(indices=section.indices)
-        denoiser = SectionDenoiser(section, empty, {}, settings.guidance, own.shift, techniques)
+        denoiser = SectionDenoiser(
+            section=section,
+            context=Context(indices=section.indices),
+            guidance=settings.guidance,
+            shift=own.shift,
+            techniques=techniques,
+        )
         record = section_record(section, denoiser, own.sigmas, 0.0)
-        records.append({**record, "evaluations": sum(map(len, record["predictions"]))})
-    trace = new_trace(settings, schedule.shift, techniques, "", len(schedule.sigmas) - 1)
+        records.append({**record, "evaluations": denoiser.planned_evaluations(own)})
+    trace = new_trace(settings, schedule, techniques, "")
     return {**trace, "sections": records}

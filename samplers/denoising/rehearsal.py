@@ -35,8 +35,13 @@ def rehearse(
         if alike in asked:
             continue
         asked.add(alike)
-        empty = Context(indices=section.indices)
-        denoiser = SectionDenoiser(section, empty, {}, guidance, schedule.shift, techniques)
+        denoiser = SectionDenoiser(
+            section=section,
+            context=Context(indices=section.indices),
+            guidance=guidance,
+            shift=schedule.shift,
+            techniques=techniques,
+        )
         steps = [denoiser.step(sigma) for sigma in schedule.sigmas[:-1].tolist()]
         predicted = [denoiser.predictions(step, denoiser.guidance(step)) for step in steps]
         if not any(predicted):

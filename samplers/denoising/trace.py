@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..conditioning import Anchor
 from ..context.plan import Section
-from ..techniques.base import Technique
+from ..settings import SampleSettings
+from ..techniques.base import Schedule, Technique
 from .denoiser import SectionDenoiser
 
 TRACE_SCHEMA = "framepack-transitions/trace/1"
@@ -18,13 +19,18 @@ INDEX_TIERS = ("target", "clean", "clean_2x", "clean_4x")
 
 
 def new_trace(
-    settings: Any, shift: float, techniques: Sequence[Technique], solver: Any, steps: int
+    settings: SampleSettings, schedule: Schedule, techniques: Sequence[Technique], solver: Any
 ) -> dict[str, Any]:
     """A trace without sections: the run's scalars with the shift, steps and solver that were really used, and techniques.
 
     `solver` is a name of ours or a SAMPLER of the host, recorded by the name of its function.
     """
-    used = {"shift": shift, "steps": steps, "solver": solver_name(solver), "seeds": list(settings.seeds)}
+    used = {
+        "shift": schedule.shift,
+        "steps": schedule.steps,
+        "solver": solver_name(solver),
+        "seeds": list(settings.seeds),
+    }
     return {
         "schema": TRACE_SCHEMA,
         "sections": [],

@@ -53,6 +53,11 @@ class Schedule:
     shift: float
     is_replaced: bool = False
 
+    @property
+    def steps(self) -> int:
+        """How many steps it has, one fewer than noise levels."""
+        return len(self.sigmas) - 1
+
 
 PASTS = ("full", "anchor", "none")
 

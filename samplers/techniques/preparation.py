@@ -16,12 +16,12 @@ class Denoise(Protocol):
     """Denoises latents of a section again."""
 
     def __call__(
-        self, section: Section, context: Context, noise: Tensor, initial: Tensor, strength: float
+        self, *, context: Context, noise: Tensor, initial: Tensor, strength: float
     ) -> tuple[Tensor, int]:
         """Latents [B, 16, T, H, W] and how many evaluations they took; see Preparation.denoise."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class Preparation:
     """What a technique may use right before a section is sampled. Latents are in the model's scale, float32 on the CPU.
 
@@ -35,6 +35,7 @@ class Preparation:
     vision_tokens: checks a CLIP_VISION_OUTPUT and gives its image tokens.
     solve: denoises latents; use `denoise`.
     record: what a technique writes here goes into the section's trace.
+    evaluations: how many evaluations of the model `denoise` has taken.
     """
 
     section: Section
@@ -47,6 +48,7 @@ class Preparation:
     vision_tokens: Callable[[Any], Tensor | None]
     solve: Denoise
     record: dict[str, Any] = field(default_factory=dict)
+    evaluations: int = 0
 
     def context(self) -> Context:
         """What the section would see now."""
@@ -58,6 +60,13 @@ class Preparation:
         The techniques' hooks on the context and on a step act as in the section itself; evaluations are added to the
         section's.
         """
-        latents, evaluations = self.solve(self.section, context, self.draw_noise(), initial, strength)
-        self.record["evaluations"] = self.record.get("evaluations", 0) + evaluations
+        latents, evaluations = self.solve(
+            context=context, noise=self.draw_noise(), initial=initial, strength=strength
+        )
+        self.evaluations += evaluations
         return latents
+
+    def describe(self) -> dict[str, Any]:
+        """What techniques did, as plain data for the trace; empty where they did nothing."""
+        evaluations = {"evaluations": self.evaluations} if self.evaluations else {}
+        return {**evaluations, **self.record}

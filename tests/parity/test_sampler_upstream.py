@@ -9,7 +9,7 @@ from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling.sampler import FramePackSampler
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.context.history import Context, make_history, soft_append
+from framepack_transitions.samplers.context.history import Context, History
 from framepack_transitions.samplers.context.plan import (
     Direction,
     SectionIndices,
@@ -23,6 +23,7 @@ from framepack_transitions.samplers.denoising.solvers import SOLVERS
 from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.progress import progress_reporting
 from framepack_transitions.samplers.sigmas import flow_sigmas, flux_mu, flux_shift
+from framepack_transitions.video.cross_fade import soft_append
 
 pytestmark = pytest.mark.usefixtures("recorded_frequencies")
 
@@ -127,12 +128,12 @@ def test_single_sections_equal_upstreams_sampling_call(upstream, name):
     )
     text = TextConditioning(inputs["context"], inputs["y"])
     denoiser = SectionDenoiser(
-        plan_sections("f1", 1, settings["window"])[0].with_prompt(
+        section=plan_sections("f1", 1, settings["window"])[0].with_prompt(
             Prompt(start=0.0, text="", conditioning=text)
         ),
-        context,
-        {"positive": text},
-        Guidance(settings["distilled_guidance"]),
+        context=context,
+        texts={"positive": text},
+        guidance=Guidance(distilled=settings["distilled_guidance"]),
     )
     shape = fixture.expected["output"].shape
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(settings["seed"]))
@@ -140,7 +141,15 @@ def test_single_sections_equal_upstreams_sampling_call(upstream, name):
     sigmas = flow_sigmas(settings["steps"], shift) * settings.get("strength", 1.0)
     initial = inputs.get("initial_latent", torch.zeros(shape))
     latents = PlainDriver(PlainModel(dit, SCALE)).run(
-        SectionTask(denoiser, noise, initial, sigmas, "unipc_bh1", 0, lambda step, x0: None)
+        SectionTask(
+            denoiser=denoiser,
+            noise=noise,
+            initial=initial,
+            sigmas=sigmas,
+            solver="unipc_bh1",
+            seed=0,
+            on_step=lambda step, x0: None,
+        )
     )
     expected = fixture.expected["output"]
     assert (latents - expected).abs().max() <= 1e-4 * expected.abs().max()
@@ -196,7 +205,7 @@ def numbered(values: list[int]) -> torch.Tensor:
 @pytest.mark.parametrize("layout", ["f1", "original"])
 def test_indices_and_history_equal_upstreams_tables(upstream, layout, window, count):
     table = upstream.load(f"tables/{layout}_window_{window}_sections_{count}").settings
-    history = make_history(direction_of(layout), numbered([-1]))
+    history = History(direction_of(layout), numbered([-1]))
     sections = plan_sections(layout, count, window)
     assert len(sections) == len(table["sections"])
     for section, recorded in zip(sections, table["sections"]):

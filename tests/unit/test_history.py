@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from framepack_transitions.samplers.context.history import make_history, soft_append
+from framepack_transitions.samplers.context.history import History
 from framepack_transitions.samplers.context.plan import Direction, direction_of, plan_sections
+from framepack_transitions.video.cross_fade import soft_append
 
 
 def numbered(first: int, count: int) -> torch.Tensor:
@@ -19,7 +20,7 @@ def numbers(latents: torch.Tensor) -> list[int]:
 
 
 def test_f1_sees_zeros_then_the_start_then_its_own_frames():
-    history = make_history(Direction.FORWARD, numbered(100, 1))
+    history = History(Direction.FORWARD, numbered(100, 1))
     sections = plan_sections("f1", 3, 3)
     first = history.context(sections[0])
     assert numbers(first.clean) == [100, 100]
@@ -34,7 +35,7 @@ def test_f1_sees_zeros_then_the_start_then_its_own_frames():
 
 
 def test_original_sees_the_future_nearest_first():
-    history = make_history(Direction.BACKWARD, numbered(100, 1))
+    history = History(Direction.BACKWARD, numbered(100, 1))
     sections = plan_sections("original", 2, 3)
     first = history.context(sections[0])
     assert numbers(first.clean) == [100, 0]
@@ -48,7 +49,7 @@ def test_original_sees_the_future_nearest_first():
 
 
 def test_an_end_frame_stands_after_the_window_of_the_first_generated_section_only():
-    history = make_history(Direction.BACKWARD, numbered(100, 1), end=numbered(200, 1))
+    history = History(Direction.BACKWARD, numbered(100, 1), end=numbered(200, 1))
     sections = plan_sections("original", 2, 3)
     assert numbers(history.context(sections[0]).clean) == [100, 200]
     history.append(numbered(4, 3))
@@ -57,12 +58,12 @@ def test_an_end_frame_stands_after_the_window_of_the_first_generated_section_onl
 
 def test_f1_has_no_slot_for_an_end_frame():
     with pytest.raises(ValueError, match="layout original"):
-        make_history(Direction.FORWARD, numbered(1, 1), end=numbered(2, 1))
+        History(Direction.FORWARD, numbered(1, 1), end=numbered(2, 1))
 
 
 @pytest.mark.parametrize("layout", ["f1", "original"])
 def test_without_an_image_the_video_holds_generated_frames_only(layout):
-    history = make_history(direction_of(layout), numbered(0, 1), keeps_start=False)
+    history = History(direction_of(layout), numbered(0, 1), keeps_start=False)
     history.append(numbered(1, 3))
     assert numbers(history.video()) == [1, 2, 3]
 

@@ -10,14 +10,14 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling.one_frame import FramePackOneFrameSampler
-from framepack_transitions.samplers.context.plan import Direction, SectionIndices
-from framepack_transitions.samplers.denoising.one_frame import (
+from framepack_transitions.samplers.context.one_frame import (
     PRESETS,
     make_layout,
     mask_control,
     one_frame_context,
     parse_indices,
 )
+from framepack_transitions.samplers.context.plan import Direction, SectionIndices
 
 SCALE = 0.5
 

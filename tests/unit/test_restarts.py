@@ -53,7 +53,9 @@ def context() -> Context:
 def restarts(
     *techniques: Technique, steps: int = 20, section=SWITCHED, guidance=Guidance()
 ) -> tuple[int, ...]:
-    denoiser = SectionDenoiser(section, context(), {}, guidance, SHIFT, techniques)
+    denoiser = SectionDenoiser(
+        section=section, context=context(), texts={}, guidance=guidance, shift=SHIFT, techniques=techniques
+    )
     return restart_steps(denoiser, flow_sigmas(steps, SHIFT))
 
 

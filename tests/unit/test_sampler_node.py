@@ -13,7 +13,7 @@ from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling.sampler import FramePackSampler
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.anchors import image_embeds_of
-from framepack_transitions.samplers.context.history import make_history
+from framepack_transitions.samplers.context.history import History
 from framepack_transitions.samplers.context.plan import Direction, plan_sections
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
@@ -200,7 +200,7 @@ def test_tokens_that_replaced_the_start_images_keep_the_entrys_strength():
     inputs = SampleInputs(
         start=torch.zeros(1, 16, 1, 4, 4), has_start=True, negative=None, image_embeds=torch.ones(1, 2, 3)
     )
-    history = make_history(Direction.FORWARD, inputs.start)
+    history = History(Direction.FORWARD, inputs.start)
     history.replace_anchor(inputs.start, torch.full((1, 2, 3), 4.0))
     section = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text="", vision_strength=0.5))
     settings = SampleSettings(start_embed_strength=0.5)

@@ -71,7 +71,7 @@ class TestBetaCurve:
             peak=peak,
             concentration=concentration,
         )
-        scales = guidance(technique, t, Guidance(2.0, 9.0), replace(SWITCHED, change=change))
+        scales = guidance(technique, t, Guidance(distilled=2.0, cfg=9.0), replace(SWITCHED, change=change))
         assert 2 - 1e-9 <= scales.cfg <= 9 + 1e-9 and 2 - 1e-9 <= scales.distilled <= 9 + 1e-9
 
 
@@ -100,7 +100,7 @@ def test_the_rescale_is_in_proportion_to_the_change_and_the_projection_is_not():
 
 
 def test_off_leaves_the_very_guidance():
-    own = Guidance(7.0, 2.0, 0.3, True)
+    own = Guidance(distilled=7.0, cfg=2.0, rescale=0.3, zero_star=True)
     off = AdaptiveCFG(target="both", shape="high_early", base=0.0, beta=0.0)
     assert guidance(off, 0.8, own) is own
     assert guidance(AdaptiveCFG(t_end=0.5), 0.4, own) is own

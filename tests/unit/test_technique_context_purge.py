@@ -339,7 +339,9 @@ def test_selecting_by_attention_waits_a_step_and_takes_what_was_measured(model, 
 def test_solvers_begin_anew_where_the_purge_begins_or_ends(values, steps):
     technique = ContextPurge(**{**NOTHING, **values})
     context = technique.context(SECTION, make_context(), {})
-    denoiser = SectionDenoiser(SECTION, context, {}, Guidance(), 3.0, [technique])
+    denoiser = SectionDenoiser(
+        section=SECTION, context=context, texts={}, guidance=Guidance(), shift=3.0, techniques=[technique]
+    )
     assert restart_steps(denoiser, flow_sigmas(10, 3.0)) == steps
 
 

@@ -141,7 +141,7 @@ def sample(model, *techniques, switch: bool = True, cfg: float = 1.0, batch: int
         PlainDriver(model),
         assign_prompts(plan_sections("f1", 2, WINDOW), prompts[: 1 + switch]),
         inputs,
-        SampleSettings(window=WINDOW, steps=2, seed=7, guidance=Guidance(10.0, cfg)),
+        SampleSettings(window=WINDOW, steps=2, seed=7, guidance=Guidance(distilled=10.0, cfg=cfg)),
     )
 
 

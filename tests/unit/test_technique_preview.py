@@ -75,7 +75,7 @@ TECHNIQUES = (
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_preview_says_what_a_run_then_does(model, layout):
     techniques = TECHNIQUES
-    settings = SampleSettings(layout=layout, window=3, steps=5, guidance=Guidance(9.0))
+    settings = SampleSettings(layout=layout, window=3, steps=5, guidance=Guidance(distilled=9.0))
     sections = plan_sections(layout, 3, 3)
 
     def prompts(*texts):
@@ -84,7 +84,7 @@ def test_a_preview_says_what_a_run_then_does(model, layout):
             Prompt(start=0.4, text="new", conditioning=texts[1], change=0.5),
         ]
 
-    preview = preview_trace(techniques, assign_prompts(sections, prompts(None, None)), settings, (8, 8))
+    preview = preview_trace(techniques, assign_prompts(sections, prompts(None, None)), settings, size=(8, 8))
     for technique in techniques:
         model = with_technique(model, technique)
     texts = [TextConditioning(normal(1, 5, 24, seed=i), normal(1, 20, seed=i + 1)) for i in (1, 3)]
@@ -130,7 +130,7 @@ def test_the_trace_lists_predictions_and_what_techniques_say():
     settings = SampleSettings(layout="f1", window=9, steps=4, shift=1.0)
     sections = [replace(SWITCHED, prompt=Prompt(start=0.0, text="new"))]
     techniques = (AdaptiveCFG(base=3.0, t_end=0.6), Away())
-    (record,) = preview_trace(techniques, sections, settings, (8, 8))["sections"]
+    (record,) = preview_trace(techniques, sections, settings, size=(8, 8))["sections"]
     both = ["positive", "negative", "positive/anchor"]
     assert record["predictions"] == [both, both, ["positive", "positive/anchor"], ["positive"]]
     assert record["evaluations"] == 9
@@ -199,7 +199,7 @@ class TestPicture:
     def test_a_connected_trace_is_drawn_instead(self, model):
         settings = SampleSettings(layout="f1", window=9, steps=10)
         sections = assign_prompts(plan_sections("f1", 3, 9), [Prompt(start=0.0, text="", change=0.0)])
-        trace = preview_trace((), sections, settings, (80, 80))
+        trace = preview_trace((), sections, settings, size=(80, 80))
         assert torch.equal(
             self.picture(model, SemanticKVGate(), trace=trace, seconds=9.0), self.picture(model)
         )

@@ -10,7 +10,7 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
-from framepack_transitions.samplers.context.history import make_history
+from framepack_transitions.samplers.context.history import History
 from framepack_transitions.samplers.context.plan import direction_of, plan_sections
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
@@ -53,17 +53,17 @@ def preparation_of(section, history, solved=None, attachments=None, image_embeds
         to_vae=lambda latents: latents,
         to_model=lambda latents: latents,
         vision_tokens=lambda output: output.last_hidden_state,
-        solve=solved or (lambda *given: (torch.ones(1, 16, WINDOW, 4, 4), 7)),
+        solve=solved or (lambda **given: (torch.ones(1, 16, WINDOW, 4, 4), 7)),
     )
 
 
 def prepared(layout: str, technique: ContextRefresh, attachments=None, image_embeds=None):
     """Run the hook with a denoiser that writes down what it was given and returns ones."""
     section, asked = switched(layout), []
-    history = make_history(direction_of(layout), torch.full((1, 16, 1, 4, 4), 5.0))
+    history = History(direction_of(layout), torch.full((1, 16, 1, 4, 4), 5.0))
     for number in range(section.index):
         history.append(torch.full((1, 16, WINDOW, 4, 4), 10.0 + number))
-    solved = lambda *given: (asked.append(given), (torch.ones(1, 16, WINDOW, 4, 4), 7))[1]  # noqa: E731
+    solved = lambda **given: (asked.append(given), (torch.ones(1, 16, WINDOW, 4, 4), 7))[1]  # noqa: E731
     preparation = preparation_of(section, history, solved, attachments, image_embeds)
     technique.before_section(section, preparation)
     return preparation, asked
@@ -72,26 +72,23 @@ def prepared(layout: str, technique: ContextRefresh, attachments=None, image_emb
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("frames", [0, 1, 2])
 def test_the_frames_next_to_the_window_are_replaced_and_the_video_is_not(layout, frames):
-    preparation, [(_, _, _, initial, strength)] = prepared(
-        layout, ContextRefresh(frames=frames, strength=0.6)
-    )
+    preparation, [solved] = prepared(layout, ContextRefresh(frames=frames, strength=0.6))
     newest = 10.0 + preparation.section.index - 1
-    assert (initial == newest).all() and strength == 0.6
+    assert (solved["initial"] == newest).all() and solved["strength"] == 0.6
     used = frames or WINDOW
     remembered = preparation.history.recent(WINDOW)[0, 0, :, 0, 0].tolist()
     expected = [newest] * (WINDOW - used) + [1.0] * used
     assert remembered == (expected if layout == "f1" else expected[::-1])
     assert not (preparation.history.video() == 1).any()
-    assert preparation.record == {
-        "evaluations": 7,
-        "refreshed": {"sigma": 0.6, "frames": used, "anchor": "kept"},
-    }
+    assert preparation.evaluations == 7
+    assert preparation.record == {"refreshed": {"sigma": 0.6, "frames": used, "anchor": "kept"}}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("sees", ["full", "anchor", "none"])
 def test_what_is_refreshed_sees_what_was_before_it(layout, sees):
-    preparation, [(_, context, *_)] = prepared(layout, ContextRefresh(sees=sees))
+    preparation, [solved] = prepared(layout, ContextRefresh(sees=sees))
+    context = solved["context"]
     newest = 10.0 + preparation.section.index - 1
     everything = torch.cat([context.clean, context.clean_2x, context.clean_4x], dim=2)
     assert not (everything == newest).any(), "not itself"
@@ -128,7 +125,7 @@ def test_the_first_section_of_a_shot_has_nothing_to_refresh(layout):
     sections = assign_prompts(plan_sections(layout, 4, WINDOW), prompts)
     technique, refreshed = ContextRefresh(apply_to="all"), {}
     for section in sections:
-        preparation = preparation_of(section, make_history(direction_of(layout), torch.ones(1, 16, 1, 4, 4)))
+        preparation = preparation_of(section, History(direction_of(layout), torch.ones(1, 16, 1, 4, 4)))
         technique.before_section(section, preparation)
         refreshed[section.latents[0]] = "refreshed" in preparation.record
     expected = [False, True, False, True] if layout == "f1" else [True, False, True, False]
@@ -138,11 +135,9 @@ def test_the_first_section_of_a_shot_has_nothing_to_refresh(layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_window_longer_than_the_memory_is_filled_up_and_cut_back(layout):
     section = plan_sections(layout, 2, 24)[1]
-    history = make_history(direction_of(layout), torch.zeros(1, 16, 1, 4, 4))
+    history = History(direction_of(layout), torch.zeros(1, 16, 1, 4, 4))
     history.append(torch.arange(24.0).view(1, 1, 24, 1, 1).expand(1, 16, 24, 4, 4))
-    preparation = preparation_of(
-        section, history, solved=lambda _, context, noise, initial, strength: (initial + 100, 7)
-    )
+    preparation = preparation_of(section, history, solved=lambda **given: (given["initial"] + 100, 7))
     ContextRefresh(apply_to="all", strength=1.0).before_section(section, preparation)
     remembered = list(range(5, 24)) if layout == "f1" else list(range(19))
     assert history.recent(24)[0, 0, :, 0, 0].tolist() == [100 + frame for frame in remembered]

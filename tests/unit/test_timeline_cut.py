@@ -13,6 +13,7 @@ from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.denoising import sections as sampling
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.run import Run
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
@@ -187,13 +188,14 @@ class TestKeyframes:
     def seen(self, monkeypatch):
         """Start frame and image tokens of each section's context, by its first latent frame."""
         contexts = {}
-        denoise = sampling.Run.denoise
+        denoise = Run.denoise
 
-        def note(run, section, context, *rest):
-            contexts[section.latents[0]] = (context.clean[:, :, :1], context.image_embeds)
-            return denoise(run, section, context, *rest)
+        def note(run, given, *rest):
+            context = given.context
+            contexts[given.section.latents[0]] = (context.clean[:, :, :1], context.image_embeds)
+            return denoise(run, given, *rest)
 
-        monkeypatch.setattr(sampling.Run, "denoise", note)
+        monkeypatch.setattr(Run, "denoise", note)
         return lambda: [contexts[first] for first in sorted(contexts)]
 
     @pytest.mark.parametrize("layout", LAYOUTS)

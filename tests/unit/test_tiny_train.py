@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from framepack_transitions.models.config import FramePackConfig
-from framepack_transitions.samplers.context.history import F1History
-from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.context.history import History
+from framepack_transitions.samplers.context.plan import Direction, plan_sections
 from framepack_transitions.tiny import world
 from framepack_transitions.tiny.bundle import load_tiny
 from framepack_transitions.tiny.config import TEXT, VISION
@@ -139,7 +139,7 @@ def test_an_example_shows_what_the_sampler_would_show(batches: Batches, window: 
     clip = batches.by_window[window][0]
     target, past, start = batches.latents_of(Choice(clip, section, "normal"), window, False)
     plan = plan_sections("f1", section + 1, window)
-    history = F1History(start[None])
+    history = History(Direction.FORWARD, start[None])
     for earlier in plan[:-1]:
         first, last = earlier.latents
         history.append(batches.data.latents[clip, :, first:last].float()[None])

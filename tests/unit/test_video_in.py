@@ -10,7 +10,7 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling.sampler import FramePackSampler
-from framepack_transitions.samplers.context.history import make_history
+from framepack_transitions.samplers.context.history import History
 from framepack_transitions.samplers.context.plan import Direction, plan_sections
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
@@ -101,7 +101,7 @@ def test_f1_sees_the_last_frames_of_the_video(sample):
 
 def test_f1_fills_a_short_video_up_with_nothing():
     start, given = torch.full((1, 16, 1, 2, 2), 100.0), torch.arange(1.0, 5).view(1, 1, 4, 1, 1)
-    history = make_history(Direction.FORWARD, start, past_video=given.expand(1, 16, 4, 2, 2))
+    history = History(Direction.FORWARD, start, past_video=given.expand(1, 16, 4, 2, 2))
     context = history.context(plan_sections("f1", 1, 3, past_latent_frames=4)[0])
     shown = [part[0, 0, :, 0, 0].tolist() for part in (context.clean, context.clean_2x, context.clean_4x)]
     assert shown == [[100, 4], [2, 3], [0] * 15 + [1]]

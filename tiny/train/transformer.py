@@ -85,7 +85,9 @@ class Trio(nn.Module):
         """Velocity [B,16,w,8,8] of x at sigma [B] and distilled scales [B]; `empty` drops the text."""
         tokens, mask = empty_text(batch) if empty else (batch.tokens, batch.mask)
         states, pooled = self.text(tokens, mask)
-        arguments = context_arguments(Branch("positive", batch.context, 10.0), len(x), x.device)
+        arguments = context_arguments(
+            Branch(text="positive", context=batch.context, distilled=10.0), len(x), x.device
+        )
         if batch.images is not None:
             images = batch.images.permute(0, 3, 1, 2).float() / 127.5 - 1
             arguments["image_embeds"] = self.vision(images)[0]

@@ -101,7 +101,7 @@ class EpisodeSampler:
         sampling = SampleSettings(
             window=settings.window,
             steps=settings.steps,
-            guidance=Guidance(settings.distilled_guidance),
+            guidance=Guidance(distilled=settings.distilled_guidance),
             seeds=tuple(episode.noise_seed for episode in episodes),
         )
         sections = self._sections(episodes)

@@ -16,13 +16,19 @@ from ..denoiser import Branch, SectionDenoiser
 OnStep = Callable[[int, Tensor], None]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SectionTask:
-    """Everything that a driver needs to denoise one section. Latents are in the model's scale.
+    """What a driver needs to denoise one section. Latents are [B, 16, T, H, W] in the model's scale.
 
-    `initial` is mixed with the noise by the first sigma (zeros for a section from nothing); `solver` is a name in
-    SOLVERS or a SAMPLER of the host; `on_step(step, x0)` is called after every solver step. Our solvers begin anew at the
-    steps in `restarts`.
+    denoiser: predicts x0.
+    noise: the noise to start from.
+    initial: latents that the first sigma mixes with the noise; zeros for none.
+    sigmas: the noise levels, float32 [steps + 1] falling to 0.
+    solver: a name in SOLVERS or a SAMPLER of the host.
+    seed: for stochastic solvers.
+    on_step: called with the step's number from 0 and x0 after every solver step.
+    upstream_rounding: whether timestep and guidance are rounded to bfloat16 as upstream does.
+    restarts: the steps at which our solvers use no prediction from before.
     """
 
     denoiser: SectionDenoiser
@@ -83,7 +89,7 @@ def context_arguments(branch: Branch, batch: int, device: torch.device) -> dict[
 
 
 def attention_options(branch: Branch) -> dict[str, Any]:
-    """What the DiT's attention is told for a branch, in transformer_options; nothing for a branch like any other."""
+    """The entries of transformer_options for a branch's attention; none where the model attends as it is."""
     options = {
         "framepack_attention": branch.attention,
         "framepack_tokens": branch.context.tokens,

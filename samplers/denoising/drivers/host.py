@@ -105,9 +105,9 @@ class FramePackGuider(comfy.samplers.CFGGuider):
             [self._with_context(cond, branch, x) for cond in self.conds[branch.text]] for branch in branches
         ]
         # All branches of a step attend alike; the first one's forward is the one to be measured.
-        told = attention_options(branches[0])
-        if told:
-            options = {**model_options["transformer_options"], **told}
+        attention = attention_options(branches[0])
+        if attention:
+            options = {**model_options["transformer_options"], **attention}
             model_options = {**model_options, "transformer_options": options}
         evaluate = model_options.get("sampler_calc_cond_batch_function")
         if evaluate is None:
@@ -183,7 +183,7 @@ def _cond_options(text: Any, task: SectionTask) -> dict[str, Any]:
 
     Every step replaces the context and the guidance by its own; here they let the host count the memory.
     """
-    branch = Branch("", task.denoiser.context, 0.0)
+    branch = Branch(text="", context=task.denoiser.context, distilled=0.0)
     options = {
         "pooled_output": text.pooled,
         "framepack_context": context_arguments(branch, 1, torch.device("cpu")),

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....samplers.context.history import Context, F1History
-from ....samplers.context.plan import plan_sections
+from ....samplers.context.history import Context, History
+from ....samplers.context.plan import Direction, plan_sections
 from ...networks.text import token_ids
 from ..recipe import Mix
 from .clips import SECTIONS, ClipLatents, Texts
@@ -167,7 +167,7 @@ class Batches:
 
 def pack(start: Tensor, past: Tensor, window: int, section: int, text_only: bool) -> Context:
     """What the sampler shows of a past [16,n,8,8] to an F1 section, in a batch of one."""
-    history = F1History(start[None], keeps_start=not text_only)
+    history = History(Direction.FORWARD, start[None], keeps_start=not text_only)
     if past.shape[1]:
         history.append(past[None])
     return history.context(plan_sections("f1", section + 1, window, keeps_start=not text_only)[section])

@@ -1,0 +1,207 @@
+"""A run: what its sections share, and how one of them is prepared, denoised and recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+from torch import Tensor
+
+from ..conditioning import TextConditioning, blend_texts, encoded_text, text_conditioning, vision_tokens
+from ..context.history import Context, History
+from ..context.plan import Section
+from ..noise import preparation_noises, section_seed
+from ..settings import SampleSettings
+from ..techniques.base import Schedule
+from ..techniques.chain import context_of
+from ..techniques.preparation import Preparation
+from .denoiser import SectionDenoiser
+from .drivers import Driver, SectionTask
+from .rehearsal import rehearse
+from .restarts import restart_steps
+from .schedules import section_schedules
+from .trace import new_trace, section_record
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SectionInput:
+    """What one section is denoised from. Latents are [B, 16, T, H, W] in the model's scale.
+
+    section: the section.
+    context: what it sees of the video, before techniques edit it.
+    noise: the noise it starts from.
+    initial: latents that the first sigma mixes with the noise; zeros for none.
+    seed: for stochastic solvers.
+    """
+
+    section: Section
+    context: Context
+    noise: Tensor
+    initial: Tensor
+    seed: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Run:
+    """What all sections of a run share.
+
+    driver: runs them on the model.
+    negative: the negative prompt.
+    settings: the run's scalars.
+    solver: a name in SOLVERS or a SAMPLER of the host.
+    shape: of a section's latents, [B, 16, T, H, W].
+    schedules: each section's schedule, by its index.
+    steps_before: how many steps the sections before it take, by a section's index.
+    report: takes the steps that are done and x0.
+    trace: the record of the run, which grows by every section.
+    """
+
+    driver: Driver
+    negative: TextConditioning
+    settings: SampleSettings
+    solver: Any
+    shape: tuple[int, ...]
+    schedules: Mapping[int, Schedule]
+    steps_before: Mapping[int, int]
+    report: Callable[[int, Tensor], None]
+    trace: dict[str, Any]
+
+    def prepare(
+        self, section: Section, history: History, image_embeds: Callable[[], Tensor | None]
+    ) -> Preparation:
+        """Let techniques act before a section; what they did is in the result."""
+        preparation = Preparation(
+            section=section,
+            history=history,
+            image_embeds=image_embeds,
+            attachments=self.driver.attachments,
+            draw_noise=partial(next, preparation_noises(self.shape, self.settings, section.index)),
+            to_vae=self.driver.to_vae,
+            to_model=self.driver.to_model,
+            vision_tokens=self._vision_tokens,
+            solve=partial(self._solve_again, section),
+        )
+        for technique in self.driver.techniques:
+            technique.before_section(section, preparation)
+        return preparation
+
+    def denoise(self, given: SectionInput, preparation: Preparation | None = None) -> Tensor:
+        """The latents of a section; it is recorded with what techniques did before it."""
+        began = time.perf_counter()
+        schedule = self.schedules[given.section.index]
+        latents, denoiser = self._solve(given, schedule, self._step_reporter(given.section))
+        record = section_record(given.section, denoiser, schedule.sigmas, time.perf_counter() - began)
+        if preparation is not None:
+            record["evaluations"] += preparation.evaluations
+            if before := preparation.describe():
+                record["before"] = before
+        self.trace["sections"].append(record)
+        return latents
+
+    def _step_reporter(self, section: Section) -> Callable[[int, Tensor], None]:
+        """Takes the steps of a section and reports those of the run."""
+        before, steps = self.steps_before[section.index], self.schedules[section.index].steps
+        # Adaptive samplers of the host take more steps than the schedule has.
+        return lambda step, x0: self.report(before + min(step + 1, steps), x0)
+
+    def _solve(
+        self, given: SectionInput, schedule: Schedule, on_step: Callable[[int, Tensor], None]
+    ) -> tuple[Tensor, SectionDenoiser]:
+        """Run the solver over a schedule, from noise mixed with the initial latents by its first sigma."""
+        driver, section = self.driver, given.section
+        context = context_of(driver.techniques, section, given.context, driver.attachments)
+        denoiser = SectionDenoiser(
+            section=section,
+            context=context.to(driver.device),
+            texts=section_texts(driver, section, self.negative),
+            guidance=self.settings.guidance,
+            shift=schedule.shift,
+            techniques=driver.techniques,
+            attachments=driver.attachments,
+            measure=self.settings.measure_memory,
+        )
+        task = SectionTask(
+            denoiser=denoiser,
+            noise=given.noise,
+            initial=given.initial,
+            sigmas=schedule.sigmas,
+            solver=self.solver,
+            seed=given.seed,
+            on_step=on_step,
+            upstream_rounding=self.settings.upstream_rounding,
+            restarts=restart_steps(denoiser, schedule.sigmas),
+        )
+        return driver.run(task), denoiser
+
+    def _solve_again(
+        self, section: Section, *, context: Context, noise: Tensor, initial: Tensor, strength: float
+    ) -> tuple[Tensor, int]:
+        """Denoise latents from sigma `strength`, outside the run's progress and trace; also the evaluations it took."""
+        schedule = self.schedules[section.index]
+        again = replace(schedule, sigmas=schedule.sigmas / schedule.sigmas[0] * strength)
+        given = SectionInput(
+            section=section,
+            context=context,
+            noise=noise,
+            initial=initial,
+            seed=section_seed(self.settings, section.index),
+        )
+        latents, denoiser = self._solve(given, again, lambda step, x0: None)
+        return latents, denoiser.evaluations
+
+    def _vision_tokens(self, output: Any) -> Tensor | None:
+        """Image tokens [B, N, D] of a CLIP_VISION_OUTPUT that a technique has made."""
+        return vision_tokens(output, "clip_vision", self.driver.config, self.negative.states.shape[0])
+
+
+def begin_run(
+    *,
+    driver: Driver,
+    negative: TextConditioning,
+    settings: SampleSettings,
+    solver: Any,
+    shape: tuple[int, ...],
+    schedule: Schedule,
+    sections: Sequence[Section],
+    fixed: bool = False,
+) -> Run:
+    """A run over sections with its progress and an empty trace; `fixed` as in section_schedules.
+
+    Raises ValueError where techniques cannot work together.
+    """
+    schedules = section_schedules(driver.techniques, sections, schedule, fixed=fixed)
+    rehearse(driver.techniques, sections, schedules, settings.guidance)
+    *before, total = accumulate((own.steps for own in schedules.values()), initial=0)
+    return Run(
+        driver=driver,
+        negative=negative,
+        settings=settings,
+        solver=solver,
+        shape=shape,
+        schedules=schedules,
+        steps_before=dict(zip(schedules, before)),
+        report=driver.progress(total),
+        trace=new_trace(settings, schedule, driver.techniques, solver),
+    )
+
+
+def section_texts(
+    driver: Driver, section: Section, negative: TextConditioning
+) -> dict[str, TextConditioning]:
+    """The conditionings that a section's predictions may name."""
+    positive = encoded_text(section.prompt)
+    if section.blend_from is not None:
+        positive = blend_texts(encoded_text(section.blend_from), positive, section.blend)
+    texts = {"positive": positive, "negative": negative}
+    if section.previous is not None:
+        texts["previous"] = encoded_text(section.previous)
+    for technique in driver.techniques:
+        for key in technique.texts():
+            texts[key] = text_conditioning(
+                driver.attachments[key], type(technique).__name__, driver.config, positive.states.shape[0]
+            )
+    return texts
