@@ -15,7 +15,14 @@ from framepack_transitions.samplers.context.plan import f1_indices, original_ind
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
-from framepack_transitions.samplers.techniques.base import POSITIVE, Prediction, Schedule, Technique
+from framepack_transitions.samplers.techniques.base import (
+    POSITIVE,
+    AttachmentKey,
+    Prediction,
+    Schedule,
+    Technique,
+    attachment,
+)
 from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
@@ -96,7 +103,7 @@ class Away(Technique):
 
     of: Prediction = Prediction("previous")
     weight: float = 0.5
-    concept: str = ""
+    concept: AttachmentKey = attachment()
 
     def texts(self):
         return (self.concept,) if self.concept else ()
