@@ -1,4 +1,4 @@
-"""Where nodes put their files: ComfyUI's output folder, or that of a run outside ComfyUI."""
+"""The files that nodes write: to ComfyUI's output folder, or to that of a run outside ComfyUI."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from pathlib import Path
 from .comfyui import inside_comfyui
 from .run_folders import PREVIEWS, output_folder
 
-KINDS = {False: "output", True: "temp"}  # ComfyUI's names of the folders
+KINDS = {False: "output", True: "temp"}  # by whether the file is temporary: ComfyUI's names of its folders
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OutputFile:
-    """A file to write under `path`, and how the interface is told about it."""
+    """A file that a node writes, and what ComfyUI's interface has to know to show it.
+
+    path: where to write.
+    filename: its name when it is complete.
+    subfolder: its folder below the output folder; "" for the output folder itself.
+    kind: ComfyUI's name of the output folder.
+    """
 
     path: Path
     filename: str
     subfolder: str
-    kind: str = "output"
+    kind: str
 
     def shown(self) -> dict[str, str]:
         """The entry for a node's `ui`."""
@@ -31,17 +37,19 @@ class OutputFile:
 def new_output(
     prefix: str, extension: str, size: tuple[int, int], *, temporary: bool = False
 ) -> Iterator[OutputFile]:
-    """The next free `prefix_00001_.extension` of the output folder; if the block fails nothing stays behind.
+    """The next free file `prefix_00001_.extension` of the output folder; where the block fails, no file is left.
 
-    A `temporary` file is a preview: ComfyUI clears it away, outside ComfyUI it lies in the folder `previews`.
-
-    `size` (width, height) fills %width% and %height% in the prefix. Inside ComfyUI the file can be seen while it grows.
-    Raises ValueError where there is no output folder.
+    `size` (width, height) fills %width% and %height% in the prefix. A `temporary` file is a preview: ComfyUI deletes it
+    when it starts again, outside ComfyUI it lies in the folder `previews`. Inside ComfyUI the file can be seen while
+    it is written. Raises ValueError where there is no output folder.
     """
-    if inside_comfyui():
-        with _host_file(prefix, extension, size, temporary) as file:
-            yield file
-        return
+    new_file = _comfyui_file if inside_comfyui() else _run_file
+    with new_file(prefix, extension, size, temporary) as file:
+        yield file
+
+
+@contextmanager
+def _run_file(prefix: str, extension: str, size: tuple[int, int], temporary: bool) -> Iterator[OutputFile]:
     folder = output_folder()
     if folder is None:
         raise ValueError(
@@ -52,12 +60,17 @@ def new_output(
     with folder.new_file(prefix, extension, size) as file:
         parent = file.path.parent.relative_to(folder.output.resolve())
         yield OutputFile(
-            file.unfinished, file.path.name, "" if parent == Path() else parent.as_posix(), KINDS[temporary]
+            path=file.unfinished,
+            filename=file.path.name,
+            subfolder="" if parent == Path() else parent.as_posix(),
+            kind=KINDS[temporary],
         )
 
 
 @contextmanager
-def _host_file(prefix: str, extension: str, size: tuple[int, int], temporary: bool) -> Iterator[OutputFile]:
+def _comfyui_file(
+    prefix: str, extension: str, size: tuple[int, int], temporary: bool
+) -> Iterator[OutputFile]:
     import folder_paths
 
     root = folder_paths.get_temp_directory() if temporary else folder_paths.get_output_directory()
@@ -65,7 +78,7 @@ def _host_file(prefix: str, extension: str, size: tuple[int, int], temporary: bo
     file = f"{name}_{counter:05}_{extension}"
     path = Path(folder) / file
     try:
-        yield OutputFile(path, file, subfolder, KINDS[temporary])
+        yield OutputFile(path=path, filename=file, subfolder=subfolder, kind=KINDS[temporary])
     except BaseException:
         path.unlink(missing_ok=True)
         raise

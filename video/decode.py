@@ -131,15 +131,19 @@ def vae_decoder(vae: Any, tiles: Tiles) -> Decode:
     def decode(latents: Tensor) -> Tensor:
         cut = tiles != Tiles()
         frames: Tensor = vae.decode_tiled(latents, **tiles.arguments()) if cut else vae.decode(latents)
-        expected = frame_count(latents.shape[2])
-        if frames.ndim != 5 or frames.shape[1] != expected:
-            raise ValueError(
-                f"the VAE turned {latents.shape[2]} latent frames into {tuple(frames.shape)}, expected "
-                f"[1, {expected}, height, width, 3]; use Load VAE with hunyuan_video_vae_bf16."
-            )
+        _check_frames(frames, latents)
         return frames
 
     return decode
+
+
+def _check_frames(frames: Tensor, latents: Tensor) -> None:
+    expected = frame_count(latents.shape[2])
+    if frames.ndim != 5 or frames.shape[1] != expected:
+        raise ValueError(
+            f"the VAE turned {latents.shape[2]} latent frames into {tuple(frames.shape)}, expected "
+            f"[1, {expected}, height, width, 3]; use Load VAE with hunyuan_video_vae_bf16."
+        )
 
 
 def video_latents(latent: Any, name: str) -> Tensor:

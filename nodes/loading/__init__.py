@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .loaders import FramePackModelLoader, FramePackTinyLoader
 from .lora import FramePackLoraLoader
+from .model_loader import FramePackModelLoader
+from .tiny_loader import FramePackTinyLoader
 
 NODES = (
     FramePackModelLoader,

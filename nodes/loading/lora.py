@@ -1,4 +1,4 @@
-"""The node that loads LoRAs."""
+"""FramePack LoRA Loader: a node that adds a LoRA to a FramePack model."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class FramePackLoraLoader:
 
 
 def _add(model: Any, changes: list[Change], strength: float) -> None:
-    """Hands the changes to the model's own patching."""
+    """Add the changes to the model's patches, in the way of its kind of MODEL."""
     if not isinstance(model, PlainModel):
         from ...models.host import add_lora
 
