@@ -57,7 +57,7 @@ def _measure(record: Record, bars: ProgressBars, bench: transition.Bench) -> lis
         bench,
         EpisodeSampler(load_tiny(), bench.settings),
         available_cores(),
-        lambda done, total, case: bars.update("bench", "TransitionBench", done, total, {"case": case}),
+        lambda done, total, case: bars.update("bench", "TransitionBench", done, total, info={"case": case}),
     )
     bars.close("bench")
     return results

@@ -33,44 +33,56 @@ def side_by_side(panels: Sequence[Panel], switch: int, old: str, new: str) -> to
     Panels are enlarged by a whole factor. `switch` is the first frame under the prompt `new`.
     """
     length = min(len(panel.frames) for panel in panels)
-    height, width = panels[0].frames.shape[1:3]
-    factor = max(1, -(-SIDE // height))
-    canvas = Image.new(
-        "RGB", (len(panels) * (width * factor + GAP) + GAP, HEADER + height * factor + FOOTER), BACKGROUND
-    )
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default()
-    for number, panel in enumerate(panels):
-        draw.text((GAP + number * (width * factor + GAP), 6), panel.label, TEXT, font)
     pictures = []
     for frame in range(length):
-        for number, panel in enumerate(panels):
-            picture = Image.fromarray(to_bytes(panel.frames[frame]))
-            large = picture.resize((width * factor, height * factor), Image.Resampling.NEAREST)
-            canvas.paste(large, (GAP + number * (width * factor + GAP), HEADER))
-        _draw_footer(canvas, draw, font, frame / length, switch / length, old, new)
-        pictures.append(torch.from_numpy(np.array(canvas)))
+        switched = frame >= switch
+        footer = _footer(
+            _width(panels),
+            text=new if switched else old,
+            colour=SWITCH if switched else TEXT,
+            now=frame / length,
+            switch=switch / length,
+        )
+        picture = _framed(panels, frame, footer)
+        pictures.append(torch.from_numpy(np.array(picture)))
     return torch.stack(pictures).float() / 255
 
 
-def _draw_footer(
-    canvas: Image.Image,
-    draw: ImageDraw.ImageDraw,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-    now: float,
-    switch: float,
-    old: str,
-    new: str,
-) -> None:
-    """The prompt in force, orange once it is the new one, above a bar with a mark at the switch."""
-    top, left, right = canvas.height - FOOTER, GAP, canvas.width - GAP
-    switched = now >= switch
-    draw.rectangle((0, top, canvas.width, canvas.height), BACKGROUND)
-    draw.text((left, top + 10), new if switched else old, SWITCH if switched else TEXT, font)
-    bar = canvas.height - 14
+def _size(panels: Sequence[Panel]) -> tuple[int, int]:
+    """Width and height in pixels of an enlarged panel."""
+    height, width = panels[0].frames.shape[1:3]
+    factor = max(1, -(-SIDE // height))
+    return width * factor, height * factor
+
+
+def _width(panels: Sequence[Panel]) -> int:
+    return len(panels) * (_size(panels)[0] + GAP) + GAP
+
+
+def _framed(panels: Sequence[Panel], frame: int, footer: Image.Image) -> Image.Image:
+    """One frame of all panels under their labels, above the footer."""
+    width, height = _size(panels)
+    canvas = Image.new("RGB", (_width(panels), HEADER + height + FOOTER), BACKGROUND)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default()
+    for number, panel in enumerate(panels):
+        left = GAP + number * (width + GAP)
+        draw.text((left, 6), panel.label, TEXT, font)
+        picture = Image.fromarray(to_bytes(panel.frames[frame]))
+        canvas.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left, HEADER))
+    canvas.paste(footer, (0, HEADER + height))
+    return canvas
+
+
+def _footer(width: int, *, text: str, colour: tuple[int, int, int], now: float, switch: float) -> Image.Image:
+    """The prompt in force above a bar that is filled up to `now`, with a mark at `switch` (both 0 to 1)."""
+    footer = Image.new("RGB", (width, FOOTER), BACKGROUND)
+    draw, left, right = ImageDraw.Draw(footer), GAP, width - GAP
+    draw.text((left, 10), text, colour, ImageFont.load_default())
+    bar, mark = FOOTER - 14, left + (right - left) * switch
     draw.line((left, bar, right, bar), TRACK, 4)
-    draw.line((left, bar, left + (right - left) * now, bar), SWITCH if switched else TEXT, 4)
-    mark = left + (right - left) * switch
+    draw.line((left, bar, left + (right - left) * now, bar), colour, 4)
     draw.line((mark, bar - 7, mark, bar + 7), SWITCH, 3)
+    return footer
 
 
 def save_curves(path: Path, seen: Mapping[str, tuple[ArrayLike, ArrayLike]], switch: int, fps: float) -> Path:

@@ -34,9 +34,15 @@ BEFORE = Scene("sky", False, Subject("circle", "red", "large"), "still")
 AFTER = Scene("city", True, None, BEFORE.motion)
 
 
-@dataclass(frozen=True)
-class Clip:
-    """One of the two videos: its label, file, frames [T,H,W,3], rate and the trace of its sampler."""
+@dataclass(frozen=True, kw_only=True)
+class DemoVideo:
+    """One of the two videos.
+
+    label: what its sampler does.
+    path: the file, from the report's folder.
+    frames: [T,H,W,3] in 0..1, at `fps` frames a second.
+    trace: what its sampler recorded.
+    """
 
     label: str
     path: str
@@ -80,17 +86,18 @@ def run_demo(out: Path, seed: int | None, record: Record, bars: ProgressBars) ->
     }
 
 
-def _clips(record: Record) -> list[Clip]:
+def _clips(record: Record) -> list[DemoVideo]:
     """The two videos with their traces, which the workflow makes in the same order."""
     titles = {node["node"]: node["title"] for node in record.nodes}
     clips = []
     for video, entry in zip(record.videos, record.traces, strict=True):
         frames, fps = read_video(record.out / video["path"])
-        clips.append(Clip(SAMPLERS[titles[entry["node"]]], video["path"], frames, fps, entry["trace"]))
+        label = SAMPLERS[titles[entry["node"]]]
+        clips.append(DemoVideo(label=label, path=video["path"], frames=frames, fps=fps, trace=entry["trace"]))
     return clips
 
 
-def _scores(clip: Clip) -> dict[str, Any]:
+def _scores(clip: DemoVideo) -> dict[str, Any]:
     """What the analytic detector says of a video; see docs/BENCHMARKS.md for the measures."""
     first, last = next(s["frames"] for s in clip.trace["sections"] if s["frames"][0] == clip.switch)
     ends = clip.frames[0].numpy(), clip.frames[-1].numpy()
@@ -107,13 +114,13 @@ def _scores(clip: Clip) -> dict[str, Any]:
     }
 
 
-def _seen(clip: Clip) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _seen(clip: DemoVideo) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """In which frames the old scene is seen, and in which the new one."""
     detection = detect(clip.frames.numpy())
     return holds(detection, BEFORE), holds(detection, AFTER)
 
 
-def _sentences(clip: Clip, scores: Sequence[Mapping[str, Any]]) -> list[str]:
+def _sentences(clip: DemoVideo, scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """The scores in words."""
     said = [f"The prompt switches at frame {clip.switch} ({clip.switch / clip.fps:.1f} s)."]
     for score in scores:

@@ -96,9 +96,8 @@ def _results(
             raise WorkflowError(
                 [f"Episode {video.episode.id}: {sentence}" for sentence in as_sentences(str(error))]
             ) from error
-        bars.update(
-            BAR, "TransitionBench", number, len(videos), {"episode": video.episode.id, "arm": video.arm}
-        )
+        position = {"episode": video.episode.id, "arm": video.arm}
+        bars.update(BAR, "TransitionBench", number, len(videos), info=position)
     bars.close(BAR)
 
 

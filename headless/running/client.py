@@ -62,7 +62,7 @@ def run_on_server(
     with _events(server) as events:
         prompt_id = server.queue(workflow)
         try:
-            entry = _wait(server, prompt_id, events, workflow, bars)
+            entry = _wait(server, prompt_id, events, workflow=workflow, bars=bars)
         except KeyboardInterrupt:
             server.cancel(prompt_id)
             raise
@@ -115,7 +115,7 @@ def _events(server: Server) -> Iterator[Any]:
 
 
 def _wait(
-    server: Server, prompt_id: str, events: Any, workflow: Workflow, bars: ProgressBars
+    server: Server, prompt_id: str, events: Any, *, workflow: Workflow, bars: ProgressBars
 ) -> dict[str, Any]:
     """Shows events until the run has ended, and returns its entry of the history."""
     connected, entry = True, None

@@ -19,7 +19,7 @@ class ProgressBars(Observer):
         self._closed: set[str] = set()
 
     def update(
-        self, key: str, label: str, step: int, total: int, info: Mapping[str, Any] | None = None
+        self, key: str, label: str, step: int, total: int, *, info: Mapping[str, Any] | None = None
     ) -> None:
         """Moves the bar `key` to `step` of `total`; numbers and words of `info` appear behind it."""
         if key in self._closed:
@@ -40,7 +40,7 @@ class ProgressBars(Observer):
                 self._open.pop(name).close()
 
     def progress(self, node: Node, step: int, total: int, info: Mapping[str, Any]) -> None:
-        self.update(node.id, node.title, step, total, info)
+        self.update(node.id, node.title, step, total, info=info)
 
     def finished(
         self, node: Node, outputs: Mapping[str, Any], shown: Mapping[str, Any], seconds: float

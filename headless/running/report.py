@@ -23,19 +23,21 @@ TRACE_TYPE = "FRAMEPACK_TRACE"
 
 @dataclass
 class Record(Observer):
-    """Collects the files, texts, traces and times of one run; `out` is the folder that the files are in.
+    """What one run makes and how long it takes; an observer of the run.
 
-    `kept` are files that grow while the run goes on and let it be continued.
+    out: the folder that the report will lie in; paths in the report are relative to it.
+    videos, images, texts, traces, nodes: entries of the report under these names.
+    kept: files that grow while the run goes on and let it be continued.
     """
 
     out: Path
-    videos: list[dict[str, Any]] = field(default_factory=list)
-    images: list[dict[str, Any]] = field(default_factory=list)
-    texts: list[dict[str, Any]] = field(default_factory=list)
-    traces: list[dict[str, Any]] = field(default_factory=list)
-    nodes: list[dict[str, Any]] = field(default_factory=list)
-    kept: list[Path] = field(default_factory=list)
-    _began: float = field(default_factory=time.perf_counter)
+    videos: list[dict[str, Any]] = field(default_factory=list, init=False)
+    images: list[dict[str, Any]] = field(default_factory=list, init=False)
+    texts: list[dict[str, Any]] = field(default_factory=list, init=False)
+    traces: list[dict[str, Any]] = field(default_factory=list, init=False)
+    nodes: list[dict[str, Any]] = field(default_factory=list, init=False)
+    kept: list[Path] = field(default_factory=list, init=False)
+    _began: float = field(default_factory=time.perf_counter, init=False)
 
     def add_file(self, node: Node, path: Path) -> None:
         """Notes a file in `out`; a video's frames, rate and size are read from the file itself."""

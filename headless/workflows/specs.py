@@ -43,8 +43,8 @@ class InputSpec:
     name: str
     type: str
     required: bool
-    options: Mapping[str, Any] = field(default_factory=dict)
-    choices: tuple[Any, ...] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    choices: tuple[Any, ...] | None = field(default=None, kw_only=True)
 
     @classmethod
     def from_declaration(cls, name: str, declaration: Any, required: bool) -> InputSpec:
@@ -55,8 +55,8 @@ class InputSpec:
             kind if isinstance(kind, list | tuple) else options.get("options") if kind == "COMBO" else None
         )
         if choices is not None:
-            return cls(name, "COMBO", required, options, tuple(choices))
-        return cls(name, str(kind), required, options)
+            return cls(name, "COMBO", required, options=options, choices=tuple(choices))
+        return cls(name, str(kind), required, options=options)
 
     @property
     def is_widget(self) -> bool:

@@ -150,7 +150,7 @@ def _node_problems(
 
 
 def _link_problem(
-    item: InputSpec, link: Link, outputs: tuple[Any, ...], workflow: Workflow, typed: bool
+    item: InputSpec, link: Link, outputs: tuple[Any, ...], workflow: Workflow, *, typed: bool
 ) -> str | None:
     source = workflow[link.node]
     if not 0 <= link.output < len(outputs):

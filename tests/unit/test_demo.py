@@ -29,7 +29,7 @@ def video(new_from: int | None) -> torch.Tensor:
     return torch.from_numpy(draw(scenes, np.full((LENGTH, 2), 28.0))).float() / 255
 
 
-def clip(new_from: int | None) -> demo.Clip:
+def clip(new_from: int | None) -> demo.DemoVideo:
     frames = [[max(36 * index + 1, 0) - (index == 0), 36 * index + 37] for index in range(5)]
     sections = [
         {
@@ -41,7 +41,9 @@ def clip(new_from: int | None) -> demo.Clip:
         }
         for index, span in enumerate(frames)
     ]
-    return demo.Clip("plain", "plain.mp4", video(new_from), 30.0, {"sections": sections})
+    return demo.DemoVideo(
+        label="plain", path="plain.mp4", frames=video(new_from), fps=30.0, trace={"sections": sections}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -187,7 +187,7 @@ def test_examples_find_the_input_folder_of_their_pack(tmp_path: Path) -> None:
 
 def test_switches_are_read_from_the_trace_in_the_order_of_the_video() -> None:
     assert [switch["frame"] for switch in switches(TRACE, 30)] == [5]
-    assert demo.Clip("", "", torch.zeros(0), 30, TRACE).borders == [5]
+    assert demo.DemoVideo(label="", path="", frames=torch.zeros(0), fps=30, trace=TRACE).borders == [5]
     assert switches({}, 30) == []
 
 
