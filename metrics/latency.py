@@ -182,7 +182,7 @@ def settling(change: ArrayLike, windows: Windows, limit: float | None = None) ->
 
 
 def _unanswerable(windows: Windows, target: ArrayLike | None) -> str | None:
-    """A stretch that is too short for a settled window still censors when the new scene is known."""
+    """Why no latency can be told; with a target a stretch may be short, as the wait is censored then."""
     return too_little_to_compare(windows if target is None else replace(windows, half=1))
 
 

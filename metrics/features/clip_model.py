@@ -55,12 +55,22 @@ class ClipModel:
 
 @lru_cache(maxsize=MODELS_KEPT)
 def load(
-    model: str, file: Path, version: tuple[int, int], device: str, settings: tuple[tuple[str, Any], ...]
+    model: str,
+    file: Path,
+    *,
+    version: tuple[int, int],
+    device: str,
+    settings: tuple[tuple[str, Any], ...],
 ) -> ClipModel:
-    """Build a model; `version` makes a file that was written anew another one."""
+    """Load a CLIP, or take it from those that are kept.
+
+    model: open_clip's name. file: its weights. version: time and size of the file, so that one that was written anew
+    is loaded anew. settings: pairs of quick_gelu, mean, std, interpolation, resize_mode where they differ from the
+    model's own. Raises ValueError for a file that does not hold the model.
+    """
     import open_clip
 
-    given = dict(settings)
+    known = dict(settings)
     try:
         with safe_open(file, "pt"):
             pass
@@ -68,11 +78,11 @@ def load(
             model,
             pretrained=str(file),
             device=device,
-            force_quick_gelu=given.get("quick_gelu", False),
-            image_mean=given.get("mean"),
-            image_std=given.get("std"),
-            image_interpolation=given.get("interpolation"),
-            image_resize_mode=given.get("resize_mode"),
+            force_quick_gelu=known.get("quick_gelu", False),
+            image_mean=known.get("mean"),
+            image_std=known.get("std"),
+            image_interpolation=known.get("interpolation"),
+            image_resize_mode=known.get("resize_mode"),
         )
     except SafetensorError as error:
         raise ValueError(f"{file.name} is broken ({error}): copy or download it again.") from error

@@ -43,7 +43,9 @@ class OpenClipExtractor:
 
         file, settings = _source(model, str(pretrained), cache_dir)
         version = (file.stat().st_mtime_ns, file.stat().st_size)
-        self._clip = load(model, file, version, str(device), tuple(sorted(settings.items())))
+        self._clip = load(
+            model, file, version=version, device=str(device), settings=tuple(sorted(settings.items()))
+        )
         self.batch = batch
         self.name = name or f"clip {model}/{Path(pretrained).stem if _is_file(pretrained) else pretrained}"
         self.logit_scale = math.exp(self._clip.model.logit_scale.item())

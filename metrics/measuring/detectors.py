@@ -16,9 +16,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """Of each frame and concept the confidence [N,C] in 0..1 and the best box [N,C,4].
+    """What a detector finds in N frames for C concepts.
 
-    Boxes are left, top, right, bottom as shares of the picture, NaN where none is known.
+    confidence: how sure it is that the concept is seen [N,C], in 0..1.
+    boxes: the best box [N,C,4]: left, top, right, bottom as shares of the picture; NaN where none is known.
     """
 
     confidence: Array
@@ -26,7 +27,10 @@ class Detections:
 
 
 class Detector(Protocol):
-    """Looks for concepts in frames; `name` is how reports call it."""
+    """Looks for concepts in frames.
+
+    name: what reports call it.
+    """
 
     name: str
 
@@ -35,9 +39,11 @@ class Detector(Protocol):
 
 
 class CallableDetector:
-    """Any function of (frames [N,H,W,3] in 0..1, concepts) that gives confidences [N,C], or Detections.
+    """A function as a detector.
 
-    Raises ValueError when what it gives has another shape, or confidences beyond 0..1.
+    function: takes frames [N,H,W,3] in 0..1 and concepts, and returns confidences [N,C] or Detections; `detect` raises
+    ValueError for other shapes, and for confidences beyond 0..1.
+    name: what reports call it; "" takes the function's name.
     """
 
     def __init__(self, function: Callable[[Any, Sequence[str]], Any], name: str = "") -> None:
@@ -45,7 +51,7 @@ class CallableDetector:
         self.name = name or getattr(function, "__name__", type(function).__name__)
 
     def detect(self, frames: Any, concepts: Sequence[str]) -> Detections:
-        """What the function says of frames [N,H,W,3]."""
+        """What the function returns for frames [N,H,W,3]."""
         given = self.function(frames, concepts)
         found = given if isinstance(given, Detections) else Detections(np.asarray(given), _no_boxes(given))
         shape = (len(frames), len(concepts))

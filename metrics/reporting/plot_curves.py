@@ -66,45 +66,41 @@ def curve_rows(scores: Sequence[VideoScores]) -> list[Row]:
 
 
 def _all_panels(scores: Sequence[VideoScores]) -> list[_Panel]:
-    measured = [video.measurements for video in scores]
-    concepts = dict.fromkeys(concept for video in measured for concept in video.detections)
+    return [*_metric_panels(scores), *_detection_panels(scores), *_measurement_panels(scores)]
+
+
+def _metric_panels(scores: Sequence[VideoScores]) -> list[_Panel]:
     return [
-        *(
-            _Panel(spec.curve, _of_metric(scores, spec.key), (0, 1), spec.key)
-            for spec in METRICS
-            if spec.curve
-        ),
-        *(
-            _Panel(
-                f"Confidence that {one_line(concept, 60)!r} is seen",
-                _finite(
-                    _Curve(i, video.detections[concept])
-                    for i, video in enumerate(measured)
-                    if concept in video.detections
-                ),
-                (0, 1),
-            )
-            for concept in concepts
-        ),
+        _Panel(spec.curve, _of_metric(scores, spec.key), (0, 1), spec.key) for spec in METRICS if spec.curve
+    ]
+
+
+def _detection_panels(scores: Sequence[VideoScores]) -> list[_Panel]:
+    found = [video.measurements.detections for video in scores]
+    return [
         _Panel(
-            "Distance from the first frame",
-            _finite(
-                _Curve(i, first_distance(m.features))
-                for i, m in enumerate(measured)
-                if not scores[i].switches
-            ),
-        ),
-        _Panel("Motion (flow)", _finite(_Curve(i, m.flow) for i, m in enumerate(measured))),
-        _Panel("Change from frame to frame", _finite(_Curve(i, m.change) for i, m in enumerate(measured))),
-        _Panel("Sharpness", _finite(_Curve(i, m.sharpness) for i, m in enumerate(measured))),
-        _Panel(
-            "Brightness, and thin: saturation",
-            _finite(
-                _Curve(i, values, style)
-                for i, m in enumerate(measured)
-                for style, values in enumerate((m.brightness, m.saturation))
-            ),
-        ),
+            f"Confidence that {one_line(concept, 60)!r} is seen",
+            _finite(_Curve(i, curves[concept]) for i, curves in enumerate(found) if concept in curves),
+            (0, 1),
+        )
+        for concept in dict.fromkeys(concept for curves in found for concept in curves)
+    ]
+
+
+def _measurement_panels(scores: Sequence[VideoScores]) -> list[_Panel]:
+    measured = list(enumerate(video.measurements for video in scores))
+    distances = [_Curve(i, first_distance(m.features)) for i, m in measured if not scores[i].switches]
+    levels = [
+        _Curve(i, values, style)
+        for i, m in measured
+        for style, values in enumerate((m.brightness, m.saturation))
+    ]
+    return [
+        _Panel("Distance from the first frame", _finite(distances)),
+        _Panel("Motion (flow)", _finite(_Curve(i, m.flow) for i, m in measured)),
+        _Panel("Change from frame to frame", _finite(_Curve(i, m.change) for i, m in measured)),
+        _Panel("Sharpness", _finite(_Curve(i, m.sharpness) for i, m in measured)),
+        _Panel("Brightness, and thin: saturation", _finite(levels)),
     ]
 
 

@@ -80,6 +80,12 @@ class FramePackCompare:
         images_a: Tensor,
         images_b: Tensor,
         *,
+        images_c: Tensor | None = None,
+        images_d: Tensor | None = None,
+        trace_a: Any = None,
+        trace_b: Any = None,
+        trace_c: Any = None,
+        trace_d: Any = None,
         names: str,
         concept: str,
         features: str,
@@ -92,7 +98,6 @@ class FramePackCompare:
         reference: Tensor | None = None,
         target: Tensor | None = None,
         clip_vision: Any = None,
-        **more: Any,
     ) -> dict[str, Any]:
         models = load_models(
             features, model=model, pretrained=pretrained, clip_vision=clip_vision, concept=concept.strip()
@@ -102,10 +107,10 @@ class FramePackCompare:
             "reference": models.measured(without_alpha(reference), fps),
             "target": models.measured(without_alpha(target), fps),
         }
-        videos = {"a": images_a, "b": images_b, "c": more.get("images_c"), "d": more.get("images_d")}
+        videos, traces = (images_a, images_b, images_c, images_d), (trace_a, trace_b, trace_c, trace_d)
         scores = [
-            evaluation.scores(images, more.get(f"trace_{letter}"), name=letter, **clips)
-            for letter, images in videos.items()
+            evaluation.scores(images, trace, name=letter, **clips)
+            for letter, images, trace in zip(VIDEOS, videos, traces)
             if images is not None
         ]
         return node_result(_named(scores, names))

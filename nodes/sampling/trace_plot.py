@@ -40,7 +40,12 @@ PANEL, TITLE = 84, 26  # px: a panel, and its title
 
 @dataclass(frozen=True)
 class _Block:
-    """Sections in a row that do the same: the first and the last one, and where the first one's steps begin on the axis."""
+    """Sections in a row whose curves are the same, drawn once.
+
+    first: the first of them.
+    last: the last of them.
+    begin: where the steps of the first one begin on the axis.
+    """
 
     first: Record
     last: Record
@@ -57,7 +62,11 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Panel:
-    """Curves [steps of all blocks] by name."""
+    """Curves with one axis.
+
+    title: what stands above.
+    curves: values [steps of all blocks] by name.
+    """
 
     title: str
     curves: Mapping[str, NDArray[Any]]
@@ -66,8 +75,8 @@ class _Panel:
 def plot_trace(trace: Mapping[str, Any], width: int = WIDTH) -> NDArray[np.uint8]:
     """Draw a trace, or a preview of one, as a picture uint8 [H,width,3].
 
-    Sections stand in the order of generation; several in a row that do the same are drawn once. What is nowhere other
-    than usual has no panel. Raises ValueError for a trace without sections.
+    Sections stand in the order of generation; several in a row with the same curves are drawn once. A panel without
+    a curve is left out. Raises ValueError for a trace without sections.
     """
     if not trace.get("sections"):
         raise ValueError("the trace has no sections to draw; give one of FramePack Sampler.")
@@ -80,14 +89,14 @@ def plot_trace(trace: Mapping[str, Any], width: int = WIDTH) -> NDArray[np.uint8
 def _blocks(sections: Sequence[Record]) -> list[_Block]:
     blocks: list[_Block] = []
     for section in sections:
-        if blocks and not _switches(section) and _acts(section) == _acts(blocks[-1].first):
+        if blocks and not _switches(section) and _curves_of(section) == _curves_of(blocks[-1].first):
             blocks[-1] = _Block(blocks[-1].first, section, blocks[-1].begin)
         else:
             blocks.append(_Block(section, section, blocks[-1].end if blocks else 0))
     return blocks
 
 
-def _acts(section: Record) -> list[Any]:
+def _curves_of(section: Record) -> list[Any]:
     """All that is drawn of a section."""
     return [section[name] for name in ("sigmas", "t", "guidance", "attention", "predictions", "techniques")]
 
@@ -109,7 +118,7 @@ def _panels(trace: Record, blocks: Sequence[_Block]) -> Iterable[_Panel]:
 
 
 def _techniques(trace: Record, blocks: Sequence[_Block]) -> Iterable[_Panel]:
-    """What techniques say of themselves: a panel of its own for each that says more than how much it acts."""
+    """Panels of the curves that techniques record; those that record nothing but their amount share the last one."""
     amounts: dict[str, NDArray[Any]] = {}
     for number, technique in enumerate(trace["techniques"]):
         curves = _curves(blocks, partial(_described, number=number))
@@ -162,7 +171,7 @@ def _attention(section: Record, step: int) -> dict[str, float]:
 
 
 def _described(section: Record, step: int, *, number: int) -> dict[str, float]:
-    """What a technique says of itself in a step."""
+    """What a technique recorded of a step."""
     values: Mapping[str, Sequence[float | None]] = section["techniques"][number]
     return {name: value for name, curve in values.items() if (value := curve[step]) is not None}
 
@@ -179,7 +188,7 @@ def _drawn(blocks: Sequence[_Block], panels: Sequence[_Panel], width: int) -> ND
         same = number > 0 and blocks[number - 1].first["prompt"] == block.first["prompt"]
         place = inner / blocks[-1].end
         room = 0 if same else place * (min(prompts, default=blocks[-1].end + RIGHT / place) - block.begin)
-        _label(figure, block, (LEFT + place * block.begin) / width, place * block.steps, room)
+        _label(figure, block, left=(LEFT + place * block.begin) / width, width=place * block.steps, room=room)
     for number, panel in enumerate(panels, 1):
         bottom = height - TOP - number * (PANEL + TITLE)
         axes = figure.add_axes((LEFT / width, bottom / height, inner / width, PANEL / height))
@@ -189,8 +198,8 @@ def _drawn(blocks: Sequence[_Block], panels: Sequence[_Panel], width: int) -> ND
     return picture_of(figure)
 
 
-def _label(figure: Figure, block: _Block, left: float, width: float, room: float) -> None:
-    """Which sections these are and their frames, over their `width` in px, and their prompt, for which there is `room`."""
+def _label(figure: Figure, block: _Block, *, left: float, width: float, room: float) -> None:
+    """Write the numbers and frames of sections, within `width` px, and their prompt, within `room` px."""
     first, last = block.first, block.last
     number = f"{first['index']}" if first is last else f"{first['index']} to {last['index']}"
     frames = [*first["frames"], *last["frames"]]
@@ -207,7 +216,7 @@ def _label(figure: Figure, block: _Block, left: float, width: float, room: float
 
 
 def _draw(axes: Axes, panel: _Panel, blocks: Sequence[_Block]) -> None:
-    """Curves, each value held from its step to the next one, and the borders of sections, dotted where a prompt switches."""
+    """Draw curves as steps, and the borders of sections, dotted where the prompt switches."""
     axes.set_title(panel.title, loc="left", fontsize=SMALL, pad=4, color=INK)
     for number, (name, curve) in enumerate(_merged(panel.curves).items()):
         axes.step(

@@ -51,13 +51,13 @@ class LucasKanade:
     def displacement(self, first: Tensor, second: Tensor) -> Tensor:
         """Displacement [N,2,h,w] in px, x before y, from first to second, both [N,3,h,w] in 0..1."""
         pyramids = [self._pyramid(images) for images in (first, second)]
-        # Both ways at once: [there, back].
-        there = [torch.cat(pair) for pair in zip(*pyramids)]
-        other = [torch.cat(pair) for pair in zip(*pyramids[::-1])]
-        flow = _median(self._match(there[0], other[0]))
-        for start, end in zip(there, other):
-            flow = self._refine(start, end, _enlarged(flow, start))
-        believed = self._explains(there[-1], other[-1], flow) & self._returns(flow)
+        # Both directions at once: first to second, then second to first.
+        sources = [torch.cat(pair) for pair in zip(*pyramids)]
+        targets = [torch.cat(pair) for pair in zip(*pyramids[::-1])]
+        flow = _median(self._match(sources[0], targets[0]))
+        for source, target in zip(sources, targets):
+            flow = self._refine(source, target, _enlarged(flow, source))
+        believed = self._explains(sources[-1], targets[-1], flow) & self._returns(flow)
         rim = self.window // 2 + 1
         flow = (flow * believed)[: len(first), :, rim:-rim, rim:-rim]
         return F.pad(flow, (rim,) * 4)
@@ -105,7 +105,7 @@ class LucasKanade:
         return (still > self.smallest) & (moved < self.gain * still)
 
     def _returns(self, flow: Tensor) -> Tensor:
-        """Whether the flow back returns to the pixel, [N,1,h,w], of a flow [there, back]."""
+        """Whether the flow back returns to the pixel, [N,1,h,w], of a flow in both directions."""
         back = _warp(flow.roll(len(flow) // 2, 0), flow)
         allowed = self.astray + 0.1 * _length(flow)
         return _length(flow + back) < allowed
