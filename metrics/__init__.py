@@ -8,8 +8,8 @@ from .inertia import semantic_inertia
 from .latency import transition_latency
 from .measuring.clip import Clip, Region, measure_clip
 from .results import SCORES_SCHEMA, Guard, Metric, SwitchScores, VideoScores
+from .scoring.survival import Latencies, aggregate_latencies, concordance
 from .stf import stf
-from .survival import Latencies, aggregate_latencies, concordance
 from .switches import Cue, Switch, Windows, switches_from_trace, switches_of, windows_of
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ...metrics.survival import restricted_mean
+from ...metrics.scoring.survival import restricted_mean
 from .. import statistics
 from ..transition.episodes import SWITCHES
 from ..transition.pictures import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ...metrics.survival import kaplan_meier
+from ...metrics.scoring.survival import kaplan_meier
 from .episodes import SWITCHES, Episode, make_episode
 from .running.recording import STRIPS, strip_frames
 from .running.results import Result

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from ...metrics.survival import fraction_reached, restricted_mean
+from ...metrics.scoring.survival import fraction_reached, restricted_mean
 from .. import statistics
 from .arms import PLAIN
 from .episodes import SWITCHES

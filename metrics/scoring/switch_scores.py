@@ -8,9 +8,9 @@ from ..arrays import mean
 from ..disappearance import calibrate
 from ..measuring.evidence import Evidence, features_of
 from ..results import Guard, Metric, SwitchScores, failures, undefined
-from ..survival import aggregate_latencies
 from .guards import guards, kept_features, kept_object
 from .registry import BY_KEY, METRICS
+from .survival import aggregate_latencies
 
 
 def score_switch(evidence: Evidence) -> SwitchScores:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from framepack_transitions.benchmarks.statistics import bootstrap_interval
-from framepack_transitions.metrics.survival import fraction_reached, kaplan_meier, restricted_mean
+from framepack_transitions.metrics.scoring.survival import fraction_reached, kaplan_meier, restricted_mean
 
 # At risk 5, 4, 2: survival 4/5, then 4/5 * 3/4, then 3/5 * 1/2. The waits of 3 and 6 were cut short.
 TIMES, OBSERVED = [1, 2, 3, 5, 6], [True, True, False, True, False]

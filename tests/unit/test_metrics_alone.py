@@ -20,7 +20,7 @@ MODULES = (
     "disappearance",
     "dynamics",
     "inertia",
-    "survival",
+    "scoring.survival",
     "evaluate",
     "results",
     "switches",

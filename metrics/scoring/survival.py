@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .results import Metric
+from ..results import Metric
 
 Array = NDArray[np.float64]
 
