@@ -110,9 +110,10 @@ def infer_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """The config fields that the shapes of a state dict tell, without those whose keys are all missing."""
     inner = first_size(shapes, 0, "x_embedder.proj.weight", "context_embedder.proj_in.weight")
     head = first_size(shapes, 0, *ending(shapes, ".norm_q.weight", ".norm_k.weight"))
+    channels = first_size(shapes, 1, "x_embedder.proj.weight", "clean_x_embedder.proj.weight")
     mlp = first_size(shapes, 0, *ending(shapes, ".ff_context.net.0.proj.weight", ".proj_mlp.weight"))
     found = {
-        "in_channels": first_size(shapes, 1, "x_embedder.proj.weight", "clean_x_embedder.proj.weight"),
+        "in_channels": channels,
         "attention_head_dim": head,
         "num_attention_heads": inner // head if inner and head else None,
         "num_layers": count_blocks(shapes, "transformer_blocks"),
@@ -130,7 +131,7 @@ def infer_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "image_proj_dim": first_size(shapes, 1, "image_projection.up.weight"),
         "has_clean_x_embedder": holds(shapes, "clean_x_embedder."),
     }  # fmt: skip
-    found.update(infer_output(shapes, found["in_channels"]))
+    found.update(infer_output(shapes, channels))
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from .attention.gate import with_policy
 from .attention.joint import AttentionFunction, Segments, sdpa_attention
 from .attention.kv_mask import with_kv_mask
-from .attention.probe import with_probe
+from .attention.probe import Probe, with_probe
 from .config import FramePackConfig
+from .inputs import check_conditions, check_window
 from .layers import operations as ops
 from .layers.blocks import DoubleBlock, Modulation, SingleBlock, modulate
 from .layers.embedders import ContextEmbedder, ImageProjection, PatchEmbedder, TextEmbedder, TimeTextEmbedder
@@ -22,12 +23,12 @@ from .layers.operations import Layers
 from .layers.rope import head_thetas, identity_rope
 from .packing import (
     Tier,
-    check_tier,
     concatenate_places,
     embed,
     embed_places,
     keep_tokens,
     pack_frames,
+    present_tiers,
     split_segments,
 )
 from .patches import call_double, call_single, run_patched
@@ -38,7 +39,7 @@ class FramePackDiT(nn.Module):
 
     Parameters are named as in diffusers' HunyuanVideoFramepackTransformer3DModel. Weights are stored as
     `dtype` and computed with in the dtype of x; the last projection is float32 throughout. `operations` makes
-    the layers (see operations.py), `attention` is called by every block (see attention.py).
+    the layers (see layers/operations.py), `attention` is called by every block (see attention/joint.py).
     """
 
     def __init__(
@@ -64,7 +65,11 @@ class FramePackDiT(nn.Module):
             ContextEmbedder(config.in_channels, dim, layers) if config.has_clean_x_embedder else None
         )
         self.context_embedder = TextEmbedder(
-            config.text_embed_dim, dim, heads, config.num_refiner_layers, layers
+            text_dim=config.text_embed_dim,
+            dim=dim,
+            heads=heads,
+            depth=config.num_refiner_layers,
+            layers=layers,
         )
         self.image_projection = (
             ImageProjection(config.image_proj_dim, dim, layers) if config.has_image_proj else None
@@ -75,10 +80,12 @@ class FramePackDiT(nn.Module):
 
         # blocks
         self.transformer_blocks = nn.ModuleList(
-            DoubleBlock(dim, heads, hidden, index, layers) for index in range(config.num_layers)
+            DoubleBlock(dim=dim, heads=heads, hidden=hidden, index=index, layers=layers)
+            for index in range(config.num_layers)
         )
         self.single_transformer_blocks = nn.ModuleList(
-            SingleBlock(dim, heads, hidden, index, layers) for index in range(config.num_single_layers)
+            SingleBlock(dim=dim, heads=heads, hidden=hidden, index=index, layers=layers)
+            for index in range(config.num_single_layers)
         )
 
         # output
@@ -116,68 +123,42 @@ class FramePackDiT(nn.Module):
         transformer_options = transformer_options or {}
         if latent_indices is None and x.ndim == 5:
             latent_indices = torch.arange(x.shape[2], device=x.device)
-        tiers = [
-            Tier("clean_latents_4x", 4, clean_latents_4x, clean_latent_4x_indices, ("4x",)),
-            Tier("clean_latents_2x", 2, clean_latents_2x, clean_latent_2x_indices, ("2x",)),
-            Tier("clean_latents", 1, clean_latents, clean_latent_indices, ("start", "last")),
-            Tier("x", 1, x, latent_indices, ("noisy",)),
-        ]
-        tiers = [tier for tier in tiers if tier.latents is not None and tier.latents.numel() > 0]
-        self.check_window(x, tiers)
-        self.check_conditions(x.shape[0], timestep, context, attention_mask, y, guidance, image_embeds)
+        tiers = present_tiers(
+            ("clean_latents_4x", 4, clean_latents_4x, clean_latent_4x_indices, ("4x",)),
+            ("clean_latents_2x", 2, clean_latents_2x, clean_latent_2x_indices, ("2x",)),
+            ("clean_latents", 1, clean_latents, clean_latent_indices, ("start", "last")),
+            ("x", 1, x, latent_indices, ("noisy",)),
+        )
+        check_window(self.config, x, tiers)
+        check_conditions(
+            self.config, x.shape[0], timestep=timestep, context=context, attention_mask=attention_mask, y=y,
+            guidance=guidance, image_embeds=image_embeds,
+        )  # fmt: skip
         if transformer_options.get("framepack_upstream_rounding"):
-            timestep, guidance = round_to_bfloat16(timestep), round_to_bfloat16(guidance)
+            # Upstream feeds times and scales as bfloat16: 10000 becomes 9984.
+            timestep, guidance = timestep.bfloat16(), None if guidance is None else guidance.bfloat16()
 
         # tokens
         kept = transformer_options.get("framepack_tokens") or {}
         img, pe, lengths = self.pack(x, tiers, kept, self.thetas(x, transformer_options))
         image_embeds = keep_image(image_embeds, kept.get("image"))
-        txt, mask, counts = self.condition(x.dtype, timestep, context, attention_mask, image_embeds)
-        vec = self.time_text_embed(timestep, y.to(x.dtype), guidance)
+        txt, mask, counts = self.condition(
+            x.dtype,
+            timestep=timestep,
+            context=context,
+            attention_mask=attention_mask,
+            image_embeds=image_embeds,
+        )
+        vec = self.time_text_embed(timestep, cast(Tensor, y).to(x.dtype), guidance)  # checked above
         segments = Segments.of({**lengths, **counts})
         pe = torch.cat((pe, identity_rope(txt.shape[1], like=pe)), dim=1)
         mask = key_mask(mask, segments)
 
         # blocks, and back to latents
-        img = self.run_blocks(img, txt, vec, pe, mask, segments, transformer_options)
+        img = self.run_blocks(
+            img=img, txt=txt, vec=vec, pe=pe, mask=mask, segments=segments, transformer_options=transformer_options
+        )  # fmt: skip
         return self.unpack(img, vec, x)
-
-    def check_window(self, x: Tensor, tiers: list[Tier]) -> None:
-        """Raises ValueError where x or a tier of the past cannot be embedded."""
-        if x.ndim != 5 or x.shape[1] != self.config.in_channels or x.numel() == 0:
-            raise ValueError(f"x must be [B, {self.config.in_channels}, T, H, W], got {list(x.shape)}")
-        if self.clean_x_embedder is None and len(tiers) > 1:
-            raise ValueError(f"{tiers[0].argument} was given, but this model has no clean_x_embedder")
-        for tier in tiers:
-            check_tier(tier, x)
-
-    def check_conditions(
-        self,
-        batch: int,
-        timestep: Tensor,
-        context: Tensor,
-        attention_mask: Tensor | None,
-        y: Tensor | None,
-        guidance: Tensor | None,
-        image_embeds: Tensor | None,
-    ) -> None:
-        """Raises ValueError where a condition is missing or does not fit the config or the batch."""
-        if y is None:
-            raise ValueError(f"y is missing: pass pooled text [{batch}, {self.config.pooled_projection_dim}]")
-        if guidance is None and self.config.guidance_embeds:
-            raise ValueError(f"guidance is missing: pass the distilled scale * 1000 as [{batch}]")
-        if image_embeds is not None and self.image_projection is None:
-            raise ValueError("image_embeds were given, but this model has no image_projection; pass None")
-
-        length = context.shape[1] if context.ndim == 3 else 0
-        check_shape("timestep", timestep, batch)
-        check_shape("context", context, batch, max(length, 1), self.config.text_embed_dim)
-        check_shape("attention_mask", attention_mask, batch, length)
-        check_shape("y", y, batch, self.config.pooled_projection_dim)
-        check_shape("guidance", guidance, batch)
-        if image_embeds is not None:
-            tokens = image_embeds.shape[1] if image_embeds.ndim == 3 else 0
-            check_shape("image_embeds", image_embeds, batch, tokens, self.config.image_proj_dim)
 
     def thetas(self, x: Tensor, transformer_options: Mapping[str, Any]) -> Tensor | None:
         """The base of every head's rotation along time [heads], where a policy wants them to differ."""
@@ -204,7 +185,9 @@ class FramePackDiT(nn.Module):
             if tier is None:
                 continue
             embedded = embed(tier, self.projection(tier), x.dtype)
-            rotations = embed_places(tier, height, width, axes, theta, x.device, thetas)
+            rotations = embed_places(
+                tier, height=height, width=width, axes_dim=axes, theta=theta, device=x.device, thetas=thetas
+            )  # fmt: skip
             for name, place in split_segments(tier, height * width):
                 tokens[name] = keep_tokens(embedded[:, place], kept.get(name))
                 places[name] = keep_tokens(rotations[:, place], kept.get(name))
@@ -213,13 +196,14 @@ class FramePackDiT(nn.Module):
 
     def projection(self, tier: Tier) -> nn.Module:
         """The convolution that embeds a tier."""
-        if tier.argument == "x":
+        if tier.argument == "x" or self.clean_x_embedder is None:
             return self.x_embedder
-        return getattr(self.clean_x_embedder, "proj" if tier.ratio == 1 else f"proj_{tier.ratio}x")
+        return self.clean_x_embedder.get_submodule("proj" if tier.ratio == 1 else f"proj_{tier.ratio}x")
 
     def condition(
         self,
         dtype: torch.dtype,
+        *,
         timestep: Tensor,
         context: Tensor,
         attention_mask: Tensor | None,
@@ -228,13 +212,14 @@ class FramePackDiT(nn.Module):
         """Image tokens then text tokens [B, L, D], the mask of the text [B, L] and the segments' lengths."""
         mask = None if attention_mask is None else attention_mask.to(context.device) != 0
         txt = self.context_embedder(context.to(dtype), timestep, mask)
-        if image_embeds is None:
+        if image_embeds is None or self.image_projection is None:
             return txt, mask, {"text": txt.shape[1]}
         image = self.image_projection(image_embeds.to(dtype))
         return torch.cat((image, txt), dim=1), mask, {"image": image.shape[1], "text": txt.shape[1]}
 
     def run_blocks(
         self,
+        *,
         img: Tensor,
         txt: Tensor,
         vec: Tensor,
@@ -246,9 +231,9 @@ class FramePackDiT(nn.Module):
         """All blocks over the joint sequence -> tokens of the noisy window [B, L_noisy, D]."""
         patches = transformer_options.get("patches_replace", {}).get("dit", {})
         attention = with_policy(self.attention, transformer_options.get("framepack_attention"))
-        probe, sums = transformer_options.get("framepack_probe"), None
-        if probe is not None:
-            sums = probe.start(segments, img.shape[0], img.device)
+        probe: Probe | None = transformer_options.get("framepack_probe")
+        sums = None if probe is None else probe.start(segments, img.shape[0], img.device)
+        if sums is not None:
             attention = with_probe(attention, sums)
         attention = with_kv_mask(attention, transformer_options.get("framepack_kv_mask"), segments)
         fixed = {"segments": segments, "attention": attention}
@@ -266,7 +251,7 @@ class FramePackDiT(nn.Module):
             window_only = index == self.config.num_single_layers - 1 and patch is None
             original = partial(call_single, block, {**fixed, "rows": noisy if window_only else None})
             img = run_patched(original, {"img": img, **shared}, patch)["img"]
-        if probe is not None:
+        if probe is not None and sums is not None:
             probe.finish(sums, segments, transformer_options.get("cond_or_uncond"))
         return img if window_only else img[:, noisy]
 
@@ -275,7 +260,7 @@ class FramePackDiT(nn.Module):
         height, width = (-(-size // self.config.patch_size) for size in x.shape[3:])
         scale, shift = self.norm_out(vec)
         img = self.proj_out(modulate(self.norm_out.norm(img), scale, shift).float())
-        latents = rearrange(
+        latents: Tensor = rearrange(
             img, "b (t h w) (c ph pw) -> b c t (h ph) (w pw)", h=height, w=width, ph=self.config.patch_size,
             pw=self.config.patch_size,
         )  # fmt: skip
@@ -287,7 +272,8 @@ def key_mask(text_mask: Tensor | None, segments: Segments) -> Tensor | None:
     if text_mask is None:
         return None
     others = text_mask.new_ones(text_mask.shape[0], segments.length - text_mask.shape[1])
-    return rearrange(torch.cat((others, text_mask), dim=1), "b k -> b 1 1 k")
+    mask: Tensor = rearrange(torch.cat((others, text_mask), dim=1), "b k -> b 1 1 k")
+    return mask
 
 
 def keep_image(image_embeds: Tensor | None, kept: Tensor | None) -> Tensor | None:
@@ -295,14 +281,3 @@ def keep_image(image_embeds: Tensor | None, kept: Tensor | None) -> Tensor | Non
     if image_embeds is None or kept is None:
         return image_embeds
     return keep_tokens(image_embeds, kept) if kept.shape[-1] else None
-
-
-def check_shape(name: str, value: Tensor | None, *shape: int) -> None:
-    """Raises ValueError where a tensor that is given has another shape."""
-    if value is not None and tuple(value.shape) != shape:
-        raise ValueError(f"{name} must be {list(shape)}, got {list(value.shape)}")
-
-
-def round_to_bfloat16(t: Tensor | None) -> Tensor | None:
-    """Upstream feeds times and scales as bfloat16: 10000 becomes 9984."""
-    return None if t is None else t.to(torch.bfloat16)

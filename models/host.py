@@ -32,7 +32,7 @@ _TOKEN_AREA = {"image_embeds": 4.0, "c_crossattn": 4.0}
 BuildDiT = Callable[..., FramePackDiT]
 
 
-class FramePackModelConfig(comfy.supported_models_base.BASE):
+class FramePackModelConfig(comfy.supported_models_base.BASE):  # type: ignore[misc]  # the host has no types
     """What ComfyUI wants to know of a model family."""
 
     unet_extra_config: dict[str, Any] = {}
@@ -42,7 +42,7 @@ class FramePackModelConfig(comfy.supported_models_base.BASE):
     supported_inference_dtypes = [torch.bfloat16, torch.float32]
 
 
-class FramePackBaseModel(comfy.model_base.HunyuanVideo):
+class FramePackBaseModel(comfy.model_base.HunyuanVideo):  # type: ignore[misc]  # the host has no types
     """HunyuanVideo as ComfyUI knows it (so that LoRA keys and conditionings are those), with FramePack's transformer."""
 
     def __init__(
@@ -72,12 +72,13 @@ class FramePackBaseModel(comfy.model_base.HunyuanVideo):
     ) -> float:
         """The host's estimate for the window plus the packed context, counted in latent pixels."""
         cond_shapes = cond_shapes or {}
-        area = input_shape[0] * prod(input_shape[2:])
+        area: float = input_shape[0] * prod(input_shape[2:])
         for name, factor in _AREA.items():
             area += sum(factor * shape[0] * prod(shape[2:]) for shape in cond_shapes.get(name, []))
         for name, factor in _TOKEN_AREA.items():
             area += sum(factor * shape[0] * shape[1] for shape in cond_shapes.get(name, []))
-        return super().memory_required([1, input_shape[1], round(area)], **kwargs)
+        required: float = super().memory_required([1, input_shape[1], round(area)], **kwargs)
+        return required
 
 
 def context_conds(arguments: dict[str, Tensor]) -> dict[str, comfy.conds.CONDRegular]:
@@ -106,9 +107,10 @@ def host_attention(
             block=block,
             transformer_options=transformer_options,
         )
-    return optimized_attention(
+    attended: Tensor = optimized_attention(
         q, k, v, heads=q.shape[1], skip_reshape=True, transformer_options=transformer_options
     )
+    return attended
 
 
 def make_model(
@@ -157,9 +159,10 @@ def _compute_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype | No
     """What weights stored as `dtype` are cast to at use, None for as they are. float16 overflows in this model."""
     if dtype == torch.float16:
         return torch.bfloat16 if comfy.model_management.should_use_bf16(device) else torch.float32
-    return comfy.model_management.unet_manual_cast(
+    cast_dtype: torch.dtype | None = comfy.model_management.unet_manual_cast(
         dtype, device, FramePackModelConfig.supported_inference_dtypes
     )
+    return cast_dtype
 
 
 def copy_dit(

@@ -13,11 +13,15 @@ from torch import Tensor, nn
 from .layers.rope import rope_map
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tier:
-    """Latents [B, C, T, H, W] and their frame indices, [T] or [B, T]; `ratio` 4, 2 or 1 is how coarse.
+    """Frames that are packed by one kernel: the noisy window, or a part of the past.
 
-    `segments` names what its tokens are: with two names, the first frame is the first and all others the second.
+    argument: the forward's argument that they came in.
+    ratio: how coarsely they are packed: 1, 2 or 4.
+    latents: [B, C, T, H, W].
+    indices: their places on the time axis, int64 [T] or [B, T]; None where the caller left them out.
+    segments: what their tokens are called; with two names, the first frame has the first and all others the second.
     """
 
     argument: str
@@ -28,12 +32,33 @@ class Tier:
 
     @property
     def indices_argument(self) -> str:
+        """The forward's argument that their places come in."""
         name = "latents" if self.argument == "x" else self.argument
         return name.replace("latents", "latent") + "_indices"
 
     @property
     def kernel(self) -> tuple[int, int, int]:
+        """The frames, rows and columns of latents that a token covers."""
         return self.ratio, 2 * self.ratio, 2 * self.ratio
+
+    def known_indices(self) -> Tensor:
+        """Their places on the time axis; raises ValueError where they are missing."""
+        if self.indices is None:
+            raise ValueError(
+                f"{self.argument} has {self.latents.shape[2]} frames, but {self.indices_argument} is missing"
+            )
+        return self.indices
+
+
+def present_tiers(
+    *tiers: tuple[str, int, Tensor | None, Tensor | None, tuple[str, ...]],
+) -> list[Tier]:
+    """Tiers of (argument, ratio, latents, indices, segments), without those that have no latents."""
+    return [
+        Tier(argument=argument, ratio=ratio, latents=latents, indices=indices, segments=segments)
+        for argument, ratio, latents, indices, segments in tiers
+        if latents is not None and latents.numel() > 0
+    ]
 
 
 def check_tier(tier: Tier, x: Tensor) -> None:
@@ -42,17 +67,16 @@ def check_tier(tier: Tier, x: Tensor) -> None:
     if len(shape) != 5 or (shape[0], shape[1], *shape[3:]) != (window[0], window[1], *window[3:]):
         b, c, _, h, w = window
         raise ValueError(f"{tier.argument} must be [{b}, {c}, T, {h}, {w}] to go with x, got {list(shape)}")
-    if tier.indices is None:
-        raise ValueError(f"{tier.argument} has {shape[2]} frames, but {tier.indices_argument} is missing")
+    indices = tier.known_indices()
     allowed = ([shape[2]], [1, shape[2]], [shape[0], shape[2]])
-    if list(tier.indices.shape) not in allowed:
+    if list(indices.shape) not in allowed:
         raise ValueError(
             f"{tier.indices_argument} must be [{shape[2]}] or [{shape[0]}, {shape[2]}], "
-            f"one index per frame of {tier.argument}; got {list(tier.indices.shape)}"
+            f"one index per frame of {tier.argument}; got {list(indices.shape)}"
         )
-    if tier.indices.dtype in (torch.float16, torch.bfloat16):
+    if indices.dtype in (torch.float16, torch.bfloat16):
         raise ValueError(
-            f"{tier.indices_argument} came as {tier.indices.dtype}, which counts frames inexactly; pass int64"
+            f"{tier.indices_argument} came as {indices.dtype}, which counts frames inexactly; pass int64"
         )
 
 
@@ -73,7 +97,7 @@ def pack_frames(tier: Tier, kept: Mapping[str, Tensor]) -> Tier | None:
         return None
     frames = slice(1) if names[0] == tier.segments[0] else slice(1, None)
     return replace(
-        tier, latents=tier.latents[:, :, frames], indices=tier.indices[..., frames], segments=names
+        tier, latents=tier.latents[:, :, frames], indices=tier.known_indices()[..., frames], segments=names
     )
 
 
@@ -100,11 +124,13 @@ def keep_tokens(x: Tensor, kept: Tensor | None) -> Tensor:
 def embed(tier: Tier, project: nn.Module, dtype: torch.dtype) -> Tensor:
     """Tokens of a tier: [B, C, T, H, W] -> [B, L, D]."""
     grid = project(pad_to_multiple(tier.latents.to(dtype), tier.kernel))
-    return rearrange(grid, "b d t h w -> b (t h w) d")
+    tokens: Tensor = rearrange(grid, "b d t h w -> b (t h w) d")
+    return tokens
 
 
 def embed_places(
     tier: Tier,
+    *,
     height: int,
     width: int,
     axes_dim: tuple[int, ...],
@@ -116,22 +142,34 @@ def embed_places(
 
     With `thetas` [heads] for the time axis every head has its own: [1 or B, L, heads, D / 2, 2].
     """
-    indices, frame_theta = torch.atleast_2d(tier.indices), None
+    indices, frame_theta = tier.known_indices(), None
+    indices = indices if indices.ndim == 2 else indices[None]
     if thetas is not None:
         frame_theta = thetas.repeat(indices.shape[0])[:, None, None]
         indices = repeat(indices, "b t -> (b n) t", n=len(thetas))
-    grid = rope_map(indices, height, width, axes_dim, theta, device, frame_theta)
+    grid = rope_map(
+        indices,
+        height=height,
+        width=width,
+        axes_dim=axes_dim,
+        theta=theta,
+        device=device,
+        frame_theta=frame_theta,
+    )
     if tier.ratio > 1:
         grid = average(grid, tier.ratio)
     if thetas is None:
-        return rearrange(grid, "b t h w d c -> b (t h w) d c")
-    return rearrange(grid, "(b n) t h w d c -> b (t h w) n d c", n=len(thetas))
+        places: Tensor = rearrange(grid, "b t h w d c -> b (t h w) d c")
+    else:
+        places = rearrange(grid, "(b n) t h w d c -> b (t h w) n d c", n=len(thetas))
+    return places
 
 
 def average(grid: Tensor, ratio: int) -> Tensor:
     """Mean over cubes of `ratio` frames, rows and columns: [B, T, H, W, D, 2] -> [B, T', H', W', D, 2]."""
     maps = pad_to_multiple(rearrange(grid, "b t h w d c -> b (d c) t h w"), (ratio, ratio, ratio))
-    return rearrange(F.avg_pool3d(maps, ratio), "b (d c) t h w -> b t h w d c", c=2)
+    averaged: Tensor = rearrange(F.avg_pool3d(maps, ratio), "b (d c) t h w -> b t h w d c", c=2)
+    return averaged
 
 
 def concatenate_places(places: Sequence[Tensor]) -> Tensor:

@@ -20,17 +20,25 @@ def run_patched(original: Block, args: dict[str, Any], patch: Patch | None) -> S
     return original(args) if patch is None else patch(args, {"original_block": original})
 
 
-def call_double(block: nn.Module, told: Mapping[str, Any], args: Mapping[str, Any]) -> Streams:
-    """{"img", "txt", "vec", "pe", "attention_mask", "transformer_options"} -> {"img", "txt"}."""
-    img, txt = block(args["img"], args["txt"], args["vec"], args["pe"], **told, **common(args))
+def call_double(block: nn.Module, fixed: Mapping[str, Any], args: Mapping[str, Any]) -> Streams:
+    """A DoubleBlock on {"img", "txt", "vec", "pe", "attention_mask", "transformer_options"} -> {"img", "txt"}.
+
+    `fixed` has the block's arguments that a patch does not see.
+    """
+    img, txt = block(img=args["img"], txt=args["txt"], **fixed, **common(args))
     return {"img": img, "txt": txt}
 
 
-def call_single(block: nn.Module, told: Mapping[str, Any], args: Mapping[str, Any]) -> Streams:
-    """{"img", "vec", "pe", "attention_mask", "transformer_options"} -> {"img"}."""
-    return {"img": block(args["img"], args["vec"], args["pe"], **told, **common(args))}
+def call_single(block: nn.Module, fixed: Mapping[str, Any], args: Mapping[str, Any]) -> Streams:
+    """A SingleBlock on {"img", "vec", "pe", "attention_mask", "transformer_options"} -> {"img"}; see call_double."""
+    return {"img": block(x=args["img"], **fixed, **common(args))}
 
 
 def common(args: Mapping[str, Any]) -> dict[str, Any]:
-    """What a patch may have changed on the way to the block."""
-    return {"mask": args["attention_mask"], "transformer_options": args["transformer_options"]}
+    """The arguments of both kinds of block that a patch may have changed."""
+    return {
+        "vec": args["vec"],
+        "pe": args["pe"],
+        "mask": args["attention_mask"],
+        "transformer_options": args["transformer_options"],
+    }

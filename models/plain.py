@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class PlainModel:
         compute_dtype: torch.dtype | None = None,
     ) -> None:
         self.model = PlainInner(diffusion_model, latent_scale)
-        self.compute_dtype = compute_dtype or _compute_dtype(diffusion_model.dtype)
+        self.compute_dtype = compute_dtype or _compute_dtype(cast(torch.dtype, diffusion_model.dtype))
         self.model_options: dict[str, Any] = {"transformer_options": {}}
         self.attachments: dict[str, Any] = {}
         self.load_device = torch.device(load_device or next(diffusion_model.parameters()).device)

@@ -23,7 +23,13 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies: its file and key there, its shape, and its dtype as the header names it."""
+    """Where a tensor lies.
+
+    path: its file.
+    key: its name there.
+    shape: its shape.
+    dtype: its dtype as the file's header names it, such as "BF16".
+    """
 
     path: Path
     key: str

@@ -39,9 +39,16 @@ QUANTISED = re.compile(
 LORA = re.compile(r"lora_unet_.*|.*\.lora_(A|B|up|down)\..*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Header:
-    """A checkpoint that was checked and not yet read; `entries` go by diffusers' names, without a prefix."""
+    """A checkpoint that was checked and not yet read.
+
+    path: what the user named.
+    paths: its files.
+    config: the architecture that it holds.
+    entries: where each tensor lies, by diffusers' names without a prefix.
+    metadata: the text that the files' headers carry.
+    """
 
     path: Path
     paths: tuple[Path, ...]
@@ -63,9 +70,16 @@ class Header:
         return sum(prod(entry.shape) for entry in self.entries.values())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint in memory by diffusers' names; `dtype` is that of most weights, `paths` its files."""
+    """A checkpoint in memory.
+
+    config: the architecture that it holds.
+    state_dict: its weights by diffusers' names.
+    metadata: the text that the files' headers carry.
+    paths: its files.
+    dtype: that of most weights.
+    """
 
     config: FramePackConfig
     state_dict: dict[str, Tensor]
@@ -110,7 +124,13 @@ def read_checkpoint(
                     stored = torch.float32 if name.startswith("proj_out.") else dtype
                     state_dict[name] = tensors.get_tensor(entry.key).to(dtype=stored)
     logger.info("read %d tensors of %s", len(state_dict), header.path)
-    return Checkpoint(header.config, state_dict, header.metadata, header.paths, dtype or header.dtype)
+    return Checkpoint(
+        config=header.config,
+        state_dict=state_dict,
+        metadata=header.metadata,
+        paths=header.paths,
+        dtype=dtype or header.dtype,
+    )
 
 
 def inspect_checkpoint(path: str | os.PathLike[str]) -> Header:
@@ -135,7 +155,7 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> Header:
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     check_shapes(path, shapes, config)
-    return Header(path, tuple(paths), config, entries, metadata)
+    return Header(path=path, paths=tuple(paths), config=config, entries=entries, metadata=metadata)
 
 
 def strip_prefix(entries: Mapping[str, Entry]) -> dict[str, Entry]:

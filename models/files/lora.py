@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -13,11 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..attention.blocks import Blocks
 from .checkpoint import CheckpointError, open_file
 from .lora_names import Shapes, Source, Target, source_table, split_prefix
-
-Tensors = Mapping[str, Tensor]
-Blocks = frozenset[tuple[str, int]] | None
+from .lora_products import Tensors, dense, kind_of, scale_of, size_of
 
 # How trainers end their keys, and what the tensor is.
 ADAPTER = r"(?:\.\w+)?"
@@ -41,7 +40,11 @@ class LoraError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What a module of a file does to a module of the transformer, in parts such as up, down and alpha."""
+    """What a module of a file does to a module of the transformer.
+
+    module: the transformer's module, by diffusers' name.
+    parts: the tensors that make the change, such as up, down and alpha.
+    """
 
     module: str
     parts: Tensors
@@ -61,7 +64,13 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Lora:
-    """A file seen from one transformer: the changes, and what of it was matched or not and why."""
+    """A file as seen from one transformer.
+
+    changes: what it does to the transformer's modules.
+    styles: how many of its keys stand for something here, by name style.
+    unmatched: the other keys, each with the reason.
+    outside: how many modules it changes outside the chosen blocks, which are left out.
+    """
 
     changes: list[Change]
     styles: Counter[str]
@@ -132,8 +141,10 @@ def convert(tensors: Tensors, shapes: Shapes, blocks: Blocks = None, *, name: st
     for module, keys in modules.items():
         prefix, plain = split_prefix(module)
         source, parts = table.get(plain), {part: tensors[key] for part, key in keys.items()}
-        reason = mismatch(parts, source, shapes)
-        if reason is not None:
+        if source is None:
+            unmatched.update(dict.fromkeys(keys.values(), "the model has no such module"))
+            continue
+        if reason := mismatch(parts, source, shapes):
             unmatched.update(dict.fromkeys(keys.values(), reason))
             continue
         chosen = [target for target in source.targets if blocks is None or target.block in blocks]
@@ -171,10 +182,8 @@ def by_module(keys: Iterable[str]) -> tuple[dict[str, dict[str, str]], dict[str,
     return modules, unknown
 
 
-def mismatch(parts: Tensors, source: Source | None, shapes: Shapes) -> str | None:
+def mismatch(parts: Tensors, source: Source, shapes: Shapes) -> str | None:
     """Why the parts of a module cannot be applied, or None where they can."""
-    if source is None:
-        return "the model has no such module"
     kind, rows = kind_of(parts), source.shape[0]
     if kind is None and "diff_b" not in parts:
         return "its other parts are missing"
@@ -225,67 +234,3 @@ def made_dense(parts: Tensors) -> dict[str, Tensor]:
     stored = next(value.dtype for part, value in parts.items() if part.startswith("lokr_"))
     others = {part: value for part, value in parts.items() if part == "diff_b"}
     return {"diff": dense(parts).to(stored if stored.itemsize > 1 else torch.bfloat16), **others}
-
-
-# The mathematics: parts to a difference [rows, columns]
-
-
-def kind_of(parts: Iterable[str]) -> str | None:
-    """lora, loha, lokr or diff, where all that it needs is there."""
-    parts = set(parts)
-    return next((kind for kind, (needs, _) in KINDS.items() if any(need <= parts for need in needs)), None)
-
-
-def dense(parts: Tensors) -> Tensor:
-    """The difference of the weight in float32 [rows, columns], at strength 1."""
-    return KINDS[kind_of(parts)][1]({part: value.float() for part, value in parts.items()}) * scale_of(parts)
-
-
-def size_of(parts: Tensors) -> tuple[int, ...] | None:
-    """The shape of that difference without computing it; None where the parts do not fit each other."""
-    sketch = {part: torch.empty(value.shape, device="meta") for part, value in parts.items()}
-    try:
-        return tuple(KINDS[kind_of(parts)][1](sketch).shape)
-    except RuntimeError:
-        return None
-
-
-def scale_of(parts: Tensors) -> float:
-    """alpha / rank; 1 where there is no alpha, or nothing of lower rank for it to scale."""
-    ranked = [parts[part] for part in ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b") if part in parts]
-    return float(parts["alpha"].item()) / ranked[0].shape[0] if "alpha" in parts and ranked else 1.0
-
-
-def lora_product(parts: Tensors) -> Tensor:
-    """LoRA (arXiv 2106.09685): up [out, r] times down [r, in]."""
-    return parts["up"].flatten(1) @ parts["down"].flatten(1)
-
-
-def loha_product(parts: Tensors) -> Tensor:
-    """FedPara (arXiv 2108.06098): two low-rank products, multiplied element by element."""
-    first, second = (parts[f"{name}_a"] @ parts[f"{name}_b"].flatten(1) for name in ("hada_w1", "hada_w2"))
-    return first * second
-
-
-def lokr_product(parts: Tensors) -> Tensor:
-    """LyCORIS (arXiv 2309.14859): the Kronecker product of two matrices, each whole or a low-rank product."""
-    left, right = (
-        parts[name] if name in parts else parts[f"{name}_a"] @ parts[f"{name}_b"].flatten(1)
-        for name in ("lokr_w1", "lokr_w2")
-    )
-    return torch.kron(left, right.flatten(1))
-
-
-def whole_difference(parts: Tensors) -> Tensor:
-    """A difference stored as such, flattened to [out, in]."""
-    return parts["diff"].reshape(parts["diff"].shape[0], -1)
-
-
-# A kind: the sets of parts of which one must be there, and its product.
-KINDS: dict[str, tuple[list[set[str]], Callable[[Tensors], Tensor]]] = {
-    "lora": ([{"down", "up"}], lora_product),
-    "loha": ([{"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}], loha_product),
-    "lokr": ([left | right for left in ({"lokr_w1"}, {"lokr_w1_a", "lokr_w1_b"})
-              for right in ({"lokr_w2"}, {"lokr_w2_a", "lokr_w2_b"})], lokr_product),
-    "diff": ([{"diff"}], whole_difference),
-}  # fmt: skip

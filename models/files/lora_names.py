@@ -149,7 +149,7 @@ def original_layers(shapes: Shapes) -> Iterator[tuple[str, tuple[str, ...]]]:
 def original_source(name: str, modules: tuple[str, ...], shapes: Shapes) -> Source:
     """The modules [rows of them] that one of HunyuanVideo's own names stands for."""
     sizes = [shapes[f"{module}.weight"][0] for module in modules]
-    rows = [(slice(end - size, end),) for size, end in zip(sizes, accumulate(sizes))]
+    rows: list[tuple[slice, ...]] = [(slice(end - size, end),) for size, end in zip(sizes, accumulate(sizes))]
     if name == SWAPPED:
         rows = [(slice(sizes[0] // 2, sizes[0]), slice(0, sizes[0] // 2))]
     shape = (sum(sizes), *shapes[f"{modules[0]}.weight"][1:])

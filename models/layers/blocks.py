@@ -24,7 +24,8 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """[B, L, heads * D] to [B, heads, L, D]."""
-    return rearrange(x, "b l (h d) -> b h l d", h=heads)
+    result: Tensor = rearrange(x, "b l (h d) -> b h l d", h=heads)
+    return result
 
 
 def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -42,7 +43,8 @@ class Modulation(nn.Module):
         self.norm = layers.layer_norm(dim, affine=False)
 
     def forward(self, vec: Tensor) -> tuple[Tensor, ...]:
-        return self.linear(F.silu(vec))[:, None].chunk(self.vectors, dim=-1)
+        result: tuple[Tensor, ...] = self.linear(F.silu(vec))[:, None].chunk(self.vectors, dim=-1)
+        return result
 
 
 class Projection(nn.Module):
@@ -54,7 +56,8 @@ class Projection(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.proj(x))
+        result: Tensor = self.activation(self.proj(x))
+        return result
 
 
 class FeedForward(nn.Module):
@@ -68,7 +71,8 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        result: Tensor = self.net(x)
+        return result
 
 
 class SelfProjections(nn.Module):
@@ -84,13 +88,16 @@ class SelfProjections(nn.Module):
         self.norm_k = layers.rms_norm(dim // heads)
 
     def query(self, x: Tensor) -> Tensor:
-        return self.norm_q(split_heads(self.to_q(x), self.heads))
+        result: Tensor = self.norm_q(split_heads(self.to_q(x), self.heads))
+        return result
 
     def key(self, x: Tensor) -> Tensor:
-        return self.norm_k(split_heads(self.to_k(x), self.heads))
+        result: Tensor = self.norm_k(split_heads(self.to_k(x), self.heads))
+        return result
 
     def value(self, x: Tensor) -> Tensor:
-        return split_heads(self.to_v(x), self.heads)
+        result: Tensor = split_heads(self.to_v(x), self.heads)
+        return result
 
 
 class JointProjections(SelfProjections):
@@ -121,9 +128,9 @@ class JointProjections(SelfProjections):
 class DoubleBlock(nn.Module):
     """Video tokens and condition tokens attend together and keep separate weights."""
 
-    def __init__(self, dim: int, heads: int, hidden: int, index: int, layers: Layers) -> None:
+    def __init__(self, *, dim: int, heads: int, hidden: int, index: int, layers: Layers) -> None:
         super().__init__()
-        self.place = ("double", index)
+        self.block = ("double", index)
         self.norm1 = Modulation(dim, 6, layers)
         self.norm1_context = Modulation(dim, 6, layers)
         self.attn = JointProjections(dim, heads, layers)
@@ -134,11 +141,11 @@ class DoubleBlock(nn.Module):
 
     def forward(
         self,
+        *,
         img: Tensor,
         txt: Tensor,
         vec: Tensor,
         pe: Tensor,
-        *,
         mask: Tensor | None,
         segments: Segments,
         attention: AttentionFunction,
@@ -155,9 +162,9 @@ class DoubleBlock(nn.Module):
         )
         joint = attention(
             apply_rope(q, pe), apply_rope(k, pe), v, mask=mask, segments=segments,
-            block=self.place, transformer_options=transformer_options,
+            block=self.block, transformer_options=transformer_options,
         )  # fmt: skip
-        img_attended, txt_attended = joint.split((img.shape[1], txt.shape[1]), dim=1)
+        img_attended, txt_attended = torch.split(joint, [img.shape[1], txt.shape[1]], dim=1)
         img = img + gate * self.attn.to_out(img_attended)
         txt = txt + t_gate * self.attn.to_add_out(txt_attended)
 
@@ -170,9 +177,9 @@ class DoubleBlock(nn.Module):
 class SingleBlock(nn.Module):
     """All tokens share weights; attention and feed-forward run side by side."""
 
-    def __init__(self, dim: int, heads: int, hidden: int, index: int, layers: Layers) -> None:
+    def __init__(self, *, dim: int, heads: int, hidden: int, index: int, layers: Layers) -> None:
         super().__init__()
-        self.place = ("single", index)
+        self.block = ("single", index)
         self.attn = SelfProjections(dim, heads, layers)
         self.norm = Modulation(dim, 3, layers)
         self.proj_mlp = layers.linear(dim, hidden)
@@ -180,17 +187,17 @@ class SingleBlock(nn.Module):
 
     def forward(
         self,
+        *,
         x: Tensor,
         vec: Tensor,
         pe: Tensor,
-        *,
         mask: Tensor | None,
         segments: Segments,
         attention: AttentionFunction,
         transformer_options: Mapping[str, Any],
         rows: slice | None = None,
     ) -> Tensor:
-        """x [B, L, D] -> [B, L, D], or only the given rows of it: all tokens give keys, those ask."""
+        """x [B, L, D] -> [B, L, D], or with `rows` only these tokens of it, which then alone are queries."""
         shift, scale, gate = self.norm(vec)
         tokens = modulate(self.norm.norm(x), scale, shift)
         k, v = apply_rope(self.attn.key(tokens), pe), self.attn.value(tokens)
@@ -199,7 +206,8 @@ class SingleBlock(nn.Module):
             x, tokens, pe = x[:, rows], tokens[:, rows], pe[:, rows]
         attended = attention(
             apply_rope(self.attn.query(tokens), pe), k, v, mask=mask, segments=segments,
-            block=self.place, transformer_options=transformer_options,
+            block=self.block, transformer_options=transformer_options,
         )  # fmt: skip
         mlp = gelu_tanh(self.proj_mlp(tokens))
-        return x + gate * self.proj_out(torch.cat((attended, mlp), dim=2))
+        result: Tensor = x + gate * self.proj_out(torch.cat((attended, mlp), dim=2))
+        return result

@@ -40,7 +40,8 @@ class VectorEmbedder(nn.Module):
         self.linear_2 = layers.linear(outputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear_2(F.silu(self.linear_1(x)))
+        result: Tensor = self.linear_2(F.silu(self.linear_1(x)))
+        return result
 
 
 class TimeTextEmbedder(nn.Module):
@@ -54,9 +55,10 @@ class TimeTextEmbedder(nn.Module):
 
     def forward(self, timestep: Tensor, pooled: Tensor, guidance: Tensor | None = None) -> Tensor:
         vec = self.timestep_embedder(sinusoid(timestep).to(pooled.dtype))
-        if self.guidance_embedder is not None:
+        if self.guidance_embedder is not None and guidance is not None:
             vec = vec + self.guidance_embedder(sinusoid(guidance).to(pooled.dtype))
-        return vec + self.text_embedder(pooled)
+        result: Tensor = vec + self.text_embedder(pooled)
+        return result
 
 
 class PlainAttention(nn.Module):
@@ -73,7 +75,8 @@ class PlainAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         q, k, v = (split_heads(project(x), self.heads) for project in (self.to_q, self.to_k, self.to_v))
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.to_out(rearrange(x, "b h l d -> b l (h d)"))
+        result: Tensor = self.to_out(rearrange(x, "b h l d -> b l (h d)"))
+        return result
 
 
 class Gates(nn.Module):
@@ -84,7 +87,8 @@ class Gates(nn.Module):
         self.linear = layers.linear(dim, 2 * dim)
 
     def forward(self, vec: Tensor) -> tuple[Tensor, ...]:
-        return self.linear(F.silu(vec))[:, None].chunk(2, dim=-1)
+        result: tuple[Tensor, ...] = self.linear(F.silu(vec))[:, None].chunk(2, dim=-1)
+        return result
 
 
 class RefinerBlock(nn.Module):
@@ -101,7 +105,8 @@ class RefinerBlock(nn.Module):
     def forward(self, x: Tensor, vec: Tensor, mask: Tensor | None) -> Tensor:
         gate, ff_gate = self.norm_out(vec)
         x = x + gate * self.attn(self.norm1(x), mask)
-        return x + ff_gate * self.ff(self.norm2(x))
+        result: Tensor = x + ff_gate * self.ff(self.norm2(x))
+        return result
 
 
 class Refiner(nn.Module):
@@ -120,7 +125,7 @@ class Refiner(nn.Module):
 class TextEmbedder(nn.Module):
     """Text features [B, L, text_dim] to refined tokens [B, L, D]; mask [B, L] is True at real tokens."""
 
-    def __init__(self, text_dim: int, dim: int, heads: int, depth: int, layers: Layers) -> None:
+    def __init__(self, *, text_dim: int, dim: int, heads: int, depth: int, layers: Layers) -> None:
         super().__init__()
         self.time_text_embed = TimeTextEmbedder(dim, text_dim, False, layers)
         self.proj_in = layers.linear(text_dim, dim)
@@ -128,7 +133,8 @@ class TextEmbedder(nn.Module):
 
     def forward(self, text: Tensor, timestep: Tensor, mask: Tensor | None) -> Tensor:
         vec = self.time_text_embed(timestep, masked_mean(text, mask))
-        return self.token_refiner(self.proj_in(text), vec, refiner_mask(mask))
+        result: Tensor = self.token_refiner(self.proj_in(text), vec, refiner_mask(mask))
+        return result
 
 
 def masked_mean(text: Tensor, mask: Tensor | None) -> Tensor:
@@ -156,7 +162,8 @@ class PatchEmbedder(nn.Module):
         self.proj = layers.patches(channels, dim, (1, 2, 2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x)
+        result: Tensor = self.proj(x)
+        return result
 
 
 class ContextEmbedder(nn.Module):
@@ -178,4 +185,5 @@ class ImageProjection(nn.Module):
         self.down = layers.linear(3 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.silu(self.up(x)))
+        result: Tensor = self.down(F.silu(self.up(x)))
+        return result

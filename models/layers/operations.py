@@ -15,48 +15,60 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class StoredWeights:
-    """Mixin: weights are cast to the input's dtype at use, so that fp8 storage computes in bf16."""
+class Linear(nn.Linear):
+    """nn.Linear whose weights are cast to the input's dtype at use, so that fp8 storage computes in bf16."""
 
     def reset_parameters(self) -> None:
-        # torch has no random numbers in one byte; such layers exist to be loaded.
-        if self.weight is not None and self.weight.dtype.itemsize > 1:
+        if can_be_random(self.weight):
             super().reset_parameters()
 
-    def cast_to(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        weight, bias = self.weight, getattr(self, "bias", None)
-        return (
-            None if weight is None else weight.to(x.dtype),
-            None if bias is None else bias.to(x.dtype),
-        )
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype), in_dtype_of(x, self.bias))
 
 
-class Linear(StoredWeights, nn.Linear):
-    """nn.Linear that computes in the dtype and on the device of its input."""
+class Conv3d(nn.Conv3d):
+    """nn.Conv3d whose weights are cast to the input's dtype at use."""
+
+    def reset_parameters(self) -> None:
+        if can_be_random(self.weight):
+            super().reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, *self.cast_to(x))
+        convolved: Tensor = self._conv_forward(x, self.weight.to(x.dtype), in_dtype_of(x, self.bias))
+        return convolved
 
 
-class Conv3d(StoredWeights, nn.Conv3d):
-    """nn.Conv3d that computes in the dtype and on the device of its input."""
+class LayerNorm(nn.LayerNorm):
+    """nn.LayerNorm whose weights are cast to the input's dtype at use."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, *self.cast_to(x))
-
-
-class LayerNorm(StoredWeights, nn.LayerNorm):
-    """nn.LayerNorm that computes in the dtype and on the device of its input."""
+    def reset_parameters(self) -> None:
+        if can_be_random(self.weight):
+            super().reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.normalized_shape, *self.cast_to(x), self.eps)
+        weight, bias = in_dtype_of(x, self.weight), in_dtype_of(x, self.bias)
+        return F.layer_norm(x, list(self.normalized_shape), weight, bias, self.eps)
 
 
-class RMSNorm(StoredWeights, nn.RMSNorm):
-    """nn.RMSNorm that computes in the dtype and on the device of its input."""
+class RMSNorm(nn.RMSNorm):
+    """nn.RMSNorm whose weights are cast to the input's dtype at use."""
+
+    def reset_parameters(self) -> None:
+        if can_be_random(self.weight):
+            super().reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.normalized_shape, self.cast_to(x)[0], self.eps)
+        return F.rms_norm(x, list(self.normalized_shape), in_dtype_of(x, self.weight), self.eps)
+
+
+def can_be_random(weight: Tensor | None) -> bool:
+    """Whether weights can be set to random numbers: torch has none in one byte, and such layers exist to be loaded."""
+    return weight is not None and weight.dtype.itemsize > 1
+
+
+def in_dtype_of(x: Tensor, parameter: Tensor | None) -> Tensor | None:
+    """A parameter in the dtype of x; None for none."""
+    return None if parameter is None else parameter.to(x.dtype)
 
 
 default = SimpleNamespace(Linear=Linear, Conv3d=Conv3d, LayerNorm=LayerNorm, RMSNorm=RMSNorm)
@@ -71,18 +83,22 @@ class Layers:
     device: torch.device | str | None = None
 
     def linear(self, inputs: int, outputs: int) -> nn.Module:
-        return self.operations.Linear(inputs, outputs, dtype=self.dtype, device=self.device)
+        layer: nn.Module = self.operations.Linear(inputs, outputs, dtype=self.dtype, device=self.device)
+        return layer
 
     def patches(self, inputs: int, outputs: int, kernel: tuple[int, int, int]) -> nn.Module:
         """A convolution whose stride is its kernel (frames, rows, columns)."""
-        return self.operations.Conv3d(
+        layer: nn.Module = self.operations.Conv3d(
             inputs, outputs, kernel_size=kernel, stride=kernel, dtype=self.dtype, device=self.device
         )
+        return layer
 
     def layer_norm(self, dim: int, *, affine: bool) -> nn.Module:
-        return self.operations.LayerNorm(
+        layer: nn.Module = self.operations.LayerNorm(
             dim, elementwise_affine=affine, eps=1e-6, dtype=self.dtype, device=self.device
         )
+        return layer
 
     def rms_norm(self, dim: int) -> nn.Module:
-        return self.operations.RMSNorm(dim, eps=1e-6, dtype=self.dtype, device=self.device)
+        layer: nn.Module = self.operations.RMSNorm(dim, eps=1e-6, dtype=self.dtype, device=self.device)
+        return layer

@@ -26,6 +26,7 @@ def head_thetas(theta: float, jitter: Tensor, heads: int, device: torch.device) 
 
 def rope_map(
     indices: Tensor,
+    *,
     height: int,
     width: int,
     axes_dim: tuple[int, ...],

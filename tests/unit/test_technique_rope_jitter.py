@@ -37,8 +37,10 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 
 
 def places(indices, ratio: int = 1, thetas=None) -> torch.Tensor:
-    tier = Tier("x", ratio, torch.empty(0), torch.tensor(indices), ("noisy",))
-    return embed_places(tier, 4, 4, AXES, 256.0, CPU, thetas)
+    tier = Tier(
+        argument="x", ratio=ratio, latents=torch.empty(0), indices=torch.tensor(indices), segments=("noisy",)
+    )
+    return embed_places(tier, height=4, width=4, axes_dim=AXES, theta=256.0, device=CPU, thetas=thetas)
 
 
 def thetas(sigma: float) -> torch.Tensor:
