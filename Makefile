@@ -1,4 +1,4 @@
-# `make demo` and `make test` do everything on a fresh clone: environment, installation, run.
+# `make demo`, `make test` and `make check` do everything on a fresh clone: environment, installation, run.
 #   PYTHON=python3.12   another Python than python3, for the environment
 #   TORCH_INDEX=URL     where pip takes torch and torchvision from, such as the address of PyTorch's CPU builds
 
@@ -7,16 +7,32 @@ TORCH_INDEX ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+TOOLS  := $(VENV)/.tools
 
 export MPLBACKEND := Agg
 
-.PHONY: demo test clean
+# Processes that run tests, one for each CPU; more than four need more memory than they save time.
+WORKERS ?= auto --maxprocesses=4
+
+.PHONY: demo test check clean
 
 demo: $(STAMP)
 	$(BIN)/python -m framepack_transitions demo --out demo_output
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup
+
+# Mypy needs the checkout under the name that everything imports it by.
+check: $(TOOLS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p $(VENV)/package && ln -sfn $(CURDIR) $(VENV)/package/framepack_transitions
+	MYPYPATH=$(VENV)/package $(BIN)/mypy
+	$(BIN)/vulture
+
+$(TOOLS): pyproject.toml | $(STAMP)
+	$(BIN)/python -m pip install --editable '.[check]'
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -50,4 +66,4 @@ $(STAMP): pyproject.toml | $(BIN)/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info demo_output .pytest_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info demo_output .pytest_cache .hypothesis .mypy_cache .ruff_cache

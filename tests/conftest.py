@@ -9,6 +9,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
+
+# Examples are the same in every run; `pytest --hypothesis-profile explore` draws others.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("repeatable")
 
 # Before anything imports torch. The tests' tensors are so small that several threads mostly wait for one another,
 # which on a busy machine takes ten times as long as one thread.

@@ -16,7 +16,10 @@ from framepack_transitions.tiny.bundle import WEIGHTS, TinyBundle, load_tiny
 from framepack_transitions.tiny.train.clip import retrieval
 from framepack_transitions.tiny.train.evaluate import codec_reading, evaluate
 
-pytestmark = pytest.mark.skipif(not (WEIGHTS / "dit.safetensors").is_file(), reason="no weights are shipped")
+pytestmark = [
+    pytest.mark.skipif(not (WEIGHTS / "dit.safetensors").is_file(), reason="no weights are shipped"),
+    pytest.mark.xdist_group("tiny_acceptance"),
+]
 EPISODES = 8
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from .drawing import draw
 from .motion import Mover
-from .prompts import prompt_of
 from .scenes import Scene, random_scene
 from .tables import BACKGROUNDS, COLOURS, DIRECTIONS, EVENTS, FAST, SHAPES, check
 
@@ -47,13 +46,6 @@ class Clip:
         if abs(moved) < 0.5:
             return scene
         return replace(scene, motion=FAST["vertical" if axis else "sideways"][int(moved > 0)])
-
-    def section_prompts(
-        self, window_frames: int = 36, offset: int = 1, rng: np.random.Generator | None = None
-    ) -> list[str]:
-        """One prompt (see `prompt_of`) for each whole section of `window_frames` frames from `offset` on."""
-        starts = range(offset, len(self.frames) - window_frames + 1, window_frames)
-        return [prompt_of(self.scene_at(start), rng) for start in starts]
 
 
 def make_clip(
