@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
+from dataclasses import fields
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import framepack_transitions
+import numpy as np
 import pytest
+import torch
 from framepack_transitions.headless import arguments
+from framepack_transitions.samplers.context.history import Context
+from framepack_transitions.samplers.context.plan import plan_sections
 
 ROOT = Path(framepack_transitions.__file__).resolve().parent
 PAGES = sorted(
@@ -65,3 +72,37 @@ def test_commands_that_a_page_shows_are_understood(page: str) -> None:
     for line in COMMAND.findall(_text(page).replace("\\\n", "")):
         words = shlex.split(line, comments=True)
         parser.parse_args(words[1:] if words[0] == "framepack-transitions" else words[3:])
+
+
+def _example(monkeypatch: pytest.MonkeyPatch, first_words: str, package: str) -> ModuleType:
+    """The module that a code block of CONTRIBUTING shows, as a file of `package`."""
+    blocks = re.findall(r"   ```python\n(.*?)\n   ```", _text("CONTRIBUTING.md"), re.DOTALL)
+    code = next(block for block in blocks if first_words in block)
+    module = ModuleType("contributing_example")
+    module.__package__ = f"framepack_transitions.{package}"
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(re.sub(r"^   ", "", code, flags=re.MULTILINE), module.__dict__)
+    return module
+
+
+def test_the_technique_in_contributing_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = _example(monkeypatch, "History dimming", "samplers.techniques.context")
+    section = plan_sections("f1", 1, 9)[0].with_prompt(None)
+    ones = {name: torch.ones(1, 16, 2, 4, 4) for name in ("clean", "clean_2x", "clean_4x")}
+    context = Context(indices=section.indices, **ones)
+    technique = example.HistoryDim(strength=0.25, apply_to="all")
+    dimmed = technique.context(section, context, {})
+    assert dimmed.clean is context.clean
+    assert dimmed.clean_2x.unique().tolist() == dimmed.clean_4x.unique().tolist() == [0.75]
+    assert example.HistoryDim(strength=0.0, apply_to="all").context(section, context, {}) is context
+    assert {field.name for field in fields(technique)} == {"apply_to", "sections", "strength"}
+    with pytest.raises(ValueError, match="strength is 2"):
+        example.HistoryDim(strength=2.0)
+
+
+def test_the_metric_in_contributing_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = _example(monkeypatch, "Darkening", "metrics")
+    measured = SimpleNamespace(brightness=np.array([0.75, 0.75, 0.5, 0.25]))
+    windows = SimpleNamespace(before=(0, 2), settled=(3, 4))
+    found = example.score_dark(SimpleNamespace(measured=measured, windows=windows))
+    assert found.value == pytest.approx(0.5)
