@@ -177,7 +177,7 @@ def test_files_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     for entry in whole["episodes"]:
         (tmp_path / entry["image"]).write_bytes((SHIPPED["tiny"].parent / entry["image"]).read_bytes())
     suite.write_bytes(BOM + SHIPPED["tiny"].read_bytes())
-    assert read_suite(str(suite)).scripts == read_suite("tiny").scripts
+    assert read_suite(str(suite)).episodes == read_suite("tiny").episodes
 
 
 @pytest.mark.parametrize(
