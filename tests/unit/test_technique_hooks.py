@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import combinations, islice
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from framepack_transitions.samplers.context.history import Context
 from framepack_transitions.samplers.context.plan import f1_indices, original_indices, plan_sections
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
+from framepack_transitions.samplers.noise import section_noises
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.base import (
     POSITIVE,
@@ -48,7 +50,15 @@ def no_gradients():
         yield
 
 
-def sample(model: PlainModel, technique: Technique | None = None, sigmas=None, **objects):
+def sample(
+    model: PlainModel,
+    technique: Technique | None = None,
+    sigmas=None,
+    *,
+    settings=SampleSettings(window=WINDOW, steps=3, seed=7),
+    initial=None,
+    **objects,
+):
     """Two sections with a switch between them."""
     if technique is not None:
         model = with_technique(model, technique, **objects)
@@ -61,12 +71,13 @@ def sample(model: PlainModel, technique: Technique | None = None, sigmas=None, *
         has_start=True,
         negative=text(7),
         image_embeds=normal(1, 4, 12, seed=9),
+        initial=initial,
     )
     return sample_sections(
         PlainDriver(model),
         assign_prompts(plan_sections("f1", 2, WINDOW), prompts),
         inputs,
-        SampleSettings(window=WINDOW, steps=3, seed=7),
+        settings,
         sigmas=sigmas,
     )
 
@@ -223,3 +234,34 @@ def test_contexts_without_their_past_are_what_first_sections_see():
     assert not forward.without("anchor").clean_4x.any() and forward.without("anchor").image_embeds is not None
     nothing = forward.without("none")
     assert not nothing.clean.any() and not nothing.clean_2x.any() and nothing.image_embeds is None
+
+
+@dataclass(frozen=True)
+class Draw(Technique):
+    """Draws noise twice before a section and writes down both."""
+
+    def before_section(self, section, preparation):
+        preparation.record["noise"] = [preparation.draw_noise() for _ in range(2)]
+
+
+@pytest.mark.parametrize("seeds", [{"seed": 7}, {"seeds": (7,)}])
+def test_noise_before_a_section_is_new_every_time_and_not_the_sections_own(model, seeds):
+    settings = SampleSettings(window=WINDOW, steps=1, **seeds)
+    _, trace = sample(model, Draw(apply_to="all"), settings=settings)
+    drawn = [noise for section in trace["sections"] for noise in section["before"]["noise"]]
+    shape = (1, 16, WINDOW, 8, 8)
+    noises = [*drawn, *islice(section_noises(shape, settings), 4)]
+    assert len(drawn) == 4 and all(noise.shape == shape for noise in noises)
+    assert not any(torch.equal(one, other) for one, other in combinations(noises, 2))
+
+
+def test_solving_again_starts_at_its_strength_whatever_the_run_starts_at(model, monkeypatch):
+    """The run begins at sigma 0.5 of an initial latent, so its levels are scaled by 0.6 / 0.5."""
+    solved = []
+    run = PlainDriver.run
+    monkeypatch.setattr(PlainDriver, "run", lambda self, task: solved.append(task.sigmas) or run(self, task))
+    settings = SampleSettings(window=WINDOW, steps=3, seed=7, denoise=0.5)
+    sample(model, Redo(strength=0.6), settings=settings, initial=normal(1, 16, 1 + 2 * WINDOW, 8, 8, seed=11))
+    first, again, second = solved
+    assert float(first[0]) == 0.5 and torch.equal(first, second)
+    torch.testing.assert_close(again, first * 1.2)
