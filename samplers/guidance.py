@@ -60,7 +60,7 @@ def project_negative(negative: Tensor, positive: Tensor, x: Tensor) -> Tensor:
     return x - velocity * ((velocity * reference).sum(dim=axes, keepdim=True) / squared.clamp(min=1e-12))
 
 
-def rescale_guidance(guided: Tensor, positive: Tensor, x: Tensor, sigma: Tensor, amount: float) -> Tensor:
+def rescale_guidance(guided: Tensor, positive: Tensor, x: Tensor, sigma: Tensor, *, amount: float) -> Tensor:
     """Rescale the guided x0 so that its velocity's standard deviation moves towards that of the conditional one.
 
     Lin et al. 2023 (arXiv 2305.08891), equations 15 and 16, applied to v = (x - x0) / sigma as FramePack does.

@@ -124,8 +124,8 @@ class FramePackTechniquePreview:
             )
             # An empty start latent is text to video, whose sections begin a frame earlier.
             has_start = start_latent is None or bool(torch.count_nonzero(start_latent["samples"]))
-            sections = plan_sections(layout, section_count(seconds, window), window, keeps_start=has_start)
-            sections = assign_prompts(sections, _prompts(timeline))
+            planned = plan_sections(layout, section_count(seconds, window), window, keeps_start=has_start)
+            sections = assign_prompts(planned, _prompts(timeline))
             size = USUAL_SIZE if start_latent is None else tuple(start_latent["samples"].shape[-2:])
             techniques = techniques_of(model.model_options)
             trace = preview_trace(techniques, sections, settings, size=size, sigmas=sigmas)

@@ -25,9 +25,9 @@ def begin_history(first: Section, inputs: SampleInputs, settings: SampleSettings
     earlier = _earlier_sections(first, inputs, settings)
     same_shot = min(_frames_of_shot(first), earlier.shape[2])
     if first.direction is Direction.FORWARD:
-        other_shots, this_shot = earlier.split([earlier.shape[2] - same_shot, same_shot], dim=2)
+        other_shots, this_shot = torch.split(earlier, [earlier.shape[2] - same_shot, same_shot], dim=2)
     else:
-        this_shot, other_shots = earlier.split([same_shot, earlier.shape[2] - same_shot], dim=2)
+        this_shot, other_shots = torch.split(earlier, [same_shot, earlier.shape[2] - same_shot], dim=2)
     history.append(other_shots)
     if first.shot.number > 0 or other_shots.shape[2]:
         history.cut(start_frame(first, inputs))

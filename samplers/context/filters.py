@@ -47,11 +47,15 @@ def parts_of(context: Context) -> dict[str, Packed]:
 def with_parts(context: Context, frames: Mapping[str, Tensor]) -> Context:
     """A context with other frames in some of its parts."""
     now = {**{name: part.frames for name, part in parts_of(context).items()}, **frames}
-    changes = {}
+    clean = context.clean
     if {"start", "last"} & frames.keys():
-        changes["clean"] = torch.cat([now[name] for name in ("start", "last") if name in now], dim=2)
-    changes |= {f"clean_{name}": frames[name] for name in ("2x", "4x") if name in frames}
-    return replace(context, **changes)
+        clean = torch.cat([now[name] for name in ("start", "last") if name in now], dim=2)
+    return replace(
+        context,
+        clean=clean,
+        clean_2x=frames.get("2x", context.clean_2x),
+        clean_4x=frames.get("4x", context.clean_4x),
+    )
 
 
 def distances(indices: Sequence[int], section: SectionIndices) -> list[int]:
@@ -67,6 +71,7 @@ def packed_mask(frames: Tensor) -> Tensor:
 def gaussian(
     frames: Tensor,
     spatial: Sequence[float],
+    *,
     temporal: Sequence[float] | None = None,
     places: Sequence[float] | None = None,
     mask: Tensor | None = None,
@@ -78,7 +83,7 @@ def gaussian(
     """
 
     def spread(x: Tensor) -> Tensor:
-        if temporal is not None and any(temporal):
+        if temporal is not None and places is not None and any(temporal):
             x = torch.einsum("ts,bcshw->bcthw", _weights(places, temporal, x), x)
         if any(spatial):
             rows, columns = (_weights(range(size), spatial, x, each=True) for size in x.shape[-2:])
@@ -101,7 +106,7 @@ def resize(frames: Tensor, factor: float, mask: Tensor | None = None) -> Tensor:
         images = x.transpose(1, 2).flatten(0, 1)
         for target in (small, size):
             images = F.interpolate(images, size=tuple(target), mode="bilinear", antialias=True)
-        return images.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
+        return torch.unflatten(images, 0, (x.shape[0], -1)).transpose(1, 2)
 
     return normalised(down_and_up, frames, mask)
 

@@ -43,38 +43,37 @@ class Context:
     attention_shares: Mapping[str, Tensor] | None = None
 
     def to(self, device: torch.device) -> Context:
-        """The same context with every tensor on `device`."""
-        moved = {
-            name: value if value is None else value.to(device)
-            for name, value in (
-                ("clean", self.clean),
-                ("clean_2x", self.clean_2x),
-                ("clean_4x", self.clean_4x),
-                ("image_embeds", self.image_embeds),
-            )
-        }
-        chosen = {
-            name: {segment: part.to(device) for segment, part in parts.items()}
-            for name, parts in (("tokens", self.tokens), ("kv_mask", self.kv_mask))
-        }
-        return replace(self, **moved, **chosen)
+        """The same context with every tensor that is packed on `device`."""
+
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        return replace(
+            self,
+            clean=moved(self.clean),
+            clean_2x=moved(self.clean_2x),
+            clean_4x=moved(self.clean_4x),
+            image_embeds=moved(self.image_embeds),
+            tokens={name: part.to(device) for name, part in self.tokens.items()},
+            kv_mask={name: part.to(device) for name, part in self.kv_mask.items()},
+        )
 
     def without(self, past: str) -> Context:
         """The same context with less of the past: full, anchor or none (see techniques.base.Prediction)."""
         if past == "full" or self.clean is None:
             return self
-        emptied = {
-            name: value if value is None else torch.zeros_like(value)
-            for name, value in (("clean_2x", self.clean_2x), ("clean_4x", self.clean_4x))
-        }
+        emptied = replace(self, clean_2x=_emptied(self.clean_2x), clean_4x=_emptied(self.clean_4x))
         if past == "none":
-            return replace(self, clean=torch.zeros_like(self.clean), image_embeds=None, **emptied)
-        # As in first sections: F1 sees the start twice, the original layout nothing where its future will be.
+            return replace(emptied, clean=torch.zeros_like(self.clean), image_embeds=None)
+        # As first sections see it: forward the start frame twice, backward nothing where the future will be.
         start = self.clean[:, :, :1]
-        forward = self.indices.direction is Direction.FORWARD
-        others = (start if forward else torch.zeros_like(start)).repeat(1, 1, self.clean.shape[2] - 1, 1, 1)
-        clean = torch.cat([start, others], dim=2)
-        return replace(self, clean=clean, **emptied)
+        other = start if self.indices.direction is Direction.FORWARD else torch.zeros_like(start)
+        clean = torch.cat([start, *[other] * (self.clean.shape[2] - 1)], dim=2)
+        return replace(emptied, clean=clean)
+
+
+def _emptied(tier: Tensor | None) -> Tensor | None:
+    return None if tier is None else torch.zeros_like(tier)
 
 
 class History:
@@ -83,7 +82,13 @@ class History:
     The remembered frames are the HISTORY frames nearest to the next window, in the order of the video: the last ones where
     the video is generated forward, the first ones where it is generated backward. They are zeros where there is no video
     yet. In forward generation the start frame is remembered like a frame of the video until newer ones push it out.
+
+    `replaced_tokens` are image tokens [B, N, D] that take the place of a section's own; None for none.
     """
+
+    replaced_tokens: Tensor | None
+    _start: Tensor
+    _remembered: Tensor
 
     def __init__(
         self,
@@ -120,11 +125,11 @@ class History:
     def context(self, section: PlannedSection, image_embeds: Tensor | None = None) -> Context:
         """What a section sees, before techniques edit it, with image tokens [B, N, D]."""
         if self._forward:
-            tiers = self._remembered.split([HISTORY_4X, HISTORY_2X, HISTORY_1X], dim=2)
-            clean_4x, clean_2x, last = tiers
+            lengths = [HISTORY_4X, HISTORY_2X, HISTORY_1X]
+            clean_4x, clean_2x, last = torch.split(self._remembered, lengths, dim=2)
         else:
-            tiers = self._remembered.split([HISTORY_1X, HISTORY_2X, HISTORY_4X], dim=2)
-            last, clean_2x, clean_4x = tiers
+            lengths = [HISTORY_1X, HISTORY_2X, HISTORY_4X]
+            last, clean_2x, clean_4x = torch.split(self._remembered, lengths, dim=2)
         if section.index == 0 and self._end is not None:
             last = self._end
         return Context(
@@ -158,8 +163,7 @@ class History:
 
     def take_anchor(self, start: Tensor) -> None:
         """Let later sections see another start frame [B, 16, 1, H, W], and again their own image tokens."""
-        self._start = start
-        self.replaced_tokens: Tensor | None = None
+        self._start, self.replaced_tokens = start, None
 
     def forget(self) -> None:
         """Empty what is remembered beside the start frame."""

@@ -197,7 +197,7 @@ def mask_control(control: Tensor, mask: Tensor) -> Tensor:
 
     mask [H', W'] or [1, H', W'] in [0, 1] of any size; it is resized with Lanczos as musubi-tuner does.
     """
-    mask = mask.reshape(mask.shape[-2:]).to("cpu", torch.float32).numpy()
+    picture = Image.fromarray(mask.reshape(mask.shape[-2:]).to("cpu", torch.float32).numpy())
     height, width = control.shape[-2:]
-    resized = Image.fromarray(mask).resize((width, height), Image.Resampling.LANCZOS)
+    resized = picture.resize((width, height), Image.Resampling.LANCZOS)
     return control * torch.from_numpy(np.array(resized)).clamp(0, 1).to(control)

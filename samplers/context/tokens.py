@@ -90,7 +90,7 @@ def changing_cells(segments: Mapping[str, Tensor]) -> dict[str, Tensor]:
     distance = ((frames - mean).square().mean(dim=1) * filled[:, 0]).sqrt()
     scale = (mean - mean.mean(dim=(3, 4), keepdim=True)).square().mean(dim=(1, 2, 3, 4)).sqrt()
     cells = (distance / scale.clamp(min=1e-6).view(-1, 1, 1, 1)).clamp(max=1)
-    parts = cells.split([part.shape[2] for part in segments.values()], dim=1)
+    parts = torch.split(cells, [part.shape[2] for part in segments.values()], dim=1)
     return dict(zip(segments, parts))
 
 

@@ -170,8 +170,7 @@ class SectionDenoiser:
 
     def _read(self, probe: Probe | None, step: Step) -> None:
         """Keep what was measured, without waiting for it."""
-        shares = None if probe is None else first_shares(probe)
-        if shares is None:
+        if probe is None or (shares := first_shares(probe)) is None:
             return
         if self._measure:
             self._measured.append(StepMemory(step, shares))
@@ -195,4 +194,4 @@ def guide(
     if guidance.zero_star:
         negative = project_negative(negative, positive, x)
     guided = combine(positive, negative, guidance.cfg)
-    return rescale_guidance(guided, positive, x, sigma, guidance.rescale)
+    return rescale_guidance(guided, positive, x, sigma, amount=guidance.rescale)

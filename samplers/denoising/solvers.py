@@ -21,6 +21,7 @@ def sample_euler(
     model: Denoise,
     x: Tensor,
     sigmas: Tensor,
+    *,
     extra_args: dict[str, Any] | None = None,
     callback: StepCallback | None = None,
     disable: bool | None = None,
@@ -41,11 +42,11 @@ def sample_unipc(
     model: Denoise,
     x: Tensor,
     sigmas: Tensor,
+    *,
     extra_args: dict[str, Any] | None = None,
     callback: StepCallback | None = None,
     disable: bool | None = None,
     restarts: Collection[int] = (),
-    *,
     variant: str = "bh1",
 ) -> Tensor:
     """UniPC-p of data prediction (Zhao et al. 2023, arXiv 2302.04867, algorithms 5 to 8), p = min(3, steps - 1).
@@ -120,7 +121,8 @@ class UniPCStep:
         return self.ratio * x - (self.ratio - 1) * self.newest
 
     def _weighted(self, weights: Tensor) -> Tensor | float:
-        return sum(w * d for w, d in zip(weights, self.differences))
+        total: Tensor | float = sum(w * d for w, d in zip(weights, self.differences))
+        return total
 
 
 def _phi_term(k: int, h: Tensor) -> Tensor:

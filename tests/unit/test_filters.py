@@ -30,7 +30,9 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 def along_time(values: torch.Tensor, sigma: float) -> torch.Tensor:
     """A signal [T] through the Gaussian in time."""
     frames = values.view(1, 1, -1, 1, 1)
-    return gaussian(frames, [0.0] * len(values), [sigma] * len(values), range(len(values))).flatten()
+    return gaussian(
+        frames, [0.0] * len(values), temporal=[sigma] * len(values), places=range(len(values))
+    ).flatten()
 
 
 @pytest.mark.parametrize("sigma", [0.8, 1.5, 3.0])
@@ -69,7 +71,7 @@ def test_a_gaussian_never_shifts_a_frame_nor_changes_its_length(sigma, size, len
     impulse = torch.zeros(1, 1, length, size, size)
     impulse[:, :, length // 2, size // 2, size // 2] = 1
     mask = torch.ones_like(impulse, dtype=torch.bool)
-    spread = gaussian(impulse, [sigma] * length, [sigma] * length, range(length), mask)
+    spread = gaussian(impulse, [sigma] * length, temporal=[sigma] * length, places=range(length), mask=mask)
     assert spread.shape == impulse.shape and spread.isfinite().all()
     if size % 2 and length % 2:
         torch.testing.assert_close(spread, spread.flip(2, 3, 4))
@@ -114,7 +116,7 @@ def test_nothing_leaks_into_or_out_of_what_is_not_packed():
     frames[:, :, 4, 3:7, 2:8] = 0
     mask = packed_mask(frames)
     for filtered in (
-        gaussian(frames, [1.5] * 6, [2.0] * 6, range(6), mask),
+        gaussian(frames, [1.5] * 6, temporal=[2.0] * 6, places=range(6), mask=mask),
         resize(frames, 0.3, mask),
         add_noise(frames, 0.8, normal(1, 3, 6, 12, 12), mask),
     ):

@@ -20,16 +20,16 @@ def test_rescale_restores_the_conditional_velocity_spread():
     torch.manual_seed(0)
     x, positive, guided = (torch.randn(2, 3, 4, 5, 6) for _ in range(3))
     sigma = torch.tensor([0.8, 0.8])
-    rescaled = rescale_guidance(guided, positive, x, sigma, 1.0)
+    rescaled = rescale_guidance(guided, positive, x, sigma, amount=1.0)
     spread = ((x - rescaled) / 0.8).std(dim=(1, 2, 3, 4))
     assert torch.allclose(spread, ((x - positive) / 0.8).std(dim=(1, 2, 3, 4)), rtol=1e-4)
-    half = rescale_guidance(guided, positive, x, sigma, 0.5)
+    half = rescale_guidance(guided, positive, x, sigma, amount=0.5)
     assert torch.allclose(half, (rescaled + guided) / 2, atol=1e-5)
 
 
 def test_rescale_of_zero_leaves_the_prediction_untouched():
     guided = torch.randn(1, 2)
-    assert rescale_guidance(guided, guided * 2, guided * 3, torch.ones(1), 0.0) is guided
+    assert rescale_guidance(guided, guided * 2, guided * 3, torch.ones(1), amount=0.0) is guided
 
 
 @pytest.mark.parametrize(

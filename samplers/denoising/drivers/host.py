@@ -5,7 +5,7 @@ Imported only inside ComfyUI.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -44,19 +44,25 @@ class HostDriver:
         self.config = base.diffusion_model.config
         self.device = model.load_device
         self.techniques = techniques_of(model.model_options)
-        self.attachments = model.attachments
+        self.attachments: Mapping[str, Any] = model.attachments
 
     def to_model(self, latents: Tensor) -> Tensor:
-        return self._base.process_latent_in(latents)
+        """VAE latents to the model's scale."""
+        scaled: Tensor = self._base.process_latent_in(latents)
+        return scaled
 
     def to_vae(self, latents: Tensor) -> Tensor:
-        return self._base.process_latent_out(latents)
+        """The model's latents to the VAE's scale."""
+        scaled: Tensor = self._base.process_latent_out(latents)
+        return scaled
 
     def progress(self, total_steps: int) -> Callable[[int, Tensor], None]:
+        """The host's progress bar and preview as a callback (steps done, x0) for the whole run."""
         callback = latent_preview.prepare_callback(self._model, total_steps)
         return lambda done, x0: callback(done - 1, x0, None, total_steps)
 
     def run(self, task: SectionTask) -> Tensor:
+        """The section's latents [B, 16, T, H, W] in the model's scale, float32 on the CPU."""
         guider = FramePackGuider(self._model, task)
         # The guider takes the initial latent in the VAE's scale and gives the result back in it.
         latents = guider.sample(
@@ -71,8 +77,10 @@ class HostDriver:
         return self.to_model(latents.float().cpu())
 
 
-class FramePackGuider(comfy.samplers.CFGGuider):
+class FramePackGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # the host has no types
     """A CFGGuider whose prediction is the section's denoiser; its conditionings are the section's texts."""
+
+    model_options: dict[str, Any]
 
     def __init__(self, model: Any, task: SectionTask) -> None:
         super().__init__(model)
@@ -90,29 +98,28 @@ class FramePackGuider(comfy.samplers.CFGGuider):
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] = {}, seed: int | None = None
     ) -> Tensor:
+        """x0 of one step, for the host's samplers."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         return self.denoiser(
             x,
             timestep,
             partial(self._evaluate, model_options),
-            partial(self._combine, x, timestep, model_options),
+            partial(self._combine, x=x, sigma=timestep, model_options=model_options),
         )
 
     def _evaluate(
         self, model_options: dict[str, Any], branches: Sequence[Branch], x: Tensor, sigma: Tensor
     ) -> list[Tensor]:
         conds = [
-            [self._with_context(cond, branch, x) for cond in self.conds[branch.text]] for branch in branches
+            [_with_context(cond, branch, x.device) for cond in self.conds[branch.text]] for branch in branches
         ]
         # All branches of a step attend alike; the first one's forward is the one to be measured.
         attention = attention_options(branches[0])
         if attention:
             options = {**model_options["transformer_options"], **attention}
             model_options = {**model_options, "transformer_options": options}
-        evaluate = model_options.get("sampler_calc_cond_batch_function")
-        if evaluate is None:
-            return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, sigma, model_options)
-        return evaluate(
+        evaluate = model_options.get("sampler_calc_cond_batch_function", _calc_cond_batch)
+        predictions: list[Tensor] = evaluate(
             {
                 "conds": conds,
                 "input": x,
@@ -121,19 +128,17 @@ class FramePackGuider(comfy.samplers.CFGGuider):
                 "model_options": model_options,
             }
         )
-
-    def _with_context(self, cond: dict[str, Any], branch: Branch, x: Tensor) -> dict[str, Any]:
-        own = context_conds(context_arguments(branch, 1, x.device))
-        return {**cond, "model_conds": {**cond["model_conds"], **own}}
+        return predictions
 
     def _combine(
         self,
-        x: Tensor,
-        sigma: Tensor,
-        model_options: dict[str, Any],
         positive: Tensor,
         negative: Tensor,
         scale: float,
+        *,
+        x: Tensor,
+        sigma: Tensor,
+        model_options: dict[str, Any],
     ) -> Tensor:
         """Guidance as the host does it where other nodes installed functions for it, ours where they did not."""
         if not GUIDANCE_FUNCTIONS & model_options.keys():
@@ -153,7 +158,7 @@ class FramePackGuider(comfy.samplers.CFGGuider):
                     "model_options": model_options,
                 }
             )
-        return comfy.samplers.cfg_function(
+        guided: Tensor = comfy.samplers.cfg_function(
             self.inner_model,
             *predictions,
             scale,
@@ -163,6 +168,21 @@ class FramePackGuider(comfy.samplers.CFGGuider):
             cond=conds[0],
             uncond=conds[1],
         )
+        return guided
+
+
+def _calc_cond_batch(given: dict[str, Any]) -> list[Tensor]:
+    """The host's own evaluation, with the arguments that it gives to a function in its place."""
+    predictions: list[Tensor] = comfy.samplers.calc_cond_batch(
+        given["model"], given["conds"], given["input"], given["sigma"], given["model_options"]
+    )
+    return predictions
+
+
+def _with_context(cond: dict[str, Any], branch: Branch, device: torch.device) -> dict[str, Any]:
+    """A conditioning with a branch's packed past and guidance in place of its own."""
+    own = context_conds(context_arguments(branch, 1, device))
+    return {**cond, "model_conds": {**cond["model_conds"], **own}}
 
 
 def host_sampler(solver: Any, restarts: tuple[int, ...] = ()) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from ....models.config import FramePackConfig
 from ....models.plain import PlainModel
 from ...conditioning import TextConditioning
 from ...progress import report
@@ -24,21 +25,28 @@ class PlainDriver:
     def __init__(self, model: PlainModel) -> None:
         self._model = model
         self._dit = model.model.diffusion_model
-        self.config = self._dit.config
+        self.config = cast("FramePackConfig", self._dit.config)
         self.device = model.load_device
         self.techniques = techniques_of(model.model_options)
-        self.attachments = model.attachments
+        self.attachments: Mapping[str, Any] = model.attachments
 
     def to_model(self, latents: Tensor) -> Tensor:
+        """VAE latents to the model's scale."""
         return self._model.model.process_latent_in(latents)
 
     def to_vae(self, latents: Tensor) -> Tensor:
+        """The model's latents to the VAE's scale."""
         return self._model.model.process_latent_out(latents)
 
     def progress(self, total_steps: int) -> Callable[[int, Tensor], None]:
+        """A callback (steps done, x0) that reports to progress.progress_reporting."""
         return lambda done, x0: report(done, total_steps, {"x0": x0})
 
     def run(self, task: SectionTask) -> Tensor:
+        """The section's latents [B, 16, T, H, W] in the model's scale, float32 on the CPU.
+
+        Raises ValueError for a SAMPLER of the host.
+        """
         if not isinstance(task.solver, str):
             raise ValueError(
                 f"a SAMPLER of ComfyUI ({type(task.solver).__name__}) cannot run outside ComfyUI; "
@@ -62,7 +70,7 @@ class PlainDriver:
 
     def _velocity(self, inputs: _Inputs, branch: Branch, x: Tensor, sigma: Tensor) -> Tensor:
         text = inputs.texts[branch.text]
-        return self._dit(
+        velocity: Tensor = self._dit(
             x.to(self._model.compute_dtype),
             sigma.float() * 1000,
             text.states,
@@ -70,7 +78,8 @@ class PlainDriver:
             y=text.pooled,
             transformer_options={**inputs.options, **attention_options(branch)},
             **context_arguments(branch, x.shape[0], x.device),
-        ).to(x.dtype)
+        )
+        return velocity.to(x.dtype)
 
 
 class _Inputs:

@@ -139,13 +139,13 @@ class ContextBlur(Technique):
     ) -> Tensor:
         """What the mode lets pass of frames [B, C, T, H, W]."""
         mask = packed_mask(frames)
-        low = gaussian(frames, spatial, temporal, places, mask)
+        low = gaussian(frames, spatial, temporal=temporal, places=places, mask=mask)
         if self.mode in ("low_pass", "founding"):
             return low
         kept = frames - low
         if self.mode == "band":
             wide, longer = ([sigma * self.band for sigma in sigmas] for sigmas in (spatial, temporal))
-            kept = low - gaussian(frames, wide, longer, places, mask)
+            kept = low - gaussian(frames, wide, temporal=longer, places=places, mask=mask)
         return torch.where(mask, frame_mean(frames, mask) + kept, frames)
 
     def _faded(
