@@ -21,12 +21,12 @@ def bootstrap_interval(
     Without values it is nan. What is drawn depends on the seed and on the strata's sizes alone, so the
     interval of differences between two techniques, episode by episode, is that of a paired bootstrap.
     """
-    strata = [np.asarray(values, float) for values in strata]
-    count = sum(len(values) for values in strata)
+    samples = [np.asarray(values, float) for values in strata]
+    count = sum(len(values) for values in samples)
     if not count:
         return float("nan"), float("nan")
     sums = np.zeros(rounds)
-    for number, values in enumerate(strata):
+    for number, values in enumerate(samples):
         if len(values):
             drawn = np.random.default_rng([seed, number]).integers(len(values), size=(rounds, len(values)))
             sums += values[drawn].sum(1)

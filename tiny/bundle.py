@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..models.config import FramePackConfig
-from ..models.files.loading import CheckpointError, read_checkpoint, save_dit
+from ..models.dit import FramePackDiT
+from ..models.files.checkpoint import CheckpointError
+from ..models.files.loading import read_checkpoint, save_dit
 from .config import DIT
 from .networks.codec import TinyCodec
 from .networks.dit import TinyDiT
@@ -37,7 +39,7 @@ class TinyBundle:
     `rgb_factors` [16][3] and `rgb_bias` [3] make a preview in -1..1 of scaled latents; None without training.
     """
 
-    dit: TinyDiT
+    dit: FramePackDiT
     clip: TinyClip
     vae: TinyVAE
     clip_vision: TinyVision
@@ -51,7 +53,7 @@ class TinyBundle:
     @property
     def latent_scale(self) -> float:
         """Factor from the VAE's latents to those of sampling."""
-        return self.vae.codec.latent_scale.item()
+        return float(self.vae.codec.latent_scale)
 
     @property
     def rgb_factors(self) -> list[list[float]] | None:
@@ -93,16 +95,14 @@ def load_tiny(
             weights,
         )
     with fixed_seed(SEED):
-        modules = {"codec": TinyCodec(), "text": TinyText(), "vision": TinyVisionTower()}
+        codec, text, vision = TinyCodec(), TinyText(), TinyVisionTower()
         dit = _load_dit(files["dit"], dtype) if trained else TinyDiT(DIT, dtype=dtype)
-    if trained:
-        for part, module in modules.items():
+    bundle = TinyBundle(dit, TinyClip(text), TinyVAE(codec), TinyVision(vision), trained)
+    for part, module in bundle.modules().items():
+        if trained and part != "dit":
             fill(module, files[part])
-    for module in (dit, *modules.values()):
         module.to(device).eval().requires_grad_(False)
-    return TinyBundle(
-        dit, TinyClip(modules["text"]), TinyVAE(modules["codec"]), TinyVision(modules["vision"]), trained
-    )
+    return bundle
 
 
 def _load_dit(file: Path, dtype: torch.dtype) -> TinyDiT:
@@ -122,11 +122,11 @@ def save_tiny(
     """Write the weight files that `load_tiny` reads; `metadata` says in each how they were made."""
     weights.mkdir(parents=True, exist_ok=True)
     for part, module in bundle.modules().items():
-        file, module = weights / f"{part}.safetensors", copy.deepcopy(module).to("cpu", dtype)
-        if part == "dit":
-            save_dit(module, file, metadata)
+        file, stored = weights / f"{part}.safetensors", copy.deepcopy(module).to("cpu", dtype)
+        if isinstance(stored, FramePackDiT):
+            save_dit(stored, file, metadata)
         else:
-            save_file(module.state_dict(), file, {**(metadata or {}), "format": "pt"})
+            save_file(stored.state_dict(), file, {**(metadata or {}), "format": "pt"})
 
 
 def fill(module: nn.Module, file: Path) -> None:

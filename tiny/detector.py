@@ -74,12 +74,12 @@ def detect(frames: Any) -> Detection:
 
 def agrees(detection: Detection, scene: Scene) -> Array:
     """Whether background, night, and the subject's shape and colour or absence are a scene's, bool [T]."""
-    same = (detection.background == scene.background) & (detection.night == scene.night)
+    same: Array = (detection.background == scene.background) & (detection.night == scene.night)
     if scene.subject is None:
-        return same & ~detection.present
+        return np.logical_and(same, np.logical_not(detection.present))
     subject = scene.subject
-    identity = (detection.shape == subject.shape) & (detection.colour == subject.colour)
-    return same & detection.present & identity
+    same &= (detection.shape == subject.shape) & (detection.colour == subject.colour)
+    return np.logical_and(same, detection.present)
 
 
 def matches(detection: Detection, scene: Scene) -> bool:
@@ -118,7 +118,8 @@ def _detect(frames: Array) -> tuple[Array, ...]:
     template, colour, row, column = best
     x = FIRST + column + _peak(gain[rows, template, colour, row], column)
     y = FIRST + row + _peak(gain[rows, template, colour, :, column], row)
-    score = _score(difference, overlap[(rows, *best)], drawn[(rows, *best)], row + FIRST, column + FIRST)
+    place = (rows, *best)
+    score = _score(difference, overlap[place], drawn[place], row + FIRST, column + FIRST)
     shape, size = np.array(TEMPLATES)[template].T
     background, night = (np.array(names)[scene] for names in zip(*SCENES))
     return score > PRESENT_SCORE, score, shape, np.array(list(COLOURS))[colour], size, x, y, background, night
@@ -126,15 +127,19 @@ def _detect(frames: Array) -> tuple[Array, ...]:
 
 def _pool(frames: Array) -> Array:
     small = SIZE // POOL
-    return frames.reshape(*frames.shape[:-3], small, POOL, small, POOL, 3).mean((-4, -2))
+    pooled: Array = frames.reshape(*frames.shape[:-3], small, POOL, small, POOL, 3).mean((-4, -2))
+    return pooled
 
 
 def _nearest_scene(frames: Array) -> Array:
     """Index into SCENES of the empty scene nearest to each frame, [T]."""
     difference = (_pool(frames)[:, None] - _pool(_empty_scenes())).reshape(len(frames), len(SCENES), -1, 3)
     untinted = difference - np.median(difference, axis=2, keepdims=True)
-    costs = (np.minimum(np.abs(part).sum(-1), OUTLIER).mean(-1) for part in (difference, untinted))
-    return sum(costs).argmin(1)
+    absolute, relative = (
+        np.minimum(np.abs(part).sum(-1), OUTLIER).mean(-1) for part in (difference, untinted)
+    )
+    nearest: Array = (absolute + relative).argmin(1)
+    return nearest
 
 
 @cache
@@ -169,7 +174,8 @@ def _kernels() -> tuple[Array, Array]:
 def _correlate(images: Array, kernels: Array) -> Array:
     """Sum of image times kernel for each place of its centre: [...,64,64] with [8,64,64] -> [...,8,P,P]."""
     spectrum = np.fft.rfft2(images)[..., None, :, :] * np.conj(np.fft.rfft2(kernels))
-    return np.fft.irfft2(spectrum, (SIZE, SIZE))[..., FIRST : LAST + 1, FIRST : LAST + 1].astype(np.float32)
+    sums: Array = np.fft.irfft2(spectrum, (SIZE, SIZE))[..., FIRST : LAST + 1, FIRST : LAST + 1]
+    return sums.astype(np.float32)
 
 
 def _overlap(difference: Array, scene: Array) -> Array:
@@ -178,7 +184,8 @@ def _overlap(difference: Array, scene: Array) -> Array:
     fill, silhouette = _kernels()
     by_channel = _correlate(np.moveaxis(difference, -1, 1), fill)
     around = _correlate((difference * outline).sum(-1), silhouette)
-    return np.einsum("tkc,tcnyx->tnkyx", fills, by_channel, optimize=True) + around[:, :, None]
+    inside: Array = np.einsum("tkc,tcnyx->tnkyx", fills, by_channel, optimize=True)
+    return inside + around[:, :, None]
 
 
 @cache
@@ -190,7 +197,8 @@ def _drawn_energy() -> Array:
     mixed = _correlate(np.moveaxis(outline, -1, 1), silhouette * fill)
     mixed = np.einsum("skc,scnyx->snkyx", fills, mixed, optimize=True)
     inside = np.einsum("sk,n->snk", np.square(fills).sum(-1), np.square(fill).sum((-2, -1)))
-    return around + 2 * mixed + inside[..., None, None]
+    energy: Array = around + 2 * mixed + inside[..., None, None]
+    return energy
 
 
 @cache
@@ -199,7 +207,8 @@ def _outside() -> Array:
     centres = np.arange(FIRST, LAST + 1)
     half = np.array([SIZES[size] / 2 for _, size in TEMPLATES])[:, None]
     fits = (centres >= half) & (centres <= SIZE - half)
-    return np.where(fits[:, :, None] & fits[:, None, :], np.float32(0), np.float32(-np.inf))[:, None]
+    outside: Array = np.where(fits[:, :, None] & fits[:, None, :], np.float32(0), np.float32(-np.inf))
+    return outside[:, None]
 
 
 def _score(difference: Array, overlap: Array, drawn: Array, row: Array, column: Array) -> Array:
@@ -208,7 +217,8 @@ def _score(difference: Array, overlap: Array, drawn: Array, row: Array, column: 
     rows, columns = (np.clip(centre[:, None] + reach, 0, SIZE - 1) for centre in (row, column))
     patches = difference[np.arange(len(row))[:, None, None], rows[:, :, None], columns[:, None, :]]
     there = np.square(patches).sum((-3, -2, -1))
-    return np.clip(1 - (there - 2 * overlap + drawn) / np.maximum(there, drawn), 0, 1)
+    share: Array = np.clip(1 - (there - 2 * overlap + drawn) / np.maximum(there, drawn), 0, 1)
+    return share
 
 
 def _peak(line: Array, index: Array) -> Array:

@@ -87,7 +87,8 @@ class TinyClip:
 
     def encode(self, text: str) -> Tensor:
         """Encode text to states [1,L,128]."""
-        return self.encode_from_tokens(self.tokenize(text))
+        states: Tensor = self.encode_from_tokens(self.tokenize(text))
+        return states
 
 
 class TinyVAE:
@@ -123,8 +124,10 @@ class TinyVAE:
         overlaps have no effect.
         """
         factors = (TIME_FACTOR, SPACE_FACTOR, SPACE_FACTOR)
-        tile = tuple(size and size // factor for size, factor in zip((tile_t, tile_y, tile_x), factors))
-        return _returned(tiling.encode_tiled(self.codec, self._to_frames(pixels), tile))
+        time, height, width = (
+            size and size // factor for size, factor in zip((tile_t, tile_y, tile_x), factors)
+        )
+        return _returned(tiling.encode_tiled(self.codec, self._to_frames(pixels), (time, height, width)))
 
     @torch.no_grad()
     @one_thread()
@@ -188,7 +191,8 @@ class VisionOutput:
     mm_projected: None = None
 
     def __getitem__(self, name: str) -> Tensor | None:
-        return getattr(self, name)
+        value: Tensor | None = getattr(self, name)
+        return value
 
 
 class TinyVision:

@@ -127,14 +127,15 @@ class Scorer:
         blind, guided = (
             self._fidelity(measured, before, after, known) for known in (None, measured.reference)
         )
-        seen = {"windows": windows, "fps": FPS}
         loses = loses_subject(before, after)
         return Scores(
             stf=value(blind),
             stf_reference=value(guided),
-            tl=latency(transition_latency(measured.features, fidelity=guided.value, **seen)),
-            tl_reference=latency(transition_latency(measured.features, target=measured.reference, **seen)),
-            tl_pixels=latency(transition_latency(measured.colours, fidelity=guided.value, **seen)),
+            tl=latency(transition_latency(measured.features, windows, fps=FPS, fidelity=guided.value)),
+            tl_reference=latency(
+                transition_latency(measured.features, windows, fps=FPS, target=measured.reference)
+            ),
+            tl_pixels=latency(transition_latency(measured.colours, windows, fps=FPS, fidelity=guided.value)),
             tl_subject=_subject_latency(measured, before, after, guided.value),
             gas=value(ghosting(measured.features, windows, reference=measured.reference, centre=self.centre)),
             df=value(_gone(measured.old_subject, windows, threshold=PRESENT_SCORE)) if loses else None,
@@ -159,7 +160,7 @@ class Scorer:
         """By texts that say the old subject in the old place or in the new one; the reference is free of it."""
         there = [before, replace(before, background=after.background, night=after.night)]
         absent = [scene for scene in states_of(before, after) if not _same_subject(scene, before)]
-        reader = _FeaturesReader(self.extractor.name, self.extractor.logit_scale, self._read)
+        reader = _StoredFeatures(self.extractor.name, self.extractor.logit_scale, self._read)
         detector = ZeroShotDetector(reader, [prompt_of(scene) for scene in absent])
         seen, free = (
             detector.detect(features, [prompt_of(scene) for scene in there]).confidence.max(1)
@@ -176,15 +177,19 @@ class Scorer:
 
 
 @dataclass(frozen=True)
-class _FeaturesReader:
+class _StoredFeatures:
     """An extractor whose frames are features already."""
 
     name: str
     logit_scale: float
-    texts: Callable[[Iterable[str]], Array]
+    read: Callable[[Iterable[str]], Array]
+    resolution: int | None = None
 
     def images(self, frames: Array) -> Array:
         return frames
+
+    def texts(self, texts: Iterable[str]) -> Array:
+        return self.read(texts)
 
 
 def states_of(before: Scene, after: Scene) -> list[Scene]:
@@ -209,12 +214,12 @@ def _subject_latency(
     measured: ClipMeasurements, before: Scene, after: Scene, fidelity: float
 ) -> float | None:
     """By the confidence for the old subject where one goes, else for the new one; None where neither changes."""
-    common = {"windows": measured.windows, "fps": FPS}
+    windows = measured.windows
     if before.subject == after.subject:
         return None
     if after.subject is None:
-        return latency(transition_latency(measured.old_subject[:, None], target=[[0.0]], **common))
-    return latency(transition_latency(measured.new_subject[:, None], fidelity=fidelity, **common))
+        return latency(transition_latency(measured.old_subject[:, None], windows, fps=FPS, target=[[0.0]]))
+    return latency(transition_latency(measured.new_subject[:, None], windows, fps=FPS, fidelity=fidelity))
 
 
 def _gone(confidence: Array, windows: Windows, **options: Any) -> Metric:

@@ -12,7 +12,8 @@ import numpy as np
 from .. import statistics
 from ..transition.pictures import markdown, percent
 from . import rendered
-from .study import TOLERANCE, ScoredClip, arm_means, by_kind, gates, ghost_curves, latencies
+from .figures import TOLERANCE, arm_means, by_kind, gates, ghost_curves, latencies
+from .study import ScoredClip
 
 YES, NO, NEITHER = "C2", "C3", "C7"
 JITTER_SEED = 0
@@ -137,7 +138,7 @@ def _plot_latencies(axis: Any, drawn: Sequence[ScoredClip]) -> None:
     for number, event in enumerate(rendered.EVENTS):
         for kind, marker in (("at once", "s"), ("delayed", "o"), ("fading", "^")):
             clips = [one for one in drawn if one.event == event and one.kind == kind and one.tl is not None]
-            found = [top if isinf(one.tl) else one.tl for one in clips]
+            found = [top if one.tl is None or isinf(one.tl) else one.tl for one in clips]
             label = event if kind == "delayed" else None
             axis.scatter(
                 [one.latency for one in clips],

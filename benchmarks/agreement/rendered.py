@@ -111,7 +111,7 @@ def mixed(old: NDArray[np.uint8], new: NDArray[np.uint8], share: NDArray[np.floa
 
 def wrong_scene(event: str, before: Scene, after: Scene, rng: np.random.Generator) -> Scene:
     """A scene that differs from the one asked for in a single respect, and is not the old one."""
-    if event == "disappear":
+    if event == "disappear" and before.subject is not None:
         return replace(before, subject=_recoloured(before.subject, before, rng))
     if event in ("background", "night"):
         places = [place for place in BACKGROUNDS if place not in (before.background, after.background)]

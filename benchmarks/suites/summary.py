@@ -185,10 +185,11 @@ def _by_episode(values: Iterable[tuple[EpisodeResult, float | None]]) -> list[fl
 
 def _wait(results: Sequence[EpisodeResult]) -> float | None:
     """Restricted mean of the wait, as far as all videos go on after their switch."""
-    if not results:
+    waits = [(result.frames, bool(result.reached)) for result in results if result.frames is not None]
+    if not waits:
         return None
-    horizon = max(result.frames for result in results)
-    return restricted_mean([v.frames for v in results], [v.reached for v in results], horizon)
+    frames, reached = zip(*waits, strict=True)
+    return restricted_mean(frames, reached, max(frames))
 
 
 def _mean(values: Sequence[float]) -> float | None:

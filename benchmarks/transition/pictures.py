@@ -170,7 +170,7 @@ def _plot_latencies(
             ends[arm] = survival[-1] if len(survival) else 1.0
             axes.step([0, *times, section], [1, *survival, ends[arm]], where="post", color=colour)
     room, floor = 0.028, 0.0  # a number's height in the axes' units; numbers are pushed up past each other
-    for arm in sorted(ends, key=ends.get):
+    for arm in sorted(ends, key=ends.__getitem__):
         floor = max(ends[arm], floor)
         axes.annotate(
             str(numbers[arm]),

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...benchmarks.agreement import figures
 from ...benchmarks.agreement import pictures as agreement_pictures
 from ...benchmarks.agreement import study as agreement
 from ...benchmarks.transition import bench as transition
@@ -97,9 +98,9 @@ def _agreement(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
     agreement_pictures.save_plot(out / pictures.PLOT, scored)
     return {
         **_facts(bench),
-        "gates": agreement.gates(scored),
-        "kinds": agreement.by_kind(scored),
-        "arms": agreement.arm_means(scored, "stf_reference"),
+        "gates": figures.gates(scored),
+        "kinds": figures.by_kind(scored),
+        "arms": figures.arm_means(scored, "stf_reference"),
         "clips": agreement.CLIPS,
         "text": agreement_pictures.table(scored),
     }

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from framepack_transitions.benchmarks import statistics
+from framepack_transitions.benchmarks.agreement import figures, rendered
 from framepack_transitions.benchmarks.agreement import pictures as agreement_pictures
-from framepack_transitions.benchmarks.agreement import rendered
 from framepack_transitions.benchmarks.agreement import study as agreement
 from framepack_transitions.benchmarks.agreement.measuring import (
     ClipMeasurements,
@@ -141,7 +141,7 @@ class TestGates:
             scored("generated", arm, "cut", 0, right, stf=mean, stf_reference=mean)
             for arm, (mean, right) in arms.items()
         ]
-        rows = {(row["question"], row["clips"], row["by"]): row for row in agreement.gates(clips)}
+        rows = {(row["question"], row["clips"], row["by"]): row for row in figures.gates(clips)}
         found = rows["STF against success, AUC", "rendered", "with reference"]
         assert (found["value"], found["n"], found["met"]) == (1, 3, True)
         assert rows["STF against success, AUC", "rendered", "texts alone"]["value"] == 0.5
@@ -156,7 +156,7 @@ class TestGates:
         assert "**missed**" in agreement_pictures.table(clips)
 
     def test_nothing_measured_is_no_figure(self):
-        assert all(row["value"] is None and row["met"] is None for row in agreement.gates([]))
+        assert all(row["value"] is None and row["met"] is None for row in figures.gates([]))
 
 
 def test_a_small_run_goes_on_where_it_stopped_and_draws(tmp_path, monkeypatch):

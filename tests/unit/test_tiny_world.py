@@ -130,6 +130,13 @@ def test_the_scene_of_a_frame_says_where_the_subject_goes_by_then() -> None:
     assert clip.scene_at(0).motion == "right" and clip.scene_at(frame).motion == "left"
 
 
+def test_prompts_follow_the_clip() -> None:
+    clip = make_clip(2, 109, "night", 37)
+    prompts = [prompt_of(clip.scene_at(frame)) for frame in (1, 37, 73)]
+    assert len({prompt.endswith("at night") for prompt in prompts[:2]}) == 2
+    assert prompts[1].endswith("at night") == prompts[2].endswith("at night")
+
+
 def test_canonical_prompts_are_plain_english_and_lose_nothing() -> None:
     subject = Subject("circle", "red", "large")
     moving = "a large red circle moves right over the sea by day"

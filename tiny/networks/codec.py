@@ -49,7 +49,7 @@ class CausalConv(nn.Conv3d):
         moments = torch.cat([padded[:, :, first : first + length] for first in range(self.past + 1)], dim=1)
         images = moments.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         y = F.conv2d(images, self.weight.movedim(2, 1).flatten(1, 2), self.bias, padding=1)
-        return y.unflatten(0, (-1, length)).transpose(1, 2)
+        return rearrange(y, "(b t) c h w -> b c t h w", t=length)
 
 
 class ChannelNorm(nn.Module):
@@ -75,7 +75,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
-        return x + self.conv2(F.silu(self.norm2(h)))
+        y: Tensor = x + self.conv2(F.silu(self.norm2(h)))
+        return y
 
 
 class PointLinear(nn.Linear):
@@ -94,7 +95,8 @@ class Downsample(nn.Module):
         self.project = PointLinear(channels_in * time * space**2, channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(fold(x, self.time, self.space))
+        y: Tensor = self.project(fold(x, self.time, self.space))
+        return y
 
 
 class Upsample(nn.Module):
@@ -145,6 +147,10 @@ class TinyCodec(nn.Module):
     unit variance), and `rgb_factors` [16,3] with `rgb_bias` [3], a linear preview of scaled latents in -1..1.
     """
 
+    latent_scale: Tensor
+    rgb_factors: Tensor
+    rgb_bias: Tensor
+
     def __init__(self, config: TinyCodecConfig = CODEC) -> None:
         super().__init__()
         self.config = config
@@ -170,12 +176,14 @@ class TinyCodec(nn.Module):
         """Encode frames [B,3,4n+1,H,W] in -1..1 to latents [B,16,n+1,H/8,W/8]; raises as `check_frames`."""
         self.check_frames(frames)
         first = frames[:, :, :1].expand(-1, -1, TIME_FACTOR - 1, -1, -1)
-        return self.encoder(torch.cat([first, frames], dim=2))
+        latents: Tensor = self.encoder(torch.cat([first, frames], dim=2))
+        return latents
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents [B,16,L,h,w] to frames [B,3,4L-3,8h,8w], about -1..1; raises as `check_latents`."""
         self.check_latents(latents)
-        return self.decoder(latents)[:, :, TIME_FACTOR - 1 :]
+        frames: Tensor = self.decoder(latents)[:, :, TIME_FACTOR - 1 :]
+        return frames
 
     def check_frames(self, frames: Tensor) -> None:
         """Raise ValueError unless frames are [B,3,4n+1,H,W] with H and W divisible by 8."""

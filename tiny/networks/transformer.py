@@ -19,7 +19,8 @@ class SelfAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         allowed = None if mask is None else mask[:, None, None, :]
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-        return self.out(x.transpose(1, 2).flatten(2))
+        attended: Tensor = self.out(x.transpose(1, 2).flatten(2))
+        return attended
 
 
 class TransformerBlock(nn.Module):
@@ -34,4 +35,5 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x + self.attention(self.norm1(x), mask)
-        return x + self.mlp(self.norm2(x))
+        y: Tensor = x + self.mlp(self.norm2(x))
+        return y

@@ -49,8 +49,8 @@ def write_config(folder: Path) -> Path:
     return file
 
 
-def build(folder: Path) -> torch.nn.Module:
-    """The untrained model, by open_clip."""
+def build(folder: Path) -> Any:
+    """The untrained model, a module of open_clip, which says nothing about its types."""
     import open_clip  # takes seconds
 
     open_clip.add_model_config(write_config(folder))
@@ -66,6 +66,8 @@ def still(rng: np.random.Generator, **fixed: Any) -> tuple[np.ndarray, world.Sce
 def all_but_one(rng: np.random.Generator, scene: world.Scene) -> dict[str, Any]:
     """A scene with a subject as `fixed`, one of its properties, most often the shape, left to chance."""
     subject = scene.subject
+    if subject is None:
+        raise ValueError(f"{scene} has no subject: give one with a subject.")
     fixed = {
         "background": scene.background,
         "night": scene.night,
@@ -84,10 +86,15 @@ def batch_of(step: int, seed: int, count: int) -> tuple[Tensor, list[str]]:
     A share NEAR resembles the one before in all but one property, which is what the model must learn to see.
     """
     rng = np.random.default_rng([seed, step, 7])
-    frames, captions, seen, scene = [], [], set(), None
+    frames: list[np.ndarray] = []
+    captions: list[str] = []
+    seen: set[Any] = set()
+    scene: world.Scene | None = None
     while len(frames) < count:
-        near = scene is not None and scene.subject is not None and rng.random() < NEAR
-        frame, scene = still(rng, **(all_but_one(rng, scene) if near else {}))
+        fixed: dict[str, Any] = {}
+        if scene is not None and scene.subject is not None and rng.random() < NEAR:
+            fixed = all_but_one(rng, scene)
+        frame, scene = still(rng, **fixed)
         subject = scene.subject and (scene.subject.shape, scene.subject.colour)
         key = (scene.background, scene.night, subject)
         if key not in seen:
@@ -120,7 +127,7 @@ def train_clip(
     progress: bool = True,
     batch: int = BATCH,
     init: Path | None = None,
-) -> torch.nn.Module:
+) -> Any:
     """Contrastive training on frames, raw or through the codec with some noise, as generated ones are; gives the model.
 
     It begins from the weight file `init` where one is given.
@@ -128,7 +135,7 @@ def train_clip(
     import open_clip
 
     with fixed_seed(seed + 2):
-        model = build(folder).to(device).train()
+        model: Any = build(folder).to(device).train()
     if init is not None:
         model.load_state_dict({name: value.float() for name, value in load_file(init).items()})
     tokenizer = open_clip.get_tokenizer(NAME)
@@ -149,7 +156,7 @@ def train_clip(
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         for group in optimizer.param_groups:
             group["lr"] = RATE * warm_cosine(step, steps)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -168,7 +175,7 @@ def save_clip(model: torch.nn.Module, file: Path, metadata: dict[str, str]) -> N
     save_file(tensors, file, {"format": "pt", **metadata})
 
 
-def load_clip(folder: Path) -> tuple[torch.nn.Module, Callable[[Any], Tensor], Callable[[list[str]], Tensor]]:
+def load_clip(folder: Path) -> tuple[Any, Callable[[Any], Tensor], Callable[[list[str]], Tensor]]:
     """Model, image preprocessing and tokenizer from `folder`, by open_clip's own loader, without network."""
     import open_clip
 
@@ -196,6 +203,6 @@ def retrieval(folder: Path) -> dict[str, float]:
         images = torch.stack([preprocess(Image.fromarray(world.render(scene))) for scene in chosen])
         image = model.encode_image(images, normalize=True)
         text = model.encode_text(tokenizer([world.prompt_of(scene) for scene in chosen]), normalize=True)
-        return ((image @ text.T).argmax(1) == torch.arange(len(chosen))).float().mean().item()
+        return float(((image @ text.T).argmax(1) == torch.arange(len(chosen))).float().mean())
 
     return {"scenes": share(scenes), "places": share(places)}

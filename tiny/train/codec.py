@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ def optimize(
             group["lr"] = rate * warm_cosine(step, steps)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             loss = loss_of(codec, to_input(batch).to(device), generator)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -150,11 +151,11 @@ def settle(codec: TinyCodec, frames: Tensor, device: torch.device) -> None:
 
     Both are folded into the last layer of the encoder and the first of the decoder: the codec stays the same.
     """
-    latents = torch.cat([codec.encode(to_input(part).to(device)) for part in frames.split(25)])
+    latents = torch.cat([codec.encode(to_input(part).to(device)) for part in torch.split(frames, 25)])
     mean, std = latents.mean((0, 2, 3, 4)), latents.std((0, 2, 3, 4))
     factor = 1 / (std * codec.latent_scale)
-    last, first = codec.encoder[-1], codec.decoder[0]
-    first.bias += first.weight @ mean
+    last, first = (cast(nn.Linear, layer) for layer in (codec.encoder[-1], codec.decoder[0]))
+    first.bias.add_(first.weight @ mean)
     first.weight /= factor
     last.weight *= factor[:, None]
     last.bias.copy_((last.bias - mean) * factor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def draw_curve(entries: Sequence[dict[str, Any]], file: Path) -> None:
 
 def draw_shares(axes: Any, judged: Sequence[dict[str, Any]]) -> None:
     """Draw what the evaluations in between found."""
-    shown = {
+    shown: dict[str, Callable[[dict[str, Any]], float]] = {
         "survival over three sections": lambda e: e["survival"]["section_3"],
         "text alone": lambda e: e["zero"]["success"],
         "history shows the new scene": lambda e: e["new"]["success"],

@@ -188,24 +188,24 @@ def switches(
     count: int,
     settings: Settings,
     trials: Mapping[str, tuple[Technique, ...]],
-) -> dict[str, Counter]:
+) -> dict[str, Counter[str]]:
     """What becomes of a switch at the second section under each trial's remedies.
 
     Only episodes that are right before it are judged: success is the new scene at the section's end, stayed
     the old one.
     """
-    found = {name: Counter() for name in trials}
+    found: dict[str, Counter[str]] = {name: Counter() for name in trials}
     for part in parts(episodes(event, count, settings.window, sections=2)):
         past = generate(bundle, part, [[e.prompts[0] for e in part]], settings, starts(part))
         valid = [shows(frames, e.old) for frames, e in zip(ends(bundle, past), part)]
         for name, remedies in trials.items():
             prompts = [[e.prompts[1] for e in part]]
             latents = generate(bundle, part, prompts, settings, starts(part), past, remedies)
-            judged = [(frames, e) for frames, e, ok in zip(ends(bundle, latents), part, valid) if ok]
+            counted = [(frames, e) for frames, e, ok in zip(ends(bundle, latents), part, valid) if ok]
             found[name].update(
-                valid=len(judged),
-                success=sum(shows(f, e.new) for f, e in judged),
-                stayed=sum(shows(f, e.old) for f, e in judged),
+                valid=len(counted),
+                success=sum(shows(f, e.new) for f, e in counted),
+                stayed=sum(shows(f, e.old) for f, e in counted),
             )
     return found
 
@@ -232,7 +232,8 @@ def shams(
     Only scenes that are right before it are judged; `jump` is the mean in px over those whose subject is seen on
     both sides in every trial, between the last frame before and the first one after.
     """
-    kept, jumps, valid = dict.fromkeys(trials, 0), {name: [] for name in trials}, 0
+    kept, valid = dict.fromkeys(trials, 0), 0
+    jumps: dict[str, list[float]] = {name: [] for name in trials}
     for part in parts(episodes("none", count, settings.window, sections=2)):
         prompts = [[e.prompts[0] for e in part]]
         past = generate(bundle, part, prompts, settings, starts(part))

@@ -22,14 +22,15 @@ def warm_cosine(step: int, steps: int) -> float:
 def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
     """Send the singular values of matrices [N,rows,columns] to about 1; bfloat16 inside."""
     a, b, c = QUINTIC
-    x = matrices.bfloat16()
+    x: Tensor = matrices.bfloat16()
     wide = x.shape[-2] <= x.shape[-1]
     x = x if wide else x.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(iterations):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x if wide else x.mT).to(matrices.dtype)
+    orthogonal: Tensor = x if wide else x.mT
+    return orthogonal.to(matrices.dtype)
 
 
 def is_block_matrix(name: str, parameter: nn.Parameter) -> bool:
@@ -64,15 +65,19 @@ class Muon:
     @torch.no_grad()
     def _step_group(self, names: list[str], rate: float) -> None:
         for name in names:
-            self.moments[name].lerp_(self.parameters[name].grad, 1 - self.momentum)
+            self.moments[name].lerp_(self._grad(name), 1 - self.momentum)
         updates = orthogonalize(
-            torch.stack(
-                [self.parameters[name].grad.lerp(self.moments[name], self.momentum) for name in names]
-            )
+            torch.stack([self._grad(name).lerp(self.moments[name], self.momentum) for name in names])
         )
         scale = 0.2 * max(updates.shape[-2:]) ** 0.5
         for name, update in zip(names, updates):
             self.parameters[name].mul_(1 - rate * self.decay).add_(update, alpha=-rate * scale)
+
+    def _grad(self, name: str) -> Tensor:
+        grad = self.parameters[name].grad
+        if grad is None:
+            raise ValueError(f"{name} has no gradient: call backward() before step().")
+        return grad
 
 
 class Optimizer:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
 
 from ...models.config import FramePackConfig
 from ..config import DIT
@@ -77,9 +80,11 @@ GPU = Recipe(
 )
 PRESETS = {"cpu": CPU, "gpu": GPU}
 
+Guidance = TypeVar("Guidance", float, Tensor)
+
 DISTILLED_SLOPE = 0.15  # of real guidance by the distilled scale
 
 
-def teacher_weight(guidance: float) -> float:
+def teacher_weight(guidance: Guidance) -> Guidance:
     """The weight of real guidance that a distilled scale stands for: 10 is 2.5."""
     return 1 + DISTILLED_SLOPE * guidance

@@ -26,8 +26,9 @@ from .curve import draw_curve, read_log
 from .data.batches import Batches
 from .data.clips import ClipLatents, load_latents, make_latents, save_latents
 from .evaluate import codec_reading, evaluate
+from .quick import quick_blocks
 from .recipe import DISTILLED_SLOPE, Recipe
-from .transformer import Trio, quick_blocks, train_transformer
+from .transformer import Trio, train_transformer
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +223,10 @@ def facts_of(run: Run) -> dict[str, Any]:
     """What a folder's finished stages depend on: the recipe but for its length, the weights it began from, the world."""
     recipe = {name: value for name, value in asdict(run.recipe).items() if name != "steps"}
     began = None if run.init is None else metadata_in(run.init)
-    return json.loads(json.dumps({"recipe": recipe, "init": began, "world": source_digest(world)}))
+    facts: dict[str, Any] = json.loads(
+        json.dumps({"recipe": recipe, "init": began, "world": source_digest(world)})
+    )
+    return facts
 
 
 def check_folder(run: Run) -> None:

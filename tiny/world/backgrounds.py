@@ -27,7 +27,9 @@ class Canvas:
 
     @staticmethod
     def _blend(first: Colour, second: Colour, share: Array) -> Array:
-        return np.float32(first) * (1 - share[..., None]) + np.float32(second) * share[..., None]
+        low, high = (np.asarray(colour, np.float32) for colour in (first, second))
+        blended: Array = low * (1 - share[..., None]) + high * share[..., None]
+        return blended
 
     def paint(self, colour: Colour, coverage: Array, bottom: Colour | None = None) -> None:
         """Lay a colour (running to `bottom` at the lower border) over the picture where `coverage` is 1."""
@@ -190,6 +192,6 @@ def background_pixels(background: str, night: bool) -> Array:
     """An empty scene, float [64,64,3] in 0..1; do not write to it."""
     check("background", background, BACKGROUNDS)
     fine = np.clip(PAINTERS[background](night).pixels, 0, 1)
-    pixels = fine.reshape(SIZE, FINE, SIZE, FINE, 3).mean((1, 3)).astype(np.float32)
+    pixels: Array = fine.reshape(SIZE, FINE, SIZE, FINE, 3).mean((1, 3)).astype(np.float32)
     pixels.flags.writeable = False
     return pixels

@@ -93,8 +93,8 @@ def _change(rng: np.random.Generator, event: str, scene: Scene, mover: Mover) ->
             _other(rng, options, old)
             for options, old in (
                 (BACKGROUNDS, scene.background),
-                (COLOURS, subject and subject.colour),
-                (SHAPES, subject and subject.shape),
+                (COLOURS, None if subject is None else subject.colour),
+                (SHAPES, None if subject is None else subject.shape),
             )
         )
         scene = random_scene(rng, background=background)

@@ -22,7 +22,8 @@ Array = NDArray[Any]
 
 def render(scene: Scene, x: float = SIZE / 2, y: float = SIZE / 2) -> Array:
     """Draw a scene with its subject's centre at (x, y) px: uint8 [64,64,3]."""
-    return draw([(0, scene)], np.array([[x, y]]))[0]
+    frame: Array = draw([(0, scene)], np.array([[x, y]]))[0]
+    return frame
 
 
 def draw(scenes: Sequence[tuple[int, Scene]], positions: Array) -> Array:
@@ -59,7 +60,11 @@ def _draw_subject(
     fill, silhouette = (table[phase[:, 1], phase[:, 0], :, :, None] for table in (fills, silhouettes))
     shade = np.linspace(1.12, 0.84, patch, dtype=np.float32)[:, None, None]  # light comes from above
     colour = np.clip(np.asarray(COLOURS[subject.colour], np.float32) * shade, 0, 1)
-    mixed = plain[rows, columns] * (1 - silhouette) + np.float32(ink) * (silhouette - fill) + colour * fill
+    mixed = (
+        plain[rows, columns] * (1 - silhouette)
+        + np.asarray(ink, np.float32) * (silhouette - fill)
+        + colour * fill
+    )
     frames[np.arange(len(positions))[:, None, None], rows, columns] = np.round(mixed * 255).astype(np.uint8)
 
 

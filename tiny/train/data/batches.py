@@ -191,7 +191,7 @@ def tokenized(texts: list[str]) -> tuple[Tensor, Tensor]:
     return tokens, mask
 
 
-def counted(batches: Batches, steps: int, window: int = 9) -> Counter:
+def counted(batches: Batches, steps: int, window: int = 9) -> Counter[str]:
     """How often each kind is chosen, for a look at the mix."""
     rng = np.random.default_rng(0)
     return Counter(batches.choose(rng, window).kind for _ in range(steps))

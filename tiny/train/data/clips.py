@@ -104,7 +104,7 @@ def texts_of(spec: ClipSpec, clip: world.Clip) -> list[Texts]:
 def altered(scene: world.Scene, rng: np.random.Generator) -> world.Scene:
     """A scene as one of the world's events would leave it."""
     other = world.random_scene(rng, empty=False)
-    events = ("appear", "background", "night", "cut")
+    events: tuple[str, ...] = ("appear", "background", "night", "cut")
     if scene.subject is not None:
         events = tuple(event for event in SWITCHES if event != "appear")
     event = events[rng.integers(len(events))]
@@ -114,10 +114,9 @@ def altered(scene: world.Scene, rng: np.random.Generator) -> world.Scene:
         return other if event == "cut" else replace(other, background=scene.background, night=scene.night)
     while _same_in(event, scene, other):
         other = world.random_scene(rng, empty=False)
-    recoloured = scene.subject and replace(scene.subject, colour=other.subject.colour)
     changed = {
         "cut": other,
-        "colour": replace(scene, subject=recoloured),
+        "colour": recoloured(scene, other),
         "background": replace(scene, background=other.background),
         "night": replace(scene, night=not scene.night),
         "motion": replace(scene, motion=other.motion),
@@ -125,11 +124,18 @@ def altered(scene: world.Scene, rng: np.random.Generator) -> world.Scene:
     return changed[event]
 
 
+def recoloured(scene: world.Scene, other: world.Scene) -> world.Scene:
+    """A scene whose subject, if it has one, is of the colour of the other scene's."""
+    if scene.subject is None or other.subject is None:
+        return scene
+    return replace(scene, subject=replace(scene.subject, colour=other.subject.colour))
+
+
 def _same_in(event: str, scene: world.Scene, other: world.Scene) -> bool:
     """Whether taking what an event changes from `other` would change nothing."""
     return {
         "cut": scene.background == other.background,
-        "colour": scene.subject is not None and scene.subject.colour == other.subject.colour,
+        "colour": scene.subject is not None and recoloured(scene, other) == scene,
         "background": scene.background == other.background,
         "motion": scene.motion == other.motion,
     }.get(event, False)
@@ -138,8 +144,11 @@ def _same_in(event: str, scene: world.Scene, other: world.Scene) -> bool:
 def subject_cells(clip: world.Clip) -> np.ndarray:
     """Cells bool [L,8,8] of the latent frames that a subject's box touches in any frame they stand for."""
     cells = np.zeros((latents_of_frames(len(clip.frames)), 8, 8), dtype=bool)
-    for frame in np.flatnonzero(clip.presence):
-        half = clip.scene_at(frame).subject.pixels / 2
+    for frame in map(int, np.flatnonzero(clip.presence)):
+        subject = clip.scene_at(frame).subject
+        if subject is None:
+            continue
+        half = subject.pixels / 2
         low = np.clip((clip.positions[frame] - half) // CELL, 0, 7).astype(int)
         high = np.clip((clip.positions[frame] + half) // CELL, 0, 7).astype(int)
         cells[(frame + 3) // 4, low[1] : high[1] + 1, low[0] : high[0] + 1] = True
