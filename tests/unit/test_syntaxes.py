@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import framepack_transitions
@@ -33,7 +34,9 @@ def test_an_example_is_recognised_and_read(name: str) -> None:
     example = SYNTAXES[name].example
     assert detect_syntax(example) == name
     spans = parse(example, sections=6)
-    assert len(spans) == HOW_MANY_PROMPTS[name], "say in this file how many prompts the example has"
+    assert len(spans) == HOW_MANY_PROMPTS.get(name), (
+        "say in HOW_MANY_PROMPTS how many prompts the example has"
+    )
     assert spans == parse(example, name, sections=6)
 
 
@@ -41,7 +44,10 @@ def test_an_example_is_recognised_and_read(name: str) -> None:
 def test_the_node_offers_a_syntax_and_its_tooltip_explains_it(name: str) -> None:
     choices, options = combo()
     assert name in choices
-    assert name in options["tooltip"], "explain the syntax in the tooltip of nodes/timeline"
+    assert name in options["tooltip"], "explain the syntax in the tooltip, nodes/timeline/prompt_timeline.py"
+    japanese = json.loads((ROOT / "locales/ja/nodeDefs.json").read_text(encoding="utf-8"))
+    tooltip = japanese["FramePackPromptTimeline"]["inputs"]["syntax"]["tooltip"]
+    assert name in tooltip, "explain the syntax in the tooltip, locales/ja/nodeDefs.json"
 
 
 def test_the_node_recognises_the_syntax_by_default() -> None:
