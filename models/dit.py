@@ -198,7 +198,7 @@ class FramePackDiT(nn.Module):
         """The convolution that embeds a tier."""
         if tier.argument == "x" or self.clean_x_embedder is None:
             return self.x_embedder
-        return self.clean_x_embedder.get_submodule("proj" if tier.ratio == 1 else f"proj_{tier.ratio}x")
+        return self.clean_x_embedder.projection(tier.ratio)
 
     def condition(
         self,

@@ -1,4 +1,4 @@
-"""The keys of the joint sequence in as few groups as a policy tells apart."""
+"""The keys of the joint sequence in as few groups as a policy distinguishes."""
 
 from __future__ import annotations
 

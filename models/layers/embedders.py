@@ -175,6 +175,10 @@ class ContextEmbedder(nn.Module):
         self.proj_2x = layers.patches(channels, dim, (2, 4, 4))
         self.proj_4x = layers.patches(channels, dim, (4, 8, 8))
 
+    def projection(self, ratio: int) -> nn.Module:
+        """The convolution of the frames that are compressed 1, 2 or 4 times."""
+        return {1: self.proj, 2: self.proj_2x, 4: self.proj_4x}[ratio]
+
 
 class ImageProjection(nn.Module):
     """Image features [B, N, image_dim] to tokens [B, N, D]."""

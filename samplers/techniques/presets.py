@@ -23,8 +23,8 @@ PRESETS: dict[str, tuple[Technique, ...]] = {
         SemanticKVGate(gamma=4.0),
         ContextRefresh(strength=0.9, sees="none", anchor="replaced", history="emptied"),
     ),
-    # What the project was founded on, as its documents recommend it. They name no rate of decay: 0.1, as alpha, leaves
-    # 0.86 of the values of 2x and 0.15 of those of the start frame.
+    # Founding: formulas and values as the two documents recommend them that the project began with (docs/GLOSSARY.md). They
+    # name no rate of decay: 0.1, as alpha, leaves 0.86 of the values of 2x and 0.15 of those of the start frame.
     "founding": (
         AdaptiveCFG(target="distilled", shape="low_early", base=10.0, minimum=1.0, beta=0.7, t_end=0.0),
         ContextBlur(mode="founding", decay=0.1),

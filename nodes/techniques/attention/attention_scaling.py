@@ -1,4 +1,4 @@
-"""FramePack Attention Scaling: the node around samplers.techniques.attention_scaling."""
+"""FramePack Attention Scaling: the node around samplers.techniques.attention.attention_scaling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FramePack Semantic KV Gate: the node around samplers.techniques.kv_gate."""
+"""FramePack Semantic KV Gate: the node around samplers.techniques.attention.kv_gate."""
 
 from __future__ import annotations
 

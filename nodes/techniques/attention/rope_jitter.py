@@ -1,4 +1,4 @@
-"""FramePack RoPE Jitter: the node around samplers.techniques.rope_jitter."""
+"""FramePack RoPE Jitter: the node around samplers.techniques.attention.rope_jitter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FramePack Context Blur: the node around samplers.techniques.context_blur."""
+"""FramePack Context Blur: the node around samplers.techniques.context.blur."""
 
 from __future__ import annotations
 

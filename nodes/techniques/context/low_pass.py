@@ -1,4 +1,4 @@
-"""FramePack Low-Pass Guidance: the node around samplers.techniques.low_pass."""
+"""FramePack Low-Pass Guidance: the node around samplers.techniques.context.low_pass."""
 
 from __future__ import annotations
 

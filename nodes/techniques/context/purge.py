@@ -1,4 +1,4 @@
-"""FramePack Context Purge: the node around samplers.techniques.context_purge."""
+"""FramePack Context Purge: the node around samplers.techniques.context.purge."""
 
 from __future__ import annotations
 

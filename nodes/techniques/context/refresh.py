@@ -1,4 +1,4 @@
-"""FramePack Context Refresh: the node around samplers.techniques.refresh."""
+"""FramePack Context Refresh: the node around samplers.techniques.context.refresh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FramePack Adaptive CFG: the node around samplers.techniques.adaptive_cfg."""
+"""FramePack Adaptive CFG: the node around samplers.techniques.guidance.adaptive_cfg."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FramePack Contrastive Guidance: the node around samplers.techniques.contrastive."""
+"""FramePack Contrastive Guidance: the node around samplers.techniques.guidance.contrastive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FramePack Transition Sigmas: the node around samplers.techniques.transition_sigmas."""
+"""FramePack Transition Sigmas: the node around samplers.techniques.schedule.transition_sigmas."""
 
 from __future__ import annotations
 

@@ -22,7 +22,11 @@ class AttentionScaling(Technique):
     """Keys of all rows times `scale` after RoPE, in some blocks, early (AlignVid, arXiv 2512.01334).
 
     The published setting is scale 1.35 in PUBLISHED_BLOCKS at sigma above 0.9, which is t above 0.56 at FramePack's
-    shift of 7. scale 1 is off.
+    shift of 7.
+
+    scale: the factor on the keys; 1 is off.
+    t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
+    blocks: the blocks in which it acts, such as "double:0-3; single:0-7"; empty for all.
     """
 
     scale: float = 1.35

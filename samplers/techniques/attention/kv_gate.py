@@ -33,6 +33,17 @@ class SemanticKVGate(Technique):
     With `tokens` other than all, M belongs to each token: how far it lies under the attached mask, how much it moves over
     the remembered frames, or how still it stands (see tokens.changing_cells). Then bias and founding add -gamma M, cap
     bounds the share that goes to the tokens' parts M, and drop leaves 1 - M of what a token would get.
+
+    mode: one of the above.
+    gamma: what is taken from the logits, in modes bias and founding.
+    cap: the largest share of attention that the past may get, in mode cap.
+    start, last, history_2x, history_4x, image: each segment's weight; gamma is multiplied by it.
+    gate_text_rows: whether the queries of text and image tokens are gated too.
+    threshold: the change of a switch below which nothing is gated.
+    t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
+    blocks: the blocks in which it acts, such as "double:0-3; single:0-7"; empty for all.
+    tokens: which tokens are gated: all, those under the mask, those that move, or those that stand still.
+    mask: the key of the attached mask, for tokens "mask".
     """
 
     mode: str = "bias"

@@ -17,7 +17,10 @@ class RopeJitter(Technique):
 
     Rows and columns keep theta. e_h is the golden ratio's sequence, 0 for the first head (see models.rope.head_thetas).
     Frames that are far away then no longer line up for all heads at once, which is what keeps videos without end from
-    falling back to their beginning in LoL (multi-head RoPE jitter). sigma 0 is off.
+    falling back to their beginning in LoL (multi-head RoPE jitter).
+
+    sigma: how far the heads differ; 0 is off.
+    t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
     """
 
     sigma: float = 0.0

@@ -32,9 +32,18 @@ class ContextBlur(Technique):
       founding documents. The model's norms undo most of that; so in the other modes `decay` lowers the attention of
       the window's rows to each part by decay times its mean k.
 
-    start, last, history_2x and history_4x are sigma0 in rows and columns of latents, time_last, time_2x and time_4x in latent
-    frames; in time only the history is smoothed, as one row of frames, and never across to the start frame. The filtered
-    part is blended in by `strength`. It is off where strength or all sigma0 are 0, and decay is 0.
+    In time only the history is smoothed, as one row of frames, and never across to the start frame. It is off where strength
+    or all sigma0 are 0, and decay is 0.
+
+    mode: one of the above.
+    strength: how much of the filtered past is blended in, 0 to 1.
+    start, last, history_2x, history_4x: sigma0 of each segment, in rows and columns of latents.
+    time_last, time_2x, time_4x: sigma0 of each segment in time, in latent frames.
+    alpha: by how much widths grow with each latent frame of distance.
+    band: how many times as wide the second filter of mode band is.
+    decay: the rate at which values (founding) or attention (other modes) fall with the distance.
+    decay_start: whether decay acts on the start frame too.
+    t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
     """
 
     mode: str = "low_pass"

@@ -41,6 +41,16 @@ class LowPassGuidance(Technique):
     (CogVideoX), of 50 steps and without fading, on latents alone. Image tokens are those of an image filtered likewise, from
     `vision_pair`, whose results are attached as `clean_tokens` and `filtered_tokens`. They stand in only for tokens
     of that image: an anchor that has been replaced keeps its own.
+
+    filter: one of the above.
+    factor: the size in between, for filter resize.
+    sigma: the filter's width in latents, for filter gaussian.
+    noise: the level of noise, for filter noise.
+    start, last, history, vision: how much of the filter each part gets, 0 to 1.
+    t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
+    fade: the last share of the window, in which the filter fades out.
+    clean_tokens: the key of the attached image's tokens.
+    filtered_tokens: the key of the tokens of the filtered image.
     """
 
     filter: str = "resize"

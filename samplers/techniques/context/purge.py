@@ -48,6 +48,15 @@ class ContextPurge(Technique):
 
     `gap` moves the history (last, 2x, 4x) that many latent frames away from the window; where it lies before the window, as
     in F1, the start frame moves away with it. The window stays where it is, for the text to find it where it did.
+
+    start, last, history_2x, history_4x, image: each segment's action.
+    select: which tokens are taken.
+    keep_ratio: the share of tokens that stays, where a share is taken.
+    seed: the seed of a random choice.
+    gap: the distance that is added between history and window, in latent frames.
+    threshold: the change of a switch from which on it acts.
+    t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
+    mask: the key of the attached mask, for select "mask".
     """
 
     start: str = KEEP

@@ -31,8 +31,16 @@ class ContextRefresh(Technique):
     A whole window is denoised and its nearest `frames` are used (0: all of them). `sees` is how much of the past it sees
     while it is denoised: full, anchor or none. `anchor` replaced makes the refreshed frame the start frame too, and its
     image tokens where a VAE and a CLIP vision model are attached. `history` emptied forgets everything beyond the
-    refreshed frames; with the anchor replaced, F1 then sees what it sees in first sections. strength 0 is off, and a
-    section that remembers nothing, the first one of a shot, is left alone.
+    refreshed frames; with the anchor replaced, F1 then sees what it sees in first sections. A section that remembers
+    nothing, the first one of a shot, is left alone.
+
+    strength: the sigma from which frames are denoised again; 0 is off.
+    frames: how many of the latent frames next to the window are replaced; 0 for a whole window.
+    sees: how much of the past they see while they are denoised: full, anchor or none.
+    anchor: whether the start frame is kept or replaced.
+    history: whether older frames are kept or emptied.
+    vae: the key of the attached VAE.
+    clip_vision: the key of the attached CLIP vision model.
     """
 
     strength: float = 0.75

@@ -31,7 +31,19 @@ class AdaptiveCFG(Technique):
     base 0 with beta 0 is off. Scales and rescale go as far as the change of the switch does. cfg_zero projects the
     unconditional prediction, which any change does in full, and steps at t above 1 - zero_init predict
     zero velocity: x stays as it is and nothing is evaluated (CFG-Zero*, Fan et al. 2025, arXiv 2503.18886; there for the
-    first 4 % of the steps). zero_init takes no notice of window and target.
+    first 4 % of the steps). zero_init acts whatever window and target are.
+
+    target: which scale is changed: real, distilled or both.
+    shape: one of the above.
+    base: the scale at its strongest; 0 for the sampler's own.
+    minimum: the scale at its weakest.
+    beta: how far a shape goes from base towards minimum, 0 to 1.
+    t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
+    cfg_zero: whether the negative prediction is projected on the positive one first.
+    rescale: how far the guided prediction is brought back to the positive one's contrast, 0 to 1.
+    zero_init: the share of progress at the beginning in which nothing moves.
+    peak: the t at which beta_curve is at base.
+    concentration: how narrow beta_curve is.
     """
 
     target: str = "real"

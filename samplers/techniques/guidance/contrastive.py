@@ -39,6 +39,13 @@ class ContrastiveGuidance(Technique):
 
     Predictions of x0 are combined, which is the same: v = (x - x0) / sigma, and the weights of each difference sum to 0.
     Every part costs an evaluation a step (refusal two, or one where real guidance makes the negative one anyway).
+
+    omega: the strength of the contrast to the old prompt; 0 is off.
+    history: how much the packed past counts; 1 is off.
+    without: what is left of the past in the prediction that history is compared with: anchor or none.
+    refusal: the strength against the concept; 0 is off.
+    t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
+    concept: the key of the attached CONDITIONING of what is refused.
     """
 
     omega: float = 1.0

@@ -31,6 +31,15 @@ class TransitionSigmas(Technique):
 
     In every mode steps lie `early` times as dense at t 1 as at t 0, in a straight line between, and `extra_steps` are
     added. A shift, early or boost that changes nothing and no extra steps leave the schedule as it is.
+
+    mode: one of the above.
+    shift: the section's shift, for mode shift; 0 for the sampler's own.
+    delta: what is added to mu, for mode founding.
+    boost: how much denser steps lie around `points`, for mode boost; 0 is off.
+    points: places in progress t, such as "0.9, 0.5".
+    width: how far around a point steps are denser, in t.
+    early: how many times as dense steps lie at t 1 as at t 0.
+    extra_steps: steps that are added to the sampler's.
     """
 
     mode: str = "shift"
