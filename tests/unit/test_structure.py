@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import framepack_transitions
@@ -35,6 +36,99 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # A folder with more files than this wants subfolders, and a longer file wants to be two.
 MOST_FILES, MOST_LINES = 12, 300
+# More arguments than this are given by name, and half of all functions are no longer than this.
+MOST_PLACES, MEDIAN_LINES = 4, 8
+# Functions whose arguments others give by their place.
+PLACES_OF_OTHERS = {
+    "FramePackDiT.forward",  # ComfyUI
+    "TinyVAE.encode_tiled",  # ComfyUI's VAE
+    "TinyVAE.decode_tiled",
+    "FramePackGuider._combine",  # ComfyUI's CFG function
+    "sample_euler",  # k-diffusion's signature, which ComfyUI's samplers share
+    "sample_unipc",
+}
+# To be called by name, or split, yet.
+NOT_YET = {
+    "tiny/train/transformer.py",
+    # benchmarks
+    "Bench",
+    "BenchSettings",
+    "ClipMeasurements",
+    "ClipMeasurer.measure",
+    "Episode",
+    "EpisodeResult",
+    "Measures",
+    "RenderedClip",
+    "Result",
+    "ScoredClip",
+    "Scores",
+    "StartState",
+    "Suite",
+    "SuiteEpisode",
+    "Task",
+    "_auc_row",
+    "_measures",
+    "_plot_latencies",
+    "_row",
+    "curve",
+    "save_plot",
+    # metrics
+    "Cue",
+    "Guard",
+    "LucasKanade",
+    "Measurements",
+    "Metric",
+    "Switch",
+    "_Strip",
+    # models
+    "FramePackConfig",
+    "_agrees",
+    "_attend",
+    "_attend_and_measure",
+    "_attend_masked",
+    "attend_with_lse",
+    # nodes
+    "HostExtractor",
+    "ModelSources",
+    "VideoEvaluation",
+    # samplers
+    "ContextPurge._chosen",
+    "LowPassGuidance._filtered",
+    "PromptSpan",
+    "context_at",
+    "gaussian",
+    "rescale_guidance",
+    # tiny
+    "Batch",
+    "Clip",
+    "ClipLatents",
+    "Detection",
+    "Episode",
+    "Mix",
+    "Mover",
+    "Recipe",
+    "Run",
+    "TinyBundle",
+    "TinyCodecConfig",
+    "TinyTextConfig",
+    "TinyVisionConfig",
+    "Trio.forward",
+    "_draw_subject",
+    "_score",
+    "episodes",
+    "generate",
+    "make_latents",
+    "optimize",
+    "pack",
+    "switches",
+    "train_clip",
+    "train_codec",
+    "train_decoder",
+    "train_transformer",
+    "understands",
+    # video
+    "fit",
+}
 HOST_MODULES = {
     "comfy",
     "comfy_api",
@@ -168,6 +262,71 @@ def test_files_and_subfolders_of_a_folder_import_in_one_direction(folder: str) -
 def test_a_folder_can_be_taken_in_at_a_glance(folder: str) -> None:
     files = [source for source in SOURCES if str(Path(source).parent) == folder]
     assert len(files) <= MOST_FILES, "group the files by idea, in subfolders"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_file_can_be_read_at_one_sitting(source: str) -> None:
+    lines = (ROOT / source).read_text(encoding="utf-8").count("\n")
+    assert lines <= MOST_LINES or source in NOT_YET, "give each of its ideas a file"
+
+
+def _definitions(tree: ast.AST, owner: str = "") -> Iterator[tuple[str, ast.AST]]:
+    """Every function and class with its name, methods as Class.method."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield owner + child.name, child
+        inner = f"{child.name}." if isinstance(child, ast.ClassDef) else owner
+        yield from _definitions(child, inner)
+
+
+def test_half_of_the_functions_hold_a_few_lines() -> None:
+    lengths = [
+        node.end_lineno - node.lineno + 1
+        for source in SOURCES
+        for _, node in _definitions(_tree(source))
+        if isinstance(node, FUNCTIONS)
+    ]
+    assert median(lengths) <= MEDIAN_LINES
+
+
+def _places(node: ast.AST) -> int:
+    """How many arguments can be given by their place: to a function, or to a dataclass."""
+    if isinstance(node, ast.ClassDef):
+        makers = [ast.unparse(decorator) for decorator in node.decorator_list]
+        dataclass = [text for text in makers if text.startswith("dataclass") and "kw_only=True" not in text]
+        fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+        by_place = [
+            field
+            for field in fields
+            if "ClassVar" not in ast.unparse(field.annotation)
+            and not re.search("kw_only=True|init=False", ast.unparse(field.value) if field.value else "")
+        ]
+        return len(by_place) if dataclass else 0
+    arguments = [argument.arg for argument in node.args.posonlyargs + node.args.args]
+    return len(arguments) - (arguments[:1] in (["self"], ["cls"]))
+
+
+def _node_methods(tree: ast.Module) -> set[str]:
+    """Class.method of the methods that ComfyUI calls, by keyword: a node's FUNCTION."""
+    return {
+        f"{node.name}.{ast.literal_eval(assigned.value)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for assigned in node.body
+        if isinstance(assigned, ast.Assign) and ast.unparse(assigned.targets[0]) == "FUNCTION"
+    }
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_many_arguments_are_given_by_name(source: str) -> None:
+    tree = _tree(source)
+    excused = PLACES_OF_OTHERS | NOT_YET | _node_methods(tree)
+    wrong = [
+        f"line {node.lineno}: {name} takes {_places(node)} arguments by their place"
+        for name, node in _definitions(tree)
+        if _places(node) > MOST_PLACES and name not in excused
+    ]
+    assert not wrong, "put a * before those that are not obvious, or kw_only=True"
 
 
 @pytest.mark.parametrize("source", SOURCES)
