@@ -19,7 +19,7 @@ EVALUATE_EXAMPLES = (
     "demo --out demo_output",
     (
         "evaluate demo_output/plain_00001_.mp4 --compare demo_output/treated_00001_.mp4 "
-        "--timeline demo_output/report.json --out scores.json --plot scores.png"
+        "--timeline demo_output/report.json --features tiny --out scores/report.json --plot scores/scores.png"
     ),
     (
         "evaluate demo_output/plain_00001_.mp4 --features tiny --window 9 "

@@ -42,8 +42,8 @@ def warn_of_unknown_words(text: str) -> None:
     unknown = unknown_words(text)
     if unknown:
         logger.warning(
-            "The embedded model does not know %s in the prompt %r and will show something else in its place. It knows "
-            "the places %s, by day or at night; the shapes %s; in %s; small or large.",
+            "The embedded model does not know %s in the prompt %r: what it draws or scores for it is something else. It "
+            "knows the places %s, by day or at night; the shapes %s; in %s; small or large.",
             " or ".join(map(repr, unknown)),
             text,
             _listed(tables.BACKGROUNDS),
