@@ -1,4 +1,4 @@
-"""What the shipped weights of the embedded model can do, measured as docs/TINY.md says, on fewer episodes.
+"""What the shipped weights of the embedded model can do, measured as docs/lab/TINY-LOG.md says, on fewer episodes.
 
 Each gate has the goal that was set for the model, and a bound that the shipped weights meet on these
 episodes: where they miss the goal, the bound is what they reach, with room for other arithmetic, so that a
@@ -31,7 +31,7 @@ class Gate:
     bound: float
 
 
-# On 32 episodes an event all but ZERO_HISTORY (0.90) meet their goals (docs/TINY.md).
+# On 32 episodes an event all but ZERO_HISTORY (0.90) meet their goals (docs/lab/TINY-LOG.md).
 SURVIVAL = Gate(goal=0.90, bound=0.75)
 ZERO_HISTORY = Gate(goal=0.95, bound=0.80)
 NEW_HISTORY = Gate(goal=0.95, bound=0.90)

@@ -252,7 +252,7 @@ def judged_bundle(run: Run) -> TinyBundle:
 
 
 def judge(run: Run) -> dict[str, Any]:
-    """All figures of docs/TINY.md."""
+    """All figures of docs/lab/TINY-LOG.md."""
     bundle = judged_bundle(run)
     report = {**evaluate(bundle, 2 * run.evaluate_episodes), "codec": codec_reading(bundle)}
     folders = [folder for folder in (run.folder, run.init) if folder and (folder / CLIP_FILES[1]).is_file()]
