@@ -121,7 +121,14 @@ def test_solvers_begin_anew_at_the_edge_of_its_window(entry):
         indices=section.indices, clean=clean, clean_2x=clean_2x, clean_4x=clean_4x, image_embeds=tokens
     )
     technique = replace(entry.example, t_end=0.49, **SHARP.get(entry.technique, {}))
-    denoiser = SectionDenoiser(section, context, {}, Guidance(), 7.0, (technique,))
+    denoiser = SectionDenoiser(
+        section=section,
+        context=context,
+        texts={},
+        guidance=Guidance(),
+        shift=7.0,
+        techniques=(technique,),
+    )
     assert restart_steps(denoiser, flow_sigmas(20, 7.0)) == (11,), (
         f"samplers/denoising/restarts.py: settings_at does not see what {entry.title} changes"
     )
