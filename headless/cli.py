@@ -93,8 +93,8 @@ def _bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -> d
 
 def _evaluate(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
     names = {field.name for field in fields(EvaluateOptions)}
-    given = {name: value for name, value in vars(options).items() if name in names}
-    return run_evaluate(EvaluateOptions(**given), record, bars)
+    values = {name: value for name, value in vars(options).items() if name in names}
+    return run_evaluate(EvaluateOptions(**values), record, bars)
 
 
 def _run(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:

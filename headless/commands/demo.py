@@ -122,7 +122,7 @@ def _seen(clip: DemoVideo) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 def _sentences(clip: DemoVideo, scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """The scores in words."""
-    said = [f"The prompt switches at frame {clip.switch} ({clip.switch / clip.fps:.1f} s)."]
+    sentences = [f"The prompt switches at frame {clip.switch} ({clip.switch / clip.fps:.1f} s)."]
     for score in scores:
         when = (
             "never in the first new section"
@@ -130,15 +130,15 @@ def _sentences(clip: DemoVideo, scores: Sequence[Mapping[str, Any]]) -> list[str
             else f"after {score['latency']} frames"
         )
         jump = "" if score["jump"] is None else f", the subject jumps {score['jump']:.1f} px"
-        said.append(
+        sentences.append(
             f"{score['technique']}: new scene there {when}, {score['remaining']:.0%} of the old one remains"
             f"{jump}, {score['evaluations']} model calls."
         )
     if not all(score["valid"] for score in scores):
-        said.append(
+        sentences.append(
             "The scene was not right before the switch, so these scores mean little; try another --seed."
         )
-    return said
+    return sentences
 
 
 def _warnings() -> list[str]:

@@ -1,4 +1,4 @@
-"""The prompts of a video over time, as the command line is given them: a text, or one of several kinds of file."""
+"""What --timeline says: the prompts of a video over time, as a text or in one of several kinds of file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ TEXT_FILES = (".json", ".txt")
 
 @dataclass(frozen=True)
 class Timeline:
-    """What was asked of the videos: prompts over time, or the trace of each video by its file name ("" = any)."""
+    """The prompts of videos over time, in one of three forms; all empty: none were named.
+
+    text: prompts in one of the syntaxes of FramePack Prompt Timeline.
+    cues: prompts with their start in seconds.
+    traces: the sampler's trace of each video by its file name, or of any video under "".
+    """
 
     text: str = ""
     cues: tuple[Cue, ...] = ()
@@ -37,7 +42,7 @@ class Timeline:
         return tuple(Cue(span.start, span.text, state=span.state) for span in spans)
 
     def texts_for(self, info: VideoInfo, window: int) -> list[str]:
-        """The texts that the frames are compared with: what is seen where that is given, else the prompt."""
+        """The texts that the frames are compared with: the state where the timeline says it, else the prompt."""
         return [cue.text for cue in self.cues_for(info, window)]
 
     def trace_of(self, path: Path) -> Mapping[str, Any] | None:
@@ -54,16 +59,16 @@ class Timeline:
         )
 
 
-def read_timeline(given: str) -> Timeline:
+def read_timeline(text_or_file: str) -> Timeline:
     """Prompts over time from a text, or from a file: a text, a trace, a report with traces, or a list of prompts.
 
     Raises ValueError or PromptSyntaxError in a sentence, and FileNotFoundError.
     """
-    if not given.strip():
+    if not text_or_file.strip():
         raise ValueError("the timeline is empty: write at least one prompt, or leave --timeline out")
-    path = Path(given)
-    if not names_file(path, given):
-        return Timeline(text=given)
+    path = Path(text_or_file)
+    if not names_file(path, text_or_file):
+        return Timeline(text=text_or_file)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -77,16 +82,16 @@ def read_timeline(given: str) -> Timeline:
     return _timeline_of(data, path.name)
 
 
-def names_file(path: Path, given: str) -> bool:
+def names_file(path: Path, text_or_file: str) -> bool:
     """Whether a file is meant; raises ValueError for a folder, FileNotFoundError for a file that is not there."""
     try:
         exists, is_folder = path.is_file(), path.is_dir()
     except (OSError, ValueError):  # a prompt may be too long for a name, or hold what no name may
         return False
     if is_folder:
-        raise ValueError(f"the timeline {given} is a folder: name a file in it, or write the prompts")
-    if not exists and "\n" not in given and path.suffix.lower() in TEXT_FILES:
-        raise FileNotFoundError(f"the timeline {given} does not exist")
+        raise ValueError(f"the timeline {text_or_file} is a folder: name a file in it, or write the prompts")
+    if not exists and "\n" not in text_or_file and path.suffix.lower() in TEXT_FILES:
+        raise FileNotFoundError(f"the timeline {text_or_file} does not exist")
     return exists
 
 

@@ -67,24 +67,24 @@ def run_on_server(
             server.cancel(prompt_id)
             raise
     _raise_failure(entry.get("status") or {}, workflow)
-    for node_id, shown in entry.get("outputs", {}).items():
+    for node_id, ui in entry.get("outputs", {}).items():
         node = workflow.get(node_id) or Node(node_id, "?", "", {})
-        for text in shown.get("text", ()):
+        for text in ui.get("text", ()):
             record.add_text(node, str(text))
-        for file in _files(shown):
+        for file in _files(ui):
             record.add_file(node, _fetch(file, server, folders))
 
 
-def _files(shown: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+def _files(ui: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """The written files among a node's messages to the interface, whatever they are listed under."""
-    for entries in shown.values():
+    for entries in ui.values():
         for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, Mapping) and isinstance(entry.get("filename"), str):
                 yield {key: str(entry.get(key, "")) for key in ("filename", "subfolder", "type")}
 
 
 def _fetch(file: Mapping[str, str], server: Server, folders: Folders) -> Path:
-    """Downloads a file under a counter of this side's own: the server's may be taken here."""
+    """Downloads a file into the output folder, with the next free number: the server's may be taken there."""
     name = PurePosixPath(file["filename"].replace("\\", "/"))
     folder = PREVIEWS if file["type"] == "temp" else file["subfolder"].replace("\\", "/")
     prefix = "/".join(filter(None, (folder, _COUNTER.sub("", name.stem) or name.stem)))

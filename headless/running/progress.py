@@ -12,7 +12,7 @@ from ..workflows.workflow import Node
 
 
 class ProgressBars(Observer):
-    """Opens a bar at a node's first step and closes it for good when the node is done."""
+    """Progress bars in the terminal: opened at a node's first step, closed for good when the node is done."""
 
     def __init__(self) -> None:
         self._open: dict[str, tqdm] = {}
@@ -40,9 +40,9 @@ class ProgressBars(Observer):
                 self._open.pop(name).close()
 
     def progress(self, node: Node, step: int, total: int, info: Mapping[str, Any]) -> None:
+        """Moves the node's bar."""
         self.update(node.id, node.title, step, total, info=info)
 
-    def finished(
-        self, node: Node, outputs: Mapping[str, Any], shown: Mapping[str, Any], seconds: float
-    ) -> None:
+    def finished(self, node: Node, outputs: Mapping[str, Any], ui: Mapping[str, Any], seconds: float) -> None:
+        """Closes the node's bar."""
         self.close(node.id)

@@ -69,17 +69,16 @@ class Record(Observer):
         """Notes a text that a node shows."""
         self.texts.append({"text": text, "node": node.id})
 
-    def finished(
-        self, node: Node, outputs: Mapping[str, Any], shown: Mapping[str, Any], seconds: float
-    ) -> None:
+    def finished(self, node: Node, outputs: Mapping[str, Any], ui: Mapping[str, Any], seconds: float) -> None:
+        """Notes how long the node took, its trace, and the files and texts that it shows."""
         self.nodes.append(
             {"node": node.id, "class": node.class_type, "title": node.title, "seconds": round(seconds, 3)}
         )
         if TRACE_TYPE in outputs:
             self.traces.append({"node": node.id, "trace": outputs[TRACE_TYPE]})
-        for file in shown.get("images", ()):
+        for file in ui.get("images", ()):
             self.add_file(node, self.out / file["subfolder"] / file["filename"])
-        for text in shown.get("text", ()):
+        for text in ui.get("text", ()):
             self.add_text(node, str(text))
 
     def files(self) -> list[Path]:

@@ -27,7 +27,7 @@ HINT = "queue the workflow to a running ComfyUI with --server URL, or use the no
 
 
 class Observer:
-    """Hears what a run does; subclasses override what they care for."""
+    """Called at every step of a run. Its methods do nothing; subclasses override those that they need."""
 
     def started(self, node: Node) -> None:
         """The node is about to run."""
@@ -35,15 +35,21 @@ class Observer:
     def progress(self, node: Node, step: int, total: int, info: Mapping[str, Any]) -> None:
         """The node has done `step` of `total` steps; raising samplers.progress.Interrupted stops the run."""
 
-    def finished(
-        self, node: Node, outputs: Mapping[str, Any], shown: Mapping[str, Any], seconds: float
-    ) -> None:
-        """The node has run: its outputs by type (the last of each) and what it tells the user interface."""
+    def finished(self, node: Node, outputs: Mapping[str, Any], ui: Mapping[str, Any], seconds: float) -> None:
+        """The node has run.
+
+        outputs: by type, the last one of each. ui: what ComfyUI's interface would show, such as names of files.
+        """
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked workflow: the nodes to run, in order, and what is known about their classes."""
+    """A workflow that has been checked.
+
+    workflow: all nodes by id, with defaults filled in.
+    order: the nodes to run, each after those that it needs.
+    specs: what is known of their classes, by name.
+    """
 
     workflow: Workflow
     order: Sequence[Node]
@@ -79,7 +85,7 @@ def execute(plan: Plan, node_classes: NodeClasses, observers: Sequence[Observer]
         began = time.perf_counter()
         node_class = node_classes[node.class_type]
         arguments = _arguments(node, node_class, results, prompt)
-        outputs, shown = _run(node, node_class, arguments, observers)
+        outputs, ui = _run(node, node_class, arguments, observers)
         del arguments
         results[node.id] = outputs
         waiting.subtract(link.node for _, link in node.links())
@@ -88,7 +94,7 @@ def execute(plan: Plan, node_classes: NodeClasses, observers: Sequence[Observer]
                 results.pop(finished, None)
         by_type = dict(zip(map(str, node_class.RETURN_TYPES), outputs, strict=True))
         for observer in observers:
-            observer.finished(node, by_type, shown, time.perf_counter() - began)
+            observer.finished(node, by_type, ui, time.perf_counter() - began)
 
 
 def _arguments(
@@ -108,12 +114,12 @@ def _arguments(
 def _run(
     node: Node, node_class: type[NodeClass], arguments: Mapping[str, Any], observers: Sequence[Observer]
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    def tell(step: int, total: int, info: Mapping[str, Any]) -> None:
+    def report_step(step: int, total: int, info: Mapping[str, Any]) -> None:
         for observer in observers:
             observer.progress(node, step, total, info)
 
     try:
-        with progress_reporting(tell), torch.inference_mode():
+        with progress_reporting(report_step), torch.inference_mode():
             returned = getattr(node_class(), node_class.FUNCTION)(**arguments)
     except Interrupted:
         raise
@@ -127,16 +133,16 @@ def _run(
 def _outputs(
     node: Node, node_class: type[NodeClass], returned: Any
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    shown: Mapping[str, Any] = {}
+    ui: Mapping[str, Any] = {}
     if isinstance(returned, Mapping):
-        shown, returned = returned.get("ui", {}), returned.get("result", ())
+        ui, returned = returned.get("ui", {}), returned.get("result", ())
     outputs = tuple(returned) if isinstance(returned, tuple | list) else None
     if outputs is None or len(outputs) != len(node_class.RETURN_TYPES):
         got = type(returned).__name__ if outputs is None else f"{len(outputs)} results"
         raise WorkflowError(
             f"{capital(node)} returned {got}, expected {len(node_class.RETURN_TYPES)} results."
         )
-    return outputs, shown
+    return outputs, ui
 
 
 def describe(error: BaseException) -> str:

@@ -103,7 +103,6 @@ NOT_YET = {
     "Clip",
     "ClipLatents",
     "Detection",
-    "Episode",
     "Mix",
     "Mover",
     "Recipe",
