@@ -11,7 +11,15 @@ from ..nodes.evaluation.models import DETECTORS
 from .commands.bench import BENCHES, STUDIES
 from .commands.evaluate import FEATURES, EvaluateOptions
 from .commands.suite import SUITES
-from .help import BENCH_EXAMPLES, EVALUATE_EXAMPLES, PROGRAM, HelpFormatter, epilog, run_examples
+from .help import (
+    BENCH_EXAMPLES,
+    CONVERT_EXAMPLES,
+    EVALUATE_EXAMPLES,
+    PROGRAM,
+    HelpFormatter,
+    epilog,
+    run_examples,
+)
 from .running.report import FILE_NAME
 from .workflows.workflow import Setting
 
@@ -39,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands, common)
     _add_evaluate(commands, common)
     _add_bench(commands, common)
+    _add_convert(commands, common)
     return root
 
 
@@ -253,6 +262,25 @@ def _add_evaluate(commands: Commands, common: argparse.ArgumentParser) -> None:
     )
     evaluate.add_argument("--plot", type=Path, metavar="FILE.png", help="draw curves, scores and frames")
     evaluate.set_defaults(kind="evaluate")
+
+
+def _add_convert(commands: Commands, common: argparse.ArgumentParser) -> None:
+    convert = commands.add_parser(
+        "convert",
+        parents=[common],
+        help="mend a workflow saved with an older version",
+        description="Gives the nodes of a workflow file, in the editor's format or the API's, the ids that they have "
+        "now: the sampler was called FramePackSampler, as other packs call theirs. Only nodes of this pack are changed.",
+        epilog=epilog(*CONVERT_EXAMPLES),
+        formatter_class=HelpFormatter,
+    )
+    convert.add_argument(
+        "workflow", type=Path, metavar="OLD.json", help="the saved workflow; it is not changed"
+    )
+    convert.add_argument(
+        "--out", type=Path, metavar="NEW.json", help="where the mended one goes (default: OLD.converted.json)"
+    )
+    convert.set_defaults(kind="convert")
 
 
 def _setting(text: str) -> Setting:

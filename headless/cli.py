@@ -16,6 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..samplers.progress import Interrupted
 from .arguments import STUDY_SEEDS, SUITE_SEEDS, parser
 from .commands.bench import run_transition
+from .commands.convert import run_convert
 from .commands.demo import run_demo
 from .commands.evaluate import EvaluateOptions, run_evaluate
 from .commands.suite import SuiteOptions, run_suite
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 wrong workflow, 130 interrupted."""
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
+    if options.kind == "convert":
+        return _convert(options)
     options.report = _report_file(options)
     record, bars = Record(options.report.parent), ProgressBars()
     try:
@@ -55,6 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last resort: one line for the user, the traceback on demand
         bars.close()
         return _fail((f"Unexpected {describe(error)} (--verbose shows where).",), error, options.verbose)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    """The one command that makes no videos and no report."""
+    try:
+        print(run_convert(options.workflow, options.out))
+    except WorkflowError as error:
+        return _fail(error.problems, error, options.verbose)
+    return OK
 
 
 def _report_file(options: argparse.Namespace) -> Path:

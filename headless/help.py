@@ -26,6 +26,7 @@ EVALUATE_EXAMPLES = (
         '--timeline "a large red circle in the sky by day [2.4s: an empty city at night]"'
     ),
 )
+CONVERT_EXAMPLES = ("convert saved.json --out mended.json",)
 EXAMPLES_HEADING = "examples:"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import WorkflowError
+from .renamed import SAMPLER, rename_old_nodes, unknown_class
 from .specs import NodeSpec
 from .validation import require_known
 from .workflow import Link, Node, Workflow, is_ui_format, parse_api, read_json
@@ -66,7 +67,7 @@ def convert(data: Mapping[str, Any], specs: Mapping[str, NodeSpec], hint: str) -
             continue
         spec = specs.get(node["type"])
         if spec is None:
-            problems.append(f"Node {node_id} {node['type']}: this class is not known here; {hint}.")
+            problems.append(f"Node {node_id} {node['type']}: {unknown_class(node['type'], hint)}.")
             continue
         try:
             workflow[node_id] = Node(node_id, spec.class_type, _title(node), _inputs(node, spec, graph))
@@ -206,6 +207,9 @@ def load_workflow(
     Raises WorkflowError when the file is damaged or a class is unknown; `hint` says what to do then.
     """
     data = read_json(path)
+    renamed = rename_old_nodes(data)
+    if renamed:
+        logger.info("Read as %s, the new id of the sampler: node %s.", SAMPLER, ", ".join(renamed))
     if is_ui_format(data):
         specs = find_specs(class_types(data))
         return convert(data, specs, hint), specs

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import WorkflowError
+from .renamed import unknown_class
 from .specs import InputSpec, NodeClass, NodeClasses, NodeSpec, suggestion
 from .workflow import Link, Node, Workflow, capital
 
@@ -25,7 +26,7 @@ def require_known(workflow: Workflow, known: Iterable[str], hint: str) -> None:
     """Raises WorkflowError naming every node whose class is not `known`; `hint` says what to do."""
     names = set(known)
     problems = [
-        f"{capital(node)}: this class is not known here; {hint}."
+        f"{capital(node)}: {unknown_class(node.class_type, hint)}."
         for node in workflow.values()
         if node.class_type not in names
     ]

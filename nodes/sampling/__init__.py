@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .one_frame import FramePackOneFrameSampler
 from .preview import FramePackTechniquePreview
-from .sampler import FramePackSampler
+from .sampler import FramePackTransitionsSampler
 
 NODES = (
-    FramePackSampler,
+    FramePackTransitionsSampler,
     FramePackOneFrameSampler,
     FramePackTechniquePreview,
 )

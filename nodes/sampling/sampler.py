@@ -16,7 +16,7 @@ from ..types import ROOT, TIMELINE, TRACE
 from .inputs import sample_inputs, sample_prompts
 
 
-class FramePackSampler:
+class FramePackTransitionsSampler:
     DISPLAY_NAME = "FramePack Sampler"
     DESCRIPTION = (
         "Generates a long video section by section with FramePack, each section from a packed memory of the "

@@ -57,14 +57,14 @@ def treated(model, name, values):
 @pytest.mark.parametrize("cfg", [1.0, 2.5])
 @pytest.mark.parametrize("kind", TECHNIQUES)
 def test_host_and_plain_agree_on_video_and_measured_memory(upstream, models, kind, cfg):
-    from framepack_transitions.nodes.sampling.sampler import FramePackSampler
+    from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
 
     inputs = upstream.load("sampler/f1_cfg").inputs
     start, tokens = inputs["start_latent"] / SCALE, inputs["image_embeds"]
     results = []
     for model in models:
         with torch.inference_mode():
-            latent, trace = FramePackSampler().sample(
+            latent, trace = FramePackTransitionsSampler().sample(
                 model=treated(model, *TECHNIQUES[kind]),
                 positive=[[inputs["context"], {"pooled_output": inputs["y"]}]],
                 negative=[[inputs["negative_context"], {"pooled_output": inputs["negative_y"]}]],

@@ -32,7 +32,7 @@ def model(comfy, dit):
 @pytest.fixture
 def sample(upstream):
     """Runs the sampler node as the host does: under inference_mode, one short section unless told otherwise."""
-    from framepack_transitions.nodes.sampling.sampler import FramePackSampler
+    from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
 
     inputs = upstream.load("sampler/f1_cfg").inputs
     defaults = dict(
@@ -57,7 +57,7 @@ def sample(upstream):
 
     def run(model, **overrides):
         with torch.inference_mode():
-            latent, trace = FramePackSampler().sample(model=model, **{**defaults, **overrides})
+            latent, trace = FramePackTransitionsSampler().sample(model=model, **{**defaults, **overrides})
         return latent["samples"], trace
 
     return run

@@ -17,7 +17,7 @@ import pytest
 pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
 EXAMPLES = Path(__file__).parents[2] / "example_workflows" / "api"
 WORKFLOW = EXAMPLES / "tiny_f1.json"
-SAMPLERS = ("FramePackSampler", "FramePackOneFrameSampler")
+SAMPLERS = ("FramePackTransitionsSampler", "FramePackOneFrameSampler")
 
 
 @pytest.fixture
@@ -82,15 +82,15 @@ def test_three_interrupts_leave_the_server_usable_and_its_memory_where_it_was(se
     assert server.wait(server.queue(workflow))["status"]["status_str"] == "success"
     before = resident_bytes(server)
     endless = copy.deepcopy(workflow)
-    node(endless, "FramePackSampler")["inputs"].update(steps=1000, seconds=30.0)
+    node(endless, "FramePackTransitionsSampler")["inputs"].update(steps=1000, seconds=30.0)
     for attempt in range(3):
-        node(endless, "FramePackSampler")["inputs"]["seed"] = attempt
+        node(endless, "FramePackTransitionsSampler")["inputs"]["seed"] = attempt
         prompt_id = server.queue(endless)
         time.sleep(2)
         server.post("/interrupt", {})
         messages = server.wait(prompt_id, 30)["status"]["messages"]
         assert "execution_interrupted" in [message[0] for message in messages]
-    node(workflow, "FramePackSampler")["inputs"]["seed"] = 99
+    node(workflow, "FramePackTransitionsSampler")["inputs"]["seed"] = 99
     assert server.wait(server.queue(workflow))["status"]["status_str"] == "success"
     assert resident_bytes(server) <= before * 1.05
 
@@ -127,15 +127,15 @@ WIDE = {**EMPTY, "inputs": {**EMPTY["inputs"], "width": 96}}
 )
 def test_wrong_wiring_ends_in_one_sentence(server, workflow, extra, changes, words):
     workflow["900"] = extra
-    node(workflow, "FramePackSampler")["inputs"].update(changes)
+    node(workflow, "FramePackTransitionsSampler")["inputs"].update(changes)
     entry = server.wait(server.queue(workflow))
     errors = [message[1] for message in entry["status"]["messages"] if message[0] == "execution_error"]
-    assert words in errors[0]["exception_message"] and errors[0]["node_type"] == "FramePackSampler"
+    assert words in errors[0]["exception_message"] and errors[0]["node_type"] == "FramePackTransitionsSampler"
 
 
 @pytest.mark.parametrize("changes", [{"seconds": -1.0}, {"steps": 0}, {"layout": "f2"}])
 def test_values_outside_a_widget_are_refused_when_queued(server, workflow, changes):
-    node(workflow, "FramePackSampler")["inputs"].update(changes)
+    node(workflow, "FramePackTransitionsSampler")["inputs"].update(changes)
     with pytest.raises(urllib.error.HTTPError) as refusal:
         server.queue(workflow)
     assert next(iter(changes)) in refusal.value.read().decode()

@@ -7,7 +7,7 @@ import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.sampling.sampler import FramePackSampler
+from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.context.history import Context, History
 from framepack_transitions.samplers.context.plan import (
@@ -88,7 +88,7 @@ def run(upstream, name: str, **overrides) -> tuple[torch.Tensor, dict]:
     )
     if "end_latent" in inputs:
         values["end_latent"] = {"samples": inputs["end_latent"] / SCALE}
-    latent, trace = FramePackSampler().sample(**{**values, **overrides})
+    latent, trace = FramePackTransitionsSampler().sample(**{**values, **overrides})
     return latent["samples"] * SCALE, trace
 
 

@@ -52,7 +52,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     folder = tmp_path_factory.mktemp("demo")
     graph = read_json(demo.WORKFLOW)
     for node in graph.values():
-        if node["class_type"] == "FramePackSampler":
+        if node["class_type"] == "FramePackTransitionsSampler":
             node["inputs"]["steps"] = 2
     quick = folder / "quick.json"
     quick.write_text(json.dumps(graph), encoding="utf-8")

@@ -47,7 +47,7 @@ HOST_ONLY: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
         ("IMAGE",),
     ),
 }
-SAMPLERS = ("FramePackSampler", "FramePackOneFrameSampler")
+SAMPLERS = ("FramePackTransitionsSampler", "FramePackOneFrameSampler")
 LOADERS = {"LoadImage": "image", "LoadVideo": "file"}
 # What users of the pack come for, each with the 13B model and with the embedded one.
 SUBJECTS = ("f1", "end_frame", "timeline", "one_frame", "two_references", "extend", "cut", "ab")

@@ -21,7 +21,7 @@ from framepack_transitions.headless.workflows.executor import prepare
 from framepack_transitions.headless.workflows.workflow import parse_api, read_json
 
 API = PACK / EXAMPLES / "api"
-COMMANDS = ["", "demo", "run", "evaluate", "bench"]
+COMMANDS = ["", "demo", "run", "evaluate", "bench", "convert"]
 BOM = codecs.BOM_UTF8
 
 
@@ -188,6 +188,7 @@ def test_files_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         ["evaluate", "x.mp4", "--timeline", "FOLDER"],
         ["evaluate", "x.mp4", "--plot", "FOLDER"],
         ["bench", "transition", "--suite", "FOLDER"],
+        ["convert", "FOLDER"],
         ["bench", "transition", "--suite", "tiny", "--workflow", "FOLDER"],
     ],
 )

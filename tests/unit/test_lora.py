@@ -473,8 +473,8 @@ def test_a_lora_for_the_tiny_model_changes_a_headless_run(tmp_path: Path, lora_c
         "lora": ("FramePackLoraLoader", {"model": Link("tiny", 0), "lora_name": "tiny.safetensors",
                                          "strength": 0.5, "blocks": ""}),
         "report": ("PreviewAny", {"source": Link("lora", 1)}),
-        "plain": ("FramePackSampler", sampler("tiny")),
-        "styled": ("FramePackSampler", sampler("lora")),
+        "plain": ("FramePackTransitionsSampler", sampler("tiny")),
+        "styled": ("FramePackTransitionsSampler", sampler("lora")),
         "see": ("PreviewAny", {"source": Link("plain", 1)}),
         "seen": ("PreviewAny", {"source": Link("styled", 1)}),
     }  # fmt: skip

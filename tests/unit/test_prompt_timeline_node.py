@@ -191,7 +191,7 @@ def tiny_workflow(text: str, layout: str) -> dict:
         "image": node("LoadImage", image="start.png"),
         "start": node("VAEEncode", pixels=["image", 0], vae=["model", 2]),
         "sampler": node(
-            "FramePackSampler",
+            "FramePackTransitionsSampler",
             model=["model", 0],
             positive=["timeline", 1],
             negative=["negative", 0],

@@ -10,7 +10,7 @@ import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.sampling.sampler import FramePackSampler
+from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.anchors import image_embeds_of
 from framepack_transitions.samplers.context.history import History
@@ -19,7 +19,7 @@ from framepack_transitions.samplers.progress import Interrupted, progress_report
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
-SPEC = FramePackSampler.INPUT_TYPES()
+SPEC = FramePackTransitionsSampler.INPUT_TYPES()
 
 
 def conditioning(seed: int = 0, **overrides) -> list:
@@ -56,7 +56,7 @@ def sample(upstream):
 
     def run(**overrides):
         with torch.inference_mode():
-            value, trace = FramePackSampler().sample(**{**defaults, **overrides})
+            value, trace = FramePackTransitionsSampler().sample(**{**defaults, **overrides})
         return value["samples"], trace
 
     return run

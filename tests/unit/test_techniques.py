@@ -12,7 +12,7 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
-from framepack_transitions.nodes.sampling.sampler import FramePackSampler
+from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.guidance import Guidance
@@ -229,7 +229,7 @@ class TestInTheSampler:
                     chained, **{**defaults(NODE_CLASS_MAPPINGS[name]), **values}
                 )
             with torch.inference_mode():
-                latent, trace = FramePackSampler().sample(
+                latent, trace = FramePackTransitionsSampler().sample(
                     model=chained,
                     positive=positive,
                     negative=negative,

@@ -9,13 +9,13 @@ import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes.sampling.sampler import FramePackSampler
+from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
 from framepack_transitions.samplers.context.history import History
 from framepack_transitions.samplers.context.plan import Direction, plan_sections
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
 WINDOW = 3
-SPEC = FramePackSampler.INPUT_TYPES()
+SPEC = FramePackTransitionsSampler.INPUT_TYPES()
 EMPTY = {"samples": torch.zeros(1, 16, 1, 8, 8)}
 
 
@@ -55,7 +55,7 @@ def sample(upstream):
     def run(sections: int, **overrides):
         with torch.inference_mode():
             given = {**defaults, "latent_frames": sections * WINDOW, **overrides}
-            value, trace = FramePackSampler().sample(**given)
+            value, trace = FramePackTransitionsSampler().sample(**given)
         return value["samples"], trace
 
     return run
