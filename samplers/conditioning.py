@@ -5,6 +5,7 @@ Everything here raises ValueError with one sentence: what came, what was expecte
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,9 +29,12 @@ _REFUSED = {
 
 @dataclass(frozen=True, eq=False)
 class TextConditioning:
-    """One prompt: token states [B, L, text_dim], pooled [B, pooled_dim], mask [B, L] or None when all tokens count.
+    """The encoded text of one prompt.
 
-    `options` keeps what other nodes attached to the CONDITIONING (hooks, ranges); the host's driver passes it on.
+    states: of its tokens, [B, L, text_dim].
+    pooled: one vector for the whole text, [B, pooled_dim].
+    mask: bool [B, L], True where a token counts; None when all do.
+    options: what other nodes attached to the CONDITIONING (hooks, ranges), which the host's driver passes on.
     """
 
     states: Tensor
@@ -70,10 +74,12 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False)
 class Anchor:
-    """The start frame and image tokens that a section holds on to, and the seconds of the entries they come from.
+    """The start frame and image tokens that a section sees in place of the run's own.
 
-    Where the seconds are None, the run's own are in force. `start` None then means no image, `image_embeds` None no
-    tokens: what a cut leaves until an entry gives some.
+    start: the start frame [B, 16, 1, H, W]; None for no image, as after a cut. Read only with `start_from`.
+    image_embeds: the image tokens [B, N, D]; None for none, as after a cut. Read only with `vision_from`.
+    start_from: the second of the timeline's entry that set the start frame; None where the run's own holds.
+    vision_from: the second of the timeline's entry that set the image tokens; None where the run's own hold.
     """
 
     start: Tensor | None = None
@@ -82,7 +88,7 @@ class Anchor:
     vision_from: float | None = None
 
     def after(self, prompt: Prompt) -> Anchor:
-        """What this anchor becomes where a prompt takes over; itself when the prompt brings nothing."""
+        """The anchor once a prompt has taken over: the same object unless the prompt cuts or has an image."""
         anchor = self
         if prompt.cut or prompt.start_latent is not None:
             anchor = replace(anchor, start=prompt.start_latent, start_from=prompt.start)
@@ -91,7 +97,7 @@ class Anchor:
         return anchor
 
     def describe(self) -> dict[str, Any]:
-        """As plain data for the trace."""
+        """The anchor as plain data for the trace."""
         empty = self.start is None or not torch.count_nonzero(self.start)
         nothing = self.start_from is not None and empty
         return {"start": self.start_from, "vision": self.vision_from, "from_nothing": nothing}
@@ -107,28 +113,9 @@ def text_conditioning(conditioning: Any, name: str, config: FramePackConfig, bat
             "encode one prompt, or put several on a timeline."
         )
     states, options = conditioning[0][0], dict(conditioning[0][1])
-    for key, harmless in _REFUSED.items():
-        value = options.get(key)
-        if isinstance(value, Tensor) or value not in harmless:
-            raise ValueError(
-                f"{name} carries {key}, which FramePack cannot follow; remove the node that set it (regions, "
-                "step ranges and ControlNets do not apply to packed sections)."
-            )
+    _expect_followable(options, name)
     pooled, mask = options.pop("pooled_output", None), options.pop("attention_mask", None)
-    if pooled is None:
-        raise ValueError(
-            f"{name} has no pooled_output; encode it with DualCLIPLoader (type hunyuan_video), "
-            "which gives the CLIP-L pooled vector that FramePack needs."
-        )
-    _expect_width(states, config.text_embed_dim, f"{name} text", "DualCLIPLoader with type hunyuan_video")
-    _expect_width(
-        pooled,
-        config.pooled_projection_dim,
-        f"{name} pooled_output",
-        "DualCLIPLoader with type hunyuan_video",
-    )
-    expect_finite(states, name)
-    expect_finite(pooled, f"{name} pooled_output")
+    _check_text(states, pooled, name, config)
     if mask is not None:
         if mask.numel() != states.shape[0] * states.shape[1]:
             raise ValueError(
@@ -137,11 +124,36 @@ def text_conditioning(conditioning: Any, name: str, config: FramePackConfig, bat
             )
         states, mask = _crop(states, mask.reshape(mask.shape[0], -1).bool())
     return TextConditioning(
-        _repeat(states, batch, name),
-        _repeat(pooled, batch, name),
-        None if mask is None else _repeat(mask, batch, name),
-        options,
+        states=_repeat(states, batch, name),
+        pooled=_repeat(pooled, batch, name),
+        mask=None if mask is None else _repeat(mask, batch, name),
+        options=options,
     )
+
+
+def _expect_followable(options: Mapping[str, Any], name: str) -> None:
+    """Raises ValueError for what a section of video cannot honour."""
+    for key, harmless in _REFUSED.items():
+        value = options.get(key)
+        if isinstance(value, Tensor) or value not in harmless:
+            raise ValueError(
+                f"{name} carries {key}, which FramePack cannot follow; remove the node that set it (regions, "
+                "step ranges and ControlNets do not apply to packed sections)."
+            )
+
+
+def _check_text(states: Tensor, pooled: Tensor | None, name: str, config: FramePackConfig) -> None:
+    """Raises ValueError for text of another encoder, or without its pooled vector."""
+    if pooled is None:
+        raise ValueError(
+            f"{name} has no pooled_output; encode it with DualCLIPLoader (type hunyuan_video), "
+            "which gives the CLIP-L pooled vector that FramePack needs."
+        )
+    remedy = "DualCLIPLoader with type hunyuan_video"
+    _expect_width(states, config.text_embed_dim, f"{name} text", remedy)
+    _expect_width(pooled, config.pooled_projection_dim, f"{name} pooled_output", remedy)
+    expect_finite(states, name)
+    expect_finite(pooled, f"{name} pooled_output")
 
 
 def encoded_text(prompt: Prompt) -> TextConditioning:

@@ -1,4 +1,4 @@
-"""How a run outside ComfyUI hears about its progress and stops; inside, the host's own means are used."""
+"""Progress and interruption of a run outside ComfyUI; inside, the host's own are used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Interrupted(Exception):
 
 @contextmanager
 def progress_reporting(callback: ProgressCallback | None) -> Iterator[None]:
-    """Sends every report made inside the block to `callback(step, total, info)`; None silences them."""
+    """Send every report made inside the block to `callback(step, total, info)`; None silences them."""
     token = _callback.set(callback)
     try:
         yield
@@ -27,7 +27,7 @@ def progress_reporting(callback: ProgressCallback | None) -> Iterator[None]:
 
 
 def report(step: int, total: int, info: Mapping[str, Any] | None = None) -> None:
-    """Tells the callback that `step` of `total` steps are done.
+    """Tell the callback that `step` of `total` steps are done.
 
     Steps are counted over the whole run, from 1 to total. `info` holds more about the step: its numbers
     and words may be shown. Whatever the callback raises, Interrupted among them, passes through.

@@ -1,4 +1,4 @@
-"""What the samplers' nodes are connected to, checked and in the form that samplers use."""
+"""Checks the inputs of the sampling nodes and brings them into the form that the sampler uses."""
 
 from __future__ import annotations
 

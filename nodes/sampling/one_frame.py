@@ -1,4 +1,4 @@
-"""FramePack One Frame Sampler: the node around samplers.one_frame."""
+"""FramePack One Frame Sampler: the node around samplers.denoising.one_frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FramePack Technique Preview: the node around samplers.preview and metrics.trace_plot."""
+"""FramePack Technique Preview: the node around samplers.denoising.preview and trace_plot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FramePack Sampler: the node around samplers.sample."""
+"""FramePack Sampler: the node around samplers.denoising.sections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a section holds on to: which past it may remember, its start frame and its image tokens."""
+"""The history, start frame and image tokens that each section sees, across cuts and changes of the start image."""
 
 from __future__ import annotations
 

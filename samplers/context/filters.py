@@ -31,7 +31,7 @@ class Packed:
 
 
 def parts_of(context: Context) -> dict[str, Packed]:
-    """What is packed, by the names of its segments (start, last, 2x, 4x)."""
+    """The frames that are packed, by segment (start, last, 2x, 4x); segments without frames are left out."""
     parts = {}
     if context.clean is not None:
         start, last = context.clean[:, :, :1], context.clean[:, :, 1:]
@@ -45,7 +45,7 @@ def parts_of(context: Context) -> dict[str, Packed]:
 
 
 def with_parts(context: Context, frames: Mapping[str, Tensor]) -> Context:
-    """A context with other frames in some of its parts."""
+    """The same context with other frames [B, C, T, H, W] in some of its segments."""
     now = {**{name: part.frames for name, part in parts_of(context).items()}, **frames}
     clean = context.clean
     if {"start", "last"} & frames.keys():
@@ -112,7 +112,7 @@ def resize(frames: Tensor, factor: float, mask: Tensor | None = None) -> Tensor:
 
 
 def add_noise(frames: Tensor, level: float, noise: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Details drowned in noise: mean + sqrt(1 - level^2) (x - mean) + level * deviation * noise, level in [0, 1].
+    """Replace details by noise: mean + sqrt(1 - level^2) (x - mean) + level * deviation * noise, level in [0, 1].
 
     Mean and deviation of every frame and channel are kept, so a constant stays one. After CADS (Sadat et al. 2023, arXiv
     2310.17347), which anneals a condition's noise over the steps and then restores its mean and deviation.

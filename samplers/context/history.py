@@ -104,10 +104,11 @@ class History:
         direction: the order in which sections are generated.
         start: the start frame [B, 16, 1, H, W]; zeros for no image.
         keeps_start: whether the video shows the start frame.
-        end: the frame [B, 16, 1, H, W] that the first section remembers as the one after its window; None for none. Raises
-            ValueError where sections remember no frame after their window.
+        end: the frame [B, 16, 1, H, W] that the first section remembers as the one after its window; None for none.
         past_video: a video that the run continues, shown in place of the start frame; None for none. Forward generation
             remembers it.
+
+        Raises ValueError for an end frame where sections remember no frames after their window.
         """
         self._forward = direction is Direction.FORWARD
         if end is not None and self._forward:
@@ -149,7 +150,7 @@ class History:
         self._remembered = self._joined(self._farther(latents.shape[2]), latents.to(self._start))
 
     def before_recent(self, count: int) -> History:
-        """A history that knows what this one knew before the latest `count` frames came, as far as it still remembers."""
+        """A history as it was before the latest `count` frames came, with zeros for those that have been forgotten since."""
         earlier = copy(self)
         padded = self._joined(_empty(self._start), self._farther(count))
         earlier._remembered = self._nearest(padded, HISTORY)

@@ -1,4 +1,4 @@
-"""One section's denoiser: which predictions a step needs, and what becomes of them. Both drivers call it."""
+"""The denoiser of one section, which both drivers call: it decides which predictions a step needs and combines them."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class SectionDenoiser:
         return context_at(self._techniques, self.section, step, self.context, self._attachments)
 
     def describe(self, step: Step) -> list[dict[str, float]]:
-        """What each technique says of itself in a step."""
+        """The numbers that each technique records of a step, for the trace."""
         return [technique.describe(self.section, step) for technique in self._techniques]
 
     def __call__(
@@ -149,7 +149,7 @@ class SectionDenoiser:
         return x0
 
     def memory(self) -> dict[str, Any] | None:
-        """What the section attended to, as plain data for the trace; None unless it was measured."""
+        """Where the section's attention went, as plain data for the trace; None unless it was measured."""
         return memory_record(self._measured)
 
     @property
@@ -164,7 +164,7 @@ class SectionDenoiser:
         )
 
     def _probe(self) -> Probe | None:
-        """What measures a step: every one where that is asked for, the first one where a technique needs it."""
+        """A probe for a step whose attention is measured: each one with `measure`, the first where a technique needs it."""
         wanted = self.context.attention_shares is None and self.waits_for_attention
         return Probe(tokens=wanted) if wanted or self._measure else None
 

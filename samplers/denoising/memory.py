@@ -1,4 +1,4 @@
-"""What a section attended to, as the trace tells it: the share of attention that the packed past gets."""
+"""How much of a section's attention falls on the packed past, for the trace."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EARLY = 0.54
 
 @dataclass(frozen=True, eq=False)
 class StepMemory:
-    """What one step attended to."""
+    """Where the attention of one step went."""
 
     step: Step
     shares: AttentionShares
 
 
 def first_shares(probe: Probe) -> AttentionShares | None:
-    """What the first prediction, that of the positive text, attended to; None where no forward evaluated it."""
+    """The attention of the first prediction, that of the positive text; None where no forward evaluated it."""
     parts = (shares.of_first_conditioning() for shares in probe.measured)
     return next((part for part in parts if part is not None), None)
 

@@ -1,4 +1,4 @@
-"""What a run would do step by step, as the trace that it would leave, without running the model."""
+"""The trace that a run would leave, without running the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks techniques for every step of a run beforehand: what cannot work together is refused before anything is rendered."""
+"""Calls the techniques for every step of a run beforehand, so that what cannot work together is refused at once."""
 
 from __future__ import annotations
 
@@ -35,19 +35,24 @@ def rehearse(
         if alike in asked:
             continue
         asked.add(alike)
-        denoiser = SectionDenoiser(
-            section=section,
-            context=Context(indices=section.indices),
-            guidance=guidance,
-            shift=schedule.shift,
-            techniques=techniques,
+        _rehearse_section(techniques, section, schedule, guidance)
+
+
+def _rehearse_section(
+    techniques: Sequence[Technique], section: Section, schedule: Schedule, guidance: Guidance
+) -> None:
+    denoiser = SectionDenoiser(
+        section=section,
+        context=Context(indices=section.indices),
+        guidance=guidance,
+        shift=schedule.shift,
+        techniques=techniques,
+    )
+    if not denoiser.planned_evaluations(schedule):
+        raise ValueError(
+            f"zero_init leaves no step of section {section.index} to predict anything in; lower it, or take more steps."
         )
-        steps = [denoiser.step(sigma) for sigma in schedule.sigmas[:-1].tolist()]
-        predicted = [denoiser.predictions(step, denoiser.guidance(step)) for step in steps]
-        if not any(predicted):
-            raise ValueError(
-                f"zero_init leaves no step of section {section.index} to predict anything in; lower it, or take more steps."
-            )
-        for step in steps:
-            denoiser.attention(step)
-            check_claims(techniques, section, step)
+    for sigma in schedule.sigmas[:-1].tolist():
+        step = denoiser.step(sigma)
+        denoiser.attention(step)
+        check_claims(techniques, section, step)

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from ..conditioning import Anchor
-from ..context.plan import Section
+from ..context.plan import Section, SectionIndices
 from ..settings import SampleSettings
-from ..techniques.base import Schedule, Technique
+from ..techniques.base import Schedule, Step, Technique
 from .denoiser import SectionDenoiser
 
 TRACE_SCHEMA = "framepack-transitions/trace/1"
@@ -49,15 +49,25 @@ def solver_name(solver: Any) -> str:
 def section_record(
     section: Section, denoiser: SectionDenoiser, schedule: Tensor, seconds: float
 ) -> dict[str, Any]:
-    """What happened in a section: frames, indices, prompt, shot and anchor, and sigma, t, guidance and attention of every step.
+    """A section as plain data: its place, prompt and anchor, and sigma, t, guidance and attention of every step.
 
-    `tokens` counts, by segment, the tokens of the past that are packed where a technique leaves some out of all steps.
-    `memory` is there where it was measured.
+    `tokens` counts the packed tokens of those segments of which a technique leaves some out of all steps. `memory` is left
+    out where it was not measured.
     """
-    steps = [denoiser.step(sigma) for sigma in schedule.tolist()]
-    indices = denoiser.context.indices
     memory = denoiser.memory()
     record = {
+        **_plan_record(section, denoiser.context.indices),
+        **_step_records(denoiser, [denoiser.step(sigma) for sigma in schedule.tolist()]),
+        "evaluations": denoiser.evaluations,
+        "seconds": seconds,
+    }
+    return record if memory is None else {**record, "memory": memory}
+
+
+def _plan_record(section: Section, indices: SectionIndices) -> dict[str, Any]:
+    """Where a section lies and what it was asked to show."""
+    anchor = (section.anchor or Anchor()).describe()
+    return {
         "index": section.index,
         "latents": list(section.latents),
         "frames": list(section.frames),
@@ -68,32 +78,33 @@ def section_record(
         "since_switch": section.since_switch,
         "shot": section.shot.number,
         "cut": section.cut,
-        "anchor": {
-            **(section.anchor or Anchor()).describe(),
-            "vision_strength": section.prompt.vision_strength,
-        },
+        "anchor": {**anchor, "vision_strength": section.prompt.vision_strength},
         "blend": section.blend,
         "blend_from": None if section.blend_from is None else section.blend_from.text,
+    }
+
+
+def _step_records(denoiser: SectionDenoiser, steps: Sequence[Step]) -> dict[str, Any]:
+    """Lists over the noise levels of `steps`, the last of which, 0, is no step."""
+    taken = steps[:-1]
+    guidances = [denoiser.guidance(step) for step in taken]
+    policies = map(denoiser.attention, taken)
+    return {
         "sigmas": [step.sigma for step in steps],
         "t": [step.t for step in steps],
-        "guidance": [asdict(denoiser.guidance(step)) for step in steps[:-1]],
-        "attention": [
-            None if policy is None else policy.describe() for policy in map(denoiser.attention, steps[:-1])
-        ],
+        "guidance": [asdict(guidance) for guidance in guidances],
+        "attention": [None if policy is None else policy.describe() for policy in policies],
         "tokens": {name: kept.shape[-1] for name, kept in denoiser.context.tokens.items()},
         "predictions": [
-            [prediction.name for prediction in denoiser.predictions(step, denoiser.guidance(step))]
-            for step in steps[:-1]
+            [prediction.name for prediction in denoiser.predictions(step, guidance)]
+            for step, guidance in zip(taken, guidances)
         ],
-        "techniques": _by_value([denoiser.describe(step) for step in steps[:-1]]),
-        "evaluations": denoiser.evaluations,
-        "seconds": seconds,
+        "techniques": _by_value([denoiser.describe(step) for step in taken]),
     }
-    return record if memory is None else {**record, "memory": memory}
 
 
 def _by_value(steps: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, list[float | None]]]:
-    """What every technique says of itself, one value a step, from what all of them say in each step."""
+    """The numbers that every technique records, each as one list over the steps."""
     return [
         {name: [values.get(name) for values in own] for name in dict.fromkeys(n for v in own for n in v)}
         for own in zip(*steps)

@@ -1,4 +1,4 @@
-"""How a section runs: directly, or inside ComfyUI through a CFGGuider."""
+"""Two ways to run a section on a model: by direct calls, or inside ComfyUI through a CFGGuider."""
 
 from __future__ import annotations
 

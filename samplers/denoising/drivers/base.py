@@ -1,4 +1,4 @@
-"""What a driver gets, what it gives, and how a branch becomes the model's arguments."""
+"""The drivers' protocol and its task, and how a branch becomes the model's arguments."""
 
 from __future__ import annotations
 
