@@ -43,9 +43,6 @@ PLACES_OF_OTHERS = {
     "FramePackDiT.forward",  # ComfyUI
     "TinyVAE.encode_tiled",  # ComfyUI's VAE
     "TinyVAE.decode_tiled",
-    "FramePackGuider._combine",  # ComfyUI's CFG function
-    "sample_euler",  # k-diffusion's signature, which ComfyUI's samplers share
-    "sample_unipc",
 }
 # To be called by name, or split, yet.
 NOT_YET = {
@@ -96,8 +93,6 @@ NOT_YET = {
     "LowPassGuidance._filtered",
     "PromptSpan",
     "context_at",
-    "gaussian",
-    "rescale_guidance",
     # tiny
     "Batch",
     "Clip",
