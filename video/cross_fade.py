@@ -21,6 +21,6 @@ def soft_append(first: Tensor, second: Tensor, overlap: int, dim: int = 0) -> Te
     shape = [1] * first.ndim
     shape[dim] = overlap
     weight = torch.linspace(1, 0, overlap, dtype=first.dtype, device=first.device).view(shape)
-    kept, tail = first.split([first.shape[dim] - overlap, overlap], dim=dim)
-    head, rest = second.split([overlap, second.shape[dim] - overlap], dim=dim)
+    kept, tail = torch.split(first, [first.shape[dim] - overlap, overlap], dim=dim)
+    head, rest = torch.split(second, [overlap, second.shape[dim] - overlap], dim=dim)
     return torch.cat([kept, weight * tail + (1 - weight) * head, rest], dim=dim)

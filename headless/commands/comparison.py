@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ...video.writing import to_bytes
+from ...video.segments import to_bytes
 
 SIDE = 256  # px that a panel is at least high
 GAP, HEADER, FOOTER = 8, 24, 48

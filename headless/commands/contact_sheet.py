@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ...video.writing import to_bytes
+from ...video.segments import to_bytes
 
 FRAMES = 12
 LABEL_HEIGHT = 18

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...samplers.progress import report
-from ...video.writing import to_bytes
+from ...video.segments import to_bytes
 from ..comfyui import inside_comfyui
 
 PREVIEW_SIDE = 512  # pixels
