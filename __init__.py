@@ -21,9 +21,13 @@ def __getattr__(name: str) -> Any:
         return {}
     try:
         from . import nodes
+        from .nodes.comfyui import inside_comfyui
+        from .nodes.example_files import offer_example_files
     except AttributeError as error:
         # ComfyUI asks with hasattr(), which would take this for a pack without nodes and hide the reason.
         raise ImportError(f"the nodes of FramePack Transitions cannot be loaded: {error}") from error
+    if inside_comfyui():
+        offer_example_files()
     return getattr(nodes, name)
 
 

@@ -80,8 +80,6 @@ def server(tmp_path_factory):
     for folder in ("custom_nodes", "input", "user"):
         (base / folder).mkdir()
     (base / "custom_nodes" / "framepack-transitions").symlink_to(PACK, target_is_directory=True)
-    for image in (PACK / "example_workflows" / "input").iterdir():
-        (base / "input" / image.name).write_bytes(image.read_bytes())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

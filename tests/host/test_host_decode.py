@@ -176,7 +176,7 @@ def test_a_cropped_image_is_where_core_puts_it(host):
 def test_the_server_shows_the_video_and_keeps_its_workflow(server):
     workflow = {
         "1": {"class_type": "FramePackTinyLoader", "inputs": {}},
-        "2": {"class_type": "LoadImage", "inputs": {"image": "start.png"}},
+        "2": {"class_type": "LoadImage", "inputs": {"image": "framepack_transitions_start.png"}},
         "3": {
             "class_type": "FramePackResolution",
             "inputs": {"image": ["2", 0], "resolution": 240, "method": "pad", "pad_color": "white"},

@@ -120,7 +120,7 @@ def test_the_scenes_are_those_of_the_workflow() -> None:
         node.inputs["text"] for node in workflow.values() if node.class_type == "FramePackPromptTimeline"
     )
     assert text == f"{prompt_of(demo.BEFORE)} [2.4s: {prompt_of(demo.AFTER)}]"
-    image, _ = media.load_image(runs.PACK / runs.EXAMPLES / "input" / "tiny_transition.png")
+    image, _ = media.load_image(runs.PACK / runs.EXAMPLES / "input" / "framepack_transitions_start.png")
     assert demo.holds(demo.detect(image.numpy()), demo.BEFORE).all()
 
 

@@ -21,10 +21,9 @@ def scene(place: str, time: str, shape: str, colour: str, size: str) -> Scene:
 
 
 PICTURES = {
-    INPUT / "start.png": (RED_CIRCLE, 20, 34),
-    INPUT / "tiny_transition.png": (RED_CIRCLE, 20, 34),
-    INPUT / "end.png": (RED_CIRCLE, 44, 34),
-    INPUT / "keyframe.png": (scene("city", "night", "star", "yellow", "large"), 40, 30),
+    INPUT / "framepack_transitions_start.png": (RED_CIRCLE, 20, 34),
+    INPUT / "framepack_transitions_end.png": (RED_CIRCLE, 44, 34),
+    INPUT / "framepack_transitions_keyframe.png": (scene("city", "night", "star", "yellow", "large"), 40, 30),
     SUITE / "tiny_disappear.png": (scene("city", "day", "circle", "white", "large"), 22, 24),
     SUITE / "tiny_appear.png": (Scene("city", False), 32, 32),
     SUITE / "tiny_colour.png": (scene("forest", "night", "square", "white", "large"), 21, 38),
@@ -43,7 +42,7 @@ def test_a_start_image_is_drawn_by_the_world(file: Path) -> None:
 
 def test_the_clip_to_go_on_from_shows_its_circle_going_right() -> None:
     positions = np.stack([np.linspace(20, 44, 73), np.full(73, 34.0)], axis=-1)
-    frames = read_video(INPUT / "clip.mp4")[0].numpy()
+    frames = read_video(INPUT / "framepack_transitions_clip.mp4")[0].numpy()
     drawn = draw([(0, RED_CIRCLE)], np.round(positions * 8) / 8) / 255
     assert frames.shape == drawn.shape
     assert np.abs(frames - drawn).mean() < 0.03

@@ -155,7 +155,7 @@ def test_a_workflow_that_saves_nothing_is_said(
     saving: str, said: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     flow = {
-        "1": {"class_type": "LoadImage", "inputs": {"image": "start.png"}},
+        "1": {"class_type": "LoadImage", "inputs": {"image": "framepack_transitions_start.png"}},
         "2": {"class_type": saving, "inputs": {"images": ["1", 0]}},
         "3": {"class_type": "PreviewAny", "inputs": {"source": "hello"}},
     }

@@ -188,7 +188,7 @@ def tiny_workflow(text: str, layout: str) -> dict:
             "FramePackPromptTimeline", clip=["model", 1], text=text, syntax="auto", seconds=2.4, window=9
         ),
         "negative": node("ConditioningZeroOut", conditioning=["timeline", 1]),
-        "image": node("LoadImage", image="start.png"),
+        "image": node("LoadImage", image="framepack_transitions_start.png"),
         "start": node("VAEEncode", pixels=["image", 0], vae=["model", 2]),
         "sampler": node(
             "FramePackTransitionsSampler",
