@@ -19,7 +19,6 @@ from torch import Tensor
 from .blocks import Block
 from .groups import key_groups
 from .joint import AttentionFunction, Segments
-from .log_sum_exp import attend_with_lse
 from .policy import AttentionPolicy
 
 
@@ -78,7 +77,7 @@ def merged_attention(
 ) -> Tensor:
     """All rows of q [B, H, Lq, D] under the policy's biases and cap -> [B, Lq, H * D]."""
     groups = key_groups(segments, policy)
-    parts = [attend_with_lse(q, *group.take(k, v, mask), group.key_bias) for group in groups]
+    parts = [group.attend(q, k, v, mask) for group in groups]
     weights = [lse if group.bias is None else lse + group.bias for group, (_, lse) in zip(groups, parts)]
     if policy.cap is not None:
         weights = _cap_share(weights, [group.capped for group in groups], policy.cap)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .joint import Segments
-from .log_sum_exp import MASKED_LOGIT
+from .log_sum_exp import MASKED_LOGIT, attend_with_lse
 from .policy import AttentionPolicy, TokenRule
 
 
@@ -28,6 +28,11 @@ class KeyGroup:
     bias: Tensor | None
     capped: bool
     key_bias: Tensor | None = None
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Attention to these keys alone [B, H, Lq, D] and the log-sum-exp of its logits [B, H, Lq], without `bias`."""
+        keys, values, kept = self.take(k, v, mask)
+        return attend_with_lse(q, keys, values, mask=kept, key_bias=self.key_bias)
 
     def take(self, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """The group's part of keys and values [B, H, L, D] and of the mask [B, 1, 1, L]."""

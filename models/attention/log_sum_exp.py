@@ -27,7 +27,7 @@ MASKED_LOGIT = -1e3
 
 
 def attend_with_lse(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, key_bias: Tensor | None = None
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, key_bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Attention output [B, H, Lq, D] and log-sum-exp of its logits [B, H, Lq] in float32.
 
@@ -61,7 +61,7 @@ def _fused_kernel_works(name: str, dtype: torch.dtype) -> bool:
     try:
         # Inside autocast the formula would round otherwise, and the kernel be judged by that.
         with torch.inference_mode(), torch.autocast(name, enabled=False):
-            works = all(_agrees(FUSED[name], q, k, v, added) for added in (None, bias))
+            works = all(_agrees(FUSED[name], q=q, k=k, v=v, bias=added) for added in (None, bias))
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         logger.warning("torch's fused attention cannot be used for gates here: %s", error)
         return False
@@ -79,7 +79,7 @@ def _probe(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return q.to(dtype), k.to(dtype), v.to(dtype), torch.linspace(-2, 0, 7).view(1, 1, 1, 7)
 
 
-def _agrees(kernel: Kernel, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> bool:
+def _agrees(kernel: Kernel, *, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> bool:
     """Whether a kernel gives outputs and log-sum-exps of the right shape, dtype and value."""
     output, lse = kernel(q, k, v, bias)
     expected_output, expected_lse = by_logits(q, k, v, bias)

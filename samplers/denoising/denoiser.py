@@ -113,7 +113,9 @@ class SectionDenoiser:
 
     def context_at(self, step: Step) -> Context:
         """The packed past as the techniques want a step to see it; the section's own where nothing changes it."""
-        return context_at(self._techniques, self.section, step, self.context, self._attachments)
+        return context_at(
+            self._techniques, self.section, step, context=self.context, attachments=self._attachments
+        )
 
     def describe(self, step: Step) -> list[dict[str, float]]:
         """The numbers that each technique records of a step, for the trace."""

@@ -57,6 +57,7 @@ def context_at(
     techniques: Sequence[Technique],
     section: Section,
     step: Step,
+    *,
     context: Context,
     attachments: Mapping[str, Any],
 ) -> Context:

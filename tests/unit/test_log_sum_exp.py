@@ -70,7 +70,7 @@ def close(found: tuple[torch.Tensor, torch.Tensor]) -> None:
 def test_the_fused_operator_of_this_torch_is_used_and_right() -> None:
     q, k, v, mask, key_bias = inputs()
     assert kernel_for(q) is log_sum_exp.flash_on_cpu
-    close(attend_with_lse(q, k, v, mask, key_bias))
+    close(attend_with_lse(q, k, v, mask=mask, key_bias=key_bias))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -94,9 +94,9 @@ def test_an_operator_that_is_gone_or_changed_is_replaced_by_the_formula(
     operators = SimpleNamespace() if broken is None else SimpleNamespace(**{OPERATOR: broken})
     with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
         patched.setattr(torch.ops, "aten", operators)
-        found = attend_with_lse(q, k, v, mask, key_bias)
+        found = attend_with_lse(q, k, v, mask=mask, key_bias=key_bias)
         assert kernel_for(q) is by_logits
-        again = attend_with_lse(q, k, v, mask, key_bias)
+        again = attend_with_lse(q, k, v, mask=mask, key_bias=key_bias)
     close(found)
     assert all(torch.equal(one, other) for one, other in zip(found, again))
     assert len(caplog.records) == 1, "it is tried, and said, once"

@@ -210,7 +210,7 @@ def test_off_is_the_same_object(values):
                 mode=mode, t_end=end, **{k: v for k, v in values.items() if k != "section"}
             )
             assert context_of([technique], section, context, {}) is context
-            assert context_at([technique], section, EARLY, context, {}) is context
+            assert context_at([technique], section, EARLY, context=context, attachments={}) is context
             assert attention_at([technique], section, EARLY) is None
 
 
@@ -218,10 +218,14 @@ def test_a_window_of_progress_moves_the_blur_from_the_section_to_its_steps():
     context = a_context()
     whole, early = ContextBlur(), ContextBlur(t_end=0.5)
     expected = context_of([whole], SWITCHED, context, {})
-    assert context_at([whole], SWITCHED, EARLY, expected, {}) is expected, "once a section is enough"
+    assert context_at([whole], SWITCHED, EARLY, context=expected, attachments={}) is expected, (
+        "once a section is enough"
+    )
     assert context_of([early], SWITCHED, context, {}) is context
-    assert torch.equal(context_at([early], SWITCHED, EARLY, context, {}).clean, expected.clean)
-    assert context_at([early], SWITCHED, Step(0.8, 0.4), context, {}) is context
+    assert torch.equal(
+        context_at([early], SWITCHED, EARLY, context=context, attachments={}).clean, expected.clean
+    )
+    assert context_at([early], SWITCHED, Step(0.8, 0.4), context=context, attachments={}) is context
 
 
 def test_blurs_in_a_row_add_their_variances():
@@ -237,8 +241,8 @@ def test_blurs_in_a_row_add_their_variances():
 def test_it_combines_with_low_pass_guidance():
     context = a_context()
     chain = [ContextBlur(t_end=0.5), LowPassGuidance(fade=0.0)]
-    both = context_at(chain, SWITCHED, EARLY, context, {})
-    one_by_one = context_at(chain[1:], SWITCHED, EARLY, blurred(context), {})
+    both = context_at(chain, SWITCHED, EARLY, context=context, attachments={})
+    one_by_one = context_at(chain[1:], SWITCHED, EARLY, context=blurred(context), attachments={})
     assert torch.equal(both.clean, one_by_one.clean)
 
 

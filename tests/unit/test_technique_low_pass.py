@@ -55,7 +55,9 @@ def a_context(size: int = 12, batch: int = 1, indices=None) -> Context:
 
 
 def passed(context: Context, step: Step = EARLY, section=SWITCHED, attachments=None, **values) -> Context:
-    return context_at([LowPassGuidance(**values)], section, step, context, attachments or {})
+    return context_at(
+        [LowPassGuidance(**values)], section, step, context=context, attachments=attachments or {}
+    )
 
 
 class ToyVision:
@@ -329,7 +331,7 @@ def test_any_setting_treats_videos_of_a_batch_alike_and_keeps_shapes_and_finite_
     attachments = {"clean": context.image_embeds, "filtered": -context.image_embeds}
     technique = LowPassGuidance(filter=name, factor=factor, sigma=sigma, t_end=0.3, **values, **TOKENS)
     section = replace(SWITCHED, change=change)
-    result = context_at([technique], section, Step(t, t), context, attachments)
+    result = context_at([technique], section, Step(t, t), context=context, attachments=attachments)
     for tensor in (*TENSORS, "image_embeds"):
         before, after = getattr(context, tensor), getattr(result, tensor)
         assert after.shape == before.shape and after.dtype == before.dtype and after.isfinite().all()

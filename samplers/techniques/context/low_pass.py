@@ -117,7 +117,9 @@ class LowPassGuidance(Technique):
         }
         noises = torch.Generator().manual_seed(NOISE_SEED + section.index * 2**21 + round(step.t * 2**20))
         frames = {
-            name: self._filtered(part.frames, packed_mask(part.frames), weight * weights[name], noises)
+            name: self._filtered(
+                part.frames, mask=packed_mask(part.frames), weight=weight * weights[name], noises=noises
+            )
             for name, part in parts_of(context).items()
             if weights[name] > 0
         }
@@ -136,7 +138,7 @@ class LowPassGuidance(Technique):
             return images
         frames = images[..., :3].movedim(-1, 1).unsqueeze(2).to(torch.float32)
         noises = torch.Generator().manual_seed(NOISE_SEED)
-        filtered = self._filtered(frames, None, 1.0, noises, PIXELS)
+        filtered = self._filtered(frames, mask=None, weight=1.0, noises=noises, pixels=PIXELS)
         return filtered.squeeze(2).movedim(1, -1).clamp(0, 1)
 
     def vision_pair(self, images: Tensor, clip_vision: Any) -> dict[str, Tensor]:
@@ -151,6 +153,7 @@ class LowPassGuidance(Technique):
     def _filtered(
         self,
         frames: Tensor,
+        *,
         mask: Tensor | None,
         weight: float,
         noises: torch.Generator,

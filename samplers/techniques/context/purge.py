@@ -175,13 +175,13 @@ class ContextPurge(Technique):
             order = torch.randperm(count, generator=generator)
             if name not in self._purging():
                 continue
-            chosen = self._chosen(section, context, attachments, name, order)
+            chosen = self._chosen(section, context, attachments, name=name, order=order)
             if not bool(chosen.all()):
                 kept[name] = chosen.to(_device(context))
         return kept
 
     def _chosen(
-        self, section: Section, context: Context, attachments: Mapping[str, Any], name: str, order: Tensor
+        self, section: Section, context: Context, attachments: Mapping[str, Any], *, name: str, order: Tensor
     ) -> Tensor:
         """Which tokens of a segment stay, bool [B or 1, L]."""
         count = len(order)
