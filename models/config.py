@@ -15,7 +15,7 @@ METADATA_KEY = "framepack_config"
 KNOWN_ROPE_AXES = {128: (16, 56, 56)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FramePackConfig:
     """Shape of a FramePack transformer; the defaults are the published 13B model.
 

@@ -24,16 +24,16 @@ from .policy import AttentionPolicy
 
 def with_policy(attention: AttentionFunction, policy: AttentionPolicy | None) -> AttentionFunction:
     """`attention` as a policy wants it; without a policy it is the same function, untouched."""
-    return attention if policy is None else partial(_attend, attention, policy)
+    return attention if policy is None else partial(_attend, attention=attention, policy=policy)
 
 
 def _attend(
-    attention: AttentionFunction,
-    policy: AttentionPolicy,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     *,
+    attention: AttentionFunction,
+    policy: AttentionPolicy,
     mask: Tensor | None,
     segments: Segments,
     block: Block,

@@ -29,11 +29,11 @@ def with_kv_mask(
         masks.get(name, torch.ones_like(some[:1, :1])).expand(rows, span.stop - span.start)
         for name, span in segments.items()
     ]
-    return partial(_attend_masked, attention, torch.cat(parts, dim=1)[:, None, :, None])
+    return partial(_attend_masked, attention=attention, kept=torch.cat(parts, dim=1)[:, None, :, None])
 
 
 def _attend_masked(
-    attention: AttentionFunction, kept: Tensor, q: Tensor, k: Tensor, v: Tensor, **arguments: Any
+    q: Tensor, k: Tensor, v: Tensor, *, attention: AttentionFunction, kept: Tensor, **arguments: Any
 ) -> Tensor:
     """An AttentionFunction whose keys and values are multiplied by `kept` [B or 1, 1, L, 1]."""
     factor = kept.to(k.dtype).repeat(k.shape[0] // kept.shape[0], 1, 1, 1)

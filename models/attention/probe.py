@@ -107,16 +107,16 @@ class Probe:
 
 def with_probe(attention: AttentionFunction, sums: ShareSums) -> AttentionFunction:
     """The same attention, which also adds to the sums what the window's rows would attend to without a gate."""
-    return partial(_attend_and_measure, attention, sums)
+    return partial(_attend_and_measure, attention=attention, sums=sums)
 
 
 def _attend_and_measure(
-    attention: AttentionFunction,
-    sums: ShareSums,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     *,
+    attention: AttentionFunction,
+    sums: ShareSums,
     mask: Tensor | None,
     segments: Segments,
     block: Block,

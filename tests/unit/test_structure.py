@@ -77,22 +77,12 @@ NOT_YET = {
     "Metric",
     "Switch",
     "_Strip",
-    # models
-    "FramePackConfig",
-    "_agrees",
-    "_attend",
-    "_attend_and_measure",
-    "_attend_masked",
-    "attend_with_lse",
     # nodes
     "HostExtractor",
     "ModelSources",
     "VideoEvaluation",
     # samplers
-    "ContextPurge._chosen",
-    "LowPassGuidance._filtered",
     "PromptSpan",
-    "context_at",
     # tiny
     "Batch",
     "Clip",
