@@ -67,6 +67,13 @@ def test_files_that_a_page_names_exist(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_names_that_a_page_places_in_a_file_stand_there(page: str) -> None:
+    pairs = re.findall(r"`([\w.]+)(?:\([^`]*\))?`\s+(?:in\s+|\()`([\w/]+\.py)`", _text(page))
+    missing = [f"{name} in {path}" for name, path in pairs if name.split(".")[-1] not in _text(path)]
+    assert not missing, f"{page} names {missing}: say where they are now"
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_commands_that_a_page_shows_are_understood(page: str) -> None:
     parser = arguments.parser()
     for line in COMMAND.findall(_text(page).replace("\\\n", "")):
