@@ -32,7 +32,7 @@ SEED = 20250503
 PARTS = ("dit", "codec", "text", "vision")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TinyBundle:
     """The embedded model; latents times `latent_scale` are what `dit` works on.
 
@@ -97,7 +97,9 @@ def load_tiny(
     with fixed_seed(SEED):
         codec, text, vision = TinyCodec(), TinyText(), TinyVisionTower()
         dit = _load_dit(files["dit"], dtype) if trained else TinyDiT(DIT, dtype=dtype)
-    bundle = TinyBundle(dit, TinyClip(text), TinyVAE(codec), TinyVision(vision), trained)
+    bundle = TinyBundle(
+        dit=dit, clip=TinyClip(text), vae=TinyVAE(codec), clip_vision=TinyVision(vision), trained=trained
+    )
     for part, module in bundle.modules().items():
         if trained and part != "dit":
             fill(module, files[part])

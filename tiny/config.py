@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..models.config import FramePackConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TinyCodecConfig:
     """Sizes of the video codec; its two levels lie at 4x and 8x space, both at 4x time."""
 
@@ -20,7 +20,7 @@ class TinyCodecConfig:
     latent_scale: float = 2.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TinyTextConfig:
     """Sizes of the text encoder; `embedding` is the width of the token table before its projection."""
 
@@ -33,7 +33,7 @@ class TinyTextConfig:
     pooled: int = 128
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TinyVisionConfig:
     """Sizes of the vision tower: (size / patch)**2 tokens of the given width."""
 

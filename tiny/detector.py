@@ -29,7 +29,7 @@ CHUNK = 16  # frames worked on at once
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Detection:
     """What is seen in each of T frames; every field is an array [T].
 
@@ -53,7 +53,7 @@ class Detection:
 
     def __getitem__(self, frames: slice) -> Detection:
         """The detection of some of the frames."""
-        return Detection(*(getattr(self, field.name)[frames] for field in fields(self)))
+        return Detection(**{field.name: getattr(self, field.name)[frames] for field in fields(self)})
 
 
 def detect(frames: Any) -> Detection:
@@ -69,7 +69,8 @@ def detect(frames: Any) -> Detection:
         chunk = frames[first : first + CHUNK]
         scale = 255 if frames.dtype == np.uint8 else 1
         chunks.append(_detect(chunk.astype(np.float32) / np.float32(scale)))
-    return Detection(*(np.concatenate(arrays) for arrays in zip(*chunks)))
+    names = [field.name for field in fields(Detection)]
+    return Detection(**{name: np.concatenate(arrays) for name, arrays in zip(names, zip(*chunks))})
 
 
 def agrees(detection: Detection, scene: Scene) -> Array:
@@ -119,7 +120,9 @@ def _detect(frames: Array) -> tuple[Array, ...]:
     x = FIRST + column + _peak(gain[rows, template, colour, row], column)
     y = FIRST + row + _peak(gain[rows, template, colour, :, column], row)
     place = (rows, *best)
-    score = _score(difference, overlap[place], drawn[place], row + FIRST, column + FIRST)
+    score = _score(
+        difference, overlap=overlap[place], drawn=drawn[place], row=row + FIRST, column=column + FIRST
+    )
     shape, size = np.array(TEMPLATES)[template].T
     background, night = (np.array(names)[scene] for names in zip(*SCENES))
     return score > PRESENT_SCORE, score, shape, np.array(list(COLOURS))[colour], size, x, y, background, night
@@ -211,7 +214,7 @@ def _outside() -> Array:
     return outside[:, None]
 
 
-def _score(difference: Array, overlap: Array, drawn: Array, row: Array, column: Array) -> Array:
+def _score(difference: Array, *, overlap: Array, drawn: Array, row: Array, column: Array) -> Array:
     """Share of the difference around a place (or of the subject, if more) that the subject explains."""
     reach = np.arange(-FIRST - 4, FIRST + 4)
     rows, columns = (np.clip(centre[:, None] + reach, 0, SIZE - 1) for centre in (row, column))

@@ -131,10 +131,10 @@ def artefacts(frames: Array, detection: Detection) -> Array:
 def joined(first: Detection, second: Detection) -> Detection:
     """Two detections one after the other."""
     return Detection(
-        *(
-            np.concatenate([getattr(part, field.name) for part in (first, second)])
+        **{
+            field.name: np.concatenate([getattr(part, field.name) for part in (first, second)])
             for field in fields(Detection)
-        )
+        }
     )
 
 

@@ -46,7 +46,6 @@ PLACES_OF_OTHERS = {
 }
 # To be called by name, or split, yet.
 NOT_YET = {
-    "tiny/train/transformer.py",
     # benchmarks
     "Bench",
     "BenchSettings",
@@ -84,32 +83,7 @@ NOT_YET = {
     # samplers
     "PromptSpan",
     # tiny
-    "Batch",
-    "Clip",
-    "ClipLatents",
-    "Detection",
-    "Mix",
-    "Mover",
-    "Recipe",
-    "Run",
-    "TinyBundle",
-    "TinyCodecConfig",
-    "TinyTextConfig",
-    "TinyVisionConfig",
     "Trio.forward",
-    "_draw_subject",
-    "_score",
-    "episodes",
-    "generate",
-    "make_latents",
-    "optimize",
-    "pack",
-    "switches",
-    "train_clip",
-    "train_codec",
-    "train_decoder",
-    "train_transformer",
-    "understands",
     # video
     "fit",
 }

@@ -24,7 +24,8 @@ from framepack_transitions.tiny.train.data.clips import ClipLatents, ClipSpec, T
 from framepack_transitions.tiny.train.optim import orthogonalize
 from framepack_transitions.tiny.train.quick import plain_attention
 from framepack_transitions.tiny.train.recipe import CPU, Mix, teacher_weight
-from framepack_transitions.tiny.train.run import Run, metadata_in, run_stages
+from framepack_transitions.tiny.train.run import run_stages
+from framepack_transitions.tiny.train.state import Run, metadata_in
 from framepack_transitions.tiny.train.transformer import Trainer, loss_weight
 
 CPU_DEVICE = torch.device("cpu")
@@ -61,7 +62,11 @@ def numbered(count: int, seed: int = 0) -> ClipLatents:
     images = torch.zeros(count, 64, 64, 3, dtype=torch.uint8)
     subjects = torch.zeros(count, 37, 8, 8, dtype=torch.bool)
     return ClipLatents(
-        specs, frames.expand(count, 16, 37, 8, 8), subjects, images, [[texts] * 6 for _ in specs]
+        specs=specs,
+        latents=frames.expand(count, 16, 37, 8, 8),
+        subjects=subjects,
+        first_frames=images,
+        texts=[[texts] * 6 for _ in specs],
     )
 
 
@@ -144,7 +149,10 @@ def test_an_example_shows_what_the_sampler_would_show(batches: Batches, window: 
     for earlier in plan[:-1]:
         first, last = earlier.latents
         history.append(batches.data.latents[clip, :, first:last].float()[None])
-    context, expected = pack(start, past, window, section, False), history.context(plan[-1])
+    context, expected = (
+        pack(start, past=past, window=window, section=section, text_only=False),
+        history.context(plan[-1]),
+    )
     assert context.indices == expected.indices
     for name in ("clean", "clean_2x", "clean_4x"):
         assert torch.equal(getattr(context, name), getattr(expected, name))
@@ -157,7 +165,7 @@ def test_text_to_video_sees_neither_image_nor_past(batches: Batches) -> None:
     assert batch.images is None
     clip = batches.by_window[9][0]
     _, past, start = batches.latents_of(Choice(clip, 2, "normal", begin=2), 9, True)
-    context = pack(start, past, 9, 2, True)
+    context = pack(start, past=past, window=9, section=2, text_only=True)
     assert not any(sum(frames_in(tier)) for tier in (context.clean, context.clean_2x, context.clean_4x))
 
 
@@ -282,10 +290,14 @@ def test_a_run_that_broke_off_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_from_weights_that_another_one_exported(tmp_path: Path) -> None:
-    first = Run(SMALL, tmp_path / "first", CPU_DEVICE, progress=False)
+    first = Run(recipe=SMALL, folder=tmp_path / "first", device=CPU_DEVICE, progress=False)
     run_stages(first, ("codec", "latents", "dit", "export"), tmp_path / "weights")
     second = Run(
-        replace(SMALL, steps=0), tmp_path / "second", CPU_DEVICE, progress=False, init=tmp_path / "weights"
+        recipe=replace(SMALL, steps=0),
+        folder=tmp_path / "second",
+        device=CPU_DEVICE,
+        progress=False,
+        init=tmp_path / "weights",
     )
     run_stages(second, ("codec", "latents", "dit", "export"), tmp_path / "more")
     before, after = load_tiny(weights=tmp_path / "weights"), load_tiny(weights=tmp_path / "more")
@@ -296,7 +308,7 @@ def test_a_run_goes_on_from_weights_that_another_one_exported(tmp_path: Path) ->
 
 
 def test_a_folder_is_for_one_run(tmp_path: Path) -> None:
-    run = Run(SMALL, tmp_path, CPU_DEVICE, progress=False)
+    run = Run(recipe=SMALL, folder=tmp_path, device=CPU_DEVICE, progress=False)
     run_stages(run, ())
     run_stages(replace(run, recipe=replace(SMALL, steps=99)), ())
     with pytest.raises(ValueError, match="another recipe; give an --out of its own"):
@@ -311,7 +323,7 @@ def test_training_teaches(tmp_path: Path) -> None:
 
 def test_one_command_makes_weights_that_load(tmp_path: Path) -> None:
     pytest.importorskip("open_clip")
-    run = Run(SMALL, tmp_path / "run", CPU_DEVICE, progress=False)
+    run = Run(recipe=SMALL, folder=tmp_path / "run", device=CPU_DEVICE, progress=False)
     stages = ("codec", "latents", "dit", "decoder", "clip", "export")
     run_stages(run, stages, tmp_path / "weights")
     bundle = load_tiny(weights=tmp_path / "weights")

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from .recipe import PRESETS
-from .run import STAGES, Run, run_stages
+from .run import STAGES, run_stages
+from .state import Run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -80,10 +81,10 @@ def main() -> None:
             f"{options.init} holds no dit.safetensors; give a folder that an export has written."
         )
     run = Run(
-        recipe,
-        options.out,
-        device,
-        options.minutes,
+        recipe=recipe,
+        folder=options.out,
+        device=device,
+        minutes=options.minutes,
         evaluate_minutes=options.evaluate_minutes,
         evaluate_episodes=options.evaluate_episodes,
         init=options.init,

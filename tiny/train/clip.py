@@ -119,6 +119,7 @@ def through_codec(codec: TinyCodec, images: Tensor, seed: int) -> Tensor:
 
 def train_clip(
     codec: TinyCodec,
+    *,
     folder: Path,
     steps: int,
     seed: int,

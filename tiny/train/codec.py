@@ -79,6 +79,7 @@ Loss = Callable[[TinyCodec, Tensor, torch.Generator], Tensor]
 def optimize(
     codec: TinyCodec,
     parameters: Iterable[nn.Parameter],
+    *,
     loss_of: Loss,
     frames: Tensor,
     steps: int,
@@ -113,6 +114,7 @@ def optimize(
 
 def train_codec(
     codec: TinyCodec,
+    *,
     frames: Tensor,
     steps: int,
     rate: float,
@@ -123,13 +125,25 @@ def train_codec(
 ) -> None:
     """Train both directions and settle the latents' scale."""
     codec.to(device).train().requires_grad_(True)
-    optimize(codec, codec.parameters(), codec_loss, frames, steps, rate, seed, device, log, progress)
+    optimize(
+        codec,
+        codec.parameters(),
+        loss_of=codec_loss,
+        frames=frames,
+        steps=steps,
+        rate=rate,
+        seed=seed,
+        device=device,
+        log=log,
+        progress=progress,
+    )
     codec.eval()
     settle(codec, frames[:400], device)
 
 
 def train_decoder(
     codec: TinyCodec,
+    *,
     frames: Tensor,
     steps: int,
     rate: float,
@@ -141,7 +155,19 @@ def train_decoder(
     """Go on with the decoder alone: the pictures get better and the latents stay as they are."""
     codec.to(device).requires_grad_(False)
     parameters = codec.decoder.requires_grad_(True).parameters()
-    optimize(codec, parameters, decoder_loss, frames, steps, rate, seed + 1, device, log, progress, "decoder")
+    optimize(
+        codec,
+        parameters,
+        loss_of=decoder_loss,
+        frames=frames,
+        steps=steps,
+        rate=rate,
+        seed=seed + 1,
+        device=device,
+        log=log,
+        progress=progress,
+        name="decoder",
+    )
     codec.requires_grad_(False)
 
 

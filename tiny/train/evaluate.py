@@ -29,11 +29,10 @@ from ..bundle import TinyBundle
 from ..detector import agrees, detect, jump, matches
 from .data.batches import tokenized
 from .data.clips import to_input
+from .data.episodes import FIRST_SEED, Episode, episodes, parts, starts
 
-FIRST_SEED = 10**9  # training uses smaller ones
 EVENTS = ("disappear", "appear", "colour", "background", "night", "cut")
 JUDGED_FRAMES = 8
-BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -43,38 +42,6 @@ class Settings:
     window: int = 9
     steps: int = 12
     solver: str = "unipc_bh1"
-
-
-@dataclass(frozen=True)
-class Episode:
-    """A clip with its event at the beginning of its second section, as far as the model is shown it.
-
-    `first` uint8 [64,64,3] is its first frame, `after` [T,64,64,3] what follows the event (or the start).
-    """
-
-    seed: int
-    event: str
-    first: np.ndarray
-    after: np.ndarray
-    prompts: tuple[str, ...]
-    old: world.Scene
-    new: world.Scene
-
-
-def episodes(
-    event: str, count: int, window: int, first_seed: int = FIRST_SEED, sections: int = 3
-) -> list[Episode]:
-    """Fresh episodes with a subject at their beginning, unless one is to appear."""
-    found, frames = [], 1 + 4 * window * sections
-    for seed in range(first_seed, first_seed + count):
-        switch = None if event == "none" else 1 + 4 * window
-        fixed = {"empty": False} if event in ("none", "background", "night", "cut") else {}
-        clip = world.make_clip(seed, frames, event, switch, **fixed)
-        shown = clip.frames[switch or 0 :]
-        prompts = tuple(world.prompt_of(clip.scene_at(1 + 4 * window * s)) for s in range(sections))
-        old, new = clip.scenes[0][1], clip.scenes[-1][1]
-        found.append(Episode(seed, event, clip.frames[0], shown, prompts, old, new))
-    return found
 
 
 def shows(frames: np.ndarray, scene: world.Scene) -> bool:
@@ -95,6 +62,7 @@ def generate(
     bundle: TinyBundle,
     part: Sequence[Episode],
     prompts: Sequence[Sequence[str]],
+    *,
     settings: Settings,
     start: np.ndarray | None = None,
     past: Tensor | None = None,
@@ -161,22 +129,12 @@ def ends(bundle: TinyBundle, latents: Tensor) -> np.ndarray:
     return decoded(bundle, latents[:, :, -(2 + bundle.vae.codec.past_latents + JUDGED_FRAMES // 4) :])
 
 
-def parts(chosen: Sequence[Episode]) -> list[Sequence[Episode]]:
-    """Episodes by batches."""
-    return [chosen[first : first + BATCH] for first in range(0, len(chosen), BATCH)]
-
-
-def starts(part: Sequence[Episode]) -> np.ndarray:
-    """Start images uint8 [B,64,64,3]."""
-    return np.stack([episode.first for episode in part])
-
-
 def survival(bundle: TinyBundle, count: int, settings: Settings, sections: int = 3) -> dict[str, float]:
     """Share of scenes that are still right at the end of each section when nothing is asked to change."""
     right = np.zeros((0, sections))
-    for part in parts(episodes("none", count, settings.window, sections=sections)):
+    for part in parts(episodes("none", count, window=settings.window, sections=sections)):
         prompts = [[episode.prompts[s] for episode in part] for s in range(sections)]
-        latents = generate(bundle, part, prompts, settings, starts(part))
+        latents = generate(bundle, part, prompts, settings=settings, start=starts(part))
         videos = [ends(bundle, latents[:, :, : 1 + settings.window * (s + 1)]) for s in range(sections)]
         right = np.concatenate([right, [[shows(v[i], e.old) for v in videos] for i, e in enumerate(part)]])
     return {f"section_{s + 1}": float(share) for s, share in enumerate(right.mean(0))}
@@ -184,6 +142,7 @@ def survival(bundle: TinyBundle, count: int, settings: Settings, sections: int =
 
 def switches(
     bundle: TinyBundle,
+    *,
     event: str,
     count: int,
     settings: Settings,
@@ -195,12 +154,14 @@ def switches(
     the old one.
     """
     found: dict[str, Counter[str]] = {name: Counter() for name in trials}
-    for part in parts(episodes(event, count, settings.window, sections=2)):
-        past = generate(bundle, part, [[e.prompts[0] for e in part]], settings, starts(part))
+    for part in parts(episodes(event, count, window=settings.window, sections=2)):
+        past = generate(bundle, part, [[e.prompts[0] for e in part]], settings=settings, start=starts(part))
         valid = [shows(frames, e.old) for frames, e in zip(ends(bundle, past), part)]
         for name, remedies in trials.items():
             prompts = [[e.prompts[1] for e in part]]
-            latents = generate(bundle, part, prompts, settings, starts(part), past, remedies)
+            latents = generate(
+                bundle, part, prompts, settings=settings, start=starts(part), past=past, remedies=remedies
+            )
             counted = [(frames, e) for frames, e, ok in zip(ends(bundle, latents), part, valid) if ok]
             found[name].update(
                 valid=len(counted),
@@ -210,16 +171,16 @@ def switches(
     return found
 
 
-def understands(bundle: TinyBundle, event: str, count: int, settings: Settings, history: str) -> int:
+def understands(bundle: TinyBundle, *, event: str, count: int, settings: Settings, history: str) -> int:
     """Successes of one section of the new scene; `history` "zero" is text alone, "new" a section of that scene itself."""
     hits, shown = 0, 1 + 4 * settings.window
-    for part in parts(episodes(event, count, settings.window)):
+    for part in parts(episodes(event, count, window=settings.window)):
         start = past = None
         if history == "new":
             videos = np.stack([e.after[:shown] for e in part])
             start, past = videos[:, 0], encoded(bundle, videos)
         prompts = [[e.prompts[2 if history == "new" else 1] for e in part]]
-        latents = generate(bundle, part, prompts, settings, start, past)
+        latents = generate(bundle, part, prompts, settings=settings, start=start, past=past)
         hits += sum(shows(frames, e.new) for frames, e in zip(ends(bundle, latents), part))
     return hits
 
@@ -234,13 +195,15 @@ def shams(
     """
     kept, valid = dict.fromkeys(trials, 0), 0
     jumps: dict[str, list[float]] = {name: [] for name in trials}
-    for part in parts(episodes("none", count, settings.window, sections=2)):
+    for part in parts(episodes("none", count, window=settings.window, sections=2)):
         prompts = [[e.prompts[0] for e in part]]
-        past = generate(bundle, part, prompts, settings, starts(part))
+        past = generate(bundle, part, prompts, settings=settings, start=starts(part))
         right = [shows(frames, e.old) for frames, e in zip(ends(bundle, past), part)]
         valid += sum(right)
         for name, remedies in trials.items():
-            latents = generate(bundle, part, prompts, settings, starts(part), past, remedies)
+            latents = generate(
+                bundle, part, prompts, settings=settings, start=starts(part), past=past, remedies=remedies
+            )
             seen = [detect(video) for video in decoded(bundle, latents)]
             kept[name] += sum(matches(d[-JUDGED_FRAMES:], e.old) for d, e, ok in zip(seen, part, right) if ok)
             jumps[name] += [jump(d, 1 + 4 * settings.window) for d, ok in zip(seen, right) if ok]
@@ -279,9 +242,15 @@ def evaluate(
     settings = settings or Settings()
     report: dict[str, Any] = {"episodes": count, "survival": survival(bundle, count, settings)}
     for history in ("zero", "new"):
-        hits = {event: understands(bundle, event, count, settings, history) for event in EVENTS}
+        hits = {
+            event: understands(bundle, event=event, count=count, settings=settings, history=history)
+            for event in EVENTS
+        }
         report[history] = {"success": sum(hits.values()) / (count * len(EVENTS)), "by_event": hits}
-    by_event = {event: switches(bundle, event, count, settings, trials) for event in EVENTS}
+    by_event = {
+        event: switches(bundle, event=event, count=count, settings=settings, trials=trials)
+        for event in EVENTS
+    }
     for name in trials:
         total = sum((found[name] for found in by_event.values()), Counter())
         report[name] = {

@@ -11,7 +11,7 @@ from ...models.config import FramePackConfig
 from ..config import DIT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Mix:
     """Shares of the examples that have a start image, and of the batches that have none (text_to_video).
 
@@ -36,7 +36,7 @@ class Mix:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A run: `steps` counts the transformer's, of which the last `distillation` share learns guidance.
 

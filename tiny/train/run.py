@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from .. import world
 from ..bundle import TinyBundle, fixed_seed, load_tiny, save_tiny
 from ..networks.codec import TinyCodec
-from ..source import source_digest
 from ..wrappers import TinyClip, TinyVAE, TinyVision
 from . import state
 from .clip import retrieval, save_clip, train_clip, write_config
@@ -27,36 +22,12 @@ from .data.batches import Batches
 from .data.clips import ClipLatents, load_latents, make_latents, save_latents
 from .evaluate import codec_reading, evaluate
 from .quick import quick_blocks
-from .recipe import DISTILLED_SLOPE, Recipe
+from .state import Run, check_folder, metadata_in, metadata_of
 from .transformer import Trio, train_transformer
 
 logger = logging.getLogger(__name__)
 
 CLIP_FILES = ("tiny-clip.json", "clip.safetensors")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run: its recipe, folder and device; `minutes` bounds the transformer's training.
-
-    `init` is a folder of weights that the export wrote: the run keeps their codec and begins from their transformer,
-    text encoder and vision tower.
-    """
-
-    recipe: Recipe
-    folder: Path
-    device: torch.device
-    minutes: float = float("inf")
-    progress: bool = True
-    evaluate_minutes: float = 10.0
-    evaluate_episodes: int = 16
-    init: Path | None = None
-
-    def log(self, **facts: Any) -> None:
-        """Add a line to the run's log."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": round(time.time(), 1), **facts}) + "\n")
 
 
 def train_stage_codec(run: Run) -> None:
@@ -74,12 +45,12 @@ def train_stage_codec(run: Run) -> None:
         codec = TinyCodec()
     train_codec(
         codec,
-        frames,
-        recipe.codec_steps,
-        recipe.codec_rate,
-        recipe.seed,
-        run.device,
-        run.log,
+        frames=frames,
+        steps=recipe.codec_steps,
+        rate=recipe.codec_rate,
+        seed=recipe.seed,
+        device=run.device,
+        log=run.log,
         progress=run.progress,
     )
     run.log(stage="codec", psnr=round(psnr(codec, frames[:100], run.device), 2))
@@ -94,7 +65,14 @@ def train_stage_decoder(run: Run) -> None:
     recipe, codec = run.recipe, load_codec(run)
     frames = draw_frames(recipe.codec_clips, recipe.seed + 1)
     train_decoder(
-        codec, frames, recipe.decoder_steps, recipe.codec_rate, recipe.seed, run.device, run.log, run.progress
+        codec,
+        frames=frames,
+        steps=recipe.decoder_steps,
+        rate=recipe.codec_rate,
+        seed=recipe.seed,
+        device=run.device,
+        log=run.log,
+        progress=run.progress,
     )
     run.log(stage="decoder", psnr=round(psnr(codec, frames[:100], run.device), 2))
     state.save(file, codec.decoder.state_dict(), {})
@@ -116,7 +94,12 @@ def train_stage_latents(run: Run) -> None:
         recipe = run.recipe
         save_latents(
             make_latents(
-                load_codec(run), recipe.clips, recipe.mix.window_5, recipe.seed, run.device, run.progress
+                load_codec(run),
+                count=recipe.clips,
+                window_5=recipe.mix.window_5,
+                seed=recipe.seed,
+                device=run.device,
+                progress=run.progress,
             ),
             file,
         )
@@ -130,7 +113,13 @@ def run_latents(run: Run) -> ClipLatents:
 def bundle_of(run: Run, trio: Trio) -> TinyBundle:
     """The embedded model as the pack loads it, of the run's codec and a Trio's weights."""
     trio = trio.eval().requires_grad_(False)
-    return TinyBundle(trio.dit, TinyClip(trio.text), TinyVAE(load_codec(run)), TinyVision(trio.vision), True)
+    return TinyBundle(
+        dit=trio.dit,
+        clip=TinyClip(trio.text),
+        vae=TinyVAE(load_codec(run)),
+        clip_vision=TinyVision(trio.vision),
+        trained=True,
+    )
 
 
 class Judge:
@@ -158,7 +147,15 @@ def train_stage_dit(run: Run) -> None:
     init = None if run.init is None else trio_of(load_tiny(weights=run.init))
     with quick_blocks(run.device):
         trio = train_transformer(
-            recipe, batches, run.folder, run.device, run.log, run.minutes, run.progress, Judge(run), init
+            recipe,
+            batches,
+            folder=run.folder,
+            device=run.device,
+            log=run.log,
+            minutes=run.minutes,
+            progress=run.progress,
+            on_checkpoint=Judge(run),
+            init=init,
         )
     state.save(file, trio.state_dict(), {})
 
@@ -189,59 +186,15 @@ def train_stage_clip(run: Run) -> None:
     recipe = run.recipe
     model = train_clip(
         load_codec(run),
-        run.folder,
-        recipe.clip_steps,
-        recipe.seed,
-        run.device,
-        run.log,
-        run.progress,
+        folder=run.folder,
+        steps=recipe.clip_steps,
+        seed=recipe.seed,
+        device=run.device,
+        log=run.log,
+        progress=run.progress,
         init=run.init and run.init / CLIP_FILES[1],
     )
     save_clip(model, file, {})
-
-
-def metadata_of(run: Run) -> dict[str, str]:
-    """How the weights were made, for their files."""
-    steps = [entry["step"] for entry in read_log(run.folder / "log.jsonl") if entry["stage"] == "dit"]
-    return {
-        "made_by": "python -m framepack_transitions.tiny.train",
-        "device": run.device.type,
-        "steps_done": str(max(steps, default=0)),
-        "recipe": json.dumps(asdict(run.recipe)),
-        "guidance": f"distilled from v_u + (1 + {DISTILLED_SLOPE} g) (v_c - v_u), g from 1 to 20, fed as g * 1000",
-        **({} if run.init is None else {"continues": json.dumps(metadata_in(run.init))}),
-    }
-
-
-def metadata_in(weights: Path) -> dict[str, str]:
-    """How the weights in a folder were made."""
-    with safe_open(weights / "dit.safetensors", framework="pt") as file:
-        return {name: value for name, value in file.metadata().items() if name != "format"}
-
-
-def facts_of(run: Run) -> dict[str, Any]:
-    """What a folder's finished stages depend on: the recipe but for its length, the weights it began from, the world."""
-    recipe = {name: value for name, value in asdict(run.recipe).items() if name != "steps"}
-    began = None if run.init is None else metadata_in(run.init)
-    facts: dict[str, Any] = json.loads(
-        json.dumps({"recipe": recipe, "init": began, "world": source_digest(world)})
-    )
-    return facts
-
-
-def check_folder(run: Run) -> None:
-    """Note what a folder is for, or raise ValueError when it holds the stages of another run."""
-    file, facts = run.folder / "run.json", facts_of(run)
-    if not file.is_file():
-        run.folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        return
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    changed = [name for name in facts if facts[name] != kept.get(name)]
-    if changed:
-        raise ValueError(
-            f"{run.folder} holds stages of a run with another {' and another '.join(changed)}; give an --out of its own."
-        )
 
 
 def judged_bundle(run: Run) -> TinyBundle:

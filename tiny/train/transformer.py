@@ -235,6 +235,7 @@ class Clock:
 def train_transformer(
     recipe: Recipe,
     batches: Batches,
+    *,
     folder: Path,
     device: torch.device,
     log: Callable[..., None],

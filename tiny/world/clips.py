@@ -20,7 +20,7 @@ NEED_SUBJECT = ("disappear", "appear", "colour", "cut", "motion")
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Clip:
     """Frames uint8 [T,64,64,3] and their truth: scenes by first frame, positions [T,2] in px, presence [T].
 
@@ -82,7 +82,14 @@ def make_clip(
         parts.append(mover.travel(last - first) if shown.subject else np.full((last - first, 2), np.nan))
     positions = np.concatenate(parts)
     presence = ~np.isnan(positions[:, 0])
-    return Clip(draw(scenes, positions), tuple(scenes), positions, presence, event, switch_frame)
+    return Clip(
+        frames=draw(scenes, positions),
+        scenes=tuple(scenes),
+        positions=positions,
+        presence=presence,
+        event=event,
+        switch_frame=switch_frame,
+    )
 
 
 def _change(rng: np.random.Generator, event: str, scene: Scene, mover: Mover) -> tuple[Scene, Mover]:

@@ -37,12 +37,12 @@ def _draw_scene(scene: Scene, positions: Array) -> Array:
     plain = np.pad(background_pixels(scene.background, scene.night), ((PAD, PAD), (PAD, PAD), (0, 0)))
     frames = np.repeat(np.round(plain[None] * 255).astype(np.uint8), len(positions), axis=0)
     if scene.subject is not None:
-        _draw_subject(frames, plain, scene.subject, INK[scene.night], positions)
+        _draw_subject(frames, plain=plain, subject=scene.subject, ink=INK[scene.night], positions=positions)
     return np.ascontiguousarray(frames[:, PAD:-PAD, PAD:-PAD])
 
 
 def _draw_subject(
-    frames: Array, plain: Array, subject: Subject, ink: tuple[float, float, float], positions: Array
+    frames: Array, *, plain: Array, subject: Subject, ink: tuple[float, float, float], positions: Array
 ) -> None:
     half = subject.pixels / 2
     if positions.size and (positions.min() < half or positions.max() > SIZE - half):

@@ -18,7 +18,7 @@ MARGIN = 2.0  # px that stay free between a subject and the border
 Array = NDArray[Any]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Mover:
     """A body with inertia in a box [low, high] (px, both axes): it turns back, softly, before the borders."""
 
@@ -32,7 +32,13 @@ class Mover:
     def start(cls, rng: np.random.Generator, scene: Scene) -> Mover:
         """Place a scene's subject so that it has most of its way before it."""
         half = (scene.subject.pixels if scene.subject else 0) / 2 + MARGIN
-        mover = cls(half, SIZE - half, rng.uniform(half, SIZE - half, 2), np.zeros(2), np.zeros(2))
+        mover = cls(
+            low=half,
+            high=SIZE - half,
+            position=rng.uniform(half, SIZE - half, 2),
+            velocity=np.zeros(2),
+            wanted=np.zeros(2),
+        )
         mover.aim(rng, scene.motion)
         mover.velocity = mover.wanted.copy()
         gone = rng.uniform(0, 0.25) * (mover.high - mover.low)

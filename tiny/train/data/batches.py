@@ -29,7 +29,7 @@ class Choice:
     begin: int = 0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Batch:
     """Examples of one window length; images uint8 [B,64,64,3] is None for text to video.
 
@@ -48,12 +48,12 @@ class Batch:
         """The same batch on a device."""
         images = None if self.images is None else self.images.to(device)
         return Batch(
-            self.target.to(device),
-            self.subject.to(device),
-            self.context.to(device),
-            images,
-            self.tokens.to(device),
-            self.mask.to(device),
+            target=self.target.to(device),
+            subject=self.subject.to(device),
+            context=self.context.to(device),
+            images=images,
+            tokens=self.tokens.to(device),
+            mask=self.mask.to(device),
         )
 
 
@@ -132,14 +132,23 @@ class Batches:
         for choice in choices:
             target, past, start = self.latents_of(choice, window, text_only)
             past = self.disturb(past, rng, noise)
-            contexts.append(pack(start, past, window, choice.section, text_only))
+            contexts.append(
+                pack(start, past=past, window=window, section=choice.section, text_only=text_only)
+            )
             targets.append(target)
             first = 1 + window * choice.section
             subjects.append(self.data.subjects[choice.clip, first : first + window])
             texts.append(self.text_of(choice, rng))
         images = None if text_only else self.data.first_frames[[choice.clip for choice in choices]]
         tokens, mask = tokenized(texts)
-        return Batch(torch.stack(targets), torch.stack(subjects), joined(contexts), images, tokens, mask)
+        return Batch(
+            target=torch.stack(targets),
+            subject=torch.stack(subjects),
+            context=joined(contexts),
+            images=images,
+            tokens=tokens,
+            mask=mask,
+        )
 
     def latents_of(self, choice: Choice, window: int, text_only: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Target [16,w,8,8], past [16,n,8,8] without the start frame, and start [16,1,8,8]."""
@@ -165,7 +174,7 @@ class Batches:
         return options[rng.integers(len(options))]
 
 
-def pack(start: Tensor, past: Tensor, window: int, section: int, text_only: bool) -> Context:
+def pack(start: Tensor, *, past: Tensor, window: int, section: int, text_only: bool) -> Context:
     """What the sampler shows of a past [16,n,8,8] to an F1 section, in a batch of one."""
     history = History(Direction.FORWARD, start[None], keeps_start=not text_only)
     if past.shape[1]:

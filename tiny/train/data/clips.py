@@ -64,7 +64,7 @@ class Texts:
     new: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ClipLatents:
     """Latents [N,16,L,8,8] in the scale of sampling, first frames uint8 [N,64,64,3], texts[clip][section].
 
@@ -196,7 +196,7 @@ def encode(
 
 
 def make_latents(
-    codec: TinyCodec, count: int, window_5: float, seed: int, device: torch.device, progress: bool = True
+    codec: TinyCodec, *, count: int, window_5: float, seed: int, device: torch.device, progress: bool = True
 ) -> ClipLatents:
     """Draw and encode the clips of a run; shorter ones are padded at their end with zeros, never read."""
     chosen = specs(count, window_5, seed)
@@ -211,7 +211,9 @@ def make_latents(
         subjects[index, : len(cells)] = cells
         first_frames[index] = first
         texts.append(of_sections)
-    return ClipLatents(chosen, latents, subjects, first_frames, texts)
+    return ClipLatents(
+        specs=chosen, latents=latents, subjects=subjects, first_frames=first_frames, texts=texts
+    )
 
 
 def save_latents(data: ClipLatents, path: Path) -> None:
@@ -233,9 +235,9 @@ def load_latents(path: Path) -> ClipLatents:
     facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     texts = [[Texts(tuple(t["own"]), tuple(t["new"])) for t in of_clip] for of_clip in facts["texts"]]
     return ClipLatents(
-        [ClipSpec(**spec) for spec in facts["specs"]],
-        tensors["latents"],
-        tensors["subjects"],
-        tensors["first_frames"],
-        texts,
+        specs=[ClipSpec(**spec) for spec in facts["specs"]],
+        latents=tensors["latents"],
+        subjects=tensors["subjects"],
+        first_frames=tensors["first_frames"],
+        texts=texts,
     )
