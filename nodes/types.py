@@ -13,6 +13,7 @@ class Node(Protocol):
     """What ComfyUI and this pack read from a node's class, beside the method that FUNCTION names."""
 
     DISPLAY_NAME: str
+    SEARCH_ALIASES: Any  # a tuple of words that users may search for
     DESCRIPTION: str
     CATEGORY: str
     FUNCTION: str

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...metrics import VideoScores
 from ...samplers.timeline.timeline import Timeline
 from ..types import ROOT, TRACE
+from ..widgets import advanced_widgets
 from .models import load_models
 from .results import node_result
 from .video_evaluation import VideoEvaluation, without_alpha
@@ -18,8 +19,10 @@ from .widgets import CLIP_VISION, COMMON_INPUTS, PROMPT_INPUTS, REFERENCE, TARGE
 VIDEOS = ("a", "b", "c", "d")
 
 
+@advanced_widgets("model", "pretrained", "fps", "window")
 class FramePackCompare:
     DISPLAY_NAME = "FramePack Compare"
+    SEARCH_ALIASES = ("compare videos", "side by side", "a/b test", "ab test", "score video", "benchmark")
     DESCRIPTION = (
         "Puts two to four videos of the same prompts side by side: scores in one table, curves over one another, "
         "frames below one another."

@@ -8,14 +8,24 @@ from torch import Tensor
 
 from ...samplers.timeline.timeline import Timeline
 from ..types import ROOT
+from ..widgets import advanced_widgets
 from .models import DETECTORS, load_models
 from .results import mean_over_switches, node_result, seconds_to_completion
 from .video_evaluation import VideoEvaluation, without_alpha
 from .widgets import CLIP_VISION, COMMON_INPUTS, IMAGES, PROMPT_INPUTS
 
 
+@advanced_widgets("detector_model", "model", "pretrained", "fps", "window")
 class FramePackDisappearanceEvaluator:
     DISPLAY_NAME = "FramePack Disappearance Evaluator"
+    SEARCH_ALIASES = (
+        "score video",
+        "evaluate video",
+        "object gone",
+        "object removal",
+        "disappear",
+        "detector",
+    )
     DESCRIPTION = (
         "Measures whether an object is gone after a switch of the prompt, and stays away (DF), by a detector that "
         "looks for it in every frame."

@@ -8,14 +8,24 @@ from torch import Tensor
 
 from ...samplers.timeline.timeline import Timeline
 from ..types import ROOT
+from ..widgets import advanced_widgets
 from .models import load_models
 from .results import mean_over_switches, node_result, seconds_to_completion
 from .video_evaluation import VideoEvaluation, without_alpha
 from .widgets import CLIP_VISION, COMMON_INPUTS, IMAGES, PROMPT_INPUTS, REFERENCE, TARGET
 
 
+@advanced_widgets("model", "pretrained", "fps", "window")
 class FramePackTransitionEvaluator:
     DISPLAY_NAME = "FramePack Transition Evaluator"
+    SEARCH_ALIASES = (
+        "score video",
+        "evaluate video",
+        "clip score",
+        "transition latency",
+        "did it change",
+        "benchmark",
+    )
     DESCRIPTION = (
         "Measures whether a video follows a change of its prompt (STF), how fast (TL), how much of the old scene "
         "lingers (GAS), and whether it moves as asked (DDI)."

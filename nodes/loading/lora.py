@@ -13,14 +13,17 @@ from ...models.plain import PlainModel
 from ..comfyui import inside_comfyui
 from ..run_folders import input_folder
 from ..types import ROOT
+from ..widgets import advanced_widgets
 
 logger = logging.getLogger(__name__)
 
 EXTENSION = ".safetensors"
 
 
+@advanced_widgets("blocks")
 class FramePackLoraLoader:
     DISPLAY_NAME = "FramePack LoRA Loader"
+    SEARCH_ALIASES = ("lora", "hunyuan lora", "framepack lora", "musubi", "kohya", "load lora")
     DESCRIPTION = (
         "Applies a HunyuanVideo or FramePack LoRA (also LoHa and LoKr) to a FramePack model, whichever trainer named "
         "its keys. Chain several nodes for several LoRAs."

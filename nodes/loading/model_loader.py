@@ -25,6 +25,15 @@ WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
 
 class FramePackModelLoader:
     DISPLAY_NAME = "FramePack Model Loader"
+    SEARCH_ALIASES = (
+        "hunyuan",
+        "hunyuan video",
+        "framepack model",
+        "load framepack",
+        "f1",
+        "i2v",
+        "image to video",
+    )
     DESCRIPTION = (
         "Loads a FramePack transformer (original or F1) from models/diffusion_models: one safetensors file, or "
         "any one of the shards of a diffusers folder."

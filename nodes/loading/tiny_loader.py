@@ -13,6 +13,7 @@ from ..types import ROOT
 
 class FramePackTinyLoader:
     DISPLAY_NAME = "FramePack Tiny Loader"
+    SEARCH_ALIASES = ("framepack demo", "test model", "cpu model", "no download", "tiny hunyuan")
     DESCRIPTION = (
         "The embedded miniature FramePack: model, text encoder, VAE and vision encoder in one node, small enough "
         "for a CPU. It serves to try workflows, not to make pictures: it can show a red, yellow, green, blue, pink or "

@@ -27,8 +27,10 @@ from .inputs import one_image
 REFERENCES = MAX_CONTROLS - 1
 
 
+@widgets.advanced_widgets("no_post", "no_2x", "no_4x", "solver")
 class FramePackOneFrameSampler:
     DISPLAY_NAME = "FramePack One Frame Sampler"
+    SEARCH_ALIASES = ("single frame", "kisekaeichi", "1f-mc", "edit image", "outfit change", "hunyuan")
     DESCRIPTION = (
         "Generates one image with FramePack from a start image and up to eight references: editing, changing "
         "clothes, placing a character. Usually together with a LoRA that names its indices."
@@ -157,7 +159,7 @@ class FramePackOneFrameSampler:
                 "upstream_rounding": (
                     "BOOLEAN",
                     {
-                        "default": False,
+                        **widgets.UPSTREAM_ROUNDING,
                         "tooltip": "Round timestep and guidance to bfloat16 as upstream FramePack does.",
                     },
                 ),

@@ -22,6 +22,7 @@ USUAL_SIZE = (80, 80)  # latent pixels of 640x640
 
 class FramePackTechniquePreview:
     DISPLAY_NAME = "FramePack Technique Preview"
+    SEARCH_ALIASES = ("plot techniques", "preview schedule", "sigma plot", "guidance plot", "trace plot")
     DESCRIPTION = (
         "Draws what the techniques on a model will do, step by step and section by section, before anything is rendered: "
         "noise levels, guidance, evaluations, attention to the past and every technique's own values."

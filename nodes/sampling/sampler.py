@@ -16,8 +16,10 @@ from ..types import ROOT, TIMELINE, TRACE
 from .inputs import sample_inputs, sample_prompts
 
 
+@widgets.advanced_widgets("solver", "embed_interpolation", "start_embed_strength", "measure_memory")
 class FramePackTransitionsSampler:
     DISPLAY_NAME = "FramePack Sampler"
+    SEARCH_ALIASES = ("hunyuan video", "long video", "image to video", "i2v", "extend video", "transition")
     DESCRIPTION = (
         "Generates a long video section by section with FramePack, each section from a packed memory of the "
         "ones before it. Takes a MODEL of FramePack Model Loader or FramePack Tiny Loader."
@@ -69,9 +71,7 @@ class FramePackTransitionsSampler:
                 "latent_frames": (
                     "INT",
                     {
-                        "default": 0,
-                        "min": 0,
-                        "max": 6000,
+                        **widgets.LATENT_FRAMES,
                         "tooltip": "Length in generated latent frames (4 video frames each), rounded up to whole sections; 0 uses seconds.",
                     },
                 ),
@@ -127,17 +127,14 @@ class FramePackTransitionsSampler:
                 "denoise": (
                     "FLOAT",
                     {
-                        "default": 1.0,
-                        "min": 0.01,
-                        "max": 1.0,
-                        "step": 0.01,
+                        **widgets.DENOISE,
                         "tooltip": "Strength against initial_latent: lower keeps more of it. Must be 1 without one.",
                     },
                 ),
                 "upstream_rounding": (
                     "BOOLEAN",
                     {
-                        "default": False,
+                        **widgets.UPSTREAM_ROUNDING,
                         "tooltip": "Round timestep and guidance to bfloat16 as upstream FramePack does, to reproduce its videos more closely.",
                     },
                 ),

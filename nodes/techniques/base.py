@@ -31,6 +31,7 @@ class TechniqueNode:
                     list(APPLY_TO),
                     {
                         "default": "transition",
+                        "advanced": True,
                         "tooltip": "transition acts after prompt switches of a timeline only; all acts in every section.",
                     },
                 ),
@@ -65,6 +66,7 @@ def window(t_end: float) -> dict[str, Any]:
                 "min": 0.0,
                 "max": 1.0,
                 "step": 0.01,
+                "advanced": True,
                 "tooltip": f"Where the technique begins. {tooltip}",
             },
         ),
@@ -75,6 +77,7 @@ def window(t_end: float) -> dict[str, Any]:
                 "min": 0.0,
                 "max": 1.0,
                 "step": 0.01,
+                "advanced": True,
                 "tooltip": f"Where the technique ends; lower acts longer. {tooltip}",
             },
         ),
@@ -95,6 +98,7 @@ BLOCKS = (
     "STRING",
     {
         "default": "",
+        "advanced": True,
         "tooltip": "Transformer blocks it acts in, such as 'double:0-3; single:0-7,12'; empty means all.",
     },
 )

@@ -11,6 +11,14 @@ from ..types import ROOT
 
 class FramePackTransitionPreset:
     DISPLAY_NAME = "FramePack Transition Preset"
+    SEARCH_ALIASES = (
+        "prompt change",
+        "scene change",
+        "transition",
+        "preset",
+        "make the change happen",
+        "hunyuan",
+    )
     DESCRIPTION = (
         "Adds a tried set of techniques in one node, so that a change of the prompt takes hold. Its help page lists what "
         "each preset holds and what it costs."

@@ -6,11 +6,21 @@ from typing import Any
 
 from ...samplers.timeline.timeline import Timeline, TimelineEntry
 from ..types import ROOT, TIMELINE
-from ..widgets import MAX_BLEND
+from ..widgets import MAX_BLEND, advanced_widgets
 
 
+@advanced_widgets("change", "blend", "vision_strength")
 class FramePackTimelineEntry:
     DISPLAY_NAME = "FramePack Timeline Entry"
+    SEARCH_ALIASES = (
+        "prompt schedule",
+        "prompt change",
+        "keyframe",
+        "scene change",
+        "cut",
+        "second start image",
+        "storyboard",
+    )
     DESCRIPTION = (
         "Lets a prompt take over at a moment of the video. Chain one node per prompt, the earliest first, and "
         "connect the last one to FramePack Sampler."

@@ -25,8 +25,21 @@ CHANGES = ("full", "measured")
 _MOST_SECTIONS = 5000
 
 
+@widgets.advanced_widgets("change", "blend")
 class FramePackPromptTimeline:
     DISPLAY_NAME = "FramePack Prompt Timeline"
+    SEARCH_ALIASES = (
+        "prompt schedule",
+        "prompt scheduling",
+        "prompt travel",
+        "prompt change",
+        "timestamped prompt",
+        "timed prompt",
+        "scene change",
+        "transition",
+        "multi prompt",
+        "keyframe prompts",
+    )
     DESCRIPTION = (
         "Reads several prompts and their times from one text, encodes them, and says which sections of "
         "the video each one really gets."

@@ -23,13 +23,16 @@ from .. import widgets
 from ..comfyui import inside_comfyui
 from ..output import OutputFile, new_output
 from ..types import ROOT
+from ..widgets import advanced_widgets
 from .progress import section_progress
 
 OUTPUTS = ("both", "images", "video")
 
 
+@advanced_widgets("window", "overlap", "tile_size", "tile_frames", "crf")
 class FramePackDecode:
     DISPLAY_NAME = "FramePack Decode"
+    SEARCH_ALIASES = ("vae decode", "save video", "mp4", "decode long video", "tiled decode", "video preview")
     DESCRIPTION = (
         "Decodes a video section by section as FramePack does, cross-fading where sections meet, and writes the "
         "MP4 while it goes on: the file can be watched as it grows, and its length costs no memory."

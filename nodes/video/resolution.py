@@ -9,10 +9,13 @@ from torch import Tensor
 
 from ...video.resolution import BASE_RESOLUTION, METHODS, STEP, fit, nearest_bucket
 from ..types import ROOT
+from ..widgets import advanced_widgets
 
 
+@advanced_widgets("pad_color")
 class FramePackResolution:
     DISPLAY_NAME = "FramePack Resolution"
+    SEARCH_ALIASES = ("bucket", "find nearest bucket", "resize image", "video size", "hunyuan resolution")
     DESCRIPTION = (
         "Brings an image to the nearest of the sizes that FramePack was trained on, keeping its aspect: "
         "cropped, or padded with a colour."

@@ -10,6 +10,7 @@ from ..base import BLOCKS, TechniqueNode, window
 
 class FramePackAttentionScaling(TechniqueNode):
     DISPLAY_NAME = "FramePack Attention Scaling"
+    SEARCH_ALIASES = ("attention temperature", "logit scale", "more motion", "dynamics", "transition")
     DESCRIPTION = (
         "Sharpens attention early by scaling its keys, as the published AlignVid does to follow a prompt's changes; the "
         "help page lists its blocks."

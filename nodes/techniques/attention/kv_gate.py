@@ -6,11 +6,22 @@ from typing import Any
 
 from ....samplers.techniques.attention.kv_gate import MODES, TOKENS, SemanticKVGate
 from ....samplers.techniques.wiring import with_technique
+from ...widgets import advanced_widgets
 from ..base import BLOCKS, TechniqueNode, check_mask, window
 
 
+@advanced_widgets("start", "last", "history_2x", "history_4x", "image", "gate_text_rows", "threshold")
 class FramePackSemanticKVGate(TechniqueNode):
     DISPLAY_NAME = "FramePack Semantic KV Gate"
+    SEARCH_ALIASES = (
+        "forget history",
+        "attention mask",
+        "kv cache",
+        "memory gate",
+        "prompt change",
+        "scene change",
+        "transition",
+    )
     DESCRIPTION = (
         "Lowers the attention that the new section pays to the packed past while a change takes hold, by a bias, by a "
         "cap on the past's share, or by dropping it."

@@ -10,6 +10,7 @@ from ..base import TechniqueNode, window
 
 class FramePackRopeJitter(TechniqueNode):
     DISPLAY_NAME = "FramePack RoPE Jitter"
+    SEARCH_ALIASES = ("position noise", "rope", "more motion", "dynamics", "transition")
     DESCRIPTION = (
         "Lets every attention head measure time a little differently, so that the past does not line up for all of them at "
         "once. An experiment for long videos; off by default."

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ....samplers.techniques.context.blur import MODES, ContextBlur
+from ...widgets import advanced_widgets
 from ..base import TechniqueNode, window
 
 
+@advanced_widgets("time_last", "time_2x", "time_4x", "alpha", "band", "decay", "decay_start")
 class FramePackContextBlur(TechniqueNode):
     DISPLAY_NAME = "FramePack Context Blur"
+    SEARCH_ALIASES = ("blur history", "blur memory", "prompt change", "scene change", "transition")
     DESCRIPTION = (
         "Takes details, coarse shapes or both from the packed past, the more the farther away it lies, so that the old "
         "scene is not drawn again from memory. Costs next to no time."

@@ -6,11 +6,14 @@ from typing import Any
 
 from ....samplers.techniques.context.low_pass import FILTERS, LowPassGuidance
 from ....samplers.techniques.wiring import with_technique
+from ...widgets import advanced_widgets
 from ..base import TechniqueNode, window
 
 
+@advanced_widgets("sigma", "noise", "start", "last", "history", "fade")
 class FramePackLowPassGuidance(TechniqueNode):
     DISPLAY_NAME = "FramePack Low-Pass Guidance"
+    SEARCH_ALIASES = ("low pass", "more motion", "dynamics", "blur start image", "static video", "transition")
     DESCRIPTION = (
         "Shows early steps a start and last frame without details, so that they cannot copy the old scene, and gives the "
         "details back later (Adaptive Low-Pass Guidance). Costs next to no time."

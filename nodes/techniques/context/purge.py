@@ -6,13 +6,24 @@ from typing import Any
 
 from ....samplers.techniques.context.purge import ACTIONS, SELECTIONS, ContextPurge
 from ....samplers.techniques.wiring import with_technique
+from ...widgets import advanced_widgets
 from ..base import TechniqueNode, check_mask, window
 
 WHAT = "keep; remove: not packed at all; zero: empty latents; zero_kv: zero keys and values"
 
 
+@advanced_widgets("seed", "gap", "threshold")
 class FramePackContextPurge(TechniqueNode):
     DISPLAY_NAME = "FramePack Context Purge"
+    SEARCH_ALIASES = (
+        "forget history",
+        "drop frames",
+        "clear memory",
+        "prompt change",
+        "scene change",
+        "cut",
+        "transition",
+    )
     DESCRIPTION = (
         "Flushes parts of the packed past at a change: takes them out, empties them, packs them more coarsely, or moves the "
         "history further away from the new frames."

@@ -8,11 +8,21 @@ from ....samplers.context.plan import MAX_WINDOW
 from ....samplers.techniques.base import PASTS
 from ....samplers.techniques.context.refresh import ANCHORS, HISTORIES, ContextRefresh
 from ....samplers.techniques.wiring import with_technique
+from ...widgets import advanced_widgets
 from ..base import TechniqueNode
 
 
+@advanced_widgets("sees", "anchor", "history")
 class FramePackContextRefresh(TechniqueNode):
     DISPLAY_NAME = "FramePack Context Refresh"
+    SEARCH_ALIASES = (
+        "rewrite history",
+        "edit memory",
+        "re-anchor",
+        "prompt change",
+        "scene change",
+        "transition",
+    )
     DESCRIPTION = (
         "Denoises what is remembered of the old scene again under the new prompt, right after a switch, so that the next "
         "section goes on from it. The frames already shown stay as they are."

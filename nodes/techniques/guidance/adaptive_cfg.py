@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from ....samplers.techniques.guidance.adaptive_cfg import SHAPES, TARGETS, AdaptiveCFG
+from ...widgets import advanced_widgets
 from ..base import TechniqueNode, window
 
 
+@advanced_widgets("beta", "cfg_zero", "rescale", "zero_init", "concentration")
 class FramePackAdaptiveCFG(TechniqueNode):
     DISPLAY_NAME = "FramePack Adaptive CFG"
+    SEARCH_ALIASES = (
+        "cfg schedule",
+        "dynamic cfg",
+        "guidance schedule",
+        "cfg zero star",
+        "prompt change",
+        "transition",
+    )
     DESCRIPTION = (
         "Changes guidance over the steps of a section. Real guidance early, while the picture is composed, is meant to "
         "let a new prompt win over the packed memory."

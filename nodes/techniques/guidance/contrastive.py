@@ -6,11 +6,22 @@ from typing import Any
 
 from ....samplers.techniques.guidance.contrastive import ANCHORS, ContrastiveGuidance
 from ....samplers.techniques.wiring import with_technique
+from ...widgets import advanced_widgets
 from ..base import TechniqueNode, window
 
 
+@advanced_widgets("without", "refusal")
 class FramePackContrastiveGuidance(TechniqueNode):
     DISPLAY_NAME = "FramePack Contrastive Guidance"
+    SEARCH_ALIASES = (
+        "negative history",
+        "negative guidance",
+        "old prompt as negative",
+        "erase object",
+        "concept removal",
+        "prompt change",
+        "transition",
+    )
     DESCRIPTION = (
         "Pushes the picture away from what the old prompt, the packed past or a named concept would make of it. Each "
         "part that is on costs one more evaluation a step inside the window (refusal up to two)."

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ....samplers.techniques.schedule.transition_sigmas import MODES, TransitionSigmas
+from ...widgets import advanced_widgets
 from ..base import TechniqueNode
 
 
+@advanced_widgets("width", "early")
 class FramePackTransitionSigmas(TechniqueNode):
     DISPLAY_NAME = "FramePack Transition Sigmas"
+    SEARCH_ALIASES = ("sigma schedule", "shift schedule", "scheduler", "prompt change", "transition")
     DESCRIPTION = (
         "Gives the sections after a switch noise levels of their own: a higher shift, more steps early, or more steps "
         "altogether, so that more of the work is done while the content of the picture is still open."
