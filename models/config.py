@@ -45,6 +45,7 @@ class FramePackConfig:
     has_clean_x_embedder: bool = True
 
     def __post_init__(self) -> None:
+        check_types(self)
         object.__setattr__(self, "rope_axes_dim", tuple(self.rope_axes_dim))
         if len(self.rope_axes_dim) != 3 or any(axis % 2 for axis in self.rope_axes_dim):
             raise ValueError(f"rope_axes_dim must be three even numbers, got {self.rope_axes_dim}")
@@ -104,6 +105,25 @@ class FramePackConfig:
             return cls(**found, rope_axes_dim=known_rope_axes(found))
         check_agreement(config, found)
         return config
+
+
+# Far above every published model: what is larger is no model but a broken or hostile file.
+LARGEST = 10**6
+
+
+def check_types(config: FramePackConfig) -> None:
+    """Raises ValueError for a field that is no number of its kind, or one that no network can have."""
+    for field in fields(config):
+        value, kind = getattr(config, field.name), type(field.default)
+        if kind is int and not (type(value) is int and 0 <= value <= LARGEST):
+            raise ValueError(f"{field.name} must be a whole number from 0 to {LARGEST}, got {value!r}")
+        if kind is float and not (type(value) in (int, float) and 0 < value <= LARGEST):
+            raise ValueError(f"{field.name} must be a number above 0 and at most {LARGEST}, got {value!r}")
+        if kind is bool and type(value) is not bool:
+            raise ValueError(f"{field.name} must be true or false, got {value!r}")
+    axes: Any = config.rope_axes_dim
+    if not (isinstance(axes, (tuple, list)) and all(type(axis) is int and axis > 0 for axis in axes)):
+        raise ValueError(f"rope_axes_dim must be three even numbers, got {axes!r}")
 
 
 def infer_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -181,7 +201,7 @@ def parse_fields(text: str) -> dict[str, Any]:
     """The fields of a configuration from JSON text; raises ValueError when it is no JSON object."""
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{METADATA_KEY} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{METADATA_KEY} must be a JSON object, got {type(values).__name__}")

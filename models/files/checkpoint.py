@@ -13,6 +13,19 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+# What other files begin with.
+MAGIC = {
+    b"GGUF": "a GGUF file",
+    b"PK\x03\x04": "a PyTorch file (.pt), which can hold code",
+    b"\x80\x02\x8a\nl\xfc": "a PyTorch file (.pt), which can hold code",
+    b"version https://git-lfs": "the pointer of a Git LFS file, not the file: download the file itself",
+    b"<!DOCTYPE": "a web page, not a model: download the file itself",
+    b"<html": "a web page, not a model: download the file itself",
+}
+SUFFIXES = {
+    **dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt", ".bin", ".pkl"), "a PyTorch file, which can hold code"),
+    ".gguf": "a GGUF file",
+}
 INDEX_SUFFIX = ".safetensors.index.json"
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 
@@ -48,8 +61,10 @@ def resolve(path: Path) -> tuple[list[Path], list[str]]:
         raise CheckpointError(f"{path}: there is no such file")
     if path.name.endswith(".index.json"):
         return read_index(path)
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path}: expected a .safetensors file, an {INDEX_SUFFIX} file or a directory")
+    if path.suffix.lower() not in (".safetensors", ".sft"):
+        raise CheckpointError(
+            f"{path} is {what_is(path)}: expected a .safetensors file, an {INDEX_SUFFIX} file or a directory"
+        )
 
     shard = SHARD.fullmatch(path.name)
     if shard is None:
@@ -105,6 +120,17 @@ def refuse_absent(path: Path, paths: Sequence[Path]) -> None:
         )
 
 
+def what_is(path: Path) -> str:
+    """What a file is that is no safetensors file, in words: by its first bytes, else by its name."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(32)
+    except OSError:
+        start = b""
+    found = (what for magic, what in MAGIC.items() if start.startswith(magic))
+    return next(found, SUFFIXES.get(path.suffix.lower(), "no safetensors file"))
+
+
 @contextmanager
 def open_file(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
     """An open safetensors file; what is wrong with it becomes a CheckpointError."""
@@ -112,6 +138,9 @@ def open_file(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
         with safe_open(path, framework="pt", device=str(device)) as file:
             yield file
     except (SafetensorError, OSError) as error:
+        what = what_is(path)
+        if what != "no safetensors file":
+            raise CheckpointError(f"{path} is {what}, whatever its name says") from error
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}); it may be truncated: download it again"
         ) from error

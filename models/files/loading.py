@@ -202,6 +202,7 @@ def refuse_quantised(path: Path, entries: Mapping[str, Entry]) -> None:
 
 def check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], config: FramePackConfig) -> None:
     """Raises CheckpointError where names or shapes are not exactly those of the model."""
+    refuse_oversized(path, len(shapes), config)
     model = FramePackDiT(config, device="meta")
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     refuse_missing(path, [name for name in expected if name not in shapes])
@@ -230,6 +231,16 @@ def refuse_missing(path: Path, missing: Sequence[str]) -> None:
 def counted(keys: Sequence[str]) -> str:
     """How many keys, in words: 1 key, 2 keys."""
     return f"{len(keys)} {'key' if len(keys) == 1 else 'keys'}"
+
+
+def refuse_oversized(path: Path, tensors: int, config: FramePackConfig) -> None:
+    """Raises CheckpointError for a config that no file of so many tensors can hold, before a model is built of it."""
+    for field in ("num_layers", "num_single_layers", "num_refiner_layers"):
+        if getattr(config, field) > tensors:
+            raise CheckpointError(
+                f"{path}: its {field} is {getattr(config, field)}, but the file holds {tensors} tensors; "
+                "it is damaged or no FramePack file"
+            )
 
 
 def first(keys: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -241,10 +242,56 @@ def test_other_files_are_called_what_they_are(
         load_dit(path)
 
 
+@pytest.mark.parametrize("fields", [
+    {"num_layers": 10**7},
+    {"num_single_layers": 10**18},
+    {"num_refiner_layers": 10**7},
+    {"num_attention_heads": 10**12},
+    {"mlp_ratio": 1e300},
+])  # fmt: skip
+def test_a_config_far_larger_than_its_file_is_refused_at_once(
+    write: Callable[..., Path], weights: Weights, dit: FramePackDiT, fields: dict[str, Any]
+) -> None:
+    path = write(weights, framepack_config=json.dumps({**json.loads(dit.config.to_json()), **fields}))
+    start = time.perf_counter()
+    with pytest.raises(CheckpointError, match=f"model.safetensors.*{next(iter(fields))}"):
+        load_dit(path)
+    assert time.perf_counter() - start < 1
+
+
+def test_so_is_a_key_with_a_far_too_large_number(tmp_path: Path, weights: Weights) -> None:
+    save_file({**weights, "transformer_blocks.9999999.ff.net.2.bias": torch.zeros(1)}, tmp_path / "a.safetensors",
+              {"framepack_config": "{}"})  # fmt: skip
+    with pytest.raises(CheckpointError, match="a.safetensors"):
+        load_dit(tmp_path / "a.safetensors")
+    save_file({"clean_x_embedder.proj.weight": torch.zeros(1), "transformer_blocks.9999999.attn.norm_q.weight":
+               torch.zeros(128)}, tmp_path / "a.safetensors")  # fmt: skip
+    start = time.perf_counter()
+    with pytest.raises(CheckpointError, match="a.safetensors.*num_layers"):
+        load_dit(tmp_path / "a.safetensors")
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(("start", "what"), [
+    (b"GGUF", "is a GGUF file"),
+    (b"PK\x03\x04", "is a PyTorch file"),
+    (b"version https://git-lfs.github.com/spec/v1", "is the pointer of a Git LFS file"),
+    (b"<!DOCTYPE html>", "is a web page"),
+])  # fmt: skip
+def test_files_of_another_kind_are_called_what_they_are_by_their_content(
+    tmp_path: Path, start: bytes, what: str
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(start + bytes(100))
+    with pytest.raises(CheckpointError, match=f"model.safetensors {what}.*whatever its name says"):
+        load_dit(tmp_path / "model.safetensors")
+
+
 def test_a_config_that_cannot_be_is_an_error_of_the_file(
     write: Callable[..., Path], weights: Weights
 ) -> None:
-    for text in ("{", '{"layers": 3}', '{"rope_axes_dim": 7}', '{"qk_norm": "none"}'):
+    for text in ("{", '{"layers": 3}', '{"rope_axes_dim": 7}', '{"qk_norm": "none"}', '{"num_layers": "3"}',
+                 '{"num_layers": -1}', '{"mlp_ratio": NaN}', '{"rope_axes_dim": [1e400, "a", null]}', '{"rope_theta": null}',
+                 '{"num_attention_heads": 2.5}', '{"guidance_embeds": 3}', "[" * 100_000):  # fmt: skip
         with pytest.raises(CheckpointError, match="model.safetensors: "):
             load_dit(write(weights, framepack_config=text))
 
@@ -285,7 +332,7 @@ def test_paths_that_are_no_checkpoint_are_errors(
     with pytest.raises(CheckpointError, match="found none"):
         load_dit(tmp_path)
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    with pytest.raises(CheckpointError, match=r"model.gguf: expected a \.safetensors file"):
+    with pytest.raises(CheckpointError, match=r"model.gguf is a GGUF file: expected a \.safetensors"):
         load_dit(tmp_path / "model.gguf")
     for name in ("a.safetensors", "b.safetensors"):
         write(weights, name)
