@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ..attention.blocks import Blocks
-from .checkpoint import CheckpointError, open_file
+from .lora_file import LoraError, by_module, refuse_degenerate
 from .lora_names import Shapes, Source, Target, source_table, split_prefix
-from .lora_products import Tensors, dense, kind_of, scale_of, size_of
+from .lora_products import Tensors, dense, extra_parts, kind_of, scale_of, size_of
 
-# How trainers end their keys, and what the tensor is.
-ADAPTER = r"(?:\.\w+)?"
-ENDINGS = tuple((re.compile(rf"(?P<module>.+?)(?:{pattern})"), part) for pattern, part in (
-    (rf"\.(?:lora_down|lora_A){ADAPTER}\.weight|\.lora_A|[._]lora(?:_linear_layer)?\.down\.weight", "down"),
-    (rf"\.(?:lora_up|lora_B){ADAPTER}\.weight|\.lora_B|[._]lora(?:_linear_layer)?\.up\.weight", "up"),
-    (rf"\.(?:lora_up|lora_B){ADAPTER}\.bias", "up_bias"),
-    *((rf"\.{part}", part) for part in (
-        "alpha", "dora_scale", "diff", "diff_b", "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b",
-        "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")),
-))  # fmt: skip
 HOST_NAMES = {"down": "lora_down.weight", "up": "lora_up.weight"}
 
 # Parts whose rows are those of the weight or bias. LoKr has none: a row of its product is no row of a factor.
 BY_ROWS = {"up", "hada_w1_a", "hada_w2_a", "diff", "diff_b", "dora_scale"}
-
-
-class LoraError(ValueError):
-    """A LoRA that cannot be applied; the message names the file, what is wrong and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,18 +98,6 @@ def parameter_shapes(transformer: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(parameter.shape) for name, parameter in transformer.named_parameters()}
 
 
-def read_lora(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """All tensors of a safetensors file; raises LoraError for any other file."""
-    path = Path(path)
-    if path.suffix.lower() != ".safetensors":
-        raise LoraError(f"{path.name} is no .safetensors file; other kinds can hold code and are not read.")
-    try:
-        with open_file(path) as file:
-            return {key: file.get_tensor(key) for key in file.keys()}
-    except CheckpointError as error:
-        raise LoraError(str(error)) from error
-
-
 def convert(tensors: Tensors, shapes: Shapes, blocks: Blocks = None, *, name: str = "the LoRA") -> Lora:
     """The tensors of a file as changes to a transformer with parameters of these shapes.
 
@@ -144,6 +115,7 @@ def convert(tensors: Tensors, shapes: Shapes, blocks: Blocks = None, *, name: st
         if source is None:
             unmatched.update(dict.fromkeys(keys.values(), "the model has no such module"))
             continue
+        refuse_degenerate(name, keys, tensors)
         if reason := mismatch(parts, source, shapes):
             unmatched.update(dict.fromkeys(keys.values(), reason))
             continue
@@ -168,25 +140,13 @@ def refuse_nothing(lora: Lora, name: str) -> None:
         raise LoraError(f"{name}: all {lora.outside} modules that it changes lie outside blocks: widen it.")
 
 
-def by_module(keys: Iterable[str]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """Module of the file -> part -> key, and the keys that end in nothing known with the reason."""
-    modules: dict[str, dict[str, str]] = {}
-    unknown: dict[str, str] = {}
-    for key in keys:
-        found = ((end.fullmatch(key), part) for end, part in ENDINGS)
-        match, part = next(((match, part) for match, part in found if match), (None, ""))
-        if match is None:
-            unknown[key] = "no part of a LoRA, LoHa or LoKr that is known here"
-        else:
-            modules.setdefault(match["module"], {})[part] = key
-    return modules, unknown
-
-
 def mismatch(parts: Tensors, source: Source, shapes: Shapes) -> str | None:
     """Why the parts of a module cannot be applied, or None where they can."""
     kind, rows = kind_of(parts), source.shape[0]
     if kind is None and "diff_b" not in parts:
         return "its other parts are missing"
+    if extra := sorted(extra_parts(parts)):
+        return f"its parts belong to different kinds of change (what to do with {', '.join(extra)}?)"
     if kind is not None:
         size = size_of(parts)
         expected = (rows, prod(source.shape[1:]))
@@ -198,9 +158,22 @@ def mismatch(parts: Tensors, source: Source, shapes: Shapes) -> str | None:
         return f"a change of the bias that is not [{rows}]"
     if biased and any(f"{target.module}.bias" not in shapes for target in source.targets):
         return "a change of the bias, but the model has none here"
-    split = "dora_scale" in parts and not source.is_whole
-    if split and (kind == "lokr" or parts["dora_scale"].shape[0] != rows):
-        return "a DoRA that cannot be split over several modules"
+    return dora_mismatch(parts, source)
+
+
+def dora_mismatch(parts: Tensors, source: Source) -> str | None:
+    """Why a DoRA's magnitudes do not fit the weight, or None where they do, or where there are none."""
+    rows, columns = source.shape[0], prod(source.shape[1:])
+    if "magnitude" in parts and parts["magnitude"].numel() != rows:
+        return f"{parts['magnitude'].numel()} magnitudes of a DoRA, but the weight has {rows} rows"
+    if "dora_scale" in parts and tuple(parts["dora_scale"].shape[:1]) != (rows,):
+        if not source.is_whole:
+            return "a DoRA that cannot be split over several modules"
+        if parts["dora_scale"].shape[:2] != (1, columns):
+            return f"a DoRA scale of {list(parts['dora_scale'].shape)}, but the weight is {[rows, columns]}"
+    split = not source.is_whole or any(value.ndim > 2 for value in parts.values())
+    if split and kind_of(parts) == "lokr" and parts.keys() & {"dora_scale", "magnitude"}:
+        return "a DoRA that cannot be split over several modules, or of a convolution's LoKr"
     return None
 
 
@@ -209,6 +182,11 @@ def changes_of(parts: Tensors, source: Source, chosen: Iterable[Target]) -> list
     parts = dict(parts)
     if "up_bias" in parts:
         parts["diff_b"] = parts.pop("up_bias") * scale_of(parts)
+    scale = parts.pop("magnitude").flatten() if "magnitude" in parts else parts.get("dora_scale")
+    if scale is not None:
+        # One number a row, in as many dimensions as the weight has, as the host multiplies it.
+        by_row = scale.shape[0] == source.shape[0] == scale.numel()
+        parts["dora_scale"] = scale.reshape(-1, *(1 for _ in source.shape[1:])) if by_row else scale
     # Of a convolution's Kronecker factors the host would take the product along the wrong axes.
     is_matrix = all(value.ndim <= 2 for value in parts.values())
     if kind_of(parts) == "lokr" and not (source.is_whole and is_matrix):

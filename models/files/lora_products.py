@@ -19,6 +19,13 @@ def kind_of(parts: Iterable[str]) -> str | None:
     return next(found, None)
 
 
+def extra_parts(parts: Iterable[str]) -> set[str]:
+    """The parts that a change of its kind does not use."""
+    kind = kind_of(parts)
+    needed = next((need for need in KINDS[kind].needs if need <= set(parts)), set()) if kind else set()
+    return set(parts) - needed - {"alpha", "dora_scale", "magnitude", "diff_b", "up_bias"}
+
+
 def product_of(parts: Iterable[str]) -> Product:
     """How the parts of a known kind make the difference of a weight."""
     return KINDS[cast(str, kind_of(parts))].product
@@ -34,7 +41,7 @@ def size_of(parts: Tensors) -> tuple[int, ...] | None:
     sketch = {part: torch.empty(value.shape, device="meta") for part, value in parts.items()}
     try:
         return tuple(product_of(parts)(sketch).shape)
-    except RuntimeError:
+    except (RuntimeError, IndexError):
         return None
 
 

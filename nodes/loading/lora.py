@@ -8,7 +8,8 @@ from typing import Any
 
 from ...models.attention.blocks import block_set, check_blocks
 from ...models.config import FramePackConfig
-from ...models.files.lora import Change, convert, parameter_shapes, read_lora, rounds
+from ...models.files.lora import Change, convert, parameter_shapes, rounds
+from ...models.files.lora_file import read_lora
 from ...models.plain import PlainModel
 from ..comfyui import inside_comfyui
 from ..run_folders import input_folder

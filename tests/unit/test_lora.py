@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +21,11 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.files.lora import (
     Lora,
-    LoraError,
     convert,
     parameter_shapes,
-    read_lora,
     rounds,
 )
+from framepack_transitions.models.files.lora_file import LoraError, read_lora
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.loading.lora import FramePackLoraLoader
 from safetensors.torch import save_file
@@ -257,6 +257,123 @@ def test_a_dora_goes_to_comfyui_whole_or_split_by_rows(shapes: Shapes) -> None:
         convert({**file, f"{name}.dora_scale": normal(1, D)}, shapes)
 
 
+@pytest.mark.parametrize("ending", ["", ".weight", ".default", ".default.weight"])
+def test_magnitudes_that_peft_stores_make_it_a_dora(shapes: Shapes, ending: str) -> None:
+    name, magnitudes = f"base_model.model.{DOUBLE}.img_attn_qkv", normal(3 * D).abs()
+    file = {f"{name}.lora_A.weight": normal(4, D), f"{name}.lora_B.weight": normal(3 * D, 4)}
+    lora = convert({**file, f"{name}.lora_magnitude_vector{ending}": magnitudes}, shapes)
+    for change in lora.changes:
+        assert torch.equal(change.parts["dora_scale"], magnitudes[QKV[change.module]].reshape(D, 1))
+    with pytest.raises(LoraError, match="5 magnitudes of a DoRA, but the weight has 192 rows"):
+        convert({**file, f"{name}.lora_magnitude_vector{ending}": normal(5)}, shapes)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "lora_mid.weight",
+        "scale_weight",
+        "lora_down.scale_weight",
+        "lora_down.bias",
+        "hada_t1",
+        "lokr_t2",
+        "whatever",
+    ],
+)
+def test_a_module_with_a_part_that_is_not_understood_is_left_out(shapes: Shapes, part: str) -> None:
+    good = {
+        f"{SINGLE}.linear2.lora_down.weight": normal(4, D + MLP),
+        f"{SINGLE}.linear2.lora_up.weight": normal(D, 4),
+    }
+    bad = {
+        f"{DOUBLE}.img_attn_proj.lora_down.weight": normal(4, D),
+        f"{DOUBLE}.img_attn_proj.lora_up.weight": normal(D, 4),
+    }
+    extra = f"{DOUBLE}.img_attn_proj.{part}"
+    lora = convert({**good, **bad, extra: normal(4, 4)}, shapes)
+    assert [change.module for change in lora.changes] == ["single_transformer_blocks.1.proj_out"]
+    assert set(lora.unmatched) == {*bad, extra}
+    assert lora.unmatched[next(iter(bad))] == f"its part {extra} is not understood here"
+
+
+def test_parts_of_two_kinds_or_two_adapters_are_not_chosen_from(shapes: Shapes) -> None:
+    name = f"{DOUBLE}.img_attn_proj"
+    file = {f"{name}.lora_down.weight": normal(4, D), f"{name}.lora_up.weight": normal(D, 4)}
+    with pytest.raises(LoraError, match="belong to different kinds of change .what to do with diff"):
+        convert({**file, f"{name}.diff": normal(D, D)}, shapes)
+    with pytest.raises(LoraError, match="are the same part"):
+        convert({**file, f"{name}.lora_A.other.weight": normal(4, D)}, shapes)
+
+
+# Alpha in the metadata
+
+RANK = 4
+KOHYA, PEFT = ("lora_unet_transformer_blocks_0_attn_to_q", "lora_down", "lora_up"), (
+    "transformer.transformer_blocks.0.attn.to_q", "lora_A", "lora_B",
+)  # fmt: skip
+
+
+def in_diffusers(**settings: Any) -> dict[str, str]:
+    return {
+        "lora_adapter_metadata": json.dumps({f"transformer.{key}": value for key, value in settings.items()})
+    }
+
+
+@pytest.mark.parametrize(("names", "metadata", "scale"), [
+    (PEFT, {}, 1.0),
+    (PEFT, in_diffusers(r=RANK, lora_alpha=1), 1 / RANK),
+    (PEFT, in_diffusers(r=RANK, lora_alpha=8), 8 / RANK),
+    (PEFT, in_diffusers(lora_alpha=8, use_rslora=True), 8 / 2),
+    (PEFT, in_diffusers(lora_alpha=8, alpha_pattern={"attn.to_q": 2, "attn.to_k": 16}), 2 / RANK),
+    (PEFT, {"lora_alpha": "1", "rank": "4"}, 1 / RANK),
+    (KOHYA, {"ss_network_alpha": "1", "ss_network_dim": "4"}, 1 / RANK),
+    (KOHYA, {"ss_network_alpha": "None"}, 1.0),
+    # What musubi-tuner converts to these names has alpha multiplied in already, and keeps the entry.
+    (PEFT, {"ss_network_alpha": "1"}, 1.0),
+])  # fmt: skip
+def test_an_alpha_that_only_the_metadata_states_is_used(
+    tmp_path: Path, shapes: Shapes, names: tuple[str, str, str], metadata: dict[str, str], scale: float
+) -> None:
+    module, below, above = names
+    down, up = normal(RANK, D), normal(D, RANK, seed=1)
+    file = {f"{module}.{below}.weight": down, f"{module}.{above}.weight": up}
+    save_file(file, tmp_path / "a.safetensors", metadata)
+    target = {"transformer_blocks.0.attn.to_q": slice(None)}
+    expected = up.numpy() @ down.numpy()
+    assert_rows(convert(read_lora(tmp_path / "a.safetensors"), shapes), shapes, expected * scale, target)
+    # A file that holds alphas of its own needs no metadata.
+    save_file({**file, f"{module}.alpha": torch.tensor(3.0)}, tmp_path / "a.safetensors", metadata)
+    assert_rows(convert(read_lora(tmp_path / "a.safetensors"), shapes), shapes, expected * 3 / RANK, target)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000])
+def test_metadata_that_is_no_json_object_is_an_error_of_the_file(tmp_path: Path, text: str) -> None:
+    save_file({"a.lora_A.weight": normal(4, 4)}, tmp_path / "a.safetensors", {"lora_adapter_metadata": text})
+    with pytest.raises(LoraError, match="a.safetensors: its lora_adapter_metadata is no"):
+        read_lora(tmp_path / "a.safetensors")
+
+
+# Numbers that cannot be used
+
+
+@pytest.mark.parametrize(("part", "value", "message"), [
+    ("lora_A.weight", torch.ones(0, D), r"lora_A.weight is empty, of shape \[0, 64\]"),
+    ("alpha", torch.ones(2), "alpha holds 2 numbers, expected one"),
+    ("alpha", torch.tensor(float("nan")), "alpha holds numbers that are not finite"),
+    ("lora_A.weight", torch.full((4, D), float("inf")), "lora_A.weight holds numbers that are not finite"),
+    ("lora_B.weight", torch.tensor(1.0), "lora_B.weight is a single number"),
+    ("lora_B.weight", torch.ones(D, 4, dtype=torch.int8), "lora_B.weight is stored as torch.int8"),
+    ("dora_scale", torch.tensor(1.0), "dora_scale is a single number"),
+])  # fmt: skip
+def test_degenerate_numbers_are_one_sentence_with_file_and_key(
+    shapes: Shapes, part: str, value: Tensor, message: str
+) -> None:
+    name = f"{DOUBLE}.img_attn_proj"
+    file = {f"{name}.lora_A.weight": normal(4, D), f"{name}.lora_B.weight": normal(D, 4)}
+    with pytest.raises(LoraError, match=rf"odd.safetensors: {name}.{message}"):
+        convert({**file, f"{name}.{part}": value}, shapes, name="odd.safetensors")
+
+
 # Blocks
 
 
@@ -340,7 +457,7 @@ def test_long_lists_are_cut_short(shapes: Shapes) -> None:
 
 def test_only_whole_safetensors_files_are_read(tmp_path: Path) -> None:
     for name, message in (
-        ("a.pt", "a.pt is no .safetensors file"),
+        ("a.pt", "a.pt is a PyTorch file, which can hold code"),
         ("b.safetensors", "not a whole safetensors file"),
     ):
         (tmp_path / name).write_bytes(b"nothing")
