@@ -270,8 +270,10 @@ def _repeat(tensor: Tensor, batch: int, name: str) -> Tensor:
     if tensor.shape[0] == batch:
         return tensor
     if tensor.shape[0] != 1:
+        remedy = "give 1 or as many (Latent Batch joins latents)" if batch > 1 else "give 1"
         raise ValueError(
-            f"{name} has a batch of {tensor.shape[0]}, start_latent one of {batch}; give 1 or {batch}."
+            f"{name} has a batch of {tensor.shape[0]}, start_latent one of {batch}; {remedy}. VAE Encode makes one latent "
+            "of several images, as the frames of one video."
         )
     return tensor.expand(batch, *tensor.shape[1:])
 

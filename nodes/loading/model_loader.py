@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ...models.files.loading import inspect_checkpoint, load_dit
+from ...models.files.variants import LAYOUT_KEY, trained_layout
 from ..comfyui import inside_comfyui
 from ..types import ROOT
 
@@ -75,15 +76,15 @@ class FramePackModelLoader:
 
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         summary = inspect_checkpoint(path)
-        return (
-            make_model(
-                partial(load_dit, path),
-                parameters=summary.parameters,
-                stored_dtype=summary.dtype,
-                dtype=WEIGHT_DTYPES[weight_dtype],
-                fast_fp8=weight_dtype.endswith("_fast"),
-            ),
+        model = make_model(
+            partial(load_dit, path),
+            parameters=summary.parameters,
+            stored_dtype=summary.dtype,
+            dtype=WEIGHT_DTYPES[weight_dtype],
+            fast_fp8=weight_dtype.endswith("_fast"),
         )
+        model.set_attachments(LAYOUT_KEY, trained_layout(model_name, summary.metadata))
+        return (model,)
 
 
 def _diffusion_models() -> list[str]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...samplers.conditioning import Prompt, latent_samples, text_conditioning, vision_tokens
+from ...samplers.context.plan import section_count, sections_for_latents
 from ...samplers.denoising.drivers import Driver
 from ...samplers.settings import SampleInputs
 from ...samplers.timeline.timeline import Timeline, TimelineEntry
@@ -49,6 +50,11 @@ def sample_inputs(
         initial=None if initial is None else driver.to_model(initial),
         past_video=None if past_video is None else driver.to_model(past_video),
     )
+
+
+def count_sections(seconds: float, latent_frames: int, window: int) -> int:
+    """The number of sections of `window` latent frames: for `latent_frames`, or where these are 0 for `seconds`."""
+    return sections_for_latents(latent_frames, window) if latent_frames else section_count(seconds, window)
 
 
 def sample_prompts(driver: Driver, positive: Any, timeline: Timeline | None, start: Tensor) -> list[Prompt]:

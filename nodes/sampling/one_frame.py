@@ -21,8 +21,10 @@ from ...samplers.denoising.solvers import SOLVERS
 from ...samplers.guidance import Guidance
 from ...samplers.settings import SampleInputs, SampleSettings
 from .. import widgets
+from ..notices import log_notices, with_notices
 from ..types import ROOT, TRACE
 from .inputs import one_image
+from .notices import wiring_notices
 
 REFERENCES = MAX_CONTROLS - 1
 
@@ -191,6 +193,7 @@ class FramePackOneFrameSampler:
                     },
                 ),
             },
+            "hidden": {"prompt": "PROMPT", "unique_id": "UNIQUE_ID"},
         }
 
     def sample(
@@ -219,8 +222,10 @@ class FramePackOneFrameSampler:
         start_mask: Any = None,
         sampler: Any = None,
         sigmas: Any = None,
+        prompt: Any = None,
+        unique_id: Any = None,
         **references: Any,
-    ) -> tuple[Any, Any]:
+    ) -> Any:
         settings = SampleSettings(
             layout="one_frame",
             window=window,
@@ -249,6 +254,10 @@ class FramePackOneFrameSampler:
         controls = [
             driver.to_model(_control(latent, mask, name, start)) for name, (latent, mask) in images.items()
         ]
+        notices = wiring_notices(
+            prompt, unique_id, start, [name for name in images if name != "start_latent"]
+        )
+        log_notices(notices)
         batch, config = start.shape[0], driver.config
         latents, trace = sample_one_frame(
             driver=driver,
@@ -270,7 +279,8 @@ class FramePackOneFrameSampler:
             solver=solver if sampler is None else sampler,
             sigmas=sigmas,
         )
-        return {"samples": driver.to_vae(latents)}, trace
+        result = {"samples": driver.to_vae(latents)}, {**trace, "notices": notices}
+        return with_notices(result, notices)
 
 
 def _connected(references: Mapping[str, Any]) -> dict[str, tuple[Any, Tensor | None]]:

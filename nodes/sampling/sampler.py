@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...samplers.context.plan import LAYOUTS, plan_sections, section_count, sections_for_latents
+from ...samplers.context.plan import LAYOUTS, plan_sections
 from ...samplers.denoising.drivers import driver_for
 from ...samplers.denoising.sections import sample_sections
 from ...samplers.denoising.solvers import SOLVERS
@@ -12,8 +12,10 @@ from ...samplers.guidance import Guidance
 from ...samplers.settings import EMBED_INTERPOLATIONS, SampleSettings
 from ...samplers.timeline.assignment import assign_prompts
 from .. import widgets
+from ..notices import with_notices
 from ..types import ROOT, TIMELINE, TRACE
-from .inputs import sample_inputs, sample_prompts
+from .inputs import count_sections, sample_inputs, sample_prompts
+from .notices import logged_notices
 
 
 @widgets.advanced_widgets("solver", "embed_interpolation", "start_embed_strength", "measure_memory")
@@ -214,6 +216,7 @@ class FramePackTransitionsSampler:
                     },
                 ),
             },
+            "hidden": {"prompt": "PROMPT", "unique_id": "UNIQUE_ID"},
         }
 
     def sample(
@@ -246,7 +249,9 @@ class FramePackTransitionsSampler:
         embed_interpolation: str = "linear",
         start_embed_strength: float = 1.0,
         measure_memory: bool = False,
-    ) -> tuple[Any, Any]:
+        prompt: Any = None,
+        unique_id: Any = None,
+    ) -> Any:
         settings = SampleSettings(
             layout=layout,
             window=window,
@@ -260,9 +265,7 @@ class FramePackTransitionsSampler:
             start_embed_strength=start_embed_strength,
             measure_memory=measure_memory,
         )
-        count = (
-            sections_for_latents(latent_frames, window) if latent_frames else section_count(seconds, window)
-        )
+        count = count_sections(seconds, latent_frames, window)
         driver = driver_for(model)
         inputs = sample_inputs(
             driver,
@@ -278,7 +281,17 @@ class FramePackTransitionsSampler:
         planned = plan_sections(layout, count, window, keeps_start=inputs.has_start, past_latent_frames=past)
         prompts = sample_prompts(driver, positive, timeline, inputs.start)
         sections = assign_prompts(planned, prompts, past_latent_frames=past)
+        notices = logged_notices(
+            driver=driver,
+            settings=settings,
+            inputs=inputs,
+            timeline=timeline,
+            sections=sections,
+            prompts=prompts,
+            workflow=prompt,
+            node=unique_id,
+        )
         latents, trace = sample_sections(
             driver, sections, inputs, settings, solver=solver if sampler is None else sampler, sigmas=sigmas
         )
-        return {"samples": driver.to_vae(latents)}, trace
+        return with_notices(({"samples": driver.to_vae(latents)}, {**trace, "notices": notices}), notices)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...samplers.timeline.timeline import Timeline, TimelineEntry
+from ..notices import log_notices, with_notices
 from ..types import ROOT, TIMELINE
 from ..widgets import MAX_BLEND, advanced_widgets
+from ..workflow.encoding import crop_notices, picture_notices
+from ..workflow.graph import WorkflowGraph
 
 
 @advanced_widgets("change", "blend", "vision_strength")
@@ -118,6 +121,7 @@ class FramePackTimelineEntry:
                     },
                 ),
             },
+            "hidden": {"prompt_graph": "PROMPT", "unique_id": "UNIQUE_ID"},
         }
 
     def add(
@@ -133,7 +137,9 @@ class FramePackTimelineEntry:
         blend: int = 0,
         vision_strength: float = 1.0,
         state: str = "",
-    ) -> tuple[Timeline]:
+        prompt_graph: Any = None,
+        unique_id: Any = None,
+    ) -> Any:
         entry = TimelineEntry(
             start=start,
             prompt=prompt,
@@ -146,4 +152,18 @@ class FramePackTimelineEntry:
             clip_vision_output=clip_vision_output,
             vision_strength=vision_strength,
         )
-        return (Timeline((*(() if timeline is None else timeline.entries), entry)),)
+        earlier = Timeline(()) if timeline is None else timeline
+        notices = _keyframe_notices(WorkflowGraph(prompt_graph), unique_id, start_latent)
+        log_notices(notices)
+        return with_notices((Timeline((*earlier.entries, entry), earlier.length),), notices)
+
+
+def _keyframe_notices(graph: WorkflowGraph, node: Any, start_latent: Any) -> list[str]:
+    """What the workflow says about a keyframe that was made of several images, or cropped for its image tokens."""
+    if start_latent is None:
+        return []
+    height, width = start_latent["samples"].shape[-2:]
+    return [
+        *picture_notices(graph, node, "start_latent"),
+        *crop_notices(graph, node, "clip_vision_output", (height, width)),
+    ]

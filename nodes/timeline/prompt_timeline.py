@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -13,11 +12,10 @@ from ...samplers.timeline.change import measure_changes, text_feature
 from ...samplers.timeline.landing import land, landing_report, landing_warnings
 from ...samplers.timeline.syntaxes.spans import PromptSpan
 from ...samplers.timeline.syntaxes.table import AUTO, SYNTAX_CHOICES, parse
-from ...samplers.timeline.timeline import Timeline, TimelineEntry
+from ...samplers.timeline.timeline import Timeline, TimelineEntry, VideoLength
 from .. import widgets
+from ..notices import log_notices, with_notices
 from ..types import ROOT, TIMELINE
-
-logger = logging.getLogger(__name__)
 
 _EXAMPLE = "a man sits in a living room\n[3s: the man disappears => an empty living room]"
 CHANGES = ("full", "measured")
@@ -129,7 +127,7 @@ class FramePackPromptTimeline:
         window: int,
         change: str = "full",
         blend: int = 0,
-    ) -> tuple[Timeline, Any, str]:
+    ) -> Any:
         if clip is None:
             raise ValueError(
                 "clip is empty (some checkpoints hold no text encoder); connect DualCLIPLoader with "
@@ -139,13 +137,14 @@ class FramePackPromptTimeline:
         spans = parse(text, syntax, sections=count, section_seconds=4 * window / FPS)
         spans = [spans[0], *(softened(span, blend) for span in spans[1:])]
         landings = land(spans, count, window)
-        for warning in landing_warnings(landings, count, window):
-            logger.warning(warning)
         encode = _encoder(clip)
         changes, remark = _changes(change, spans, encode)
         entries = [_entry(span, encode(span.text), c) for span, c in zip(spans, changes)]
-        report = landing_report(landings, count, window)
-        return Timeline(tuple(entries)), entries[0].conditioning, "\n".join([report, *remark])
+        report = "\n".join([landing_report(landings, count, window), *remark])
+        timeline = Timeline(tuple(entries), VideoLength(sections=count, window=window))
+        warnings = landing_warnings(landings, count, window)
+        log_notices(warnings)
+        return with_notices((timeline, entries[0].conditioning, report), warnings)
 
 
 def softened(span: PromptSpan, blend: int) -> PromptSpan:

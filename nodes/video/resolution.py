@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from ...video.resolution import BASE_RESOLUTION, METHODS, STEP, fit, nearest_bucket
+from ..notices import log_notices, with_notices
 from ..types import ROOT
 from ..widgets import advanced_widgets
+from ..workflow.encoding import ENCODERS, kept_frames
+from ..workflow.graph import WorkflowGraph
 
 
 @advanced_widgets("pad_color")
@@ -59,13 +62,30 @@ class FramePackResolution:
                         "tooltip": "Colour of the bars with method pad: a name, or a code such as #808080.",
                     },
                 ),
-            }
+            },
+            "hidden": {"prompt": "PROMPT", "unique_id": "UNIQUE_ID"},
         }
 
-    def resize(self, image: Any, resolution: int, method: str, pad_color: str) -> tuple[Tensor, int, int]:
+    def resize(
+        self,
+        image: Any,
+        resolution: int,
+        method: str,
+        pad_color: str,
+        prompt: Any = None,
+        unique_id: Any = None,
+    ) -> Any:
         images = _rgb_images(image, "image")
         height, width = nearest_bucket(images.shape[1], images.shape[2], resolution)
-        return fit(images, height, width, method, pad_color), width, height
+        notices = _encoding_notices(WorkflowGraph(prompt), unique_id, len(images))
+        log_notices(notices)
+        return with_notices((fit(images, height, width, method, pad_color), width, height), notices)
+
+
+def _encoding_notices(graph: WorkflowGraph, node: Any, count: int) -> list[str]:
+    """What becomes of `count` images where they go into VAE Encode as they are and it does not keep all of them."""
+    notice = kept_frames(count) if graph.is_linked(node, 0, ENCODERS, "pixels") else None
+    return [] if notice is None else [notice]
 
 
 def _rgb_images(images: Any, name: str) -> Tensor:

@@ -12,6 +12,9 @@ from ..conditioning import Prompt
 from ..context.plan import FPS, LAYOUTS, Section, plan_sections
 from .assignment import assign_prompts
 from .syntaxes.spans import PromptSpan
+from .timeline import VideoLength
+
+MOST_NAMED = 3  # unused prompts that are named one by one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +67,48 @@ def landing_report(landings: Sequence[Landing], count: int, window: int) -> str:
 def landing_warnings(landings: Sequence[Landing], count: int, window: int) -> list[str]:
     """A sentence for every prompt that gets no section."""
     seconds = _frame_count(count, window) / FPS
-    late = f"it starts after the video's end at {seconds:.2f} s; start it earlier, or make the video longer."
-    short = "it is too short for a section of its own; start it earlier, or the next one later."
     return [
-        f"Warning: {_one_line(landing.span.text)!r} ({landing.span.start:g} s) is never used: "
-        f"{late if landing.span.start >= seconds else short}"
+        f"Warning: {_never_used(landing.span.text, landing.span.start, seconds)}"
         for landing in landings
         if not landing.sections
     ]
+
+
+def unused_prompts(
+    sections: Sequence[Section], prompts: Sequence[Prompt], *, past_latent_frames: int = 0
+) -> list[str]:
+    """A sentence for every one of the `prompts` that none of a video's `sections` has, and one for all after three.
+
+    Starts count from the end of the `past_latent_frames` that the video continues.
+    """
+    used = {id(section.prompt) for section in sections}
+    begin = 4 * max(past_latent_frames - 1, 0)
+    seconds = (max(section.frames[1] for section in sections) - begin) / FPS
+    unused = [_never_used(prompt.text, prompt.start, seconds) for prompt in prompts if id(prompt) not in used]
+    more = len(unused) - MOST_NAMED
+    return [*unused[:MOST_NAMED], *([f"{more} more prompts are never used."] if more > 0 else [])]
+
+
+def length_difference(planned: VideoLength | None, length: VideoLength) -> str | None:
+    """A sentence where a timeline was planned for another length than the video has, else None.
+
+    `planned` is None where the timeline's node knows no length.
+    """
+    if planned is None or planned == length:
+        return None
+    return (
+        f"the timeline was made for {planned.described()}, but the sampler makes {length.described()}: the timeline's "
+        "report does not hold, and prompts that divide the video fall elsewhere; give both nodes the same seconds and "
+        "window."
+    )
+
+
+def _never_used(text: str, start: float, seconds: float) -> str:
+    """A sentence about a prompt that gets no section of a video of so many `seconds`."""
+    late = f"it starts after the video's end at {seconds:.2f} s; start it earlier, or make the video longer."
+    short = "it is too short for a section of its own; start it earlier, or the next one later."
+    name = repr(_one_line(text)) if text.strip() else "the prompt without a name"
+    return f"{name} ({start:g} s) is never used: {late if start >= seconds else short}"
 
 
 def _line(landing: Landing) -> str:

@@ -7,6 +7,8 @@ from itertools import pairwise
 from math import inf
 from typing import Any
 
+from ..context.plan import FPS
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TimelineEntry:
@@ -56,11 +58,28 @@ class TimelineEntry:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class VideoLength:
+    """The length of a generated video: `sections` of `window` latent frames each."""
+
+    sections: int
+    window: int
+
+    def described(self) -> str:
+        """Such as: 4 sections of 9 latent frames (4.8 s)."""
+        noun = "section" if self.sections == 1 else "sections"
+        return f"{self.sections} {noun} of {self.window} latent frames ({4 * self.sections * self.window / FPS:g} s)"
+
+
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """Entries in rising order of their start, from 0 s on. Raises ValueError for any other order."""
+    """Entries in rising order of their start, from 0 s on. Raises ValueError for any other order.
+
+    length: of the video that the times were made for; None where they hold for any.
+    """
 
     entries: tuple[TimelineEntry, ...]
+    length: VideoLength | None = None
 
     def __post_init__(self) -> None:
         starts = [entry.start for entry in self.entries]

@@ -193,7 +193,10 @@ def _extended(record: Record) -> None:
 
 def _scored(record: Record) -> None:
     _switched(record)
-    texts = [entry["text"] for entry in record.texts]
+    samplers = {
+        entry["node"] for entry in record.traces
+    }  # which say that the timeline was made for more sections
+    texts = [entry["text"] for entry in record.texts if entry["node"] not in samplers]
     assert len(texts) == 3
     assert all("STF" in text for text in texts)
     assert sum("DF" in text for text in texts) == 2, "an object is looked for by two of the three"

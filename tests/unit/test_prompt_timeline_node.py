@@ -43,7 +43,8 @@ class WordClip(CountingClip):
 
 def build(text: str, syntax: str = "auto", seconds: float = 5.0, window: int = 9, clip=None, **options):
     clip = clip or CountingClip()
-    return clip, *FramePackPromptTimeline().build(clip, text, syntax, seconds, window, **options)
+    answer = FramePackPromptTimeline().build(clip, text, syntax, seconds, window, **options)
+    return clip, *(answer["result"] if isinstance(answer, dict) else answer)
 
 
 def changes(text: str) -> list[float]:
@@ -118,6 +119,11 @@ def test_the_example_in_the_widget_runs():
 def test_the_widgets_give_the_length_that_bars_divide(seconds, window, start):
     _, timeline, _, _ = build("a | b", seconds=seconds, window=window)
     assert timeline.entries[1].start == pytest.approx(start)
+
+
+def test_a_prompt_that_is_never_used_is_shown_in_the_node():
+    answer = FramePackPromptTimeline().build(CountingClip(), "a [99s: d]", "auto", 5.0, 9)
+    assert answer["ui"]["text"] == [answer["result"][2].splitlines()[-1]]
 
 
 def test_a_prompt_that_is_never_used_is_reported_and_logged(caplog):
