@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 from torch import Tensor
 
 from ..samplers.conditioning import expect_finite
-from .cross_fade import soft_append
+from .pieces import TIME_FACTOR, Piece, PieceJoiner, frame_count
 
 LATENT_CHANNELS = 16
 SPACE_FACTOR = 8  # pixels a latent pixel, along each side
-TIME_FACTOR = 4  # frames a latent frame
 MIN_TILE = 64  # pixels
 MIN_TILE_FRAMES = 2 * TIME_FACTOR
 TILE_OVERLAP = 4  # tiles share 1/4 of their size with their neighbours, in space and in time
@@ -27,55 +25,15 @@ TILE_OVERLAP = 4  # tiles share 1/4 of their size with their neighbours, in spac
 Decode = Callable[[Tensor], Tensor]
 
 
-def frame_count(latents: int) -> int:
-    """Frames of a video of `latents` latent frames: one for the first, four for each other."""
-    return TIME_FACTOR * latents - (TIME_FACTOR - 1)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A range of latent frames that are decoded together.
-
-    start, stop: the range, half open.
-    overlap: number of frames (not latent frames) that fade in over the end of the piece before.
-    """
-
-    start: int
-    stop: int
-    overlap: int
-
-
-def decode_pieces(latent_frames: int, window: int, overlap: int) -> list[Piece]:
-    """The pieces of a video, in order: the start frame and one window, then a window each.
-
-    All numbers are latent frames. Every piece but the first also takes in the `overlap` latent frames before its
-    window; FramePack's own overlap is one window. Raises ValueError when a number is below 1.
-    """
-    if min(latent_frames, window, overlap) < 1:
-        raise ValueError(
-            f"cannot decode {latent_frames} latent frames with window {window} and overlap {overlap}; "
-            "all of them must be 1 or more."
-        )
-    pieces = [Piece(0, min(1 + window, latent_frames), 0)]
-    while (seam := pieces[-1].stop) < latent_frames:
-        start = max(0, seam - overlap)
-        pieces.append(Piece(start, min(seam + window, latent_frames), frame_count(seam - start)))
-    return pieces
-
-
 def decode_video(decode: Decode, latents: Tensor, pieces: list[Piece]) -> Iterator[Tensor]:
     """The frames [n, H, W, 3] of a video [1, 16, T, h, w], piece by piece, 4T-3 in all.
 
     Frames over which the next piece fades in are held back until that piece is decoded.
     """
-    kept: Tensor | None = None
-    for piece, following in zip_longest(pieces, pieces[1:]):
-        frames = decode(latents[:, :, piece.start : piece.stop])[0]
-        if kept is not None:
-            frames = soft_append(kept, frames, piece.overlap)
-        finished = frames.shape[0] - (following.overlap if following else 0)
-        kept = frames[finished:]
-        yield frames[:finished]
+    joiner = PieceJoiner(pieces)
+    for index, piece in enumerate(pieces):
+        for stretch in joiner.add(index, decode(latents[:, :, piece.start : piece.stop])[0]):
+            yield stretch.frames
 
 
 @dataclass(frozen=True)

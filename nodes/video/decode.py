@@ -12,12 +12,11 @@ from ...samplers.context.plan import FPS, MAX_WINDOW
 from ...video.decode import (
     SPACE_FACTOR,
     Tiles,
-    decode_pieces,
     decode_video,
-    frame_count,
     vae_decoder,
     video_latents,
 )
+from ...video.pieces import decode_pieces, frame_count
 from ...video.writing import VideoWriter
 from .. import widgets
 from ..comfyui import inside_comfyui

@@ -18,7 +18,8 @@ from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
 from framepack_transitions.nodes.video.decode import FramePackDecode
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting
 from framepack_transitions.tiny.bundle import load_tiny
-from framepack_transitions.video.decode import Tiles, decode_pieces, decode_video, vae_decoder
+from framepack_transitions.video.decode import Tiles, decode_video, vae_decoder
+from framepack_transitions.video.pieces import decode_pieces
 from framepack_transitions.video.writing import VideoWriter
 from hypothesis import given
 from hypothesis import strategies as st
