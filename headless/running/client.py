@@ -21,7 +21,7 @@ from ..workflows.errors import WorkflowError
 from ..workflows.specs import NodeSpec
 from ..workflows.workflow import Node, Workflow
 from .progress import ProgressBars
-from .report import Record
+from .report import Record, is_result
 from .server import TIMEOUT_SECONDS, Server
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def run_on_server(
         node = workflow.get(node_id) or Node(node_id, "?", "", {})
         for text in ui.get("text", ()):
             record.add_text(node, str(text))
-        for file in _files(ui):
+        for file in filter(is_result, _files(ui)):
             record.add_file(node, _fetch(file, server, folders))
 
 

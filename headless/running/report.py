@@ -76,7 +76,7 @@ class Record(Observer):
         )
         if TRACE_TYPE in outputs:
             self.traces.append({"node": node.id, "trace": outputs[TRACE_TYPE]})
-        for file in ui.get("images", ()):
+        for file in filter(is_result, ui.get("images", ())):
             self.add_file(node, self.out / file["subfolder"] / file["filename"])
         for text in ui.get("text", ()):
             self.add_text(node, str(text))
@@ -106,6 +106,11 @@ class Record(Observer):
         if len(self.videos) != 1 or len(self.traces) != 1:
             return []
         return switches(self.traces[0]["trace"], self.videos[0]["fps"])
+
+
+def is_result(file: Mapping[str, str]) -> bool:
+    """Whether a file that a node shows belongs to what the run made; a video that only shows its progress does not."""
+    return file.get("type") != "temp" or Path(file["filename"]).suffix.lower() not in VIDEO_EXTENSIONS
 
 
 def switches(trace: Mapping[str, Any], fps: float) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ from ..notices import with_notices
 from ..types import ROOT, TIMELINE, TRACE
 from .inputs import count_sections, sample_inputs, sample_prompts
 from .notices import logged_notices
+from .run_progress import RunProgress
+from .section_preview import decode_behind, preview_of_run
 
 
 @widgets.advanced_widgets("solver", "embed_interpolation", "start_embed_strength", "measure_memory")
@@ -215,6 +217,12 @@ class FramePackTransitionsSampler:
                         "tooltip": "Record in the trace how much of its attention every section pays to the packed memory, for the evaluators' inertia. The video stays the same; on the tiny model it takes a tenth longer.",
                     },
                 ),
+                "vae": (
+                    "VAE",
+                    {
+                        "tooltip": "Shows the video while it is sampled: each finished section is decoded at once, and FramePack Decode behind it, with the same VAE, takes over what is decoded. The video stays the same; on a small card the model makes room for the VAE after each section."
+                    },
+                ),
             },
             "hidden": {"prompt": "PROMPT", "unique_id": "UNIQUE_ID"},
         }
@@ -249,6 +257,7 @@ class FramePackTransitionsSampler:
         embed_interpolation: str = "linear",
         start_embed_strength: float = 1.0,
         measure_memory: bool = False,
+        vae: Any = None,
         prompt: Any = None,
         unique_id: Any = None,
     ) -> Any:
@@ -291,7 +300,11 @@ class FramePackTransitionsSampler:
             workflow=prompt,
             node=unique_id,
         )
+        preview = preview_of_run(driver, sections, inputs, vae, decode_behind(prompt, unique_id))
+        solve, observer = solver if sampler is None else sampler, RunProgress(driver, count, preview)
         latents, trace = sample_sections(
-            driver, sections, inputs, settings, solver=solver if sampler is None else sampler, sigmas=sigmas
+            driver, sections, inputs, settings, solver=solve, sigmas=sigmas, observer=observer
         )
-        return with_notices(({"samples": driver.to_vae(latents)}, {**trace, "notices": notices}), notices)
+        latent = {"samples": driver.to_vae(latents)}
+        ui = {} if preview is None else preview.finish(latent)
+        return with_notices((latent, {**trace, "notices": notices}), notices, ui)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -9,21 +10,21 @@ from typing import Any
 from torch import Tensor
 
 from ...samplers.context.plan import FPS, MAX_WINDOW
-from ...video.decode import (
-    SPACE_FACTOR,
-    Tiles,
-    decode_video,
-    vae_decoder,
-    video_latents,
-)
+from ...video.decode import SPACE_FACTOR, Tiles, decode_video, vae_decoder, video_latents
+from ...video.decoded import KEY, DecodedVideos
+from ...video.growing import DecodeSettings
 from ...video.pieces import decode_pieces, frame_count
+from ...video.segments import Encoding, Segment
 from ...video.writing import VideoWriter
 from .. import widgets
 from ..comfyui import inside_comfyui
-from ..output import OutputFile, new_output
+from ..output import new_output
 from ..types import ROOT
 from ..widgets import advanced_widgets
+from .growing_files import GrowingFiles
 from .progress import section_progress
+
+logger = logging.getLogger(__name__)
 
 OUTPUTS = ("both", "images", "video")
 
@@ -34,7 +35,7 @@ class FramePackDecode:
     SEARCH_ALIASES = ("vae decode", "save video", "mp4", "decode long video", "tiled decode", "video preview")
     DESCRIPTION = (
         "Decodes a video section by section as FramePack does, cross-fading where sections meet, and writes the "
-        "MP4 while it goes on: the file can be watched as it grows, and its length costs no memory."
+        "MP4 while it goes on: the node plays it as it grows, and its length costs no memory."
     )
     CATEGORY = f"{ROOT}/Video"
     FUNCTION = "decode"
@@ -138,24 +139,65 @@ class FramePackDecode:
         extra_pnginfo: Any = None,
     ) -> dict[str, Any]:
         latents = video_latents(samples, "samples")
+        settings = DecodeSettings(
+            window=window,
+            overlap=overlap,
+            tiles=Tiles(side=tile_size, frames=tile_frames),
+            encoding=Encoding.of(fps, crf),
+        )
         pieces = decode_pieces(latents.shape[2], window, overlap)
-        decode = vae_decoder(vae, Tiles(side=tile_size, frames=tile_frames))
-        files = _Files(prefix=filename_prefix, fps=fps, crf=crf, metadata=_metadata(prompt, extra_pnginfo))
+        decode = vae_decoder(vae, settings.tiles)
+        files = _Files(
+            prefix=filename_prefix,
+            latents=latents,
+            encoding=settings.encoding,
+            metadata=_metadata(prompt, extra_pnginfo),
+        )
+        decoded = _decoded_before(samples, vae, settings, images=output != "video")
+        if decoded is not None:
+            return _written(decoded, files, output)
         batch, length = latents.shape[0], frame_count(latents.shape[2])
         images = _Images(batch * (1 if output == "video" else length))
-        section_done = section_progress(batch * len(pieces))
+        section_done = section_progress(batch * len(pieces), pictures=output == "images")
         for index in range(batch):
-            video = latents[index : index + 1]
-            with nullcontext() if output == "images" else files.new_video(video) as writer:
-                for frames in decode_video(decode, video, pieces):
-                    if writer is not None:
-                        writer.write(frames)
+            with nullcontext() if output == "images" else files.new_video(index) as video:
+                parts = decode_video(decode, latents[index : index + 1], pieces)
+                for number, frames in enumerate(parts, start=1):
+                    if video is not None:
+                        video.write(frames, more=number < len(pieces))
                     if output != "video":
                         images.append(frames)
                     section_done(frames[-1])
                 if output == "video":
                     images.append(frames[-1:])
         return {"ui": files.shown(), "result": (images.tensor,)}
+
+
+def _decoded_before(
+    samples: Any, vae: Any, settings: DecodeSettings, *, images: bool
+) -> DecodedVideos | None:
+    """What the sampler has decoded of this LATENT, if that serves here."""
+    decoded = samples.get(KEY)
+    if not isinstance(decoded, DecodedVideos):
+        return None
+    difference = decoded.difference(samples["samples"], vae, settings, images=images)
+    if difference is None:
+        return decoded
+    logger.info("Decoding the video again: the sampler's preview was made with %s.", difference)
+    return None
+
+
+def _written(decoded: DecodedVideos, files: _Files, output: str) -> dict[str, Any]:
+    """The node's result from videos that are decoded already."""
+    if output != "images":
+        for index, segments in enumerate(decoded.videos):
+            with files.new_video(index) as video:
+                for segment in segments:
+                    video.append(segment)
+    return {
+        "ui": files.shown(),
+        "result": (decoded.last_frames if output == "video" else decoded.images,),
+    }
 
 
 class _Images:
@@ -173,29 +215,53 @@ class _Images:
         self._filled = stop
 
 
-class _Files:
-    """The MP4 files of one run of the node, all written in the same way."""
+class _Video:
+    """A file in the making, which the node shows while it grows.
 
-    def __init__(self, *, prefix: str, fps: float, crf: int, metadata: dict[str, Any]) -> None:
-        self._prefix, self._fps, self._crf, self._metadata = prefix, fps, crf, metadata
-        self._written: list[OutputFile] = []
+    The segments are kept until the file is finished: they take less memory than the latents that they come from.
+    """
+
+    def __init__(self, number: int, writer: VideoWriter, states: GrowingFiles) -> None:
+        self._number, self._writer, self._states = number, writer, states
+        self._segments: list[Segment] = []
+
+    def write(self, frames: Tensor, *, more: bool) -> None:
+        """Add frames [n, H, W, 3]; where there are `more` to come, show the video so far."""
+        self._segments.append(self._writer.write(frames))
+        if more and inside_comfyui():
+            self._states.show(self._number, self._segments)
+
+    def append(self, segment: Segment) -> None:
+        """Add frames that are encoded already."""
+        self._writer.append(segment)
+
+
+class _Files:
+    """The MP4 files of one run of the node, all written in the same way, one for each of the latents."""
+
+    def __init__(self, *, prefix: str, latents: Tensor, encoding: Encoding, metadata: dict[str, Any]) -> None:
+        height, width = latents.shape[-2:]
+        self._size = (SPACE_FACTOR * width, SPACE_FACTOR * height)
+        self._prefix, self._encoding, self._metadata = prefix, encoding, metadata
+        self._states = GrowingFiles("FramePack_decoding", self._size)
 
     @contextmanager
-    def new_video(self, latents: Tensor) -> Iterator[VideoWriter]:
-        """A writer of the next file, for the frames of these latents [1, 16, T, h, w]."""
-        height, width = latents.shape[-2:]
-        size = (SPACE_FACTOR * width, SPACE_FACTOR * height)
-        with (
-            new_output(self._prefix, ".mp4", size) as file,
-            VideoWriter(file.path, self._fps, crf=self._crf, metadata=self._metadata) as writer,
-        ):
-            yield writer
-        self._written.append(file)
+    def new_video(self, number: int) -> Iterator[_Video]:
+        """The file of the video with this number in the batch."""
+        fps, crf = self._encoding.fps, self._encoding.crf
+        try:
+            with (
+                new_output(self._prefix, ".mp4", self._size) as file,
+                VideoWriter(file.path, fps, crf=crf, metadata=self._metadata) as writer,
+            ):
+                yield _Video(number, writer, self._states)
+            self._states.finish(number, file)
+        finally:
+            self._states.remove()
 
     def shown(self) -> dict[str, Any]:
         """The node's `ui`: ComfyUI plays these files."""
-        files = [file.shown() for file in self._written]
-        return {"images": files, "animated": (True,)} if files else {}
+        return self._states.shown()
 
 
 def _metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from itertools import count
 
@@ -11,16 +12,18 @@ from torch import Tensor
 from ...samplers.progress import report
 from ...video.segments import to_bytes
 from ..comfyui import inside_comfyui
+from ..host_messages import show_text, time_left
 
 PREVIEW_SIDE = 512  # pixels
 
 
-def section_progress(total: int) -> Callable[[Tensor], None]:
+def section_progress(total: int, *, pictures: bool) -> Callable[[Tensor], None]:
     """A callback for every finished section, with its last frame [H, W, 3].
 
-    Inside ComfyUI it shows the frame, and raises where the user has stopped the run.
+    Inside ComfyUI it says how far the node is, shows the frame where `pictures` are wanted, and raises where the user has
+    stopped the run. A picture that was shown hides every video that the node shows after it.
     """
-    steps = count(1)
+    steps, began = count(1), time.monotonic()
     if not inside_comfyui():
         return lambda _frame: report(next(steps), total)
     import comfy.utils
@@ -28,7 +31,10 @@ def section_progress(total: int) -> Callable[[Tensor], None]:
     bar = comfy.utils.ProgressBar(total)
 
     def section_done(frame: Tensor) -> None:
-        picture = Image.fromarray(to_bytes(frame))
-        bar.update_absolute(next(steps), total, ("JPEG", picture, PREVIEW_SIDE))
+        done = next(steps)
+        left = time_left(done, total, time.monotonic() - began)
+        show_text(", ".join(filter(None, (f"section {done} of {total}", left))))
+        picture = ("JPEG", Image.fromarray(to_bytes(frame)), PREVIEW_SIDE) if pictures else None
+        bar.update_absolute(done, total, picture)
 
     return section_done

@@ -15,12 +15,13 @@ from ..conditioning import TextConditioning, blend_texts, encoded_text, text_con
 from ..context.history import Context, History
 from ..context.plan import Section
 from ..noise import preparation_noises, section_seed
+from ..observer import SectionObserver, section_words
 from ..settings import SampleSettings
 from ..techniques.base import Schedule
 from ..techniques.chain import context_of
 from ..techniques.preparation import Preparation
 from .denoiser import SectionDenoiser
-from .drivers import Driver, SectionTask
+from .drivers import Driver, OnProgress, SectionTask
 from .rehearsal import rehearse
 from .restarts import restart_steps
 from .schedules import section_schedules
@@ -56,7 +57,7 @@ class Run:
     shape: of a section's latents, [B, 16, T, H, W].
     schedules: each section's schedule, by its index.
     steps_before: how many steps the sections before it take, by a section's index.
-    report: takes the steps that are done and x0.
+    report: takes the steps that are done, x0, and words about the section.
     trace: the record of the run, which grows by every section.
     """
 
@@ -67,7 +68,7 @@ class Run:
     shape: tuple[int, ...]
     schedules: Mapping[int, Schedule]
     steps_before: Mapping[int, int]
-    report: Callable[[int, Tensor], None]
+    report: OnProgress
     trace: dict[str, Any]
 
     def prepare(
@@ -106,7 +107,9 @@ class Run:
         """Takes the steps of a section and reports those of the run."""
         before, steps = self.steps_before[section.index], self.schedules[section.index].steps
         # Adaptive samplers of the host take more steps than the schedule has.
-        return lambda step, x0: self.report(before + min(step + 1, steps), x0)
+        number = list(self.schedules).index(section.index) + 1
+        words = section_words(section, number, len(self.schedules), self.driver.techniques)
+        return lambda step, x0: self.report(before + min(step + 1, steps), x0, words)
 
     def _solve(
         self, given: SectionInput, schedule: Schedule, on_step: Callable[[int, Tensor], None]
@@ -168,6 +171,7 @@ def begin_run(
     schedule: Schedule,
     sections: Sequence[Section],
     fixed: bool = False,
+    observer: SectionObserver | None = None,
 ) -> Run:
     """A run over sections with its progress and an empty trace; `fixed` as in section_schedules.
 
@@ -184,9 +188,20 @@ def begin_run(
         shape=shape,
         schedules=schedules,
         steps_before=dict(zip(schedules, before)),
-        report=driver.progress(total),
+        report=_reporter(driver, total, observer or SectionObserver()),
         trace=new_trace(settings, schedule, driver.techniques, solver),
     )
+
+
+def _reporter(driver: Driver, total: int, observer: SectionObserver) -> OnProgress:
+    """Takes the steps of a run for the driver's progress and for the observer."""
+    report = driver.progress(total, pictures=observer.step_pictures)
+
+    def report_both(done: int, x0: Tensor, words: Mapping[str, str]) -> None:
+        report(done, x0, words)
+        observer.step_done(done, total)
+
+    return report_both
 
 
 def section_texts(

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..context.anchors import begin_history, begin_section, image_embeds_of
 from ..context.plan import Section
 from ..noise import section_noises, section_seed
+from ..observer import SectionObserver
 from ..settings import SampleInputs, SampleSettings
 from .drivers import Driver
 from .run import SectionInput, begin_run
@@ -27,13 +28,14 @@ def sample_sections(
     *,
     solver: Any = "unipc_bh1",
     sigmas: Tensor | None = None,
+    observer: SectionObserver | None = None,
 ) -> tuple[Tensor, dict[str, Any]]:
     """Denoise every section; return the video's latents [B, 16, T, H, W] in the model's scale, and the trace.
 
     `sections` carry their prompts (timeline.assign_prompts). They may be the later part of a plan: then
     `inputs.earlier_sections` holds what the earlier part left, and the result is the one of a run of the whole plan.
-    `solver` is a name in SOLVERS or a SAMPLER of the host; `sigmas` replaces the schedule of steps and shift. The trace is
-    plain data (see README).
+    `solver` is a name in SOLVERS or a SAMPLER of the host; `sigmas` replaces the schedule of steps and shift; `observer`
+    watches the run. The trace is plain data (see README).
     """
     shape = (inputs.start.shape[0], driver.config.in_channels, settings.window, *inputs.start.shape[-2:])
     schedule = run_schedule(shape, settings, sigmas, has_initial=inputs.initial is not None)
@@ -47,9 +49,12 @@ def sample_sections(
         schedule=schedule,
         sections=sections,
         fixed=sigmas is not None,
+        observer=observer,
     )
+    observer = observer or SectionObserver()
     noises = islice(section_noises(shape, settings), sections[0].index, None)
     for section, before, noise in zip(sections, [sections[0], *sections], noises):
+        observer.section_begins(section)
         begin_section(history, section, before, inputs)
         image_embeds = partial(image_embeds_of, section, inputs, settings, history)
         preparation = run.prepare(section, history, image_embeds)
@@ -60,7 +65,9 @@ def sample_sections(
             initial=_initial_of(section, inputs, noise),
             seed=section_seed(settings, section.index),
         )
-        history.append(run.denoise(given, preparation))
+        latents = run.denoise(given, preparation)
+        history.append(latents)
+        observer.section_done(section, latents)
     video = history.video()
     frames = {"latent_frames": video.shape[2], "given_latent_frames": inputs.past_latent_frames}
     return video, {**run.trace, **frames}

@@ -12,7 +12,7 @@ import torch
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands import demo
 from framepack_transitions.headless.running import runs
-from framepack_transitions.headless.running.report import Record, switches, write_report
+from framepack_transitions.headless.running.report import Record, is_result, switches, write_report
 from framepack_transitions.headless.workflows.workflow import Node
 from framepack_transitions.samplers.progress import Interrupted, report
 from PIL import Image
@@ -199,6 +199,14 @@ def test_a_report_survives_numbers_that_json_does_not_have(tmp_path: Path) -> No
     assert json.loads(path.read_text(encoding="utf-8"))["traces"] == [
         {"node": "1", "trace": {"value": None, "where": "x"}}
     ]
+
+
+def test_a_video_that_only_showed_progress_is_no_result(tmp_path: Path) -> None:
+    assert not is_result(
+        {"filename": "FramePack_preview_00001_.mp4", "subfolder": "previews", "type": "temp"}
+    )
+    assert is_result({"filename": "a_00001_.png", "subfolder": "previews", "type": "temp"})
+    assert is_result({"filename": "a_00001_.mp4", "subfolder": "", "type": "output"})
 
 
 def test_the_example_with_the_embedded_model_runs(tmp_path: Path) -> None:

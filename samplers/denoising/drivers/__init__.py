@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ....models.plain import PlainModel
-from .base import Driver, SectionTask
+from .base import Driver, OnProgress, SectionTask
 from .plain import PlainDriver
 
-__all__ = ["Driver", "PlainDriver", "SectionTask", "driver_for"]
+__all__ = ["Driver", "OnProgress", "PlainDriver", "SectionTask", "driver_for"]
 
 
 def driver_for(model: Any) -> Driver:

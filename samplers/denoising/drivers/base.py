@@ -14,6 +14,8 @@ from ...techniques.base import Technique
 from ..denoiser import Branch, SectionDenoiser
 
 OnStep = Callable[[int, Tensor], None]
+# Takes the steps that are done, x0, and words about the section by their kind.
+OnProgress = Callable[[int, Tensor, Mapping[str, str]], None]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -56,8 +58,8 @@ class Driver(Protocol):
     def to_vae(self, latents: Tensor) -> Tensor:
         """The model's latents to the VAE's scale."""
 
-    def progress(self, total_steps: int) -> Callable[[int, Tensor], None]:
-        """A callback (steps done, x0) for the whole run."""
+    def progress(self, total_steps: int, *, pictures: bool = True) -> OnProgress:
+        """A callback for the whole run; without `pictures` none of x0 is shown."""
 
     def run(self, task: SectionTask) -> Tensor:
         """The section's latents [B, 16, T, H, W] in the model's scale, float32 on the CPU."""

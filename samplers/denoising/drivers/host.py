@@ -5,7 +5,7 @@ Imported only inside ComfyUI.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from ...techniques.wiring import techniques_of
 from ..denoiser import Branch, SectionDenoiser
 from ..solvers import SOLVERS
 from ..trace import solver_name
-from .base import SectionTask, attention_options, context_arguments
+from .base import OnProgress, SectionTask, attention_options, context_arguments
 
 # Where other nodes hook into guidance, in model_options.
 GUIDANCE_FUNCTIONS = {"sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function"}
@@ -56,10 +56,22 @@ class HostDriver:
         scaled: Tensor = self._base.process_latent_out(latents)
         return scaled
 
-    def progress(self, total_steps: int) -> Callable[[int, Tensor], None]:
-        """The host's progress bar and preview as a callback (steps done, x0) for the whole run."""
+    def progress(self, total_steps: int, *, pictures: bool = True) -> OnProgress:
+        """The host's progress bar, with its preview where `pictures` are wanted, as a callback for the whole run."""
+        if not pictures:
+            bar = comfy.utils.ProgressBar(total_steps)
+            return lambda done, x0, words: bar.update_absolute(done, total_steps)
+        shown = slice(None) if self._preview_is_animated() else slice(-1, None)
         callback = latent_preview.prepare_callback(self._model, total_steps)
-        return lambda done, x0: callback(done - 1, x0, None, total_steps)
+        return lambda done, x0, words: callback(done - 1, x0[:, :, shown], None, total_steps)
+
+    def _preview_is_animated(self) -> bool:
+        """Whether all frames of x0 are of use: ComfyUI's own previewers show the first frame that they get.
+
+        Other packs put previewers that play all of them, such as VideoHelperSuite's, in their place.
+        """
+        previewer = latent_preview.get_previewer(self._model.load_device, self._base.latent_format)
+        return previewer is not None and type(previewer).__module__ != latent_preview.__name__
 
     def run(self, task: SectionTask) -> Tensor:
         """The section's latents [B, 16, T, H, W] in the model's scale, float32 on the CPU."""

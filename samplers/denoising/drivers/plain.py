@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from ...progress import report
 from ...techniques.wiring import techniques_of
 from ..denoiser import Branch
 from ..solvers import SOLVERS
-from .base import SectionTask, attention_options, context_arguments
+from .base import OnProgress, SectionTask, attention_options, context_arguments
 
 
 class PlainDriver:
@@ -38,9 +38,9 @@ class PlainDriver:
         """The model's latents to the VAE's scale."""
         return self._model.model.process_latent_out(latents)
 
-    def progress(self, total_steps: int) -> Callable[[int, Tensor], None]:
-        """A callback (steps done, x0) that reports to progress.progress_reporting."""
-        return lambda done, x0: report(done, total_steps, {"x0": x0})
+    def progress(self, total_steps: int, *, pictures: bool = True) -> OnProgress:
+        """A callback that reports to progress.progress_reporting; who listens there may show pictures or not."""
+        return lambda done, x0, words: report(done, total_steps, {**words, "x0": x0})
 
     def run(self, task: SectionTask) -> Tensor:
         """The section's latents [B, 16, T, H, W] in the model's scale, float32 on the CPU.

@@ -1,0 +1,66 @@
+"""What the sampler says and shows while it runs."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from torch import Tensor
+
+from ...samplers.context.plan import Section
+from ...samplers.denoising.drivers import Driver
+from ...samplers.observer import SectionObserver, section_words
+from ..host_messages import show_text, time_left
+from .section_preview import SectionPreview
+
+logger = logging.getLogger(__name__)
+
+TEXT_SECONDS = 0.5  # between two texts in the node
+
+
+class RunProgress(SectionObserver):
+    """Says in words how far a run of `count` sections is, in the node and, once a section, in the log.
+
+    Finished sections go to the `preview`, if there is one.
+    """
+
+    def __init__(self, driver: Driver, count: int, preview: SectionPreview | None = None) -> None:
+        self.step_pictures = preview is None  # a picture would hide the video
+        self._driver, self._count, self._preview = driver, count, preview
+        self._began = self._section_began = time.monotonic()
+        self._number, self._shown_at = 0, 0.0
+        self._words: list[str] = []
+
+    def section_begins(self, section: Section) -> None:
+        """Say which section it is, under which prompt, and what acts in it."""
+        self._number += 1
+        self._section_began = time.monotonic()
+        words = section_words(section, self._number, self._count, self._driver.techniques)
+        words["section"] = f"section {self._number} of {self._count}"
+        if "prompt" in words:
+            words["prompt"] = f"“{words['prompt']}”"
+        self._words = list(words.values())
+        self._show("")
+
+    def step_done(self, done: int, total: int) -> None:
+        """Say how long the rest takes."""
+        if time.monotonic() - self._shown_at >= TEXT_SECONDS:
+            self._show(time_left(done, total, time.monotonic() - self._began))
+
+    def section_done(self, section: Section, latents: Tensor) -> None:
+        """Show the section, and log it."""
+        if self._preview is not None:
+            self._preview.add(section.latents[0], self._driver.to_vae(latents))
+        now = time.monotonic()
+        left = time_left(self._number, self._count, now - self._began)
+        took = f"{now - self._section_began:.1f} s"
+        logger.info("FramePack %s", _joined(*self._words, took, left))
+        self._show(left)
+
+    def _show(self, left: str) -> None:
+        self._shown_at = time.monotonic()
+        show_text(_joined(*self._words, left))
+
+
+def _joined(*words: str) -> str:
+    return " · ".join(filter(None, words))
