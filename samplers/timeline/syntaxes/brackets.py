@@ -9,7 +9,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any, NamedTuple
 
-from .marks import MARK, escape_marks, is_escaped, read_span
+from .elements.marks import MARK, escape_marks, is_escaped, read_span
 from .spans import PlacedSpan, PromptSpan, PromptSyntaxError, VideoLength
 
 EXAMPLE = "a man sits in a living room\n[3s: the man disappears] [6.5s-8s: night falls]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .pieces import split_pieces, spread_evenly
+from .elements.pieces import split_pieces, spread_evenly
 from .spans import PlacedSpan, VideoLength
 
 EXAMPLE = "a man\nan empty room\nnight"

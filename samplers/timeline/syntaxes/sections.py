@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 from typing import NamedTuple
 
-from .marks import read_span
-from .pieces import split_pieces
+from .elements.marks import read_span
+from .elements.pieces import split_pieces
 from .spans import PlacedSpan, PromptSyntaxError, VideoLength
 
 EXAMPLE = "0:a man;;;2-3:an empty room;;;-1:night"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .spans import PromptSpan, PromptSyntaxError
+from ..spans import PromptSpan, PromptSyntaxError
 
 # Backslashes count only right before a mark: two stand for one, and an odd one makes the mark plain text.
 MARK = re.compile(r"(?<!\\)(\\*)(\[|\]|=>)")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..spans import PlacedSpan, VideoLength
 from .marks import read_span
-from .spans import PlacedSpan, VideoLength
 
 Piece = tuple[int, str]  # a part of a text, after the index of the character where it begins
 
