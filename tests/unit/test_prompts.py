@@ -45,6 +45,37 @@ BRACKETS = [
     (r"x [3s: \(a\) \\ b\\]", [(0, "x"), (3, "\\(a\\) \\\\ b\\")]),
     ("x [3s: 男が消える 🎬👋🏽]", [(0, "x"), (3, "男が消える 🎬👋🏽")]),
     ("x [600s: a]", [(0, "x"), (600, "a")]),
+    # frames at 30 a second, one unit for both numbers or one each
+    ("x [36f: a] [90 frames: b]", [(0, "x"), (1.2, "a"), (3, "b")]),
+    ("x [30-60f: a] [75f-3s: b]", [(0, "x"), (1, "a"), (2.5, "b")]),
+    ("x [1 sec: a] [2 seconds: b]", [(0, "x"), (1, "a"), (2, "b")]),
+    # as a Japanese keyboard writes it
+    ("x ［１．５秒：a］［３ｓ: b］", [(0, "x"), (1.5, "a"), (3, "b")]),
+    ("x【1秒～2秒: 赤】【3秒〜: [b] 】", [(0, "x"), (1, "赤"), (3, "[b]")]),
+    ("【0秒： 男】、【3秒： 夜】。", [(0, "男"), (3, "夜")]),
+    ("x [3s: 【赤】 a 】]", [(0, "x"), (3, "【赤】 a 】")]),
+    (r"x \【3s: y】 [4s: \【5s: z】]", [(0, "x 【3s: y】"), (4, "【5s: z】")]),
+    ("\ufeff[0s: a][3s: b]", [(0, "a"), (3, "b")]),
+    # text behind the last bracket, as FramePack-Studio's prompt_handler.py and worker.py take it
+    ("[0s: a] [3s: b] c", [(0, "a"), (1.2, "c"), (3, "b")]),
+    ("[0s-2s: a] [3s: b] c", [(0, "a"), (2, "c"), (3, "b")]),
+    ("[0s-2s: a] c", [(0, "a"), (2, "c")]),
+    ("[3s: b] c", [(0, "c"), (3, "b")]),
+]
+
+TIMES = [
+    ("0s: a\n1.2s: b", [(0, "a"), (1.2, "b")]),
+    ("a\nman\n 36f : b\nc", [(0, "a\nman"), (1.2, "b\nc")]),
+    ("１秒：a\n３秒～４秒：b | c", [(0, "a"), (3, "b | c")]),
+    ("0-2s: a\n1s: b", [(0, "a"), (2, "b")]),
+    ("5 s: just one", [(0, "just one")]),
+]
+
+KEYFRAMES = [
+    ('{"0": "a", "36": "b"}', [(0, "a"), (1.2, "b")]),
+    ('"0": "a",\n"90" :"b, \\"c\\" [3s: d]",\n', [(0, "a"), (3, 'b, "c" [3s: d]')]),
+    ('{"0": "a => x", "2.5s": "b",}', [(0, "a"), (2.5, "b")]),
+    ('{"0-30": "a", "15": "b\\nc \\u3042"}', [(0, "a"), (1, "b\nc あ")]),
 ]
 
 SECTIONS = [  # four sections of 1.2 s
@@ -63,6 +94,7 @@ SECTIONS = [  # four sections of 1.2 s
     ("0:a;;;-2-9:b", [(0, "a"), (2.4, "b")]),
     ("0:a;;;7:b", [(0, "a"), (8.4, "b")]),  # beyond the end: kept, so that a report can say so
     ("0:a;;;2-3:b 16:9 🎬", [(0, "a"), (2.4, "b 16:9 🎬")]),
+    ("０：a；；；２－３：b：１", [(0, "a"), (2.4, "b：１")]),
 ]
 
 EVENLY = [
@@ -74,12 +106,21 @@ EVENLY = [
     ("\n\na\r\n\n  b  \n", [(0, "a"), (2.4, "b")]),
     ("just one prompt: a [red] cat, 16:9", [(0, "just one prompt: a [red] cat, 16:9")]),
     ("雪 | 雨", [(0, "雪"), (2.4, "雨")]),
+    ("雪 ｜ 雨：１", [(0, "雪"), (2.4, "雨：１")]),
+    ("a cat: 2 times, ratio 16:9\nin 5 s", [(0, "a cat: 2 times, ratio 16:9"), (2.4, "in 5 s")]),
+    ("(soft light:1.2), (masterpiece: 2)", [(0, "(soft light:1.2), (masterpiece: 2)")]),
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), BRACKETS + SECTIONS + EVENLY)
+@pytest.mark.parametrize(("text", "expected"), BRACKETS + SECTIONS + TIMES + KEYFRAMES + EVENLY)
 def test_every_notation_is_recognised_and_read(text, expected):
     assert starts_and_texts(text) == expected
+
+
+@pytest.mark.parametrize(("text", "seconds", "start"), [("[0s: a] b", 1.2, 1.2), ("[0s: a] b", 0.8, 0.8)])
+def test_text_behind_a_bracket_at_the_start_waits_for_the_second_section(text, seconds, start):
+    spans = parse(text, section_seconds=seconds)
+    assert [(span.start, span.text) for span in spans] == [(0, "a"), (start, "b")]
 
 
 @pytest.mark.parametrize(("text", "expected"), BRACKETS)
@@ -111,6 +152,10 @@ def test_a_chosen_syntax_beats_what_the_text_looks_like(text, syntax, expected):
         (r"a \[3s: b\]", "lines"),
         ("[3s: never closed", "brackets"),
         ("16:9", "lines"),
+        ('{"0": "a [3s: b]"}', "keyframes"),
+        ('{"0": "a | b;;;c"}', "keyframes"),
+        ("0s: a | b\n2s: c", "times"),
+        ("{red|blue} cat", "bars"),
     ],
 )
 def test_detection_goes_by_the_strongest_mark(text, syntax):
@@ -167,6 +212,32 @@ def test_detection_goes_by_the_strongest_mark(text, syntax):
         ("a || b", 3, "prompt is missing"),
         ("a |", 3, "prompt is missing"),
         ("|", 0, "prompt is missing"),
+        ("a [1200ms: b]", 3, "'1200ms' is no time"),
+        ("a [50%: b]", 3, "'50%' is no time"),
+        ("a [2:30: b]", 3, "no time"),
+        ("a [2分: b]", 3, "'2分' is no time"),
+        ("a [36フレーム: b]", 3, "'36フレーム' is no time"),
+        ("a ［1s: b]", 2, "never closed; add a ］"),
+        ("[1s: a 【3s: b】]", 7, "inside another"),
+        ("[0s: a] [1s: b] c", 15, "text behind the last bracket gets no time"),
+        ("a [0s: b] c", 0, "two prompts start at 0 s"),
+        ("a (1.2s: b)", 2, "other brackets"),
+        ("a（１秒：b）", 1, "other brackets"),
+        ("a {36f-40f: b}", 2, "other brackets"),
+        ("0:a;;1:b", 3, "two semicolons"),
+        ("0: a\n1: b", 0, "without a unit"),
+        ("0:00 a\n0:03 b", 0, "without a unit"),
+        ("a [cat:dog:0.5]", 2, "edits prompts in another program"),
+        ("50%: a\n80%: b", 0, "'50%' is no time"),
+        ("0s: a\n0s: b", 6, "two prompts start at 0 s"),
+        ("0s: a\n1s fast: b\n2s:", 20, "prompt is missing"),
+        ('{"0": "a", "36": 5}', 10, "no keyframe"),
+        ('{"max_f": "a"}', 2, "'max_f' is no time"),
+        ('[{"frame": 0, "prompt": "a"}]', 0, "no keyframe"),
+        ('{"prompt": "a"}', 2, "'prompt' is no time"),
+        ('{"0": "a", "0": "b"}', 12, "two prompts start at 0 s"),
+        ('{"0": ""}', 7, "prompt is missing"),
+        (r'{"0": "a \q"}', 7, "no JSON string"),
     ],
 )
 def test_an_error_names_the_place_and_a_remedy(text, position, words):
@@ -188,7 +259,7 @@ def test_syntaxes_that_divide_the_video_ask_for_its_length(text):
 
 
 def test_an_unknown_syntax_is_named():
-    with pytest.raises(ValueError, match="'yaml'; choose one of auto, brackets"):
+    with pytest.raises(ValueError, match="'yaml'; choose one of auto, keyframes"):
         parse("a", "yaml")
 
 
@@ -245,7 +316,7 @@ def test_long_nonsense_is_read_in_no_time(text):
         parse(text, sections=4)
 
 
-@pytest.mark.parametrize(("text", "_"), BRACKETS + SECTIONS + EVENLY)
+@pytest.mark.parametrize(("text", "_"), BRACKETS + SECTIONS + TIMES + KEYFRAMES + EVENLY)
 def test_text_to_spans_to_text_keeps_the_spans(text, _):
     spans = parse(text, sections=4)
     assert parse(format_spans(spans)) == spans
@@ -323,6 +394,13 @@ fragments = st.sampled_from(
         "🎬",
         "\u2028",
         "٣",
+        "【",
+        "】",
+        "［3秒：",
+        "36f: ",
+        '"0": "',
+        '", ',
+        "(2s:",
     ]
 )
 texts = st.one_of(st.text(), st.lists(fragments, max_size=25).map("".join))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .elements.pieces import split_pieces, spread_evenly
+from .elements.times import narrow
 from .spans import PlacedSpan, VideoLength
 
 EXAMPLE = "a man | an empty room | night"
@@ -10,7 +11,7 @@ EXAMPLE = "a man | an empty room | night"
 
 def looks_like_bars(text: str) -> bool:
     """Whether there is a bar in the text."""
-    return "|" in text
+    return "|" in narrow(text)
 
 
 def read_bars(text: str, length: VideoLength) -> list[PlacedSpan]:

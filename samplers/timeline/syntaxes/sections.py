@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from .elements.marks import read_span
 from .elements.pieces import split_pieces
+from .elements.times import narrow
 from .spans import PlacedSpan, PromptSyntaxError, VideoLength
 
 EXAMPLE = "0:a man;;;2-3:an empty room;;;-1:night"
@@ -27,7 +28,7 @@ class _Part(NamedTuple):
 
 def looks_like_sections(text: str) -> bool:
     """Whether the separator `;;;` is in the text."""
-    return SEPARATOR in text
+    return SEPARATOR in narrow(text)
 
 
 def read_sections(text: str, length: VideoLength) -> list[PlacedSpan]:
@@ -54,7 +55,7 @@ def read_sections(text: str, length: VideoLength) -> list[PlacedSpan]:
 
 
 def _read_part(piece: str, text: str, position: int, count: int) -> _Part:
-    match = _PART.fullmatch(piece)
+    match = _PART.fullmatch(narrow(piece))
     if match is None and position == 0:
         return _Part(0, 0, piece)
     if match is None:
@@ -81,7 +82,7 @@ def _read_part(piece: str, text: str, position: int, count: int) -> _Part:
             f"the range {match[1]} to {match[2]} runs backwards in a "
             f"video of {count} sections; put the earlier section first.",
         )
-    return _Part(first, last, match[3])
+    return _Part(first, last, piece[match.start(3) :])
 
 
 def _on_the_same_side(first: int, last: int, count: int) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import bars, brackets, lines, sections
+from . import bars, brackets, keyframes, lines, sections, times
 from .joining import join_spans
+from .lookalikes import refuse_lookalikes
 from .spans import PlacedSpan, PromptSpan, PromptSyntaxError, VideoLength
 
 AUTO = "auto"  # the syntax that stands for whichever the text looks like
@@ -23,19 +24,27 @@ class Syntax:
     looks_like: whether a text seems to be written in it.
     read: the spans of a text, in any order; raises PromptSyntaxError.
     example: a text in this notation, as the help pages and the tests show it.
-    counts_sections: whether its numbers are sections, so that what it says depends on how long a section is.
+    counts_sections: whether what it says depends on how long a section is.
+    plain: whether a text without any mark may be meant, so that schedules of other programs have to be refused.
     """
 
     looks_like: Callable[[str], bool]
     read: Callable[[str, VideoLength], list[PlacedSpan]]
     example: str
     counts_sections: bool = False
+    plain: bool = False
 
 
 # The first one that a text looks like is taken, so the most telling marks come first and lines, which takes any, last.
 SYNTAXES = {
+    "keyframes": Syntax(
+        looks_like=keyframes.looks_like_keyframes, read=keyframes.read_keyframes, example=keyframes.EXAMPLE
+    ),
     "brackets": Syntax(
-        looks_like=brackets.looks_like_brackets, read=brackets.read_brackets, example=brackets.EXAMPLE
+        looks_like=brackets.looks_like_brackets,
+        read=brackets.read_brackets,
+        example=brackets.EXAMPLE,
+        counts_sections=True,
     ),
     "sections": Syntax(
         looks_like=sections.looks_like_sections,
@@ -43,8 +52,11 @@ SYNTAXES = {
         example=sections.EXAMPLE,
         counts_sections=True,
     ),
-    "bars": Syntax(looks_like=bars.looks_like_bars, read=bars.read_bars, example=bars.EXAMPLE),
-    "lines": Syntax(looks_like=lines.looks_like_lines, read=lines.read_lines, example=lines.EXAMPLE),
+    "times": Syntax(looks_like=times.looks_like_times, read=times.read_times, example=times.EXAMPLE),
+    "bars": Syntax(looks_like=bars.looks_like_bars, read=bars.read_bars, example=bars.EXAMPLE, plain=True),
+    "lines": Syntax(
+        looks_like=lines.looks_like_lines, read=lines.read_lines, example=lines.EXAMPLE, plain=True
+    ),
 }
 SYNTAX_CHOICES = (AUTO, *SYNTAXES)
 
@@ -54,17 +66,27 @@ def parse(
 ) -> list[PromptSpan]:
     """The prompts of a text; their starts rise, and the first one is 0 s.
 
-    `sections` of `section_seconds` each are the video's length, which every syntax but brackets divides.
+    `sections` of `section_seconds` each are the video's length, which sections, bars and lines divide.
     Raises ValueError for an unknown syntax, and PromptSyntaxError with the position and a remedy for a wrong text.
     """
     if syntax not in SYNTAX_CHOICES:
         raise ValueError(f"syntax is {syntax!r}; choose one of {', '.join(SYNTAX_CHOICES)}.")
+    text = _without_byte_order_mark(text)
     if not text.strip():
         raise PromptSyntaxError(text, 0, "the text is empty; write at least one prompt.")
     chosen = SYNTAXES[detect_syntax(text) if syntax == AUTO else syntax]
+    if syntax == AUTO and chosen.plain:
+        refuse_lookalikes(text)
     return join_spans(chosen.read(text, VideoLength(sections, section_seconds)), text)
 
 
 def detect_syntax(text: str) -> str:
-    """The name of the first syntax that the text looks like: a timed bracket, `;;;`, `|`, else one prompt a line."""
-    return next(name for name, syntax in SYNTAXES.items() if syntax.looks_like(text))
+    """The name of the first syntax that the text looks like; one prompt a line where there is no mark."""
+    return next(
+        name for name, syntax in SYNTAXES.items() if syntax.looks_like(_without_byte_order_mark(text))
+    )
+
+
+def _without_byte_order_mark(text: str) -> str:
+    """The text with a blank in place of the mark that some editors put before it."""
+    return f" {text[1:]}" if text.startswith("\ufeff") else text

@@ -1,4 +1,4 @@
-r"""The marks that all notations share: `=>` before a state text, and a backslash before [ ] => in plain text."""
+r"""The marks that all notations share: `=>` before a state text, and a backslash before a bracket or => in plain text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 from ..spans import PromptSpan, PromptSyntaxError
 
 # Backslashes count only right before a mark: two stand for one, and an odd one makes the mark plain text.
-MARK = re.compile(r"(?<!\\)(\\*)(\[|\]|=>)")
+MARK = re.compile(r"(?<!\\)(\\*)([\[\]［］【】]|=>)")  # full-width brackets are meant
+BRACKETS = {"[": "]", "［": "］", "【": "】"}  # each with the one that closes it
 
 
 def is_escaped(mark: re.Match[str]) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from ..spans import PlacedSpan, VideoLength
 from .marks import read_span
+from .times import narrow
 
 Piece = tuple[int, str]  # a part of a text, after the index of the character where it begins
 
 
 def split_pieces(text: str, separator: str) -> list[Piece]:
-    """The parts between separators."""
+    """The parts between separators, which may be full-width."""
     pieces, position = [], 0
-    for piece in text.split(separator):
+    for part in narrow(text).split(separator):
+        piece = text[position : position + len(part)]
         pieces.append((position, piece))
         position += len(piece) + len(separator)
     return pieces

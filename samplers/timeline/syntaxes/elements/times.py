@@ -1,0 +1,106 @@
+"""Times before a prompt: `3s`, `3s-5.5s`, `1.5秒`, `36f`, with options behind them; digits and marks may be full-width."""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+from typing import Any, NamedTuple
+
+from ....context.plan import FPS
+from ..spans import PromptSyntaxError
+
+NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+UNIT = r"(?:s(?:ec(?:ond)?s?)?|f(?:rames?)?)"
+# Units of other programs, which are refused instead of being taken for a prompt.
+OTHER_UNIT = r"(?:ms|min(?:ute)?s?|m|h|%|分|フレーム|コマ)"
+
+_HEADER = re.compile(
+    rf"\s*({NUMBER})\s*({UNIT}?)\s*(?:-\s*(?:({NUMBER})\s*({UNIT}?))?)?(?![0-9.])(.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+_OPTION = re.compile(r"!|~\s*[0-9]+|[^\s!~]+|~")
+_MOST_BLEND_DIGITS = 4
+_FLAGS = {"!": "forced", "cut": "cut", "sham": "sham"}  # as written, and the field of PromptSpan
+_WIDE = "０１２３４５６７８９．：；｜！％－−–～〜　ｓｆ秒"  # these are what is looked for
+_NARROW = str.maketrans(_WIDE, "0123456789.:;|!%----- sfs")
+
+
+class Header(NamedTuple):
+    """What stands before the colon of a prompt.
+
+    start: when the prompt takes over, in seconds.
+    end: when its time ends, in seconds; None where that is open.
+    options: further fields of PromptSpan.
+    """
+
+    start: float
+    end: float | None
+    options: dict[str, Any]
+
+
+def narrow(text: str) -> str:
+    """The text with full-width digits, marks and units as ASCII; every character keeps its place."""
+    return text.translate(_NARROW)
+
+
+def read_header(text: str, begin: int, end: int, *, unit: str = "") -> Header:
+    """The time and the options in `text[begin:end]`, for example `3s-5s!`.
+
+    A unit holds for both numbers of a range where only one has it; `unit` (s or f) is that of numbers without any. Frames
+    are those of the video, at 30 a second. Raises PromptSyntaxError.
+    """
+    written = text[begin:end]
+    header = narrow(written)
+    if header.lstrip().startswith(("-", "+")):
+        raise PromptSyntaxError(
+            text, begin, f"{written.strip()!r} has a sign; times count from 0 s, write [3s: prompt]."
+        )
+    match = _HEADER.match(header)
+    if match is None or not (match[2] or match[4] or unit):
+        raise PromptSyntaxError(
+            text,
+            begin,
+            f"{written.strip()!r} is no time; write seconds with an s, such as [3s: prompt] or [3s-5.5s: prompt], or "
+            "frames with an f (and \\[ for a bracket of the prompt).",
+        )
+    first = _seconds(match[1], match[2] or match[4] or unit)
+    last = _seconds(match[3], match[4] or match[2] or unit) if match[3] else None
+    _check_times(first, last, text, begin)
+    return Header(first, last, _read_options(text, begin + match.start(5), match[5]))
+
+
+def _seconds(number: str, unit: str) -> float:
+    return float(number) / FPS if unit.lower().startswith("f") else float(number)
+
+
+def _check_times(start: float, end: float | None, text: str, begin: int) -> None:
+    if not isfinite(start) or (end is not None and not isfinite(end)):
+        raise PromptSyntaxError(text, begin, "this time is too large for any video.")
+    if end is not None and end <= start:
+        raise PromptSyntaxError(
+            text,
+            begin,
+            f"this entry ends at {end:g} s but starts at {start:g} s; put the earlier time first.",
+        )
+
+
+def _read_options(text: str, position: int, written: str) -> dict[str, Any]:
+    """What stands between the time and the colon, as fields of PromptSpan."""
+    options: dict[str, Any] = {}
+    for word in _OPTION.findall(written):
+        if word in _FLAGS:
+            options[_FLAGS[word]] = True
+        elif word[0] == "~" and 0 < len(word[1:].strip()) <= _MOST_BLEND_DIGITS:
+            options["blend"] = int(word[1:])
+        else:
+            raise PromptSyntaxError(
+                text,
+                position,
+                f"{word!r} is no option; after the time only ! (always a switch), ~2 (blended over 2 sections), cut "
+                "(a new shot) and sham (a switch that repeats the prompt) may follow.",
+            )
+    if options.get("cut") and (options.get("sham") or options.get("blend")):
+        raise PromptSyntaxError(
+            text, position, "a cut remembers nothing to blend with or to repeat; remove cut, or ~ and sham."
+        )
+    return options
