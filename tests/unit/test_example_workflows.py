@@ -50,7 +50,11 @@ HOST_ONLY: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
 SAMPLERS = ("FramePackTransitionsSampler", "FramePackOneFrameSampler")
 LOADERS = {"LoadImage": "image", "LoadVideo": "file"}
 # What users of the pack come for, each with the 13B model and with the embedded one.
-SUBJECTS = ("f1", "end_frame", "timeline", "one_frame", "two_references", "extend", "cut", "ab")
+SUBJECTS = ("f1", "end_frame", "timeline", "transition", "one_frame", "two_references", "extend", "cut", "ab")
+CORE, OWN = (
+    ("comfy-core", "0.3.64"),
+    ("framepack-transitions", "0.2.0"),
+)  # the pack's id and the first version with it
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +113,20 @@ def test_the_graph_is_tidy(path: Path) -> None:
         inside = sum(_contains(group, box) for group in groups)
         assert inside == (0 if node["type"] in NOTES else 1), f"node {node['id']} lies in {inside} groups"
     assert any(node["type"] == "MarkdownNote" for node in data["nodes"]), "nothing says what to do first"
+
+
+@named(UI_FILES)
+def test_every_node_says_which_pack_it_comes_from(path: Path) -> None:
+    for node in read_json(path)["nodes"]:
+        if node["type"] not in NOTES:
+            stated = node["properties"]["cnr_id"], node["properties"]["ver"]
+            assert stated == (OWN if node["type"].startswith("FramePack") else CORE), node["title"]
+
+
+@named([path for path in UI_FILES if path.stem.startswith("framepack_")])
+def test_a_13b_example_says_what_each_card_needs(path: Path) -> None:
+    note = next(node for node in read_json(path)["nodes"] if node["type"] == "MarkdownNote")
+    assert all(f"| {size} GB |" in note["widgets_values"][0] for size in (24, 12, 8))
 
 
 @named(UI_FILES)
