@@ -25,15 +25,15 @@ def gates(scored: Sequence[ScoredClip]) -> list[dict[str, Any]]:
     drawn, made = ([one for one in scored if one.source == source] for source in ("rendered", "generated"))
     ways = (("stf_reference", "with reference"), ("stf", "texts alone"))
     return [
-        *(_auc_row("STF against success", by, drawn, "succeeds", key) for key, by in ways),
-        *(_auc_row("STF against success", by, made, "succeeds", key) for key, by in ways),
+        *(_auc_row("STF against success", by=by, clips=drawn, truth="succeeds", key=key) for key, by in ways),
+        *(_auc_row("STF against success", by=by, clips=made, truth="succeeds", key=key) for key, by in ways),
         *(_rank_row(by, made, key) for key, by in ways),
         _latency_row("all changes", drawn, (*ABRUPT, *FADING)),
         _latency_row("abrupt changes", drawn, ABRUPT),
         _latency_row("fading ones", drawn, FADING),
-        _auc_row("DF against presence", "detector", drawn, "gone", "df"),
-        _auc_row("DF against presence", "texts", drawn, "gone", "df_text"),
-        _auc_row("DF against presence", "texts", made, "gone", "df_text"),
+        _auc_row("DF against presence", by="detector", clips=drawn, truth="gone", key="df"),
+        _auc_row("DF against presence", by="texts", clips=drawn, truth="gone", key="df_text"),
+        _auc_row("DF against presence", by="texts", clips=made, truth="gone", key="df_text"),
         _ghost_row("place, time, cut", drawn, SCENE_EVENTS),
         _ghost_row("subject", drawn, SUBJECT_EVENTS),
     ]
@@ -119,33 +119,47 @@ def is_rising(curve: Sequence[float]) -> bool:
     return bool(np.diff(curve).min() >= -WAVER and curve[-1] > curve[0])
 
 
-def _auc_row(question: str, by: str, clips: Sequence[ScoredClip], truth: str, key: str) -> dict[str, Any]:
+def _auc_row(question: str, *, by: str, clips: Sequence[ScoredClip], truth: str, key: str) -> dict[str, Any]:
     known = [(getattr(one, truth), getattr(one.scores, key)) for one in clips]
     known = [(true, score) for true, score in known if true is not None and score is not None]
     yes, no = ([score for true, score in known if true is wanted] for wanted in (True, False))
     area = statistics.auc(yes, no) if yes and no else None
-    return _row(f"{question}, AUC", by, clips, len(known), area, AUC_GOAL)
+    return _row(f"{question}, AUC", by=by, clips=clips, n=len(known), value=area, goal=AUC_GOAL)
 
 
 def _rank_row(by: str, clips: Sequence[ScoredClip], key: str) -> dict[str, Any]:
     means = arm_means(clips, key)
     ranks = statistics.rank_correlation(*([row[name] for row in means] for name in ("score", "success")))
-    return _row("STF against success, ranks of arm means", by, clips, len(means), ranks, RANK_GOAL)
+    return _row(
+        "STF against success, ranks of arm means",
+        by=by,
+        clips=clips,
+        n=len(means),
+        value=ranks,
+        goal=RANK_GOAL,
+    )
 
 
 def _latency_row(by: str, clips: Sequence[ScoredClip], kinds: Sequence[str]) -> dict[str, Any]:
     pairs = [(one.latency, one.tl) for one in clips if one.kind in kinds and one.tl is not None]
-    return _row(f"TL90 within {TOLERANCE} frames", by, clips, len(pairs), within(pairs), LATENCY_GOAL)
+    return _row(
+        f"TL90 within {TOLERANCE} frames",
+        by=by,
+        clips=clips,
+        n=len(pairs),
+        value=within(pairs),
+        goal=LATENCY_GOAL,
+    )
 
 
 def _ghost_row(by: str, clips: Sequence[ScoredClip], events: Sequence[str]) -> dict[str, Any]:
     rising = [is_rising(curve) for event, curve in ghost_curves(clips) if event in events]
     share = fmean(rising) if rising else None
-    return _row("GAS rises with opacity", by, clips, len(rising), share, None)
+    return _row("GAS rises with opacity", by=by, clips=clips, n=len(rising), value=share, goal=None)
 
 
 def _row(
-    question: str, by: str, clips: Sequence[ScoredClip], n: int, value: float | None, goal: float | None
+    question: str, *, by: str, clips: Sequence[ScoredClip], n: int, value: float | None, goal: float | None
 ) -> dict[str, Any]:
     """One figure; n is what it counts, clips or arms."""
     value = None if value is None or isnan(value) else value

@@ -31,7 +31,7 @@ from .rendered import loses_subject, neighbours
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ClipMeasurements:
     """What was seen of a clip of T frames that is asked to change at frame `switch`.
 
@@ -73,7 +73,14 @@ class ClipMeasurer:
         self.extractor, self.pixels = extractor, PixelExtractor()
 
     def measure(
-        self, frames: Array, switch: int, before: Scene, after: Scene, reference: Array, detects: bool = True
+        self,
+        frames: Array,
+        switch: int,
+        *,
+        before: Scene,
+        after: Scene,
+        reference: Array,
+        detects: bool = True,
     ) -> ClipMeasurements:
         """See frames [T,64,64,3], uint8 or in 0..1, and `reference` ones; `detects` asks the detector, which is slow."""
         old = new = np.zeros(len(frames))
@@ -81,7 +88,14 @@ class ClipMeasurer:
             found = detect(frames)
             old, new = (confidence_of(found, scene) for scene in (before, after))
         features, known = (self.extractor.images(part) for part in (frames, reference))
-        return ClipMeasurements(features, self.pixels.images(frames), known, old, new, switch)
+        return ClipMeasurements(
+            features=features,
+            colours=self.pixels.images(frames),
+            reference=known,
+            old_subject=old,
+            new_subject=new,
+            switch=switch,
+        )
 
 
 def confidence_of(found: Detection, scene: Scene) -> Array:
@@ -92,7 +106,7 @@ def confidence_of(found: Detection, scene: Scene) -> Array:
     return np.where(matching, found.score, 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """What the metrics say of a clip; None where they say nothing, infinity for a latency that does not end.
 

@@ -22,7 +22,7 @@ REACHED = 0.9
 REFERENCE_STREAM = 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class RenderedClip:
     """Frames uint8 [T,64,64,3] that are asked to change to the scene `after` at frame BEFORE.
 
@@ -74,7 +74,18 @@ def rendered_clips(seed: int) -> list[RenderedClip]:
         target = others if kind == "wrong scene" else new.frames[:length]
         frames = mixed(old.frames[:length], target, share)
         shown = other if kind == "wrong scene" else after
-        made.append(RenderedClip(kind, event, seed, frames, share, before, after, shown))
+        made.append(
+            RenderedClip(
+                kind=kind,
+                event=event,
+                seed=seed,
+                frames=frames,
+                share=share,
+                before=before,
+                after=after,
+                shown=shown,
+            )
+        )
     return made
 
 

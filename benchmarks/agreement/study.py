@@ -48,7 +48,7 @@ CASES = ("disappear", "colour", "background", "cut")
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScoredClip:
     """A clip with its truth and its scores.
 
@@ -74,7 +74,12 @@ class ScoredClip:
 def bench(folder: Path, seeds: int) -> Bench:
     """Four kinds of switch under arms of different success, with their frames: for half of the seeds, as they cost most."""
     return Bench(
-        folder / "generated", max(seeds // 2, 1), BenchSettings(after=1), ARMS, CASES, keeps_videos=True
+        folder=folder / "generated",
+        seeds=max(seeds // 2, 1),
+        settings=BenchSettings(after=1),
+        arms=ARMS,
+        cases=CASES,
+        keeps_videos=True,
     )
 
 
@@ -98,11 +103,23 @@ class CachedScorer:
                 frames, reference = self._decoded(clip.frames), self._reference(clip.after, seed)
                 detects = clip.kind not in GHOSTS
                 self.measurer.measure(
-                    frames, rendered.BEFORE, clip.before, clip.after, reference, detects
+                    frames,
+                    rendered.BEFORE,
+                    before=clip.before,
+                    after=clip.after,
+                    reference=reference,
+                    detects=detects,
                 ).save(file)
             scores = self.scorer.score(ClipMeasurements.load(file), clip.before, clip.after)
             yield ScoredClip(
-                "rendered", clip.kind, clip.event, seed, clip.succeeds, clip.latency, clip.is_gone, scores
+                source="rendered",
+                kind=clip.kind,
+                event=clip.event,
+                seed=seed,
+                succeeds=clip.succeeds,
+                latency=clip.latency,
+                gone=clip.is_gone,
+                scores=scores,
             )
 
     def generated(self, result: Result, videos: Path) -> ScoredClip:
@@ -112,7 +129,9 @@ class CachedScorer:
         file = self._folder / f"{result.key}.npz"
         if not file.is_file():
             reference = self._reference(episode.after, result.seed)
-            self.measurer.measure(frames, switch, episode.before, episode.after, reference).save(file)
+            self.measurer.measure(
+                frames, switch, before=episode.before, after=episode.after, reference=reference
+            ).save(file)
         measured = ClipMeasurements.load(file)
         end = detect(frames[slice(*measured.windows.settled)])
         gone = None
@@ -120,7 +139,16 @@ class CachedScorer:
             gone = bool((confidence_of(end, episode.before) > PRESENT_SCORE).mean() <= 0.5)
         scores = self.scorer.score(measured, episode.before, episode.after)
         succeeds = matches(end, episode.after)
-        return ScoredClip("generated", result.arm, result.case, result.seed, succeeds, None, gone, scores)
+        return ScoredClip(
+            source="generated",
+            kind=result.arm,
+            event=result.case,
+            seed=result.seed,
+            succeeds=succeeds,
+            latency=None,
+            gone=gone,
+            scores=scores,
+        )
 
     def _reference(self, scene: Scene, seed: int) -> Array:
         """The new scene alone; neighbouring clips share it."""

@@ -32,7 +32,7 @@ class PromptedState:
     state: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SuiteEpisode:
     """One episode: a start image (a path below the suite's folder), the old prompt and the new one.
 
@@ -70,7 +70,7 @@ class SuiteEpisode:
         return format_spans(spans)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """Episodes and what they are usually run and looked at with: an example workflow and features."""
 
@@ -106,24 +106,25 @@ def read_suite(given: str) -> Suite:
     if problems:
         raise ValueError("\n".join(problems))
     return Suite(
-        path,
-        data["name"],
-        data["workflow"],
-        data["features"],
-        tuple(_episode(entry, data) for entry in data["episodes"]),
+        path=path,
+        name=data["name"],
+        workflow=data["workflow"],
+        features=data["features"],
+        episodes=tuple(_episode(entry, data) for entry in data["episodes"]),
     )
 
 
 def _episode(entry: Mapping[str, Any], suite: Mapping[str, Any]) -> SuiteEpisode:
     return SuiteEpisode(
-        entry["id"],
-        entry["case"],
-        entry["image"],
-        PromptedState(**entry["old"]),
-        PromptedState(**entry["new"]) if "new" in entry else None,
-        entry.get("lost", ""),
-        entry.get("concept", ""),
-        *(float(entry.get(name, suite[name])) for name in ("seconds", "switch")),
+        id=entry["id"],
+        case=entry["case"],
+        image=entry["image"],
+        old=PromptedState(**entry["old"]),
+        new=PromptedState(**entry["new"]) if "new" in entry else None,
+        lost=entry.get("lost", ""),
+        concept=entry.get("concept", ""),
+        seconds=float(entry.get("seconds", suite["seconds"])),
+        switch=float(entry.get("switch", suite["switch"])),
     )
 
 

@@ -21,7 +21,7 @@ LATENT = 4  # frames that one latent frame decodes to, over which a jump is spre
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class EpisodeResult:
     """What one video has shown. None where a measure does not apply or cannot be said; `why` says why.
 

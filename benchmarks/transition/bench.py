@@ -19,7 +19,7 @@ CHUNK = 8  # episodes sampled as one batch
 OnSteps = Callable[[int, int, str], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """What is to be measured.
 

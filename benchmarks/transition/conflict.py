@@ -64,11 +64,11 @@ def benches(folder: Path, seeds: int, settings: BenchSettings | None = None) -> 
     settings = replace(settings or BenchSettings(), after=AFTER)
     return {
         length: Bench(
-            folder / f"history_{length}",
-            seeds,
-            replace(settings, before=length),
-            tuple(cell.arm for cell in cells() if cell.length == length),
-            CASES,
+            folder=folder / f"history_{length}",
+            seeds=seeds,
+            settings=replace(settings, before=length),
+            arms=tuple(cell.arm for cell in cells() if cell.length == length),
+            cases=CASES,
         )
         for length in LENGTHS
     }
@@ -104,9 +104,9 @@ def conclusions(made: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _conclusion(made: Sequence[dict[str, Any]], length: int, anchor: str) -> dict[str, Any]:
-    old = curve(made, "old", "new", anchor, length)
-    sham = curve(made, "old", "old", anchor, length)
-    zero = curve(made, "zero", "new", anchor, LENGTHS[0])
+    old = curve(made, history="old", prompt="new", anchor=anchor, length=length)
+    sham = curve(made, history="old", prompt="old", anchor=anchor, length=length)
+    zero = curve(made, history="zero", prompt="new", anchor=anchor, length=LENGTHS[0])
     free = zero[0]["success"], old[0]["success"]
     best = max(
         (row for row in old if row["success"] is not None), key=lambda row: row["success"], default=None
@@ -124,7 +124,7 @@ def _conclusion(made: Sequence[dict[str, Any]], length: int, anchor: str) -> dic
 
 
 def curve(
-    made: Sequence[dict[str, Any]], history: str, prompt: str, anchor: str, length: int
+    made: Sequence[dict[str, Any]], *, history: str, prompt: str, anchor: str, length: int
 ) -> list[dict[str, Any]]:
     """The rows over the caps, from 1 down to 0."""
     wanted = (history, prompt, anchor, length)
@@ -173,7 +173,7 @@ def table(made: Sequence[dict[str, Any]]) -> str:
     lines = []
     for history, prompt, anchor in product(("old", "new", "zero"), PROMPTS, ANCHORS):
         for length in LENGTHS if history != "zero" else LENGTHS[:1]:
-            found = curve(made, history, prompt, anchor, length)
+            found = curve(made, history=history, prompt=prompt, anchor=anchor, length=length)
             lines.append(
                 {
                     "history": history,
@@ -213,7 +213,11 @@ def save_plot(path: Path, made: Sequence[dict[str, Any]]) -> Path:
 def _plot_cells(axis: Any, made: Sequence[dict[str, Any]], prompt: str, anchor: str) -> None:
     kinds = [("old", 1), ("old", 4), ("new", 1), ("new", 4), ("zero", 1)]
     for number, (history, length) in enumerate(kinds):
-        found = [row for row in curve(made, history, prompt, anchor, length) if row["success"] is not None]
+        found = [
+            row
+            for row in curve(made, history=history, prompt=prompt, anchor=anchor, length=length)
+            if row["success"] is not None
+        ]
         if not found:
             continue
         places = [CAPS.index(row["cap"]) + 0.03 * (number - 2) for row in found]

@@ -89,7 +89,7 @@ CASES = ("disappear", "colour", "background", "cut", "sham")
 def bench(folder: Path, seeds: int) -> Bench:
     """Plain and every dose, on four kinds of switch and on shams, for the treated section alone."""
     arms = (PLAIN, *(arm for varied in DOSES for arm in varied.arms))
-    return Bench(folder, seeds, BenchSettings(after=1), arms, CASES)
+    return Bench(folder=folder, seeds=seeds, settings=BenchSettings(after=1), arms=arms, cases=CASES)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -16,7 +16,7 @@ LASTING_MOTIONS = ("still", "still", *FAST)
 FIRST_SEED = 2 * 10**9  # training and its own evaluation use smaller ones
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Episode:
     """A start image uint8 [64,64,3], the scenes before and after the switch, and the prompt of each.
 
@@ -70,7 +70,16 @@ def make_episode(case: str, seed: int) -> Episode:
         after = replace(after, motion=_choose(rng, LASTING_MOTIONS) if case == "cut" else motion)
     noise_seed = FIRST_SEED + CASES.index(case) * 10**6 + seed
     prompts = _prompts(case, before, after, rng)
-    return Episode(case, seed, noise_seed, clip.frames[0], clip.frames[-1], before, after, prompts)
+    return Episode(
+        case=case,
+        seed=seed,
+        noise_seed=noise_seed,
+        image=clip.frames[0],
+        image_after=clip.frames[-1],
+        before=before,
+        after=after,
+        prompts=prompts,
+    )
 
 
 def reversed_episode(episode: Episode) -> Episode:

@@ -25,7 +25,7 @@ ARTEFACT = 0.16  # difference of a block's mean colour to the picture that the d
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measures:
     """What one episode has shown under one technique. None where a measure does not apply.
 
@@ -62,11 +62,13 @@ def measure_episode(episode: Episode, past: Detection, frames: Array, section: i
     new = frames[: section + HALF_SECOND]
     seen = detect(new)
     ends = [detect(frames[end - section // 3 : end]) for end in range(2 * section, len(frames) + 1, section)]
-    return _measures(episode, past, seen, artefacts(new[:section], seen), ends, section)
+    return _measures(
+        episode, past=past, new=seen, artefact=artefacts(new[:section], seen), ends=ends, section=section
+    )
 
 
 def _measures(
-    episode: Episode, past: Detection, new: Detection, artefact: Array, ends: list[Detection], section: int
+    episode: Episode, *, past: Detection, new: Detection, artefact: Array, ends: list[Detection], section: int
 ) -> Measures:
     """Measures of what was seen: `new` is the first section and half a second, `ends` later last thirds."""
     motion = episode.judges_motion

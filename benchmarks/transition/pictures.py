@@ -113,7 +113,9 @@ def markdown(lines: Sequence[Mapping[str, str]]) -> str:
     )
 
 
-def save_plot(path: Path, rows: Sequence[Row], results: Sequence[Result], section: int, title: str) -> Path:
+def save_plot(
+    path: Path, rows: Sequence[Row], *, results: Sequence[Result], section: int, title: str
+) -> Path:
     """Draw success with its intervals, how latency runs, and what success costs in continuity; arms go by number."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -127,7 +129,7 @@ def save_plot(path: Path, rows: Sequence[Row], results: Sequence[Result], sectio
     numbers = {row["technique"]: number for number, row in enumerate(pooled, 1)}
     colours = {arm: tab20((number - 1) % 20) for arm, number in numbers.items()}
     _plot_success(success, pooled, numbers, colours)
-    _plot_latencies(waiting, results, section, numbers, colours)
+    _plot_latencies(waiting, results, section=section, numbers=numbers, colours=colours)
     shams = {row["technique"]: row["continuity"] for row in rows if row["case"] == "sham"}
     places = {
         row["technique"]: (shams[row["technique"]], row["success"])
@@ -157,6 +159,7 @@ def _plot_success(
 def _plot_latencies(
     axes: Any,
     results: Sequence[Result],
+    *,
     section: int,
     numbers: Mapping[str, int],
     colours: Mapping[str, Any],

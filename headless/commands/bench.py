@@ -66,10 +66,16 @@ def _measure(record: Record, bars: ProgressBars, bench: transition.Bench) -> lis
 
 def _techniques(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
     """Plain, each technique, the presets and the published baseline."""
-    bench = transition.Bench(out, seeds)
+    bench = transition.Bench(folder=out, seeds=seeds)
     results, section = measure(bench), bench.settings.section_frames
     rows = summary.rows(results, section)
-    pictures.save_plot(out / pictures.PLOT, rows, results, section, f"TransitionBench, {seeds} seeds a case")
+    pictures.save_plot(
+        out / pictures.PLOT,
+        rows,
+        results=results,
+        section=section,
+        title=f"TransitionBench, {seeds} seeds a case",
+    )
     pictures.save_sheet(out / pictures.SHEET, results, out, bench.settings)
     return {**_facts(bench), "rows": rows, "text": pictures.table(rows), "contact_sheet": pictures.SHEET}
 

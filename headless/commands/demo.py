@@ -100,8 +100,16 @@ def _clips(record: Record) -> list[DemoVideo]:
 def _scores(clip: DemoVideo) -> dict[str, Any]:
     """What the analytic detector says of a video; see docs/BENCHMARKS.md for the measures."""
     first, last = next(s["frames"] for s in clip.trace["sections"] if s["frames"][0] == clip.switch)
-    ends = clip.frames[0].numpy(), clip.frames[-1].numpy()
-    episode = Episode("cut", 0, 0, *ends, BEFORE, AFTER, ("", ""))
+    episode = Episode(
+        case="cut",
+        seed=0,
+        noise_seed=0,
+        image=clip.frames[0].numpy(),
+        image_after=clip.frames[-1].numpy(),
+        before=BEFORE,
+        after=AFTER,
+        prompts=("", ""),
+    )
     past = detect(clip.frames[max(first - 2 * HALF_SECOND, 0) : first].numpy())
     measures = measure_episode(episode, past, clip.frames[first:].numpy(), last - first)
     evaluations = sum(section["evaluations"] for section in clip.trace["sections"])

@@ -53,7 +53,16 @@ def scored(
     source="rendered", kind="at once", event="night", seed=0, succeeds=True, latency=None, gone=None, **scores
 ):
     known = dict.fromkeys(Scores.__dataclass_fields__) | scores
-    return ScoredClip(source, kind, event, seed, succeeds, latency, gone, Scores(**known))
+    return ScoredClip(
+        source=source,
+        kind=kind,
+        event=event,
+        seed=seed,
+        succeeds=succeeds,
+        latency=latency,
+        gone=gone,
+        scores=Scores(**known),
+    )
 
 
 class TestStatistics:
@@ -161,7 +170,14 @@ class TestGates:
 
 def test_a_small_run_goes_on_where_it_stopped_and_draws(tmp_path, monkeypatch):
     bundle = load_tiny(weights=Path("nowhere"))
-    bench = Bench(tmp_path / "generated", 1, SMALL, (PLAIN,), ("colour",), keeps_videos=True)
+    bench = Bench(
+        folder=tmp_path / "generated",
+        seeds=1,
+        settings=SMALL,
+        arms=(PLAIN,),
+        cases=("colour",),
+        keeps_videos=True,
+    )
     results = transition.run(bench, EpisodeSampler(bundle, SMALL))
     monkeypatch.setattr(rendered, "KINDS", ("at once", "never"))
     cached_scorer = CachedScorer(tmp_path, bundle.vae, ColourExtractor())

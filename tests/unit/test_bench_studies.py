@@ -27,8 +27,26 @@ def sampler() -> EpisodeSampler:
 
 
 def won(arm: str, case: str, seed: int, success: bool, held: bool) -> Result:
-    measures = Measures(success, (success, held), 0, None, None, None, None, 0.0)
-    return Result(f"{arm}{case}{seed}", case, seed, arm, True, measures, 1, 0.1)
+    measures = Measures(
+        success=success,
+        held=(success, held),
+        latency=0,
+        remaining=None,
+        jump=None,
+        jump_before=None,
+        jump_after=None,
+        artefacts=0.0,
+    )
+    return Result(
+        key=f"{arm}{case}{seed}",
+        case=case,
+        seed=seed,
+        arm=arm,
+        valid=True,
+        measures=measures,
+        evaluations=1,
+        seconds=0.1,
+    )
 
 
 def factorial(success_of) -> dict[int, list[Result]]:

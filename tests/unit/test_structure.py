@@ -46,28 +46,6 @@ PLACES_OF_OTHERS = {
 }
 # To be called by name, or split, yet.
 NOT_YET = {
-    # benchmarks
-    "Bench",
-    "BenchSettings",
-    "ClipMeasurements",
-    "ClipMeasurer.measure",
-    "Episode",
-    "EpisodeResult",
-    "Measures",
-    "RenderedClip",
-    "Result",
-    "ScoredClip",
-    "Scores",
-    "StartState",
-    "Suite",
-    "SuiteEpisode",
-    "Task",
-    "_auc_row",
-    "_measures",
-    "_plot_latencies",
-    "_row",
-    "curve",
-    "save_plot",
     # metrics
     "Cue",
     "Guard",
@@ -82,8 +60,6 @@ NOT_YET = {
     "VideoEvaluation",
     # samplers
     "PromptSpan",
-    # tiny
-    "Trio.forward",
     # video
     "fit",
 }

@@ -26,7 +26,15 @@ from framepack_transitions.headless.workflows.workflow import Link, Workflow, pa
 API = runs.PACK / runs.EXAMPLES / "api"
 BENCHES = pytest.mark.parametrize("name", ["framepack_bench", "tiny_bench"])
 EPISODE = SuiteEpisode(
-    "one", "colour", "red.png", PromptedState("A.", "a"), PromptedState("B.", "b"), "", "", 4.8, 1.2
+    id="one",
+    case="colour",
+    image="red.png",
+    old=PromptedState("A.", "a"),
+    new=PromptedState("B.", "b"),
+    lost="",
+    concept="",
+    seconds=4.8,
+    switch=1.2,
 )
 
 

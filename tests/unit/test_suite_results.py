@@ -18,15 +18,15 @@ from PIL import Image
 SWITCH, FRAMES = 60, 150
 COLOURS = {"a red room": (0.8, 0.1, 0.1), "a blue room": (0.1, 0.1, 0.8)}
 CHANGE = SuiteEpisode(
-    "turns-blue",
-    "colour",
-    "",
-    PromptedState("Nothing moves.", "a red room"),
-    PromptedState("It turns blue.", "a blue room"),
-    "",
-    "",
-    5.0,
-    2.0,
+    id="turns-blue",
+    case="colour",
+    image="",
+    old=PromptedState("Nothing moves.", "a red room"),
+    new=PromptedState("It turns blue.", "a blue room"),
+    lost="",
+    concept="",
+    seconds=5.0,
+    switch=2.0,
 )
 SHAM = replace(CHANGE, id="stays-red", case="sham", new=None, lost="a blue room")
 

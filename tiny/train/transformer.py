@@ -48,7 +48,7 @@ class Trio(nn.Module):
         self.to(device)
 
     def forward(
-        self, batch: Batch, x: Tensor, sigma: Tensor, guidance: Tensor, empty: bool = False
+        self, batch: Batch, x: Tensor, sigma: Tensor, guidance: Tensor, *, empty: bool = False
     ) -> Tensor:
         """Velocity [B,16,w,8,8] of x at sigma [B] and distilled scales [B]; `empty` drops the text."""
         tokens, mask = empty_text(batch) if empty else (batch.tokens, batch.mask)

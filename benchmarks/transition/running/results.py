@@ -21,7 +21,7 @@ VERSION = 3  # of what is measured and how: results of another version are not m
 EPISODES = "episodes.jsonl"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """One line of the results: an episode sampled under one arm.
 

@@ -28,7 +28,7 @@ from ..arms import PLAIN, Arm, SwitchConditions
 from ..episodes import Episode
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchSettings:
     """How episodes are sampled: `before` sections, a switch, and `after` sections, the first treated."""
 
@@ -60,7 +60,7 @@ class SampledVideos:
     seconds: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class StartState:
     """Episodes of one case up to the switch: what the sampler needs to go on, and the frames so far.
 
@@ -108,11 +108,11 @@ class EpisodeSampler:
         latents, _ = self._sample(driver, sections[: settings.before], inputs, sampling)
         frames = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
         return StartState(
-            images,
-            sections[settings.before :],
-            replace(inputs, earlier_sections=latents[:, :, 1:]),
-            sampling,
-            frames,
+            images=images,
+            sections=sections[settings.before :],
+            inputs=replace(inputs, earlier_sections=latents[:, :, 1:]),
+            sampling=sampling,
+            frames=frames,
         )
 
     @torch.inference_mode()

@@ -24,7 +24,7 @@ from .results import Result, ResultFile, ResultKeys
 from .sampling import BenchSettings, EpisodeSampler
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """A batch of episodes of one case, to be measured under some arms.
 
