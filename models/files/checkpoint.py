@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from .gguf_file import GgufError, open_gguf
+
 # What other files begin with.
 MAGIC = {
     b"GGUF": "a GGUF file",
@@ -26,6 +28,7 @@ SUFFIXES = {
     **dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt", ".bin", ".pkl"), "a PyTorch file, which can hold code"),
     ".gguf": "a GGUF file",
 }
+SUFFIXES_READ = (".safetensors", ".sft", ".gguf")
 INDEX_SUFFIX = ".safetensors.index.json"
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 
@@ -61,9 +64,9 @@ def resolve(path: Path) -> tuple[list[Path], list[str]]:
         raise CheckpointError(f"{path}: there is no such file")
     if path.name.endswith(".index.json"):
         return read_index(path)
-    if path.suffix.lower() not in (".safetensors", ".sft"):
+    if path.suffix.lower() not in SUFFIXES_READ:
         raise CheckpointError(
-            f"{path} is {what_is(path)}: expected a .safetensors file, an {INDEX_SUFFIX} file or a directory"
+            f"{path} is {what_is(path)}: expected a .safetensors or .gguf file, an {INDEX_SUFFIX} file or a directory"
         )
 
     shard = SHARD.fullmatch(path.name)
@@ -133,10 +136,16 @@ def what_is(path: Path) -> str:
 
 @contextmanager
 def open_file(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
-    """An open safetensors file; what is wrong with it becomes a CheckpointError."""
+    """An open safetensors or GGUF file; what is wrong with it becomes a CheckpointError."""
     try:
+        if path.suffix.lower() == ".gguf":
+            with open_gguf(path, device) as gguf:
+                yield gguf
+            return
         with safe_open(path, framework="pt", device=str(device)) as file:
             yield file
+    except GgufError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except (SafetensorError, OSError) as error:
         what = what_is(path)
         if what != "no safetensors file":

@@ -20,7 +20,9 @@ from ..attention.joint import AttentionFunction, sdpa_attention
 from ..config import METADATA_KEY, FramePackConfig
 from ..dit import FramePackDiT
 from ..layers import operations as ops
+from ..layers.quantised import quantised_operations
 from .checkpoint import CheckpointError, Entry, open_file, read_headers, resolve
+from .quantised import Packed, Quantised, split_quantised, store, unsupported
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +34,6 @@ DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-QUANTISED = re.compile(
-    r"scaled_fp8|(.*\.)?comfy_quant|.*\.(scale_weight|weight_scale\w*|scale_input|input_scale|scales?|qweight"
-    r"|qzeros|absmax|quant_map|quant_state\..*|nested_\w+)"
-)
 LORA = re.compile(r"lora_unet_.*|.*\.lora_(A|B|up|down)\..*")
 
 
@@ -46,7 +44,8 @@ class Header:
     path: what the user named.
     paths: its files.
     config: the architecture that it holds.
-    entries: where each tensor lies, by diffusers' names without a prefix.
+    entries: where each plain tensor lies, by diffusers' names without a prefix.
+    quantised: the weights that are stored quantised, by name.
     metadata: the text that the files' headers carry.
     """
 
@@ -54,11 +53,14 @@ class Header:
     paths: tuple[Path, ...]
     config: FramePackConfig
     entries: Mapping[str, Entry]
+    quantised: Mapping[str, Quantised]
     metadata: Mapping[str, str]
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype in which most of the weights are stored."""
+        """The dtype in which most of the weights are stored; bfloat16 beside quantised weights."""
+        if self.quantised:
+            return torch.bfloat16
         counts: Counter[str] = Counter()
         for entry in self.entries.values():
             counts[entry.dtype] += prod(entry.shape)
@@ -67,7 +69,12 @@ class Header:
     @property
     def parameters(self) -> int:
         """How many weights there are."""
-        return sum(prod(entry.shape) for entry in self.entries.values())
+        return sum(map(prod, all_shapes(self.entries, self.quantised).values()))
+
+    @property
+    def packings(self) -> set[str]:
+        """How weights are quantised, by name; empty where none is."""
+        return {weight.packing for weight in self.quantised.values()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +83,7 @@ class Checkpoint:
 
     config: the architecture that it holds.
     state_dict: its weights by diffusers' names.
+    quantised: its quantised weights by name.
     metadata: the text that the files' headers carry.
     paths: its files.
     dtype: that of most weights.
@@ -83,6 +91,7 @@ class Checkpoint:
 
     config: FramePackConfig
     state_dict: dict[str, Tensor]
+    quantised: Mapping[str, Packed]
     metadata: Mapping[str, str]
     paths: tuple[Path, ...]
     dtype: torch.dtype
@@ -95,16 +104,25 @@ def load_dit(
     device: torch.device | str = "cpu",
     operations: Any = ops.default,
     attention: AttentionFunction = sdpa_attention,
+    mixed_precision: bool = False,
 ) -> FramePackDiT:
     """The transformer of a checkpoint, its weights as `dtype` (None: as stored), ready to predict.
 
+    Quantised weights stay so, and are unpacked layer by layer at use: by the layers of `operations` themselves
+    where `mixed_precision` says that they are ComfyUI's mixed-precision ones, else by layers of our own.
     Raises CheckpointError before any weight is read where `path` is not a whole FramePack checkpoint.
     """
     checkpoint = read_checkpoint(path, dtype=dtype, device=device)
+    own = bool(checkpoint.quantised) and not mixed_precision
     dit = FramePackDiT(
-        checkpoint.config, dtype=checkpoint.dtype, device="meta", operations=operations, attention=attention
+        checkpoint.config,
+        dtype=checkpoint.dtype,
+        # ComfyUI's mixed-precision layers put what they load where they were made.
+        device=device if mixed_precision else "meta",
+        operations=quantised_operations(operations) if own else operations,
+        attention=attention,
     )
-    dit.load_state_dict(checkpoint.state_dict, assign=True)
+    store(dit, checkpoint.state_dict, checkpoint.quantised, mixed_precision)
     return dit.eval().requires_grad_(False)
 
 
@@ -117,16 +135,24 @@ def read_checkpoint(
     """
     header = inspect_checkpoint(path)
     state_dict: dict[str, Tensor] = {}
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in header.quantised}
     for file in header.paths:
         with open_file(file, device) as tensors:
             for name, entry in header.entries.items():
                 if entry.path == file:
                     stored = torch.float32 if name.startswith("proj_out.") else dtype
                     state_dict[name] = tensors.get_tensor(entry.key).to(dtype=stored)
+            for name, weight in header.quantised.items():
+                found = {part: entry.key for part, entry in weight.entries.items() if entry.path == file}
+                parts[name].update({part: tensors.get_tensor(key) for part, key in found.items()})
     logger.info("read %d tensors of %s", len(state_dict), header.path)
     return Checkpoint(
         config=header.config,
         state_dict=state_dict,
+        quantised={
+            name: Packed(weight.packing, parts[name], weight.settings)
+            for name, weight in header.quantised.items()
+        },
         metadata=header.metadata,
         paths=header.paths,
         dtype=dtype or header.dtype,
@@ -146,16 +172,27 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> Header:
     refuse_missing(path, [key for key in promised if key not in entries])
     entries = strip_prefix(entries)
     refuse_other_models(path, entries)
-    refuse_quantised(path, entries)
+    entries, quantised = split_quantised(path, entries, metadata)
+    refuse_unknown_dtypes(path, entries)
 
-    shapes = {name: entry.shape for name, entry in entries.items()}
+    shapes = all_shapes(entries, quantised)
     try:
         stated = FramePackConfig.from_metadata({**config_metadata(paths[0]), **metadata})
         config = stated or FramePackConfig.from_state_dict(shapes)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     check_shapes(path, shapes, config)
-    return Header(path=path, paths=tuple(paths), config=config, entries=entries, metadata=metadata)
+    return Header(
+        path=path, paths=tuple(paths), config=config, entries=entries, quantised=quantised, metadata=metadata
+    )
+
+
+def all_shapes(
+    entries: Mapping[str, Entry], quantised: Mapping[str, Quantised]
+) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight by name."""
+    plain = {name: entry.shape for name, entry in entries.items()}
+    return {**plain, **{name: weight.shape for name, weight in quantised.items()}}
 
 
 def strip_prefix(entries: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -188,16 +225,11 @@ def refuse_other_models(path: Path, entries: Mapping[str, Entry]) -> None:
         raise CheckpointError(f"{path} is a HunyuanVideo file, not FramePack: it has no clean_x_embedder")
 
 
-def refuse_quantised(path: Path, entries: Mapping[str, Entry]) -> None:
-    """Raises CheckpointError for layouts whose weights mean nothing without their scales."""
-    marks = [
-        name for name, entry in entries.items() if QUANTISED.fullmatch(name) or entry.dtype not in DTYPES
-    ]
-    if marks:
-        raise CheckpointError(
-            f"{path} is quantised in a layout that is not supported "
-            f"({marks[0]!r}, {entries[marks[0]].dtype}); use a bf16, fp16, fp32 or plain fp8 file"
-        )
+def refuse_unknown_dtypes(path: Path, entries: Mapping[str, Entry]) -> None:
+    """Raises CheckpointError for plain tensors whose numbers are no floats."""
+    for name, entry in entries.items():
+        if entry.dtype not in DTYPES:
+            raise unsupported(path, name, entry.dtype)
 
 
 def check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], config: FramePackConfig) -> None:

@@ -216,13 +216,13 @@ OTHER_FILES: dict[str, tuple[Callable[[Weights], Weights], str]] = {
         "is not a FramePack file.*'conv_in.weight'",
     ),
     "nothing": (lambda _: {}, "is not a FramePack file.*found none"),
-    "scaled fp8": (
-        lambda weights: {**weights, "scaled_fp8": torch.zeros(2).to(torch.float8_e4m3fn)},
-        "is quantised in a layout that is not supported.*scaled_fp8",
+    "bitsandbytes": (
+        lambda weights: {**weights, "proj_out.weight.absmax": torch.zeros(2)},
+        "is quantised in a layout that is not supported.*proj_out.weight.absmax",
     ),
     "scales": (
         lambda weights: {**weights, "proj_out.scale_weight": torch.tensor(1.0)},
-        "is quantised in a layout that is not supported.*proj_out.scale_weight",
+        "is quantised in a layout that is not supported.*proj_out.weight', F32, with a scale",
     ),
     "integers": (
         lambda weights: {**weights, "proj_out.weight": torch.zeros(64, 64, dtype=torch.int8)},
@@ -331,9 +331,11 @@ def test_paths_that_are_no_checkpoint_are_errors(
         load_dit(tmp_path / "absent.safetensors")
     with pytest.raises(CheckpointError, match="found none"):
         load_dit(tmp_path)
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    with pytest.raises(CheckpointError, match=r"model.gguf is a GGUF file: expected a \.safetensors"):
-        load_dit(tmp_path / "model.gguf")
+    (tmp_path / "model.pt").write_bytes(b"PK")
+    with pytest.raises(
+        CheckpointError, match=r"model.pt is a PyTorch file.*: expected a \.safetensors or \.gguf"
+    ):
+        load_dit(tmp_path / "model.pt")
     for name in ("a.safetensors", "b.safetensors"):
         write(weights, name)
     with pytest.raises(CheckpointError, match="found a.safetensors, b.safetensors; name the file"):
