@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +13,20 @@ from ..results import SwitchScores, VideoScores
 from ..scoring.registry import METRICS
 from ..switches import Windows, windows_of
 from .report import first_distance
-from .rows import Box, Row
-from .style import COLOURS, DASHES, DPI, INK, SHADE, SMALL
+from .rows import LEFT, Box, Row
+from .style import COLOURS, DASHES, DPI, INK, LETTER, SHADE, SMALL
 from .text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TALL, LOW, TITLE = 92, 48, 21  # px: curves in 0..1, other curves, the title above each
+TALL, LOW, TITLE, TIMES = (
+    92,
+    48,
+    21,
+    14,
+)  # px: curves in 0..1, other curves, the title above each, seconds below
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,31 @@ class _Panel:
     metric: str = ""
 
 
-def curve_rows(scores: Sequence[VideoScores]) -> list[Row]:
-    """A row for each panel that has a curve."""
+def curve_rows(scores: Sequence[VideoScores], columns: int = 1) -> list[Row]:
+    """Rows of so many panels side by side, for all panels that have a curve.
+
+    Panels in one column have their time axis below the frames that follow, those in several have one of their own.
+    """
     drawn = [panel for panel in _all_panels(scores) if panel.curves]
     end = max(video.frames / video.fps for video in scores)
-    return [
-        Row((TALL if panel.limits else LOW) + TITLE, partial(_draw, panel=panel, scores=scores, end=end))
-        for panel in drawn
-    ]
+    rows = [drawn[first : first + columns] for first in range(0, len(drawn), columns)]
+    return [_row(panels, scores, columns, end) for panels in rows]
+
+
+def _row(panels: Sequence[_Panel], scores: Sequence[VideoScores], columns: int, end: float) -> Row:
+    height = TALL if any(panel.limits for panel in panels) else LOW
+    axis = TIMES if columns > 1 else 0
+
+    def draw(figure: Figure, box: Box) -> None:
+        gap = LEFT / (figure.get_figwidth() * DPI)
+        below = axis / (figure.get_figheight() * DPI)
+        width = (box[2] - gap * (columns - 1)) / columns
+        for column, panel in enumerate(panels):
+            left = box[0] + column * (width + gap)
+            part = (left, box[1] + below, width, box[3] - below)
+            _draw(figure, part, panel=panel, scores=scores, end=end, has_times=axis > 0)
+
+    return Row(height + TITLE + axis, draw)
 
 
 def _all_panels(scores: Sequence[VideoScores]) -> list[_Panel]:
@@ -138,10 +159,12 @@ def _draw(
     panel: _Panel,
     scores: Sequence[VideoScores],
     end: float,
+    has_times: bool,
 ) -> None:
+    letters = int(box[2] * figure.get_figwidth() * DPI / LETTER)
     title = TITLE / (figure.get_figheight() * DPI)
     axes = figure.add_axes((box[0], box[1], box[2], box[3] - title))
-    axes.set_title(panel.title, loc="left", fontsize=SMALL, pad=3, color=INK)
+    axes.set_title(one_line(panel.title, letters), loc="left", fontsize=SMALL, pad=3, color=INK)
     for curve in panel.curves:
         fps = scores[curve.video].fps
         # Values between two frames are drawn halfway.
@@ -162,7 +185,7 @@ def _draw(
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, 0), high)
         axes.locator_params(axis="y", nbins=3)
-    axes.tick_params(labelbottom=False, length=2, colors=INK)
+    axes.tick_params(labelbottom=has_times, length=2, pad=2, colors=INK)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 

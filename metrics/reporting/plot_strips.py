@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CELL, ALONE = 92, 124  # px: longer side of a frame in a strip, and where there is one strip
+ALONE, CELL, SMALL_CELL = (
+    124,
+    92,
+    60,
+)  # px: longer side of a frame in the only strip, in one of several, in a low plot
 
 
 @dataclass(frozen=True)
@@ -81,15 +85,19 @@ class _Strip:
         )
 
 
-def strip_rows(scores: Sequence[VideoScores], width: int) -> list[Row]:
-    """A row of frames for each video under the curves, every frame below its moment, and the time axis."""
+def strip_rows(scores: Sequence[VideoScores], width: int, *, low: bool = False) -> list[Row]:
+    """A row of frames for each video under the curves, every frame below its moment, and the time axis.
+
+    With `low` frames are smaller where there are more than two videos.
+    """
+    cell = ALONE if len(scores) == 1 else SMALL_CELL if low and len(scores) > 2 else CELL
     end = max(video.frames / video.fps for video in scores)
     inner = width - LEFT - RIGHT
     rows = []
     for index, video in enumerate(scores):
         if video.measurements.thumbnails:
             aspect = video.size[0] / video.size[1]
-            cells = round(inner / ((ALONE if len(scores) == 1 else CELL) / max(aspect, 1)))
+            cells = round(inner / (cell / max(aspect, 1)))
             height = round(inner / cells * aspect)
             strip = _Strip(video, index, cells, height, end, named=len(scores) > 1)
             rows.append(Row(height + 8, strip.draw))

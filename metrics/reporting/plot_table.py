@@ -24,18 +24,26 @@ def table_rows(scores: Sequence[VideoScores], width: int) -> list[Row]:
     """The rows above the curves: names, table, notes and legend."""
     table = score_table(scores)
     letters = int((width - 30) / LETTER)
-    rows = [
-        _words(one_line(describe(video), letters), COLOURS[i], bold=True) for i, video in enumerate(scores)
-    ]
-    rows.append(Row(6))
-    rows += _table(table, width)
+    rows = [*_names(scores, letters), Row(6), *_table(table, width)]
     rows.append(_words(FOUNDING if any(video.switches for video in scores) else UNSCORED, FAINT))
     for note in table.notes:
         rows += [
             _words(line, INK)
             for line in textwrap.wrap(note, letters // (1 if note.isascii() else 2), subsequent_indent="    ")
         ]
-    return [Row(8), *rows, Row(6), *_legend(scores)]
+    return [Row(8), *rows, Row(6), *_legend([*_lines_of_videos(scores), *_marks(scores)])]
+
+
+def heading_rows(scores: Sequence[VideoScores], width: int) -> list[Row]:
+    """The rows above the curves where there is no table: the video, or a legend of several, and what the marks mean."""
+    rows = _names(scores, int((width - 30) / LETTER)) if len(scores) == 1 else []
+    return [Row(8), *rows, *_legend(_lines_of_videos(scores)), *_legend(_marks(scores))]
+
+
+def _names(scores: Sequence[VideoScores], letters: int) -> list[Row]:
+    return [
+        _words(one_line(describe(video), letters), COLOURS[i], bold=True) for i, video in enumerate(scores)
+    ]
 
 
 def _table(table: Table, width: int) -> list[Row]:
@@ -83,34 +91,35 @@ def _cells(cells: Sequence[tuple[float, str, str]], bold: bool = False) -> Row:
     return Row(LINE, draw)
 
 
-def _legend(scores: Sequence[VideoScores]) -> list[Row]:
-    """What colours and marks stand for."""
+def _lines_of_videos(scores: Sequence[VideoScores]) -> list[Any]:
+    """Entries of the legend that say which line is which video's; none for a single video."""
+    from matplotlib.lines import Line2D
+
+    if len(scores) == 1:
+        return []
+    return [
+        Line2D([], [], color=COLOURS[i], linestyle=DASHES[i], label=one_line(video.name, 22))
+        for i, video in enumerate(scores)
+    ]
+
+
+def _marks(scores: Sequence[VideoScores]) -> list[Any]:
+    """Entries of the legend that say what is marked at a switch; none where no video has one."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles: list[Any] = []
-    if len(scores) > 1:
-        handles += [
-            Line2D([], [], color=COLOURS[i], linestyle=DASHES[i], label=one_line(video.name, 22))
-            for i, video in enumerate(scores)
-        ]
-    if any(video.switches for video in scores):
-        handles += [
-            Line2D([], [], color=INK, linestyle=":", label="switch"),
-            *(
-                Line2D(
-                    [],
-                    [],
-                    color=INK,
-                    marker=spec.mark.symbol,
-                    linestyle="",
-                    label=_mark_label(spec, spec.mark),
-                )
-                for spec in METRICS
-                if spec.mark is not None
-            ),
-            Patch(color=SHADE, label="settled window"),
-        ]
+    if not any(video.switches for video in scores):
+        return []
+    marks = [(spec.mark.symbol, _mark_label(spec, spec.mark)) for spec in METRICS if spec.mark is not None]
+    return [
+        Line2D([], [], color=INK, linestyle=":", label="switch"),
+        *(Line2D([], [], color=INK, marker=symbol, linestyle="", label=label) for symbol, label in marks),
+        Patch(color=SHADE, label="settled window"),
+    ]
+
+
+def _legend(handles: Sequence[Any]) -> list[Row]:
+    """A row that says what colours and marks stand for; none without an entry."""
     if not handles:
         return []
 

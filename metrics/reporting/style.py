@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 1000  # px
+NODE_WIDTH = 760  # px: of a plot that a node shows
 DPI = 100
 SMALL = 8.5  # font size in points
 LETTER = 6.3  # px: the width of a letter of that size

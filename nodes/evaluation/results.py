@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...metrics import VideoScores
-from ...metrics.reporting.plot import plot_scores
+from ...metrics.reporting.plot import plot_curves
 from ...metrics.reporting.report import text_table
 from ..output import new_output
 
@@ -33,7 +33,7 @@ def seconds_to_completion(scores: VideoScores) -> float:
 
 def node_result(scores: Sequence[VideoScores], *values: float) -> dict[str, Any]:
     """What a node returns: `values`, report and picture, and the last two again for the interface."""
-    report, plot = text_table(scores), plot_scores(scores)
+    report, plot = text_table(scores), plot_curves(scores)
     picture = torch.from_numpy(plot).float().div(255)[None]
     return {"ui": {**_preview(plot), "text": [report]}, "result": (*values, report, picture)}
 

@@ -54,7 +54,6 @@ COMMON_INPUTS = {
         "STRING",
         {
             "default": "",
-            "multiline": True,
             "tooltip": "The prompt before the timeline's first entry, where it is the sampler's positive: conditioning carries no text. Scores that read text compare with it.",
         },
     ),

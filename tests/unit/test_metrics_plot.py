@@ -6,9 +6,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from framepack_transitions.metrics.reporting.plot import plot_scores
+from framepack_transitions.metrics.reporting.plot import plot_curves, plot_scores
 from framepack_transitions.metrics.reporting.rows import LEFT, RIGHT
-from framepack_transitions.metrics.reporting.style import COLOURS
+from framepack_transitions.metrics.reporting.style import COLOURS, NODE_WIDTH
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
 
@@ -131,3 +131,26 @@ def test_a_single_frame_is_drawn(score_cases: ModuleType) -> None:
 def test_nothing_to_plot_is_said() -> None:
     with pytest.raises(ValueError, match="at least one video"):
         plot_scores([])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_plot_for_a_node_is_wider_than_high_and_has_no_table(score_cases: ModuleType, count: int) -> None:
+    videos = [scored(score_cases, f"v{i}") for i in range(count)]
+    picture = plot_curves(videos)
+    assert picture.shape[0] < picture.shape[1] == NODE_WIDTH
+    assert picture.shape[0] < plot_scores(videos, NODE_WIDTH).shape[0]
+    assert (picture[:, -3:] == 255).all(), "nothing runs over the edge"
+    # A value that only the table shows changes nothing.
+    other = scored(score_cases, "v0", stf=score_cases.metric(0.3))
+    same = scored(score_cases, "v0", stf=score_cases.metric(0.7))
+    assert np.array_equal(plot_curves([other]), plot_curves([same]))
+
+
+def test_curves_side_by_side_begin_and_end_at_their_own_axes(score_cases: ModuleType) -> None:
+    curve = np.full(90, 0.5)
+    picture = plot_curves([scored(score_cases, stf=score_cases.metric(1.0, curve=curve))])
+    line = near(picture, rgb(COLOURS[0]), 40)[:, : NODE_WIDTH // 2]
+    row = line[60:].sum(1).argmax() + 60
+    panel = (NODE_WIDTH - 2 * LEFT - RIGHT) / 2
+    places = np.flatnonzero(line[row])
+    assert abs(places.min() - LEFT) < 6 and abs(places.max() - (LEFT + panel)) < 6

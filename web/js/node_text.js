@@ -1,0 +1,96 @@
+// Shows the text that a node of this pack gives with its results, scores or notices, in the node itself.
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+
+const WIDGET = "framepack_text";
+const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/extensions/")[1].split("/")[0]);
+const HEIGHT = { scores: 240, notices: 72 }; // px at least
+
+const isOurs = (nodeData) => nodeData.python_module === `custom_nodes.${PACK}`;
+const showsScores = (nodeData) => nodeData.category?.endsWith("/Evaluation");
+const findWidget = (node) => node.widgets?.find((widget) => widget.name === WIDGET);
+
+function addWidget(node, kind) {
+  const element = document.createElement("pre");
+  Object.assign(element.style, {
+    margin: "0",
+    padding: "4px 6px",
+    overflow: "auto",
+    boxSizing: "border-box",
+    height: "100%",
+    width: "100%",
+    font: "11px/1.35 ui-monospace, monospace",
+    color: "var(--input-text)",
+    background: "var(--comfy-input-bg)",
+    userSelect: "text",
+    whiteSpace: kind === "scores" ? "pre" : "pre-wrap",
+  });
+  const widget = node.addDOMWidget(WIDGET, "framepack_text", element, {
+    getValue: () => element.textContent,
+    setValue: (text) => (element.textContent = text),
+    getMinHeight: () => HEIGHT[kind],
+    serialize: false,
+  });
+  widget.serialize = false;
+  return widget;
+}
+
+// A node grows when it gets a text, and only when its size leaves no room for it.
+function growToFit(node) {
+  const [width, height] = node.computeSize();
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+}
+
+function showText(node, output, kind) {
+  const text = (output?.text ?? []).join("\n");
+  const widget = findWidget(node) ?? (text ? addWidget(node, kind) : undefined);
+  if (!widget) return;
+  widget.value = text;
+  growToFit(node);
+  node.setDirtyCanvas?.(true, true);
+}
+
+function removeWidget(node) {
+  const widget = findWidget(node);
+  widget.onRemove?.();
+  node.widgets.splice(node.widgets.indexOf(widget), 1);
+  node.setDirtyCanvas?.(true, true);
+}
+
+function eachGraph(graph, visit) {
+  for (const node of graph?.nodes ?? graph?._nodes ?? []) {
+    visit(node);
+    if (node.subgraph) eachGraph(node.subgraph, visit);
+  }
+}
+
+const kinds = new Map(); // by the node's class
+
+app.registerExtension({
+  name: "FramePackTransitions.NodeText",
+
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (!isOurs(nodeData)) return;
+    const kind = showsScores(nodeData) ? "scores" : "notices";
+    kinds.set(nodeData.name, kind);
+    const onExecuted = nodeType.prototype.onExecuted;
+    nodeType.prototype.onExecuted = function (output) {
+      onExecuted?.apply(this, arguments);
+      showText(this, output, kind);
+    };
+  },
+
+  // Nodes with scores have their text from the beginning, so that a run does not change their size.
+  nodeCreated(node) {
+    if (kinds.get(node.comfyClass) === "scores") addWidget(node, "scores");
+  },
+
+  setup() {
+    // A node without a notice sends no text: what the run before it said must not stay.
+    api.addEventListener("execution_start", () =>
+      eachGraph(app.graph, (node) => {
+        if (kinds.get(node.comfyClass) === "notices" && findWidget(node)) removeWidget(node);
+      }),
+    );
+  },
+});
