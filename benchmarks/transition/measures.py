@@ -1,4 +1,4 @@
-"""What became of an episode, by the embedded world's analytic detector."""
+"""Measures of an episode, by the analytic detector of the embedded world."""
 
 from __future__ import annotations
 
