@@ -49,7 +49,7 @@ class Episode:
         return self.case in SWITCHES
 
     @property
-    def judges_motion(self) -> bool:
+    def asks_for_motion(self) -> bool:
         """Whether how the subject moves belongs to what is asked for."""
         return self.case == "motion"
 
