@@ -31,6 +31,8 @@ class SampleSettings:
     start_embed_strength: the share of the start image's tokens, from 0 to 1.
     measure_memory: whether the trace says how much attention each section pays to the packed past (see
         memory.memory_record).
+    recent_frames: how many remembered latent frames are packed at full resolution, at most; the sections carry how many
+        each has.
     """
 
     layout: str = "f1"
@@ -45,6 +47,7 @@ class SampleSettings:
     embed_interpolation: str = "linear"
     start_embed_strength: float = 1.0
     measure_memory: bool = False
+    recent_frames: int = 1
 
     def __post_init__(self) -> None:
         if self.steps < 1:

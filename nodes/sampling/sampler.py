@@ -72,6 +72,8 @@ class FramePackTransitionsSampler:
         start_embed_strength: float = 1.0,
         measure_memory: bool = False,
         vae: Any = None,
+        recent_frames: int = 1,
+        loop: bool = False,
         prompt: Any = None,
         unique_id: Any = None,
     ) -> Any:
@@ -87,6 +89,7 @@ class FramePackTransitionsSampler:
             embed_interpolation=embed_interpolation,
             start_embed_strength=start_embed_strength,
             measure_memory=measure_memory,
+            recent_frames=recent_frames,
         )
         count = count_sections(seconds, latent_frames, window)
         driver = driver_for(model)
@@ -101,7 +104,15 @@ class FramePackTransitionsSampler:
             past_latent=past_latent,
         )
         past = inputs.past_latent_frames
-        planned = plan_sections(layout, count, window, keeps_start=inputs.has_start, past_latent_frames=past)
+        planned = plan_sections(
+            layout,
+            count,
+            window,
+            keeps_start=inputs.has_start,
+            past_latent_frames=past,
+            recent_frames=recent_frames,
+            loop=loop,
+        )
         prompts = sample_prompts(driver, positive, timeline, inputs.start)
         sections = assign_prompts(planned, prompts, past_latent_frames=past)
         notices = logged_notices(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...samplers.context.indices import HISTORY_1X, MAX_RECENT_FRAMES
 from ...samplers.context.plan import LAYOUTS
 from ...samplers.denoising.solvers import SOLVERS
 from ...samplers.settings import EMBED_INTERPOLATIONS
@@ -195,6 +196,23 @@ def sampler_inputs() -> dict[str, Any]:
                 "VAE",
                 {
                     "tooltip": "Shows the video while it is sampled: each finished section is decoded at once, and FramePack Decode behind it, with the same VAE, takes over what is decoded. The video stays the same; on a small card the model makes room for the VAE after each section."
+                },
+            ),
+            "recent_frames": (
+                "INT",
+                {
+                    "default": HISTORY_1X,
+                    "min": 1,
+                    "max": MAX_RECENT_FRAMES,
+                    "advanced": True,
+                    "tooltip": "Latent frames next to the window that are remembered uncompressed: 1 as trained. More keep detail and motion, above all behind past_latent, but take time and memory, and new prompts come through less.",
+                },
+            ),
+            "loop": (
+                "BOOLEAN",
+                {
+                    "default": False,
+                    "tooltip": "Lets the video's end run into its beginning: the later half of the sections leads from the last frame back to the start image. Layout original, two sections or more; not with end_latent, past_latent, cuts or keyframes.",
                 },
             ),
         },

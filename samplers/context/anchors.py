@@ -8,19 +8,27 @@ from torch import Tensor
 from ..conditioning import Anchor
 from ..settings import SampleInputs, SampleSettings
 from .history import History
-from .plan import Direction, Section
+from .indices import Direction
+from .plan import Section
 
 _RUN_ANCHOR = Anchor()
 
 
 def begin_history(first: Section, inputs: SampleInputs, settings: SampleSettings) -> History:
     """The history before the first section that is sampled. Raises ValueError for earlier sections of another length."""
+    if first.shot.loop_from is not None and (inputs.end is not None or first.index > 0):
+        raise ValueError(
+            "loop is on, but end_latent is connected; a loop ends where it begins, so disconnect one of them."
+            if inputs.end is not None
+            else "a loop is sampled from its first section on; it cannot go on from earlier sections."
+        )
     history = History(
         first.direction,
         inputs.start,
         keeps_start=inputs.has_start,
         end=inputs.end,
         past_video=inputs.past_video,
+        recent_frames=settings.recent_frames,
     )
     earlier = _earlier_sections(first, inputs, settings)
     same_shot = min(_frames_of_shot(first), earlier.shape[2])
@@ -58,8 +66,19 @@ def _frames_of_shot(section: Section) -> int:
 
 
 def begin_section(history: History, section: Section, before: Section, inputs: SampleInputs) -> None:
-    """Empty the history where the section generated before belongs to another shot; follow a change of the anchor."""
-    if section.shot != before.shot:
+    """Prepare the history for a section after the one that was generated before it.
+
+    It is emptied where that one belongs to another shot, turned round where a loop begins to close, and follows a change of
+    the anchor. Raises ValueError for a keyframe in a loop.
+    """
+    if section.shot.loop_from is not None and section.anchor is not None:
+        raise ValueError(
+            f"loop is on, but the timeline's entry at {section.prompt.start:g} s brings an image of its own; a loop comes back "
+            "to the start image, so disconnect that image or turn loop off."
+        )
+    if section.closes_loop and not before.closes_loop:
+        history.close_loop()
+    elif section.shot != before.shot:
         history.cut(start_frame(section, inputs))
     elif section.anchor is not before.anchor:
         history.take_anchor(start_frame(section, inputs))

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .history import Context
-from .plan import SectionIndices
+from .indices import SectionIndices
 
 # Below this a Gaussian reaches no neighbour in float32.
 SHARP = 1e-3

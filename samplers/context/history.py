@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from .plan import HISTORY, HISTORY_1X, HISTORY_2X, HISTORY_4X, Direction, PlannedSection, SectionIndices
+from .indices import HISTORY_1X, HISTORY_2X, HISTORY_4X, Direction, SectionIndices
+from .plan import PlannedSection
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,7 +80,7 @@ def _emptied(tier: Tensor | None) -> Tensor | None:
 class History:
     """The video that sections have made so far, and what the next one remembers of it.
 
-    The remembered frames are the HISTORY frames nearest to the next window, in the order of the video: the last ones where
+    The remembered frames are the HISTORY frames (more with `recent_frames`) nearest to the next window, in the order of the video: the last ones where
     the video is generated forward, the first ones where it is generated backward. They are zeros where there is no video
     yet. In forward generation the start frame is remembered like a frame of the video until newer ones push it out.
 
@@ -98,6 +99,7 @@ class History:
         keeps_start: bool = True,
         end: Tensor | None = None,
         past_video: Tensor | None = None,
+        recent_frames: int = HISTORY_1X,
     ) -> None:
         """A history before any section.
 
@@ -107,6 +109,7 @@ class History:
         end: the frame [B, 16, 1, H, W] that the first section remembers as the one after its window; None for none.
         past_video: a video that the run continues, shown in place of the start frame; None for none. Forward generation
             remembers it.
+        recent_frames: how many of the remembered frames are packed at full resolution, at most.
 
         Raises ValueError for an end frame where sections remember no frames after their window.
         """
@@ -117,20 +120,22 @@ class History:
                 "choose layout original (with the original model), or disconnect end_latent."
             )
         self._end = end
+        self._size = HISTORY_4X + HISTORY_2X + recent_frames
         self._front = [past_video] if past_video is not None else [start] * keeps_start
         self._sections: list[Tensor] = []
+        self._loop_from: int | None = None  # how many sections were there when the loop began to close
         self.cut(start)
         if past_video is not None and self._forward:
-            self._remembered = self._nearest(torch.cat([_empty(start), past_video], dim=2), HISTORY)
+            self._remembered = self._nearest(torch.cat([self._empty(), past_video], dim=2), self._size)
 
     def context(self, section: PlannedSection, image_embeds: Tensor | None = None) -> Context:
         """What a section sees, before techniques edit it, with image tokens [B, N, D]."""
+        recent = len(section.indices.clean) - 1
+        remembered = self._nearest(self._remembered, HISTORY_4X + HISTORY_2X + recent)
         if self._forward:
-            lengths = [HISTORY_4X, HISTORY_2X, HISTORY_1X]
-            clean_4x, clean_2x, last = torch.split(self._remembered, lengths, dim=2)
+            clean_4x, clean_2x, last = torch.split(remembered, [HISTORY_4X, HISTORY_2X, recent], dim=2)
         else:
-            lengths = [HISTORY_1X, HISTORY_2X, HISTORY_4X]
-            last, clean_2x, clean_4x = torch.split(self._remembered, lengths, dim=2)
+            last, clean_2x, clean_4x = torch.split(remembered, [recent, HISTORY_2X, HISTORY_4X], dim=2)
         if section.index == 0 and self._end is not None:
             last = self._end
         return Context(
@@ -152,8 +157,8 @@ class History:
     def before_recent(self, count: int) -> History:
         """A history as it was before the latest `count` frames came, with zeros for those that have been forgotten since."""
         earlier = copy(self)
-        padded = self._joined(_empty(self._start), self._farther(count))
-        earlier._remembered = self._nearest(padded, HISTORY)
+        padded = self._joined(self._empty(), self._farther(count))
+        earlier._remembered = self._nearest(padded, self._size)
         return earlier
 
     def replace_anchor(self, start: Tensor, image_embeds: Tensor | None = None) -> None:
@@ -168,24 +173,36 @@ class History:
 
     def forget(self) -> None:
         """Empty what is remembered beside the start frame."""
-        self._remembered = _empty(self._start)
+        self._remembered = self._empty()
 
     def cut(self, start: Tensor) -> None:
         """Forget everything, as before the first section of a run from `start`; the video stays."""
         self.take_anchor(start)
         self.forget()
         if self._forward:
-            self._remembered = self._nearest(self._joined(self._remembered, start), HISTORY)
+            self._remembered = self._nearest(self._joined(self._remembered, start), self._size)
+
+    def close_loop(self) -> None:
+        """Let later sections lead from the last frame of the video so far to its first ones.
+
+        They follow it, and are generated backward, from the video's start.
+        """
+        video = self.video()
+        self._loop_from = len(self._sections)
+        self._remembered = self._nearest(torch.cat([video, self._empty()], dim=2), self._size)
+        self._start = video[:, :, -1:]
 
     def append(self, latents: Tensor) -> None:
         """Add a finished section, [B, 16, window, H, W]."""
         latents = latents.to(self._start)
         self._sections.append(latents)
-        self._remembered = self._nearest(self._joined(self._remembered, latents), HISTORY)
+        self._remembered = self._nearest(self._joined(self._remembered, latents), self._size)
 
     def video(self) -> Tensor:
         """All latents in the order of the video, with the start frame or the past video in front."""
-        sections = self._sections if self._forward else reversed(self._sections)
+        sections = self._sections if self._forward else self._sections[::-1]
+        if self._loop_from is not None:
+            sections = self._sections[: self._loop_from][::-1] + self._sections[self._loop_from :][::-1]
         return torch.cat([*self._front, *sections], dim=2)
 
     def _joined(self, farther: Tensor, nearer: Tensor) -> Tensor:
@@ -201,6 +218,5 @@ class History:
         kept = max(self._remembered.shape[2] - count, 0)
         return self._remembered[:, :, :kept] if self._forward else self._remembered[:, :, count:]
 
-
-def _empty(start: Tensor) -> Tensor:
-    return start.new_zeros(*start.shape[:2], HISTORY, *start.shape[3:])
+    def _empty(self) -> Tensor:
+        return self._start.new_zeros(*self._start.shape[:2], self._size, *self._start.shape[3:])

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from .history import Context
-from .plan import HISTORY_2X, HISTORY_4X, Direction, SectionIndices
+from .indices import HISTORY_2X, HISTORY_4X, Direction, SectionIndices
 
 MAX_CONTROLS = 9
 MAX_ROPE_BATCH = 64

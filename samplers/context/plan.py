@@ -1,33 +1,31 @@
-"""Where each section lies in the video and which frame indices the model sees for it.
+"""Where each section lies in the video, and in which order sections are generated.
 
 Source: lllyasviel/FramePack, `demo_gradio_f1.py` (f1) and `demo_gradio.py` (original).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from enum import Enum
 from math import ceil
 from typing import TYPE_CHECKING, Any
+
+from .indices import (
+    HISTORY_1X,
+    MAX_RECENT_FRAMES,
+    Direction,
+    SectionIndices,
+    f1_indices,
+    original_indices,
+    original_paddings,
+)
 
 if TYPE_CHECKING:
     from ..conditioning import Anchor, Prompt
 
 FPS = 30.0
-HISTORY_1X, HISTORY_2X, HISTORY_4X = 1, 2, 16
-HISTORY = HISTORY_1X + HISTORY_2X + HISTORY_4X
-MAX_WINDOW = 33
-
-
-class Direction(Enum):
-    """The order in which the sections of a video are generated, and so on which side of a window its memory lies."""
-
-    FORWARD = "forward"
-    """From the start of the video to its end; a section remembers the frames before it."""
-    BACKWARD = "backward"
-    """From the end of the video to its start; a section remembers the frames after it."""
-
+# Upstream's slider ends at 33; positions are computed, so that the model itself sets no limit.
+MAX_WINDOW = 64
 
 # What users choose, and what workflows and traces hold: upstream's two demos, by the models that they run.
 DIRECTIONS = {"f1": Direction.FORWARD, "original": Direction.BACKWARD}
@@ -41,34 +39,20 @@ def direction_of(layout: str) -> Direction:
     return DIRECTIONS[layout]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SectionIndices:
-    """Where the frames of one section lie on the model's own time axis, in latent frames.
-
-    target: the frames that are generated, the section's window.
-    clean: the frames at full resolution: the start frame, then the remembered frame next to the window.
-    clean_2x: the remembered frames that are compressed twofold.
-    clean_4x: the remembered frames that are compressed fourfold.
-    direction: FORWARD where the memory lies before the window, BACKWARD where it lies after it.
-    """
-
-    target: tuple[int, ...]
-    clean: tuple[int, ...]
-    clean_2x: tuple[int, ...]
-    clean_4x: tuple[int, ...]
-    direction: Direction
-
-
 @dataclass(frozen=True)
 class Shot:
-    """What lies between two cuts: `number` counts in time from 0, `latents` is the range that its sections fill.
+    """What lies between two cuts.
 
-    `last` says that the video ends with it.
+    number: counts the shots in time from 0.
+    latents: the range of latent frames that its sections fill.
+    last: whether the video ends with it.
+    loop_from: the latent frame from which on it leads back to the video's start; None for no loop.
     """
 
     number: int
     latents: tuple[int, int]
     last: bool = True
+    loop_from: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +85,15 @@ class PlannedSection:
         return self.shot.number > 0 and self.latents[0] == self.shot.latents[0]
 
     @property
+    def closes_loop(self) -> bool:
+        """Whether it leads from the end of a loop's sections before it back to the video's start."""
+        return self.shot.loop_from is not None and self.latents[0] >= self.shot.loop_from
+
+    @property
     def goes_on(self) -> bool:
         """Whether it goes on from something: an earlier generated section of its shot, or a past video."""
+        if self.shot.loop_from is not None:
+            return self.index > 0
         if self.direction is Direction.BACKWARD:
             return self.latents[1] < self.shot.latents[1]
         return self.index > 0 and self.latents[0] > 0 and not self.cut
@@ -151,42 +142,105 @@ def sections_for_latents(latent_frames: int, window: int) -> int:
 
 
 def plan_sections(
-    layout: str, count: int, window: int, *, keeps_start: bool = True, past_latent_frames: int = 0
+    layout: str,
+    count: int,
+    window: int,
+    *,
+    keeps_start: bool = True,
+    past_latent_frames: int = 0,
+    recent_frames: int = HISTORY_1X,
+    loop: bool = False,
 ) -> list[PlannedSection]:
     """Sections in the order of generation.
 
     `keeps_start` says that the start image is the first latent frame of the video; without an image it is not,
     and the video is one latent frame shorter. `past_latent_frames` of a video that the run continues come before the sections,
-    instead of the start image; F1 then counts on from the sections that would have made them. Raises ValueError for an
-    unknown layout, count or window.
+    instead of the start image; F1 then counts on from the sections that would have made them. `recent_frames` next to the
+    window are remembered at full resolution, fewer where the video has fewer. In a `loop` the later half of the sections is
+    generated last and leads back to the start. Raises ValueError for an unknown layout, count, window or number of frames,
+    and for a loop that is not possible.
     """
     direction = direction_of(layout)
-    if not 1 <= window <= MAX_WINDOW:
-        raise ValueError(
-            f"window is {window}; FramePack windows lie between 1 and {MAX_WINDOW} latent frames (usual: 9)."
-        )
-    if count < 1:
-        raise ValueError(f"{count} sections were asked for; give a length of at least one section.")
+    _check_plan(count, window, recent_frames)
     offset = past_latent_frames or int(keeps_start)
-    shot = Shot(0, (offset, offset + window * count))
+    closing = count // 2 if loop else 0
+    if loop:
+        _check_loop(direction, count, past_latent_frames)
+    shot = Shot(
+        0,
+        (offset, offset + window * count),
+        loop_from=offset + window * (count - closing) if loop else None,
+    )
     forward = direction is Direction.FORWARD
-    paddings = [0] * count if forward else original_paddings(count)
     made = ceil(max(past_latent_frames - 1, 0) / window) if forward else 0
     sections = []
-    for index, padding in enumerate(paddings):
-        position = index if forward else count - 1 - index
+    for index, (position, padding) in enumerate(_positions(direction, count, closing)):
         latents = (offset + window * position, offset + window * (position + 1))
+        recent = min(recent_frames, max(_remembered(latents, shot, forward), HISTORY_1X))
         sections.append(
             PlannedSection(
                 index=made + index,
                 latents=latents,
                 frames=pixel_frames(latents),
                 padding=padding,
-                indices=f1_indices(window) if forward else original_indices(window, padding),
+                indices=f1_indices(window, recent) if forward else original_indices(window, padding, recent),
                 shot=shot,
             )
         )
     return sections
+
+
+def _check_plan(count: int, window: int, recent_frames: int) -> None:
+    if not 1 <= window <= MAX_WINDOW:
+        raise ValueError(
+            f"window is {window}; FramePack windows lie between 1 and {MAX_WINDOW} latent frames (usual: 9)."
+        )
+    if count < 1:
+        raise ValueError(f"{count} sections were asked for; give a length of at least one section.")
+    if not 1 <= recent_frames <= MAX_RECENT_FRAMES:
+        raise ValueError(
+            f"recent_frames is {recent_frames}; give 1 (as trained) to {MAX_RECENT_FRAMES} latent frames."
+        )
+
+
+def _check_loop(direction: Direction, count: int, past_latent_frames: int) -> None:
+    if direction is Direction.FORWARD:
+        raise ValueError(
+            "loop is on, but layout f1 generates forward and cannot know where the loop ends; choose layout original (with "
+            "the original model), or turn loop off."
+        )
+    if count < 2:
+        raise ValueError(
+            "loop is on, but the video has a single section; give a length of two sections or more, of which the later half "
+            "leads back to the start, or turn loop off."
+        )
+    if past_latent_frames:
+        raise ValueError(
+            "loop is on, but past_latent is connected; a loop begins anew, so disconnect one of them."
+        )
+
+
+def _positions(direction: Direction, count: int, closing: int) -> list[tuple[int, int]]:
+    """Place in time, in sections, and distance to the start frame, in windows, of all sections as they are generated."""
+    if direction is Direction.FORWARD:
+        return [(position, 0) for position in range(count)]
+    main = count - closing
+    return [
+        *zip(reversed(range(main)), original_paddings(main)),
+        *zip(reversed(range(main, count)), original_paddings(closing)),
+    ]
+
+
+def _remembered(latents: tuple[int, int], shot: Shot, forward: bool) -> int:
+    """How many latent frames of its shot there are when the section that fills a range is generated."""
+    if forward:
+        # A later shot begins from a start frame of its own, which is remembered too.
+        return latents[0] - (shot.latents[0] - 1 if shot.number else 0)
+    if shot.loop_from is None:
+        return shot.latents[1] - latents[1]
+    if latents[0] < shot.loop_from:
+        return shot.loop_from - latents[1]
+    return shot.latents[1] - latents[1] + shot.loop_from
 
 
 def split_shots(sections: Sequence[PlannedSection], numbers: Sequence[int]) -> list[PlannedSection]:
@@ -199,6 +253,10 @@ def split_shots(sections: Sequence[PlannedSection], numbers: Sequence[int]) -> l
         members.setdefault(number, []).append(section)
     if len(members) == 1 and 0 in members:
         return list(sections)
+    if sections[0].shot.loop_from is not None:
+        raise ValueError(
+            "loop is on, but the timeline has a cut; a loop is one shot, so remove the cut or turn loop off."
+        )
     first, end = sections[0].shot.latents
     starts: list[int | None] = [*sorted(members), None]
     shots: dict[int, Shot] = {}
@@ -207,64 +265,24 @@ def split_shots(sections: Sequence[PlannedSection], numbers: Sequence[int]) -> l
         stop = end if following is None else min(section.latents[0] for section in members[following])
         shots[number] = Shot(number, (begin, stop), following is None)
     placed = {
-        section.index: replace(section, shot=shots[number], **_distance(section, padding))
+        section.index: _in_shot(section, shots[number], padding)
         for number, group in members.items()
         for section, padding in zip(group, original_paddings(len(group)))
     }
     return [placed[section.index] for section in sections]
 
 
-def _distance(section: PlannedSection, padding: int) -> Mapping[str, Any]:
-    """The fields of a section that say how far its start frame is away; forward generation says nothing about that."""
-    if section.direction is Direction.FORWARD:
-        return {}
+def _in_shot(section: PlannedSection, shot: Shot, padding: int) -> PlannedSection:
+    """The section with its place in a shot: how far the start frame is away, and how much there is to remember."""
+    forward = section.direction is Direction.FORWARD
+    recent = min(len(section.indices.clean) - 1, max(_remembered(section.latents, shot, forward), HISTORY_1X))
     window = section.latents[1] - section.latents[0]
-    return {"padding": padding, "indices": original_indices(window, padding)}
+    if forward:
+        return replace(section, shot=shot, indices=f1_indices(window, recent))
+    return replace(section, shot=shot, padding=padding, indices=original_indices(window, padding, recent))
 
 
 def pixel_frames(latents: tuple[int, int]) -> tuple[int, int]:
     """Pixel frames that a half-open range of latent frames decodes to: latent 0 is one frame, every other is four."""
     first, last = latents
     return (0 if first == 0 else 4 * first - 3), 4 * last - 3
-
-
-def f1_indices(window: int) -> SectionIndices:
-    """F1 generates forward: [start, 16 at 4x, 2 at 2x, 1 at 1x, window]."""
-    start, clean_4x, clean_2x, last, target = _split((1, HISTORY_4X, HISTORY_2X, HISTORY_1X, window))
-    return SectionIndices(
-        target=target,
-        clean=start + last,
-        clean_2x=clean_2x,
-        clean_4x=clean_4x,
-        direction=Direction.FORWARD,
-    )
-
-
-def original_indices(window: int, padding: int) -> SectionIndices:
-    """The original layout generates backwards: [start, blank, window, 1 at 1x, 2 at 2x, 16 at 4x]."""
-    start, _, target, last, clean_2x, clean_4x = _split(
-        (1, padding * window, window, HISTORY_1X, HISTORY_2X, HISTORY_4X)
-    )
-    return SectionIndices(
-        target=target,
-        clean=start + last,
-        clean_2x=clean_2x,
-        clean_4x=clean_4x,
-        direction=Direction.BACKWARD,
-    )
-
-
-def original_paddings(count: int) -> list[int]:
-    """Distance of each section to the start frame, in windows; long videos repeat 2 instead of counting down."""
-    if count > 4:
-        return [3] + [2] * (count - 3) + [1, 0]
-    return list(reversed(range(count)))
-
-
-def _split(lengths: tuple[int, ...]) -> list[tuple[int, ...]]:
-    parts: list[tuple[int, ...]] = []
-    first = 0
-    for length in lengths:
-        parts.append(tuple(range(first, first + length)))
-        first += length
-    return parts

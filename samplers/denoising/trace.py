@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from ..conditioning import Anchor
-from ..context.plan import Section, SectionIndices
+from ..context.indices import SectionIndices
+from ..context.plan import Section
 from ..settings import SampleSettings
 from ..techniques.base import Schedule, Step, Technique
 from .denoiser import SectionDenoiser

@@ -10,13 +10,8 @@ from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.context.history import Context, History
-from framepack_transitions.samplers.context.plan import (
-    Direction,
-    SectionIndices,
-    direction_of,
-    plan_sections,
-    section_count,
-)
+from framepack_transitions.samplers.context.indices import Direction, SectionIndices
+from framepack_transitions.samplers.context.plan import direction_of, plan_sections, section_count
 from framepack_transitions.samplers.denoising.denoiser import SectionDenoiser
 from framepack_transitions.samplers.denoising.drivers import PlainDriver, SectionTask
 from framepack_transitions.samplers.denoising.solvers import SOLVERS

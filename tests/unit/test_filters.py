@@ -16,7 +16,7 @@ from framepack_transitions.samplers.context.filters import (
     with_parts,
 )
 from framepack_transitions.samplers.context.history import Context
-from framepack_transitions.samplers.context.plan import f1_indices, original_indices
+from framepack_transitions.samplers.context.indices import f1_indices, original_indices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from framepack_transitions.samplers.context.history import History
-from framepack_transitions.samplers.context.plan import Direction, direction_of, plan_sections
+from framepack_transitions.samplers.context.indices import Direction
+from framepack_transitions.samplers.context.plan import direction_of, plan_sections
 from framepack_transitions.video.cross_fade import soft_append
 
 

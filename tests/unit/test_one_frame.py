@@ -10,6 +10,7 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling.one_frame import FramePackOneFrameSampler
+from framepack_transitions.samplers.context.indices import Direction, SectionIndices
 from framepack_transitions.samplers.context.one_frame import (
     PRESETS,
     make_layout,
@@ -17,7 +18,6 @@ from framepack_transitions.samplers.context.one_frame import (
     one_frame_context,
     parse_indices,
 )
-from framepack_transitions.samplers.context.plan import Direction, SectionIndices
 
 SCALE = 0.5
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 from framepack_transitions.samplers.conditioning import Prompt
+from framepack_transitions.samplers.context.indices import f1_indices, original_indices, original_paddings
 from framepack_transitions.samplers.context.plan import (
-    f1_indices,
-    original_indices,
-    original_paddings,
     pixel_frames,
     plan_sections,
     section_count,
@@ -110,7 +108,7 @@ def test_pixel_frames_of_latents():
         (("f2", 1, 9), "layout is 'f2'"),
         (("f1", 0, 9), "at least one section"),
         (("f1", 1, 0), "window is 0"),
-        (("f1", 1, 34), "window is 34"),
+        (("f1", 1, 65), "window is 65"),
     ],
 )
 def test_impossible_plans_are_refused(arguments, words):

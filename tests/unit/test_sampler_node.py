@@ -14,7 +14,8 @@ from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSam
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.anchors import image_embeds_of
 from framepack_transitions.samplers.context.history import History
-from framepack_transitions.samplers.context.plan import Direction, plan_sections
+from framepack_transitions.samplers.context.indices import Direction
+from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
@@ -256,7 +257,7 @@ def test_progress_is_reported_per_step_and_can_interrupt(sample):
         ({"seconds": -1.0}, "seconds is -1"),
         ({"seconds": float("nan")}, "seconds is nan"),
         ({"steps": 0}, "steps is 0"),
-        ({"window": 40}, "window is 40"),
+        ({"window": 70}, "window is 70"),
         ({"cfg": float("inf")}, "cfg is inf"),
         ({"denoise": 0.0}, "denoise is 0"),
         ({"shift": -1.0}, "shift is -1"),

@@ -17,7 +17,8 @@ from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.techniques.context.purge import FramePackContextPurge
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.context.history import Context
-from framepack_transitions.samplers.context.plan import f1_indices, original_indices, plan_sections
+from framepack_transitions.samplers.context.indices import f1_indices, original_indices
+from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.denoising.denoiser import SectionDenoiser
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.restarts import restart_steps

@@ -14,7 +14,8 @@ from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.techniques.context.low_pass import FramePackLowPassGuidance
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.context.history import Context
-from framepack_transitions.samplers.context.plan import f1_indices, original_indices, plan_sections
+from framepack_transitions.samplers.context.indices import f1_indices, original_indices
+from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings

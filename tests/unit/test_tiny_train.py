@@ -10,7 +10,8 @@ import pytest
 import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.samplers.context.history import History
-from framepack_transitions.samplers.context.plan import Direction, plan_sections
+from framepack_transitions.samplers.context.indices import Direction
+from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.tiny import world
 from framepack_transitions.tiny.bundle import load_tiny
 from framepack_transitions.tiny.config import TEXT, VISION

@@ -11,7 +11,8 @@ from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
 from framepack_transitions.samplers.context.history import History
-from framepack_transitions.samplers.context.plan import Direction, plan_sections
+from framepack_transitions.samplers.context.indices import Direction
+from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
 WINDOW = 3

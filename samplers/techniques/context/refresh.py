@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...context.plan import HISTORY, Direction, Section
+from ...context.indices import HISTORY, Direction
+from ...context.plan import Section
 from ..base import PASTS, AttachmentKey, Step, Technique, attachment, check_range
 from ..preparation import Preparation
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...context.history import Context
-from ...context.plan import Direction, SectionIndices
+from ...context.indices import Direction, SectionIndices
 from ...context.tokens import KERNELS, segment_latents, token_counts
 
 COARSE = ("2x", "4x")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ....samplers.context.history import Context, History
-from ....samplers.context.plan import Direction, plan_sections
+from ....samplers.context.indices import Direction
+from ....samplers.context.plan import plan_sections
 from ...networks.text import token_ids
 from ..recipe import Mix
 from .clips import SECTIONS, ClipLatents, Texts

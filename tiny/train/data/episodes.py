@@ -1,4 +1,4 @@
-"""Clips with one event, by which a model is evaluated."""
+"""Clips with one event, by which a model is judged."""
 
 from __future__ import annotations
 
