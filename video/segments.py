@@ -19,6 +19,7 @@ from typing import Any, cast
 import av
 import numpy as np
 import torch
+from av.video.frame import PictureType
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -89,6 +90,9 @@ def encode_segment(images: Tensor, encoding: Encoding, *, start: int = 0) -> Seg
         for number, image in enumerate(images):
             picture = av.VideoFrame.from_ndarray(to_bytes(image), format="rgb24").reformat(format=PIXELS)
             picture.pts, picture.time_base = number, 1 / encoding.fps
+            if number == len(images) - 2:
+                # So the last frame is also the last to be decoded: FFmpeg takes the end of a growing file from that one.
+                picture.pict_type = PictureType.P
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     return Segment(data=file.getvalue(), frames=(start, start + images.shape[0]), encoding=encoding)

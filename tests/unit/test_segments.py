@@ -114,3 +114,13 @@ def test_a_joined_file_begins_with_its_index_and_keeps_what_is_said_of_it(tmp_pa
 
 def test_a_frame_rate_is_kept_to_a_thousandth():
     assert Encoding.of(24000 / 1001, 16).fps == Fraction(23976, 1000)
+
+
+@pytest.mark.parametrize("length", [10, 11, 12, 13])
+def test_a_grown_file_lasts_as_long_as_all_its_frames_whatever_the_last_one_is(tmp_path, length):
+    with VideoWriter(tmp_path / "a.mp4", 30, crf=16) as writer:
+        writer.write(scene(0, 7))
+        writer.write(scene(0, length))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.duration * stream.time_base == Fraction(7 + length, 30)
