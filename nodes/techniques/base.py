@@ -85,10 +85,10 @@ def window(t_end: float) -> dict[str, Any]:
 
 
 def check_mask(name: str, choice: str, mask: Any) -> None:
-    """Raises ValueError where a choice named mask has no mask to go by, or one that is no picture's."""
-    if choice == "mask" and mask is None:
+    """Raises ValueError where a choice that names a mask has none to go by, or one that is no picture's."""
+    if choice in ("mask", "random_in_mask") and mask is None:
         raise ValueError(
-            f"{name} is mask, but no mask is connected; connect a MASK, or choose another {name}."
+            f"{name} is {choice}, but no mask is connected; connect a MASK, or choose another {name}."
         )
     if mask is not None:
         mask_cells(mask, 1, 1)

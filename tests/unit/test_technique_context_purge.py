@@ -236,6 +236,22 @@ def test_a_mask_takes_the_tokens_that_it_covers_in_every_tier():
         assert places == expected(frames, cells), name
 
 
+@pytest.mark.parametrize(("keep_ratio", "taken"), [(0.0, 8), (0.25, 6), (0.5, 4), (1.0, 0)])
+def test_the_founding_form_takes_a_random_share_of_what_the_mask_covers(keep_ratio, taken):
+    mask = torch.zeros(1, 64, 64)
+    mask[:, :, :32] = 1.0
+    values = {"select": "random_in_mask", "mask": "m", "keep_ratio": keep_ratio, "start": "zero_kv"}
+    first = purged(make_context(), {"m": mask}, **values).kv_mask.get("start", torch.ones(1, 16))
+    right = torch.arange(16).reshape(4, 4)[:, 2:].flatten()
+    assert first[0, right].all() and (first == 0).sum() == taken
+    assert torch.equal(first, purged(make_context(), {"m": mask}, **values).kv_mask.get("start", first))
+    others = [
+        purged(make_context(), {"m": mask}, **values, seed=seed).kv_mask.get("start", first)
+        for seed in range(1, 6)
+    ]
+    assert any(not torch.equal(first, other) for other in others) == (0 < taken < 8)
+
+
 @pytest.mark.parametrize("size", [(8, 8), (7, 9)])
 def test_zeroing_empties_whole_tokens_and_nothing_else(size):
     context = make_context(2, *size)
@@ -364,6 +380,7 @@ def test_off_is_bit_identical_and_the_same_object(model):
     for values in (
         {},
         {"select": "random", "keep_ratio": 1.0, "last": "remove"},
+        {"select": "random_in_mask", "keep_ratio": 1.0, "last": "remove"},
         {"select": "most_attended", "keep_ratio": 1.0, "last": "zero_kv"},
     ):
         technique, context = ContextPurge(**{**NOTHING, **values}, apply_to="all"), make_context()
@@ -398,6 +415,8 @@ def test_node_asks_for_the_mask_that_it_needs(model):
     }
     with pytest.raises(ValueError, match="select is mask, but no mask is connected"):
         FramePackContextPurge().apply(model, **{**values, "select": "mask"})
+    with pytest.raises(ValueError, match="select is random_in_mask, but no mask is connected"):
+        FramePackContextPurge().apply(model, **{**values, "select": "random_in_mask"})
     (chained,) = FramePackContextPurge().apply(model, torch.ones(1, 8, 8), **{**values, "select": "mask"})
     latents, _ = sample(chained)
     assert not torch.equal(latents, sample(model)[0])

@@ -34,7 +34,7 @@ class FramePackContextPurge(TechniqueNode):
     def INPUT_TYPES(cls) -> dict[str, Any]:
         inputs = super().INPUT_TYPES()
         mask = {
-            "tooltip": "White where the past is purged, for select mask; several masks are united. Any size: it is fitted to the picture."
+            "tooltip": "White where the past is purged, for select mask and random_in_mask; several masks are united. Any size: it is fitted to the picture."
         }
         return {**inputs, "optional": {"mask": ("MASK", mask)}}
 
@@ -55,7 +55,7 @@ class FramePackContextPurge(TechniqueNode):
                 list(SELECTIONS),
                 {
                     "default": "all",
-                    "tooltip": "Which tokens remove, zero and zero_kv take: all; those under the mask; a random share; or those that the first step attended to most or least.",
+                    "tooltip": "Which tokens remove, zero and zero_kv take: all; those under the mask; a random share of all, or of those under the mask; or those that the first step attended to most or least.",
                 },
             ),
             "keep_ratio": (
@@ -65,7 +65,7 @@ class FramePackContextPurge(TechniqueNode):
                     "min": 0.0,
                     "max": 1.0,
                     "step": 0.05,
-                    "tooltip": "Share of the tokens that stay with random, most_attended and least_attended; lower forgets more, 1 keeps all.",
+                    "tooltip": "Share of the tokens that stay with random, random_in_mask, most_attended and least_attended; lower forgets more, 1 keeps all.",
                 },
             ),
             "seed": (
@@ -74,7 +74,7 @@ class FramePackContextPurge(TechniqueNode):
                     "default": 0,
                     "min": 0,
                     "max": 0xFFFFFFFF,
-                    "tooltip": "Which tokens random takes; another seed takes others.",
+                    "tooltip": "Which tokens random and random_in_mask take; another seed takes others.",
                 },
             ),
             "gap": (

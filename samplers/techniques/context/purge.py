@@ -25,7 +25,7 @@ ACTIONS = {
     "4x": (KEEP, *PURGES),
     "image": (KEEP, *PURGES),
 }
-SELECTIONS = ("all", "mask", "random", "most_attended", "least_attended")
+SELECTIONS = ("all", "mask", "random", "most_attended", "least_attended", "random_in_mask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +37,12 @@ class ContextPurge(Technique):
     - keep: as it is.
     - remove: its tokens are not packed, as if they had never been; their rows are not computed either.
     - zero: its latents become 0, which is what history holds before there is any; its tokens are still attended to.
-    - zero_kv: keys and values of its tokens become 0 in every block (the founding form); a zero key still takes e^0 of
-      every softmax.
+    - zero_kv: keys and values of its tokens become 0 in every block; a zero key still takes e^0 of every softmax. Of a
+      random share of the tokens under a mask this is the founding form.
     - 2x, 4x: its frames go through the coarser tier's kernel, a learned low-pass, at their own indices.
 
     remove, zero and zero_kv take the tokens that `select` says: all; those under the mask (half covered or more); a random
-    share of 1 - keep_ratio, seeded by seed + section; or that share of those which the window attended to most or least,
+    share of 1 - keep_ratio, seeded by seed + section, of all or of those under the mask; or that share of those which the window attended to most or least,
     measured in the section's first evaluation, which therefore still sees everything. keep_ratio and `gap` scale with the
     switch's change, actions on all do not: they act from a change of `threshold` on.
 
@@ -56,7 +56,7 @@ class ContextPurge(Technique):
     gap: the distance that is added between history and window, in latent frames.
     threshold: the change of a switch from which on it acts.
     t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
-    mask: the key of the attached mask, for select "mask".
+    mask: the key of the attached mask, for select "mask" and "random_in_mask".
     """
 
     start: str = KEEP
@@ -187,8 +187,11 @@ class ContextPurge(Technique):
         count = len(order)
         if self.select == "all":
             return torch.zeros(1, count, dtype=torch.bool)
-        if self.select == "mask":
-            return mask_weights(context, attachments[self.mask])[name] < 0.5
+        if self.select != "mask" and self._share(section) == 1:
+            return torch.ones(1, count, dtype=torch.bool)
+        if self.select in ("mask", "random_in_mask"):
+            stays = mask_weights(context, attachments[self.mask])[name] < 0.5
+            return stays if self.select == "mask" else stays | _spared(~stays, order, self._share(section))
         if context.attention_shares is not None and self.reads_attention_shares(section):
             # Techniques behind this one may have packed more at the tier's end when it was measured.
             shares = context.attention_shares[name][:, :count]
@@ -201,6 +204,14 @@ class ContextPurge(Technique):
         order = order if order.ndim == 2 else order[None]
         stays = order[:, : round(self._share(section) * count)]
         return torch.zeros(order.shape, dtype=torch.bool, device=order.device).scatter(1, stays, True)
+
+
+def _spared(covered: Tensor, order: Tensor, share: float) -> Tensor:
+    """Which of the covered tokens [1, L] stay: a share of them, those that come first in a random order [L]."""
+    places = order[covered.cpu()[0, order]]
+    spared = torch.zeros(1, len(order), dtype=torch.bool)
+    spared[0, places[: round(share * len(places))]] = True
+    return spared.to(covered.device)
 
 
 def _device(context: Context) -> torch.device:
