@@ -10,7 +10,7 @@ from framepack_transitions.models.attention import log_sum_exp
 from framepack_transitions.models.attention.blocks import block_set, check_blocks
 from framepack_transitions.models.attention.gate import with_policy
 from framepack_transitions.models.attention.joint import PAST, Segments, sdpa_attention
-from framepack_transitions.models.attention.policy import AttentionPolicy
+from framepack_transitions.models.attention.policy import AttentionPolicy, TokenRule
 from framepack_transitions.models.config import FramePackConfig
 
 SEGMENTS = Segments.of({"4x": 3, "2x": 2, "start": 4, "last": 4, "noisy": 8, "image": 5, "text": 6})
@@ -110,6 +110,26 @@ def test_a_cap_bounds_the_share_of_every_row_and_head_and_leaves_smaller_shares_
 
 def test_a_cap_of_one_changes_nothing_but_rounding(qkv):
     assert torch.allclose(attend(AttentionPolicy(cap=torch.tensor(1.0)), qkv), attend(None, qkv), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "capped", [frozenset(name for name, _ in SEGMENTS.items()), frozenset()], ids=["all segments", "none"]
+)
+def test_a_cap_on_all_segments_or_on_none_leaves_attention_as_it_is(qkv, capped):
+    policy = AttentionPolicy(cap=torch.tensor(0.1), capped=capped)
+    close(attend(policy, qkv), biased(qkv, {})[0])
+
+
+def test_a_rule_without_weights_for_a_segment_leaves_it_alone(qkv):
+    weights = {"last": torch.ones(1, 4)}
+    rule = TokenRule(
+        kind="bias",
+        segments=frozenset({"start", "last"}),
+        source="mask",
+        bias=torch.tensor(-2.0),
+        weights=weights,
+    )
+    close(attend(AttentionPolicy(by_token=(rule,)), qkv), biased(qkv, {"last": -2})[0])
 
 
 def test_a_restricted_range_of_query_rows_gets_the_same_result(qkv):

@@ -13,6 +13,7 @@ from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
+from framepack_transitions.samplers.noise import section_seed
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 
 WINDOW = 3
@@ -104,3 +105,8 @@ def test_a_prompt_that_was_only_planned_is_not_sampled(driver):
     section = plan_sections("f1", 1, WINDOW)[0].with_prompt(Prompt(start=0.0, text="a dog"))
     with pytest.raises(ValueError, match="the prompt 'a dog' at 0 s has no conditioning"):
         sample(driver, [section], inputs())
+
+
+def test_the_seeds_of_stochastic_solvers_count_on_from_the_runs_and_stay_in_64_bits():
+    assert section_seed(SampleSettings(seed=1000), 3) == 1003
+    assert section_seed(SampleSettings(seed=2**64 - 1), 2) == 1

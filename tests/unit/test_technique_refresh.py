@@ -17,7 +17,7 @@ from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.context.blur import ContextBlur
 from framepack_transitions.samplers.techniques.context.purge import ContextPurge
-from framepack_transitions.samplers.techniques.context.refresh import ContextRefresh, nearest
+from framepack_transitions.samplers.techniques.context.refresh import ContextRefresh, held, nearest
 from framepack_transitions.samplers.techniques.preparation import Preparation
 from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
@@ -141,6 +141,13 @@ def test_a_window_longer_than_the_memory_is_filled_up_and_cut_back(layout):
     ContextRefresh(apply_to="all", strength=1.0).before_section(section, preparation)
     remembered = list(range(5, 24)) if layout == "f1" else list(range(19))
     assert history.recent(24)[0, 0, :, 0, 0].tolist() == [100 + frame for frame in remembered]
+
+
+@pytest.mark.parametrize(("forward", "frames"), [(True, [0, 0, 0, 1, 2]), (False, [0, 1, 2, 2, 2])])
+def test_a_short_past_holds_the_frame_that_is_farthest_from_the_next_window(forward, frames):
+    latents = torch.arange(3.0).view(1, 1, 3, 1, 1)
+    assert held(latents, 5, forward).flatten().tolist() == frames
+    assert held(latents, 2, forward).flatten().tolist() == [0, 1, 2], "nothing is taken away"
 
 
 def test_frames_touch_the_window_from_the_side_where_time_comes_from():
