@@ -48,6 +48,8 @@ class GgufFile:
         self.device = device
         self.fields = reader.fields
         self.tensors = {tensor.name: tensor for tensor in reader.tensors}
+        found = {name: field.contents() for name, field in self.fields.items()}
+        self.texts = {name: value for name, value in found.items() if isinstance(value, str)}
 
     def keys(self) -> list[str]:
         """The names of all tensors."""
@@ -55,8 +57,7 @@ class GgufFile:
 
     def metadata(self) -> dict[str, str]:
         """The fields that hold text."""
-        found = {name: field.contents() for name, field in self.fields.items()}
-        return {name: value for name, value in found.items() if isinstance(value, str)}
+        return self.texts
 
     def get_slice(self, key: str) -> GgufSlice:
         """The shape and the stored form of a tensor."""

@@ -190,13 +190,21 @@ def stated_settings(
     for name, entry in entries.items():
         module, _, end = name.rpartition(".")
         if end == SETTINGS:
-            with open_file(entry.path) as file:
-                text = bytes(file.get_tensor(entry.key).view(torch.uint8).flatten().tolist())
-            found[module] = parsed(path, name, text)
+            found[module] = parsed(path, name, read_text(path, entry))
     wrong = next((module for module, value in found.items() if not isinstance(value, dict)), None)
     if wrong is not None:
         raise CheckpointError(f"{path}: the quantisation settings of {wrong} are no JSON object")
     return found
+
+
+def read_text(path: Path, entry: Entry) -> bytes:
+    """Text that a file holds as a vector of bytes."""
+    if entry.dtype != "U8" or len(entry.shape) != 1:
+        raise CheckpointError(
+            f"{path}: {entry.key} is {entry.dtype} {list(entry.shape)}, expected text in U8"
+        )
+    with open_file(entry.path) as file:
+        return bytes(file.get_tensor(entry.key).tolist())
 
 
 def parsed(path: Path, name: str, text: str | bytes) -> dict[str, Any]:
