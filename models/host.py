@@ -5,7 +5,7 @@ Imported only inside ComfyUI.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from math import prod
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor
 from .attention.joint import AttentionFunction, Segments, sdpa_attention
 from .dit import FramePackDiT
 from .files.lora import Change, rounds
+from .host_quantised import QuantisedPatcher, host_takes
 
 # Latent pixels that one element of a condition's [2:] (or [1:] for tokens) stands for; a token is a 2x2 patch.
 _AREA = {"clean_latents": 1.0, "clean_latents_2x": 1 / 8, "clean_latents_4x": 1 / 64}
@@ -120,11 +121,13 @@ def make_model(
     stored_dtype: torch.dtype,
     dtype: torch.dtype | None = None,
     fast_fp8: bool = False,
+    packings: Collection[str] = (),
     format: type = comfy.latent_formats.HunyuanVideo,
 ) -> Any:
     """A ModelPatcher whose DiT comes from `build(dtype=, device=, operations=, attention=)`.
 
-    The host chooses storage and compute dtype from `parameters` and `stored_dtype` unless `dtype` says it.
+    The host chooses storage and compute dtype from `parameters` and `stored_dtype` unless `dtype` says it. `packings`
+    says how weights are quantised: then `build` is also told with mixed_precision whether the host's layers take them.
     """
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
@@ -137,8 +140,35 @@ def make_model(
     config.set_inference_dtype(dtype, _compute_dtype(dtype, load_device))
     config.optimizations["fp8"] = fast_fp8
     build = partial(build, attention=host_attention)
+    if packings:
+        return make_quantised(
+            config=config,
+            build=build,
+            packings=packings,
+            load_device=load_device,
+            offload_device=offload_device,
+        )
     model = FramePackBaseModel(config, build, device=offload_device).to(offload_device)
     return comfy.model_patcher.ModelPatcher(model, load_device=load_device, offload_device=offload_device)
+
+
+def make_quantised(
+    *,
+    config: FramePackModelConfig,
+    build: BuildDiT,
+    packings: Collection[str],
+    load_device: torch.device,
+    offload_device: torch.device,
+) -> Any:
+    """A ModelPatcher of a model with quantised weights: in the host's own layers where it has them, else in ours."""
+    if host_takes(packings):
+        config.quant_config = {"mixed_ops": True}
+        # Its layers ask for the dtype to compute in.
+        config.manual_cast_dtype = config.manual_cast_dtype or config.unet_config["dtype"]
+        model = FramePackBaseModel(config, partial(build, mixed_precision=True), device=offload_device)
+        return comfy.model_patcher.ModelPatcher(model, load_device=load_device, offload_device=offload_device)
+    model = FramePackBaseModel(config, build, device=offload_device)
+    return QuantisedPatcher(model, load_device=load_device, offload_device=offload_device)
 
 
 def add_lora(model: Any, changes: list[Change], strength: float) -> None:

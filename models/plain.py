@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -60,20 +61,27 @@ class PlainModel:
         """Change weights to weight * strength_model + difference * strength_patch and give the keys found.
 
         `patches` maps "diffusion_model.<parameter>" to a difference of the parameter's shape, or to ComfyUI's
-        ("diff", (difference,)). Only the patched parameters are copied, so other clones keep their weights.
+        ("diff", (difference,)). Only the patched parameters are copied, so other clones keep their weights. A quantised
+        weight stays as it is and is changed when it is unpacked for use.
         Raises ValueError for a difference of another shape or kind.
         """
         parameters = dict(self.model.diffusion_model.named_parameters())
         names = {key: key.removeprefix("diffusion_model.") for key in patches}
         found = {key: name for key, name in names.items() if name in parameters}
-        patched = set(found.values())
-        shared = {id(p): p for name, p in parameters.items() if name not in patched}
+        packed = {name for name in found.values() if _packed_layer(self.model.diffusion_model, name)}
+        shared = {id(p): p for name, p in parameters.items() if name in packed or name not in found.values()}
         diffusion_model = copy.deepcopy(self.model.diffusion_model, shared)
+        change = partial(_changed, strengths=(strength_model, strength_patch))
         with torch.no_grad():
             for key, name in found.items():
-                weight = diffusion_model.get_parameter(name)
-                difference = _difference(key, patches[key], weight).to(weight.device, torch.float32)
-                weight.copy_(weight.float() * strength_model + difference * strength_patch)
+                weight, layer = diffusion_model.get_parameter(name), _packed_layer(diffusion_model, name)
+                if layer is None:
+                    difference = _difference(key, patches[key], tuple(weight.shape))
+                    weight.copy_(change(weight, difference=difference))
+                else:
+                    difference = _difference(key, patches[key], (layer.out_features, layer.in_features))
+                    earlier = getattr(layer, "weight_function", ())
+                    layer.weight_function = [*earlier, partial(change, difference=difference)]
         self.model = PlainInner(diffusion_model, self.model.latent_format_scale)
         return list(found)
 
@@ -82,16 +90,30 @@ def _compute_dtype(stored: torch.dtype) -> torch.dtype:
     return stored if stored in (torch.bfloat16, torch.float32, torch.float64) else torch.bfloat16
 
 
-def _difference(key: str, patch: Any, weight: Tensor) -> Tensor:
+def _packed_layer(transformer: nn.Module, name: str) -> Any:
+    """The layer of a weight that is stored quantised; None for any other parameter."""
+    module, _, parameter = name.rpartition(".")
+    layer = transformer.get_submodule(module)
+    return layer if parameter == "weight" and getattr(layer, "packing", None) else None
+
+
+def _changed(weight: Tensor, difference: Tensor, strengths: tuple[float, float]) -> Tensor:
+    """A weight times the first strength, and the difference times the second added to it."""
+    kept, added = strengths
+    changed = weight.float() * kept + difference.to(weight.device, torch.float32) * added
+    return changed.to(weight.dtype)
+
+
+def _difference(key: str, patch: Any, shape: tuple[int, ...]) -> Tensor:
     difference = patch
     if isinstance(patch, (tuple, list)) and len(patch) == 2 and patch[0] == "diff":
         difference = patch[1][0]
     if not isinstance(difference, Tensor):
         kind = type(patch).__name__
         raise ValueError(f'The patch of {key} is a {kind}: give a tensor or ("diff", (tensor,)).')
-    if difference.shape != weight.shape:
+    if tuple(difference.shape) != shape:
         raise ValueError(
-            f"The patch of {key} is {list(difference.shape)}, but the weight is {list(weight.shape)}: "
+            f"The patch of {key} is {list(difference.shape)}, but the weight is {list(shape)}: "
             "it was made for another model."
         )
     return difference

@@ -61,6 +61,12 @@ def lora_cases() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def quantised_cases() -> ModuleType:
+    """Checkpoints in quantised layouts: stored, plain = quantised_cases.quantise(dit, "nvfp4")."""
+    return _helper("quantised_cases")
+
+
+@pytest.fixture(scope="session")
 def score_cases() -> ModuleType:
     """Made-up scores: score_cases.video_scores(switches=(score_cases.switch_scores(30, stf=...),))."""
     return _helper("score_cases")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,8 +95,11 @@ def rounds(changes: Iterable[Change]) -> list[dict[str, Change]]:
 
 
 def parameter_shapes(transformer: nn.Module) -> dict[str, tuple[int, ...]]:
-    """The shape of every parameter by name."""
-    return {name: tuple(parameter.shape) for name, parameter in transformer.named_parameters()}
+    """The shape of every parameter by name; of a quantised weight the shape of what it stands for."""
+    shapes = {name: tuple(parameter.shape) for name, parameter in transformer.named_parameters()}
+    layers: Iterable[tuple[str, Any]] = transformer.named_modules()
+    packed = ((name, layer) for name, layer in layers if getattr(layer, "packing", None))
+    return {**shapes, **{f"{name}.weight": (layer.out_features, layer.in_features) for name, layer in packed}}
 
 
 def convert(tensors: Tensors, shapes: Shapes, blocks: Blocks = None, *, name: str = "the LoRA") -> Lora:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.gguf_packings import GGUF_BLOCKS
-from ..layers.packings import SCALED, scale_fits, unpack, unpacked_shape
+from ..layers.packings import IN_BLOCKS, SCALED, scale_fits, unpack, unpacked_shape
 from .checkpoint import CheckpointError, Entry, open_file
 
 MARKER = "scaled_fp8"
@@ -109,6 +110,10 @@ def store(
         else:
             kept[layer], tensors[name] = weight, layer.weight
     transformer.load_state_dict(tensors, assign=True)
+    if mixed_precision:
+        # Those layers store plain weights in the dtype that they compute in, but this one is float32 throughout.
+        last: Any = transformer.get_submodule("proj_out")
+        last.weight = nn.Parameter(tensors["proj_out.weight"], requires_grad=False)
     for layer, weight in kept.items():
         layer.store(weight.packing, weight.parts)
 
@@ -173,6 +178,8 @@ def scaled_weight(
                for part, entry in entries.items() if part != "weight"):  # fmt: skip
         sizes = {part: list(entry.shape) for part, entry in entries.items() if part != "weight"}
         raise CheckpointError(f"{path}: the scales {sizes} do not fit {name} {list(shape)}; it is damaged")
+    if prod(entries["scale"].shape) != 1 or "scale_tensor" in entries:
+        packing = IN_BLOCKS.get(packing, packing)
     return Quantised(packing=packing, shape=shape, entries=entries, settings=settings)
 
 

@@ -19,6 +19,8 @@ Parts = Mapping[str, Tensor]
 # The values of a 4-bit float with two exponent bits and one of mantissa (OCP Microscaling Formats, 2023).
 FP4_VALUES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
 SCALED = ("float8_e4m3fn", "float8_e5m2", "int8_tensorwise")
+# With more than one scale; ComfyUI's own layers take one only, so this name is ours.
+IN_BLOCKS = {"float8_e4m3fn": "float8_e4m3fn_blocks", "float8_e5m2": "float8_e5m2_blocks"}
 
 
 def unpack(packing: str, parts: Parts) -> Tensor:
@@ -102,7 +104,7 @@ def tiled_size(rows: int, columns: int) -> int:
 
 BLOCK_SIZES = {"nvfp4": 16, "mxfp8": 32}
 UNPACKERS: dict[str, Callable[[Parts], Tensor]] = {
-    **dict.fromkeys(SCALED, unpack_scaled),
+    **dict.fromkeys((*SCALED, *IN_BLOCKS.values()), unpack_scaled),
     "nvfp4": unpack_nvfp4,
     "mxfp8": unpack_mxfp8,
 }

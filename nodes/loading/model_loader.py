@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,7 +38,8 @@ class FramePackModelLoader:
     )
     DESCRIPTION = (
         "Loads a FramePack transformer (original or F1) from models/diffusion_models: one safetensors file, or "
-        "any one of the shards of a diffusers folder."
+        "any one of the shards of a diffusers folder, or a GGUF file. Quantised files (scaled fp8, int8, nvfp4, GGUF) stay "
+        "as they are and are unpacked layer by layer."
     )
     CATEGORY = f"{ROOT}/Loaders"
     FUNCTION = "load"
@@ -58,7 +60,7 @@ class FramePackModelLoader:
                     list(WEIGHT_DTYPES),
                     {
                         "default": "default",
-                        "tooltip": "How weights are stored. default keeps the file's where your GPU allows it; fp8 halves the memory at some loss of detail; _fast also multiplies in fp8 on GPUs that can.",
+                        "tooltip": "How weights are stored. default keeps the file's where your GPU allows it; fp8 halves the memory at some loss of detail; _fast also multiplies in fp8 on GPUs that can. Quantised files take default only.",
                     },
                 ),
             }
@@ -70,18 +72,22 @@ class FramePackModelLoader:
                 "FramePack Model Loader reads ComfyUI's model folders and needs ComfyUI; use FramePack Tiny "
                 "Loader here, or queue the workflow to a running ComfyUI with --server."
             )
-        import folder_paths
-
         from ...models.host import make_model
 
-        path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
+        path = _path(model_name)
         summary = inspect_checkpoint(path)
+        if summary.packings and weight_dtype != "default":
+            raise ValueError(
+                f"{model_name} is quantised ({', '.join(sorted(summary.packings))}) and stays as it is stored; "
+                f"weight_dtype is {weight_dtype}, set it to default."
+            )
         model = make_model(
             partial(load_dit, path),
             parameters=summary.parameters,
             stored_dtype=summary.dtype,
             dtype=WEIGHT_DTYPES[weight_dtype],
             fast_fp8=weight_dtype.endswith("_fast"),
+            packings=summary.packings,
         )
         model.set_attachments(LAYOUT_KEY, trained_layout(model_name, summary.metadata))
         return (model,)
@@ -93,4 +99,23 @@ def _diffusion_models() -> list[str]:
     import folder_paths
 
     names: list[str] = folder_paths.get_filename_list("diffusion_models")
-    return names
+    return sorted({*names, *_gguf_files()})
+
+
+def _gguf_files() -> dict[str, Path]:
+    """The GGUF files in the folders of diffusion models, which the host does not list, by their name there."""
+    import folder_paths
+
+    folders = [Path(folder) for folder in folder_paths.get_folder_paths("diffusion_models")]
+    return {
+        str(path.relative_to(folder)): path
+        for folder in reversed(folders)
+        for path in folder.rglob("*")
+        if path.suffix.lower() == ".gguf"
+    }
+
+
+def _path(name: str) -> Path:
+    import folder_paths
+
+    return _gguf_files().get(name) or Path(folder_paths.get_full_path_or_raise("diffusion_models", name))
