@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from framepack_transitions.samplers.guidance import Guidance, combine_cfg, rescale_guidance
+from framepack_transitions.samplers.guidance import (
+    Guidance,
+    combine_cfg,
+    project_negative,
+    rescale_guidance,
+)
 
 
 def test_cfg_extrapolates_from_negative_to_positive():
@@ -14,6 +19,15 @@ def test_cfg_extrapolates_from_negative_to_positive():
 def test_cfg_of_one_gives_the_positive_prediction():
     assert Guidance(cfg=1.0).needs_negative is False
     assert Guidance(cfg=1.5).needs_negative is True
+
+
+def test_the_projected_negative_velocity_is_the_nearest_multiple_to_the_positive_one():
+    x = torch.tensor([[10.0, 10.0], [0.0, 0.0]], dtype=torch.float64)
+    negative = x - torch.tensor([[2.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    positive = x - torch.tensor([[3.0, 4.0], [2.0, 0.0]], dtype=torch.float64)
+    # By hand: (3, 4) on (2, 0) is 1.5 times it; (2, 0) on (1, 1) is once it.
+    expected = x - torch.tensor([[3.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    assert torch.equal(project_negative(negative, positive, x), expected)
 
 
 def test_rescale_restores_the_conditional_velocity_spread():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import exp
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
+from framepack_transitions.samplers.denoising.schedules import run_schedule
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.noise import section_seed
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
@@ -110,3 +112,11 @@ def test_a_prompt_that_was_only_planned_is_not_sampled(driver):
 def test_the_seeds_of_stochastic_solvers_count_on_from_the_runs_and_stay_in_64_bits():
     assert section_seed(SampleSettings(seed=1000), 3) == 1003
     assert section_seed(SampleSettings(seed=2**64 - 1), 2) == 1
+
+
+@pytest.mark.parametrize(("size", "tokens"), [((9, 32, 32), 2304), ((5, 8, 12), 120)])
+def test_the_automatic_shift_counts_a_windows_tokens_of_two_by_two_latents(size, tokens):
+    mu = 0.5 + (1.15 - 0.5) / (4096 - 256) * (tokens - 256)
+    schedule = run_schedule((1, 16, *size), SampleSettings(shift=0.0), None)
+    assert schedule.shift == pytest.approx(exp(mu), rel=1e-12)
+    assert run_schedule((1, 16, *size), SampleSettings(shift=2.5), None).shift == 2.5

@@ -58,3 +58,14 @@ def test_the_first_prompt_also_holds_before_its_start():
 def test_entries_out_of_order_are_refused(starts, words):
     with pytest.raises(ValueError, match=words):
         Timeline(tuple(TimelineEntry(start=start, prompt="", conditioning=None) for start in starts))
+
+
+def test_starts_count_from_the_end_of_the_video_that_goes_on():
+    # 28 latent frames are 109 frames, and time 0 is the last of them, frame 108. The first new section has frames 109 to
+    # 144, with its middle 19 frames after time 0: a start up to there holds from that section on, a later one does not.
+    sections = plan_sections("f1", 2, 9, past_latent_frames=28)
+    middle = (sections[0].frames[0] + sections[0].frames[1]) / 2
+    assert sections[0].frames == (109, 145) and middle - 108 == 19
+    for start, first_new in ((19 / 30 - 1e-3, 0), (19 / 30 + 1e-3, 1)):
+        placed = assign_prompts(sections, prompts(0, start), past_latent_frames=28)
+        assert [section.prompt.start > 0 for section in placed] == [index >= first_new for index in (0, 1)]
