@@ -34,7 +34,7 @@ class FramePackCompare:
     RETURN_NAMES = ("report", "plot")
     OUTPUT_TOOLTIPS = (
         "The scores of all videos in one table.",
-        "Scores, curves over time and a strip of frames for each video in one picture.",
+        "Curves over time and a strip of frames for each video in one picture.",
     )
 
     @classmethod

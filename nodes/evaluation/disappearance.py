@@ -39,7 +39,7 @@ class FramePackDisappearanceEvaluator:
         "Disappearance fidelity: 1 the object is gone, 0 it is seen as often as before. NaN where it cannot be said; the report says why.",
         "Seconds from the switch until the object is gone to stay. Infinity if that never happens, NaN where it cannot be said.",
         "All scores by switch, with the reasons of those that are not valid.",
-        "Scores, the detector's confidence over time and frames in one picture.",
+        "The detector's confidence and other curves over time, and frames, in one picture.",
     )
 
     @classmethod

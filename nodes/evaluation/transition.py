@@ -41,7 +41,7 @@ class FramePackTransitionEvaluator:
         "Ghosting: 0 nothing of the old scene is left, 1 all of it. NaN without a reference.",
         "Intentional dynamics: motion where the new prompt is seen, less the motion elsewhere. NaN where it cannot be said.",
         "All scores by switch, calibrated and by the founding formula, with the reasons of those that are not valid.",
-        "Scores, curves over time and frames in one picture.",
+        "Curves over time and frames in one picture.",
     )
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -38,6 +39,78 @@ def comfy():
     import comfy.sd  # noqa: F401
 
     return sys.modules["comfy"]
+
+
+NEEDS_BROWSER = "needs a browser: node, playwright-core in a folder browser beside COMFYUI_PATH, and chromium"
+
+
+class Browser:
+    """ComfyUI's editor in a real browser, driven by playwright-core."""
+
+    def __init__(self, url: str, modules: Path, chromium: str) -> None:
+        self.url, self.modules, self.chromium = url, modules, chromium
+
+    def run(
+        self,
+        graph: dict,
+        *,
+        probe: str = "",
+        before: str = "",
+        watch: str = "",
+        runs: tuple[str, ...] = ("",),
+        nodes2: bool = False,
+        screenshot: Path | None = None,
+        seconds: float = 240,
+    ) -> dict:
+        """Loads a workflow in the editor's format and presses Run; returns what the scripts return, as plain data.
+
+        probe, before, watch: bodies of JavaScript functions with `app` and `graph`, called after the last run, before the
+        first, and every quarter of a second during runs; the results are under `result`, `before` and `watched`.
+        runs: for each run, a script that is called before it.
+        nodes2: whether the editor draws nodes with its newer renderer, where it has one.
+        seconds: the longest that a run may take.
+        """
+        request = {
+            "url": self.url,
+            "browser": self.chromium,
+            "graph": graph,
+            "probe": probe,
+            "before": before,
+            "watch": watch,
+            "runs": runs,
+            "nodes2": nodes2,
+            "screenshot": None if screenshot is None else str(screenshot),
+            "seconds": seconds,
+        }
+        done = subprocess.run(
+            ["node", str(Path(__file__).parent / "browser" / "drive.cjs")],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            env={**os.environ, "NODE_PATH": str(self.modules)},
+            timeout=seconds * len(runs) + 180,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"the browser failed:\n{done.stderr[-3000:]}")
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def browser(server):
+    """A browser on the server; the test is skipped where there is none."""
+    modules = Path(COMFYUI).resolve().parent / "browser" / "node_modules"
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if shutil.which("node") is None or chromium is None or not (modules / "playwright-core").is_dir():
+        pytest.skip(NEEDS_BROWSER)
+    return Browser(server.url, modules, chromium)
+
+
+@pytest.fixture
+def every_step(comfy, monkeypatch):
+    """Has the host report every step of progress; newer ones leave out those that follow quickly."""
+    monkeypatch.setattr(comfy.utils, "PROGRESS_THROTTLE_MIN_INTERVAL", 0, raising=False)
+    monkeypatch.setattr(comfy.utils, "PROGRESS_THROTTLE_MIN_PERCENT", 0, raising=False)
 
 
 class Server:

@@ -118,6 +118,7 @@ def test_the_host_vae_of_hunyuanvideos_shape_takes_the_tiles(host, comfy):
     vae.disable_offload, vae.extra_1d_channel, vae.output_channels = False, None, 3
     vae.upscale_ratio = (lambda latents: max(0, latents * 4 - 3), 8, 8)
     vae.upscale_index_formula = (4, 8, 8)
+    vae.latent_dim = 3  # newer hosts choose the way of tiling by it
     vae.memory_used_decode = lambda shape, dtype: 1
     vae.process_output = lambda image: torch.clamp((image + 1.0) / 2.0, min=0.0, max=1.0)
     vae.patcher = comfy.model_patcher.ModelPatcher(vae.first_stage_model, vae.device, vae.device)

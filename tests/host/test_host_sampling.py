@@ -321,6 +321,7 @@ def test_weights_stored_in_float16_are_not_computed_with_in_float16(comfy, dit):
     )
 
 
+@pytest.mark.usefixtures("every_step")
 def test_progress_counts_over_all_sections_and_previews_come_with_it(comfy, model, sample, monkeypatch):
     seen = []
     monkeypatch.setattr(
@@ -343,6 +344,7 @@ def test_the_model_is_loaded_once_for_all_sections(comfy, model, sample, monkeyp
     assert len(loads) == 1
 
 
+@pytest.mark.usefixtures("every_step")
 def test_an_interrupt_in_mid_section_leaves_no_tensor_behind(comfy, model, sample, monkeypatch):
     management = comfy.model_management
     sample(model)

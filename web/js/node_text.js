@@ -57,11 +57,15 @@ function removeWidget(node) {
   node.setDirtyCanvas?.(true, true);
 }
 
-function eachGraph(graph, visit) {
-  for (const node of graph?.nodes ?? graph?._nodes ?? []) {
-    visit(node);
-    if (node.subgraph) eachGraph(node.subgraph, visit);
+// The node of an execution's id, which names the subgraphs around it too: "5:3" is node 3 of subgraph node 5.
+function findNode(id) {
+  let graph = app.graph;
+  let node;
+  for (const part of String(id).split(":")) {
+    node = graph?.getNodeById(part) ?? graph?.getNodeById(Number(part));
+    graph = node?.subgraph;
   }
+  return node;
 }
 
 const kinds = new Map(); // by the node's class
@@ -86,11 +90,10 @@ app.registerExtension({
   },
 
   setup() {
-    // A node without a notice sends no text: what the run before it said must not stay.
-    api.addEventListener("execution_start", () =>
-      eachGraph(app.graph, (node) => {
-        if (kinds.get(node.comfyClass) === "notices" && findWidget(node)) removeWidget(node);
-      }),
-    );
+    // A node without a notice sends no text: what it said in a run before must not stay.
+    api.addEventListener("executing", ({ detail }) => {
+      const node = detail ? findNode(detail) : undefined;
+      if (node && kinds.get(node.comfyClass) === "notices" && findWidget(node)) removeWidget(node);
+    });
   },
 });

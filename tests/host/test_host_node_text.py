@@ -1,0 +1,75 @@
+"""What a user sees in ComfyUI's editor, in a real browser: texts and pictures in the nodes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
+EXAMPLES = Path(__file__).parents[2] / "example_workflows"
+SAMPLER, EVALUATION = "FramePackTransitionsSampler", ("FramePackCompare", "FramePackTransitionEvaluator")
+# Of every node: its class, title and box, and the text that it shows.
+NODES = """
+    return graph._nodes.map((node) => ({
+        type: node.type,
+        title: node.title,
+        box: [...node.pos, ...node.size],
+        text: node.widgets?.find((widget) => widget.name === 'framepack_text')?.value ?? null,
+    }));
+"""
+# The same with the size of the picture that the node shows.
+PICTURES = """
+    const sized = async (node) => {
+        const file = app.nodeOutputs[node.id]?.images?.[0];
+        if (!file?.filename.endsWith('.png')) return null;
+        const picture = await createImageBitmap(await (await fetch('/view?' + new URLSearchParams(file))).blob());
+        return [picture.width, picture.height];
+    };
+    const nodes = (() => { SHOWN })();
+    return (async () => {
+        for (const [i, node] of graph._nodes.entries()) nodes[i].picture = await sized(node);
+        return nodes;
+    })();
+""".replace("SHOWN", NODES)
+
+
+def example(name: str) -> dict:
+    return json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def by_type(nodes: list[dict], class_type: str) -> list[dict]:
+    return [node for node in nodes if node["type"] == class_type]
+
+
+@pytest.mark.parametrize("nodes2", [False, True], ids=["canvas", "nodes2"])
+def test_scores_are_read_in_the_node_and_a_run_changes_no_size(browser, nodes2):
+    seen = browser.run(example("tiny_ab"), before=NODES, probe=PICTURES, nodes2=nodes2)
+    for name in EVALUATION:
+        (node,) = by_type(seen["result"], name)
+        assert "STF, new prompt seen" in node["text"]
+        width, height = node["picture"]
+        assert width > height
+    boxes = [[(node["title"], node["box"]) for node in nodes] for nodes in (seen["before"], seen["result"])]
+    assert boxes[0] == boxes[1]
+
+
+@pytest.mark.parametrize("nodes2", [False, True], ids=["canvas", "nodes2"])
+def test_a_notice_stands_in_its_node_until_the_node_runs_without_one(browser, nodes2):
+    def change(seed: int, seconds: float) -> str:
+        return f"""
+            const sampler = graph._nodes.find((node) => node.type === '{SAMPLER}');
+            const set = (name, value) => (sampler.widgets.find((widget) => widget.name === name).value = value);
+            set('seed', {seed}); set('steps', 1); set('seconds', {seconds});
+        """
+
+    seen = browser.run(
+        example("tiny_timeline"),
+        runs=(change(71, 2.4), change(72, 4.8)),
+        watch=NODES,
+        nodes2=nodes2,
+    )
+    texts = [by_type(nodes, SAMPLER)[0]["text"] for nodes in seen["watched"]]
+    assert any(text and "the timeline was made for" in text for text in texts)
+    assert texts[-1] is None
