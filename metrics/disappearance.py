@@ -85,7 +85,9 @@ def disappearance_fidelity(
         return undefined(reason, founding, confidence, details)
     value = 1 - float(np.clip((hits - limit.fpr) / (recall - limit.fpr), 0, 1))
     reason = "" if limit.calibrated else f"the threshold of {limit.confidence:g} is not calibrated"
-    return Metric(value, founding, True, reason, curve=confidence, details=details)
+    return Metric(
+        value=value, founding=founding, valid=True, reason=reason, curve=confidence, details=details
+    )
 
 
 def score_disappearance(evidence: Evidence) -> Metric:

@@ -66,7 +66,13 @@ def intentional_dynamics(
     pairs = slice(start, end - 1)
     curve[pairs] = _balance(probability[pairs], kept[pairs], usual, penalty)
     details = {"degree": float(d.mean()), "reference": usual}
-    return Metric(float(_balance(p, d, usual, penalty).mean()), founding, True, curve=curve, details=details)
+    return Metric(
+        value=float(_balance(p, d, usual, penalty).mean()),
+        founding=founding,
+        valid=True,
+        curve=curve,
+        details=details,
+    )
 
 
 def score_dynamics(evidence: Evidence, fidelity: Metric) -> Metric:

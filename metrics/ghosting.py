@@ -57,7 +57,9 @@ def ghosting(
         return undefined(reason, founding, similarity, details)
     curve = np.clip((similarity - limit) / (1 - limit), 0, 1)
     details["settled"] = mean(curve, windows.settled)
-    return Metric(_mean_of_largest(curve, spans), founding, True, curve=curve, details=details)
+    return Metric(
+        value=_mean_of_largest(curve, spans), founding=founding, valid=True, curve=curve, details=details
+    )
 
 
 def score_ghosting(evidence: Evidence) -> Metric:

@@ -40,7 +40,9 @@ def semantic_inertia(trace: Mapping[str, Any] | None, switch: Switch, frames: in
     value, mass = log_odds(memory), float(memory["mass"])
     if not np.isfinite(value):
         return undefined(f"an attention mass of {mass:g} on the context has no logit", mass, curve)
-    return Metric(value, mass, True, curve=curve, details={"section": float(decisive["index"])})
+    return Metric(
+        value=value, founding=mass, valid=True, curve=curve, details={"section": float(decisive["index"])}
+    )
 
 
 def score_inertia(evidence: Evidence) -> Metric:

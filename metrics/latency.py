@@ -71,7 +71,15 @@ def transition_latency(
     reason = "the new prompt is not followed" if never else "not reached" if censored else ""
     if target is None and not np.isfinite(fidelity):
         reason = "; ".join(filter(None, (reason, UNCHECKED)))
-    return Metric(float(frames), founding, True, reason, censored=censored, curve=curve, details=details)
+    return Metric(
+        value=float(frames),
+        founding=founding,
+        valid=True,
+        reason=reason,
+        censored=censored,
+        curve=curve,
+        details=details,
+    )
 
 
 def score_latency(evidence: Evidence, fidelity: Metric, vanished: Metric, *, theta: float) -> Metric:

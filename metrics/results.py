@@ -16,7 +16,7 @@ from .switches import Switch
 SCORES_SCHEMA = "framepack-transitions/scores/1"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Metric:
     """One metric of one switch.
 
@@ -54,7 +54,7 @@ class Metric:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Guard:
     """A check that a video is not broken in a way that a score would not notice.
 
@@ -159,7 +159,9 @@ def undefined(
     details: Mapping[str, float] | None = None,
 ) -> Metric:
     """A metric without a calibrated value, and why."""
-    return Metric(np.nan, founding, False, reason, curve=curve, details=dict(details or {}))
+    return Metric(
+        value=np.nan, founding=founding, valid=False, reason=reason, curve=curve, details=dict(details or {})
+    )
 
 
 def failures(guards: Sequence[Guard]) -> str:

@@ -60,7 +60,7 @@ def stf(
         )
         return undefined(reason, founding, curve, details)
     value = (p_settled - p_old) / (p_reference - p_old)
-    return Metric(value, founding, True, curve=curve, details=details)
+    return Metric(value=value, founding=founding, valid=True, curve=curve, details=details)
 
 
 def score_stf(evidence: Evidence) -> Metric:

@@ -14,7 +14,7 @@ HALF_SECOND = 0.5
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cue:
     """A prompt of a timeline.
 
@@ -38,7 +38,7 @@ class Cue:
         return self.state.strip() or self.prompt.strip()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Switch:
     """A change of the prompt in a video.
 
@@ -145,8 +145,8 @@ def switches_from_trace(trace: Mapping[str, Any], *, fps: float, cues: Sequence[
         asked = [cue for cue in cues if cue.prompt.strip() == new["prompt"].strip()]
         asked.sort(key=lambda cue: abs(cue.start - frame / fps))
         cue = Cue(
-            asked[0].start if asked else frame / fps,
-            new["prompt"],
+            start=asked[0].start if asked else frame / fps,
+            prompt=new["prompt"],
             state=new.get("state", ""),
             change=later.get("change", 1.0),
             interval=asked[0].interval if asked else None,
@@ -194,10 +194,10 @@ def settled(stretch: tuple[int, int], half: int) -> tuple[int, int]:
 
 def _switch(frame: int, requested: float, old: str, cue: Cue) -> Switch:
     return Switch(
-        frame,
-        requested,
-        old,
-        cue.text,
+        frame=frame,
+        requested=requested,
+        old=old,
+        new=cue.text,
         change=cue.change,
         prompt=cue.prompt.strip(),
         interval=cue.interval,

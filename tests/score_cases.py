@@ -30,12 +30,14 @@ class Measured:
 
 def metric(value: float, founding: float = np.nan, reason: str = "", **more: Any) -> Metric:
     """A metric that is valid unless `valid` says otherwise."""
-    return Metric(value, founding, more.pop("valid", True), reason, **more)
+    return Metric(value=value, founding=founding, valid=more.pop("valid", True), reason=reason, **more)
 
 
 def switch_scores(frame: int, guards: tuple[Guard, ...] = (), **metrics: Metric) -> SwitchScores:
     """A switch from day to night at `frame` of a video with 30 fps."""
-    return SwitchScores(Switch(frame, frame / 30, "a day", "a night"), metrics, guards)
+    return SwitchScores(
+        Switch(frame=frame, requested=frame / 30, old="a day", new="a night"), metrics, guards
+    )
 
 
 def video_scores(

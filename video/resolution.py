@@ -34,7 +34,7 @@ def nearest_bucket(height: int, width: int, resolution: int = BASE_RESOLUTION) -
     return tall, wide
 
 
-def fit(images: Tensor, height: int, width: int, method: str, colour: str = "black") -> Tensor:
+def fit(images: Tensor, *, height: int, width: int, method: str, colour: str = "black") -> Tensor:
     """Images [B, H, W, 3] with values 0 to 1, resized to `height` and `width` without changing their aspect.
 
     `crop` fills the new size and cuts the rest off, evenly on both sides; `pad` shows the whole image and fills the

@@ -63,7 +63,9 @@ class ClipMeasurements:
     @property
     def windows(self) -> Windows:
         """The windows around the switch."""
-        return windows_of(Switch(self.switch, 0.0, "old", "new"), [], len(self.features), FPS)
+        return windows_of(
+            Switch(frame=self.switch, requested=0.0, old="old", new="new"), [], len(self.features), FPS
+        )
 
 
 class ClipMeasurer:

@@ -62,11 +62,11 @@ class SuiteEpisode:
 
     def timeline(self) -> str:
         """The prompts as FramePack Prompt Timeline reads them in brackets."""
-        spans = [PromptSpan(0.0, self.old.prompt, self.old.state)]
+        spans = [PromptSpan(start=0.0, text=self.old.prompt, state=self.old.state)]
         if self.new is not None:
-            spans.append(PromptSpan(self.switch, self.new.prompt, self.new.state))
+            spans.append(PromptSpan(start=self.switch, text=self.new.prompt, state=self.new.state))
         elif self.case == "sham":
-            spans.append(PromptSpan(self.switch, self.old.prompt, self.old.state, sham=True))
+            spans.append(PromptSpan(start=self.switch, text=self.old.prompt, state=self.old.state, sham=True))
         return format_spans(spans)
 
 

@@ -81,7 +81,7 @@ def measure_video(
     )
     measured = clip.measurements
     frame = switch_frame(episode, fps, window, trace)
-    switch = Switch(frame, episode.switch, episode.old.state, episode.other_state)
+    switch = Switch(frame=frame, requested=episode.switch, old=episode.old.state, new=episode.other_state)
     found = score(
         clip, [switch], extractor=models.extractor, vanishing=(concept,) if concept else None, trace=trace
     )

@@ -39,7 +39,7 @@ class Timeline:
         else:
             section = info.frames / info.fps
         spans = parse(self.text, sections=count, section_seconds=section)
-        return tuple(Cue(span.start, span.text, state=span.state) for span in spans)
+        return tuple(Cue(start=span.start, prompt=span.text, state=span.state) for span in spans)
 
     def texts_for(self, info: VideoInfo, window: int) -> list[str]:
         """The texts that the frames are compared with: the state where the timeline says it, else the prompt."""
@@ -116,8 +116,8 @@ def _cue(entry: Any, name: str) -> Cue:
     try:
         interval = entry.get("interval")
         return Cue(
-            float(entry["start"]),
-            str(entry["prompt"]),
+            start=float(entry["start"]),
+            prompt=str(entry["prompt"]),
             state=str(entry.get("state", "")),
             change=float(entry.get("change", 1.0)),
             interval=None if interval is None else (float(interval[0]), float(interval[1])),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..arrays import Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Measurements:
     """Measurements of T frames of one size. Frames that hold NaN or infinite values are NaN everywhere.
 

@@ -25,7 +25,7 @@ ALONE, CELL, SMALL_CELL = (
 )  # px: longer side of a frame in the only strip, in one of several, in a low plot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Strip:
     """The frames of one video side by side.
 
@@ -99,7 +99,9 @@ def strip_rows(scores: Sequence[VideoScores], width: int, *, low: bool = False) 
             aspect = video.size[0] / video.size[1]
             cells = round(inner / (cell / max(aspect, 1)))
             height = round(inner / cells * aspect)
-            strip = _Strip(video, index, cells, height, end, named=len(scores) > 1)
+            strip = _Strip(
+                video=video, index=index, cells=cells, height=height, end=end, named=len(scores) > 1
+            )
             rows.append(Row(height + 8, strip.draw))
     return [Row(8), *rows, Row(36, partial(_time_axis, end=end))]
 

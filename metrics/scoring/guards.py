@@ -66,7 +66,7 @@ def kept_features(
     value = _likeness(rows(features), windows, centre)
     limit = float("nan") if control is None else _likeness(rows(control), windows, centre) - KEPT_DROP
     if not np.isfinite(limit):
-        return Guard(name, True, value, limit, reason="not judged without a control")
+        return Guard(name=name, ok=True, value=value, limit=limit, reason="not judged without a control")
     reason = f"{name} has changed: cosine {value:.2f}, at least {limit:.2f}"
     return _guard(name, value >= limit, value, limit, reason=reason)
 
@@ -81,7 +81,9 @@ def kept_object(name: str, confidence: ArrayLike, windows: Windows, threshold: f
     value, before = mean(seen, windows.settled), mean(seen, windows.before)
     limit = KEPT_SHARE * before
     if not limit > 0:
-        return Guard(name, True, value, float("nan"), reason=f"{name} was not seen before")
+        return Guard(
+            name=name, ok=True, value=value, limit=float("nan"), reason=f"{name} was not seen before"
+        )
     reason = f"{name} is seen in {value:.0%} of the frames, was in {before:.0%}"
     return _guard(name, value >= limit, value, limit, reason=reason)
 
@@ -119,7 +121,7 @@ def _frozen(measurements: Measurements, windows: Windows, reference: Measurement
     value = mean(measurements.change[start : max(end - 1, start)])
     usual = float("nan") if reference is None else mean(reference.change)
     if not np.isfinite(usual):
-        return Guard("frozen", True, value, usual, reason=NOTHING)
+        return Guard(name="frozen", ok=True, value=value, limit=usual, reason=NOTHING)
     limit = STILL * usual
     reason = "it stands still, and the reference moves"
     return _guard("frozen", not value < limit, value, limit, reason=reason)
@@ -129,7 +131,7 @@ def _sharpness(measurements: Measurements, windows: Windows, reference: Measurem
     value, before = (mean(measurements.sharpness, span) for span in (windows.settled, windows.before))
     if reference is None or reference.size != measurements.size:
         other = NOTHING if reference is None else "a reference of another size cannot judge it"
-        return Guard("sharpness", True, value, before, reason=other)
+        return Guard(name="sharpness", ok=True, value=value, limit=before, reason=other)
     lowest, highest = _range(before, mean(reference.sharpness))
     reason = f"sharpness of {value:.3g}, neither that of the old scene nor that of the reference"
     return _within("sharpness", value, lowest / SHARPNESS_FACTOR, highest * SHARPNESS_FACTOR, reason=reason)
@@ -138,7 +140,7 @@ def _sharpness(measurements: Measurements, windows: Windows, reference: Measurem
 def _saturation(measurements: Measurements, windows: Windows, reference: Measurements | None) -> Guard:
     value, before = (mean(measurements.saturation, span) for span in (windows.settled, windows.before))
     if reference is None:
-        return Guard("saturation", True, value, before, reason=NOTHING)
+        return Guard(name="saturation", ok=True, value=value, limit=before, reason=NOTHING)
     lowest, highest = _range(before, mean(reference.saturation))
     reason = f"saturation of {value:.2f}, neither that of the old scene nor that of the reference"
     return _within("saturation", value, lowest - SATURATION_DRIFT, highest + SATURATION_DRIFT, reason=reason)
@@ -171,4 +173,4 @@ def _within(name: str, value: float, low: float, high: float, *, reason: str) ->
 
 def _guard(name: str, ok: bool, value: float, limit: float, *, reason: str) -> Guard:
     """A guard that gives its reason only when it fails."""
-    return Guard(name, bool(ok), value, limit, reason="" if ok else reason)
+    return Guard(name=name, ok=bool(ok), value=value, limit=limit, reason="" if ok else reason)

@@ -105,7 +105,9 @@ class FramePackCompare:
         models = load_models(
             features, model=model, pretrained=pretrained, clip_vision=clip_vision, concept=concept.strip()
         )
-        evaluation = VideoEvaluation(models, fps, window, first_prompt, timeline)
+        evaluation = VideoEvaluation(
+            models=models, fps=fps, window=window, first_prompt=first_prompt, timeline=timeline
+        )
         clips = {
             "reference": models.measured(without_alpha(reference), fps),
             "target": models.measured(without_alpha(target), fps),

@@ -118,7 +118,9 @@ class FramePackDisappearanceEvaluator:
             detector=detector,
             detector_model=detector_model,
         )
-        scores = VideoEvaluation(models, fps, window, first_prompt, timeline).scores(
+        scores = VideoEvaluation(
+            models=models, fps=fps, window=window, first_prompt=first_prompt, timeline=timeline
+        ).scores(
             images,
             trace,
             reference=without_alpha(reference),

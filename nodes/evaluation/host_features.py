@@ -14,7 +14,7 @@ from ...metrics.features.base import USUAL_LOGIT_SCALE
 from ...metrics.features.frames import as_frames, planes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HostExtractor:
     """Features from ComfyUI's CLIP_VISION: the mean of the image tokens that its `encode_image(image [N,H,W,3], crop=...)` gives.
 

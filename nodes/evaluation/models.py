@@ -64,7 +64,7 @@ class EvaluationModels:
         return {self.concept: np.concatenate(found)[:, 0]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSources:
     """Where models are taken from.
 
@@ -90,7 +90,7 @@ def tiny_extractor() -> OpenClipExtractor:
 def _host_extractor(clip_vision: Any) -> HostExtractor:
     if clip_vision is None:
         raise ValueError("features is clip_vision, but no model is connected: connect CLIP Vision Loader.")
-    return HostExtractor(clip_vision)
+    return HostExtractor(vision=clip_vision)
 
 
 def _open_clip(sources: ModelSources) -> OpenClipExtractor:
@@ -124,7 +124,13 @@ def load_models(
     cached name of an owlv2 or grounding_dino model. Raises ValueError, FileNotFoundError or ModuleNotFoundError
     with what to do.
     """
-    sources = ModelSources(model, pretrained, clip_vision, detector_model, _device())
+    sources = ModelSources(
+        model=model,
+        pretrained=pretrained,
+        clip_vision=clip_vision,
+        detector_model=detector_model,
+        device=_device(),
+    )
     extractor = FEATURES[features](sources)
     if not concept:
         return EvaluationModels(extractor)

@@ -73,7 +73,9 @@ class FramePackTransitionEvaluator:
         clip_vision: Any = None,
     ) -> dict[str, Any]:
         models = load_models(features, model=model, pretrained=pretrained, clip_vision=clip_vision)
-        evaluation = VideoEvaluation(models, fps, window, first_prompt, timeline)
+        evaluation = VideoEvaluation(
+            models=models, fps=fps, window=window, first_prompt=first_prompt, timeline=timeline
+        )
         scores = evaluation.scores(
             images, trace, reference=without_alpha(reference), target=without_alpha(target)
         )

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 Trace = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VideoEvaluation:
     """How videos of one timeline are scored.
 
@@ -70,9 +70,12 @@ class VideoEvaluation:
 def cues_of(timeline: Timeline | None, first_prompt: str = "") -> tuple[Cue, ...]:
     """The entries of a timeline as cues; `first_prompt` holds until the first entry where that starts later."""
     entries = () if timeline is None else timeline.entries
-    cues = [Cue(entry.start, entry.prompt, state=entry.state, change=entry.change) for entry in entries]
+    cues = [
+        Cue(start=entry.start, prompt=entry.prompt, state=entry.state, change=entry.change)
+        for entry in entries
+    ]
     if cues and cues[0].start > 0:
-        cues.insert(0, Cue(0.0, first_prompt))
+        cues.insert(0, Cue(start=0.0, prompt=first_prompt))
     return tuple(cues)
 
 

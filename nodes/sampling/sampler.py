@@ -125,7 +125,9 @@ class FramePackTransitionsSampler:
             workflow=prompt,
             node=unique_id,
         )
-        preview = preview_of_run(driver, sections, inputs, vae, decode_behind(prompt, unique_id))
+        preview = preview_of_run(
+            driver=driver, sections=sections, inputs=inputs, vae=vae, decode=decode_behind(prompt, unique_id)
+        )
         solve, observer = solver if sampler is None else sampler, RunProgress(driver, count, preview)
         latents, trace = sample_sections(
             driver, sections, inputs, settings, solver=solve, sigmas=sigmas, observer=observer

@@ -79,7 +79,7 @@ class SectionPreview:
 
 
 def preview_of_run(
-    driver: Driver, sections: Sequence[Section], inputs: SampleInputs, vae: Any, decode: Mapping[str, Any]
+    *, driver: Driver, sections: Sequence[Section], inputs: SampleInputs, vae: Any, decode: Mapping[str, Any]
 ) -> SectionPreview | None:
     """A preview that knows what the video begins with; None without a VAE.
 

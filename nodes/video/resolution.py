@@ -79,7 +79,9 @@ class FramePackResolution:
         height, width = nearest_bucket(images.shape[1], images.shape[2], resolution)
         notices = _encoding_notices(WorkflowGraph(prompt), unique_id, len(images))
         log_notices(notices)
-        return with_notices((fit(images, height, width, method, pad_color), width, height), notices)
+        return with_notices(
+            (fit(images, height=height, width=width, method=method, colour=pad_color), width, height), notices
+        )
 
 
 def _encoding_notices(graph: WorkflowGraph, node: Any, count: int) -> list[str]:

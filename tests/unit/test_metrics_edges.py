@@ -85,7 +85,10 @@ def test_random_videos_get_a_number_or_a_reason(seed, frames, places, fps, broke
             "target": random_video(seed + 1, 5, broken)[0],
             "reference": random_video(seed + 2, 20, broken)[0],
         }
-    switches = [Switch(frame, frame / fps, f"{frame}", f"{frame + 1}") for frame in sorted(places)]
+    switches = [
+        Switch(frame=frame, requested=frame / fps, old=f"{frame}", new=f"{frame + 1}")
+        for frame in sorted(places)
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for switch in switches:
@@ -97,7 +100,7 @@ def test_random_videos_get_a_number_or_a_reason(seed, frames, places, fps, broke
 def test_noise_is_no_transition(seed):
     """Two windows of the same noise differ by chance; that must not pass for a change that has a latency."""
     features, _, _ = random_video(seed, 90, dimensions=64)
-    windows = windows_of(Switch(45, 1.5, "a", "b"), [], 90, FPS)
+    windows = windows_of(Switch(frame=45, requested=1.5, old="a", new="b"), [], 90, FPS)
     metric = transition_latency(features, windows, fps=FPS)
     assert not metric.valid and "3 standard deviations" in metric.reason
 
@@ -116,14 +119,17 @@ def test_noise_is_no_transition(seed):
 )
 def test_where_nothing_can_be_compared_every_metric_says_so(frames, frame, reason):
     features, confidence, flow = random_video(0, frames)
-    windows = windows_of(Switch(frame, frame / FPS, "a", "b"), [], frames, FPS)
+    windows = windows_of(Switch(frame=frame, requested=frame / FPS, old="a", new="b"), [], frames, FPS)
     for metric in all_metrics(features, confidence, flow, windows, reference=features).values():
         assert np.isnan(metric.value) and not metric.valid and reason in metric.reason
 
 
 def test_switches_that_crowd_one_another_censor_what_is_known_to_come():
     old, new = np.zeros(8), np.ones(8)
-    switches = [Switch(30, 1.0, "a", "b"), Switch(40, 1.3, "b", "c")]
+    switches = [
+        Switch(frame=30, requested=1.0, old="a", new="b"),
+        Switch(frame=40, requested=1.3, old="b", new="c"),
+    ]
     windows = windows_of(switches[0], switches, 90, FPS)
     features = np.where(np.arange(90)[:, None] < 30, old, new)
     metric = transition_latency(features, windows, fps=FPS, target=new[None])
@@ -133,7 +139,7 @@ def test_switches_that_crowd_one_another_censor_what_is_known_to_come():
 
 def test_a_change_that_did_not_follow_the_prompt_has_no_latency():
     features = np.where(np.arange(90)[:, None] < 30, np.zeros(8), np.ones(8))
-    windows = windows_of(Switch(30, 1.0, "a", "b"), [], 90, FPS)
+    windows = windows_of(Switch(frame=30, requested=1.0, old="a", new="b"), [], 90, FPS)
     followed, ignored = (transition_latency(features, windows, fps=FPS, fidelity=f) for f in (0.9, 0.2))
     assert followed.value == 0 and not followed.censored
     assert ignored.censored and ignored.value == 60 and "not followed" in ignored.reason
@@ -142,7 +148,7 @@ def test_a_change_that_did_not_follow_the_prompt_has_no_latency():
 def test_a_broken_frame_hides_nothing():
     features = np.where(np.arange(90)[:, None] < 35, np.zeros(8), np.ones(8))
     features[[10, 33, 40, 41, 80]] = np.nan
-    windows = windows_of(Switch(30, 1.0, "a", "b"), [], 90, FPS)
+    windows = windows_of(Switch(frame=30, requested=1.0, old="a", new="b"), [], 90, FPS)
     assert transition_latency(features, windows, fps=FPS).value == 5
 
 
@@ -168,7 +174,7 @@ class TestHeld:
 
 
 class TestDisappearance:
-    windows = windows_of(Switch(30, 1.0, "a", "b"), [], 120, FPS)
+    windows = windows_of(Switch(frame=30, requested=1.0, old="a", new="b"), [], 120, FPS)
 
     def df(self, after, before=0.9, **options):
         confidence = np.full(120, before)
@@ -184,7 +190,7 @@ class TestDisappearance:
 
     def test_false_alarms_and_misses_are_allowed_for(self):
         confidence = np.r_[np.tile([1.0] * 9 + [0], 3), np.full(60, 0.0), np.tile([1.0, 0, 0, 0, 0], 6)]
-        windows = windows_of(Switch(30, 1.0, "a", "b"), [], 120, FPS)
+        windows = windows_of(Switch(frame=30, requested=1.0, old="a", new="b"), [], 120, FPS)
         free = np.r_[np.ones(10), np.zeros(90)]
         metric = disappearance_fidelity(confidence, windows, fps=FPS, object_free=free, threshold=0.5)
         recall = confidence[15:30].mean()
@@ -251,6 +257,6 @@ class TestFrames:
 
 
 def test_features_of_two_extractors_are_not_compared():
-    windows = windows_of(Switch(15, 0.5, "a", "b"), [], 60, FPS)
+    windows = windows_of(Switch(frame=15, requested=0.5, old="a", new="b"), [], 60, FPS)
     with pytest.raises(ValueError, match="7 and 6 dimensions"):
         ghosting(np.ones((60, 6)), windows, reference=np.ones((3, 7)))

@@ -13,7 +13,7 @@ from framepack_transitions.metrics.scoring.registry import BY_KEY
 
 FPS = 15
 FRAMES, SWITCH = 75, 30
-CUES = [Cue(0, "old"), Cue(2, "new")]
+CUES = [Cue(start=0, prompt="old"), Cue(start=2, prompt="new")]
 SIZE = (48, 64)
 
 
@@ -109,7 +109,7 @@ def test_pixels_need_a_picture_of_the_new_scene(world, still):
 
 
 def test_an_instruction_is_scored_by_what_is_seen_then(world):
-    cues = [Cue(0, "old"), Cue(2, "do it", state="new")]
+    cues = [Cue(start=0, prompt="old"), Cue(start=2, prompt="do it", state="new")]
     entry = world.scores(world.video("cut"), cues).switches[0]
     assert (entry.switch.new, entry.switch.prompt) == ("new", "do it")
     assert entry.metrics["stf"].value == pytest.approx(1, abs=0.02)
@@ -197,7 +197,7 @@ def test_broken_frames_are_told(world):
     json.dumps(scores.to_json(), allow_nan=False)
 
 
-@pytest.mark.parametrize("cues", [[], [Cue(0, "old")]])
+@pytest.mark.parametrize("cues", [[], [Cue(start=0, prompt="old")]])
 def test_without_a_switch_there_are_guards_and_curves_but_no_scores(world, cues):
     scores = world.scores(world.video("frozen"), cues)
     assert scores.switches == () and scores.summary == {}
@@ -213,7 +213,7 @@ def test_one_frame_is_a_video(world):
 
 
 def test_the_same_prompt_again_is_not_scored(world):
-    cues = [*CUES, Cue(3, "new"), Cue(4, "other")]
+    cues = [*CUES, Cue(start=3, prompt="new"), Cue(start=4, prompt="other")]
     scores = world.scores(world.video("cut"), cues)
     reasons = {metric.reason for metric in scores.switches[1].metrics.values()}
     assert reasons == {"the prompt does not change here"}
@@ -296,7 +296,7 @@ def test_frames_may_come_in_batches_and_in_uneven_time(world):
 
 
 def test_each_switch_has_a_reference_of_its_own(world, still):
-    cues = [*CUES, Cue(3.5, "other")]
+    cues = [*CUES, Cue(start=3.5, prompt="other")]
     video = world.video("cut")
     video[52:] = world.other
     others = [still, np.repeat(world.other[None], 20, 0)]

@@ -306,7 +306,7 @@ class Vision:
 
 def test_host_features_are_the_mean_of_the_image_tokens():
     frames = frames_of(*[photograph(64, 96, seed) for seed in range(20)])
-    extractor = HostExtractor(Vision(), batch=8)
+    extractor = HostExtractor(vision=Vision(), batch=8)
     assert extractor.images(frames) == pytest.approx(frames.mean((1, 2)), abs=1e-5)
     assert extractor.texts(TEXTS) is None
     as_bytes = (frames * 255).round().astype(np.uint8)
@@ -318,4 +318,4 @@ def test_a_vision_model_without_image_tokens_is_refused():
         encode_image=lambda image, crop: SimpleNamespace(image_embeds=image.mean((1, 2)))
     )
     with pytest.raises(ValueError, match="CLIPVisionLoader"):
-        HostExtractor(vision).images(frames_of(photograph(64, 64)))
+        HostExtractor(vision=vision).images(frames_of(photograph(64, 64)))

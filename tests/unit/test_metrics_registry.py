@@ -84,7 +84,9 @@ def further(monkeypatch: pytest.MonkeyPatch) -> MetricSpec:
     def compute(evidence: Any, fidelity: Metric) -> Metric:
         brightness = evidence.measured.brightness
         value = float(brightness[evidence.switch.frame])
-        return Metric(value, np.nan, True, curve=brightness, details={"stf": fidelity.value})
+        return Metric(
+            value=value, founding=np.nan, valid=True, curve=brightness, details={"stf": fidelity.value}
+        )
 
     spec = MetricSpec(
         key="light",
@@ -110,7 +112,7 @@ def test_scores_report_plot_and_averages_follow_a_further_row(
 ) -> None:
     old, new = (np.full((16, 16, 3), level, np.float32) for level in (0.25, 0.75))
     film = metric_videos.mixed(old, new, metric_videos.shares(90, 30, "cut"))
-    cues = [metrics.Cue(0, "old"), metrics.Cue(1, "new")]
+    cues = [metrics.Cue(start=0, prompt="old"), metrics.Cue(start=1, prompt="new")]
     reader = metric_videos.SceneReader({"old": old, "new": new})
     scores = metrics.evaluate_video(film, cues, extractor=reader)
     found = scores.switches[0].metrics["light"]

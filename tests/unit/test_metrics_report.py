@@ -77,7 +77,10 @@ def test_the_same_reason_is_written_once(score_cases: ModuleType) -> None:
 
 
 def test_a_guard_that_fails_is_shown_with_its_reason(score_cases: ModuleType) -> None:
-    guards = (Guard("black", False, 1.0, 0.1, reason="the picture is black"), Guard("noise", True, 0.0, 0.1))
+    guards = (
+        Guard(name="black", ok=False, value=1.0, limit=0.1, reason="the picture is black"),
+        Guard(name="noise", ok=True, value=0.0, limit=0.1),
+    )
     entry = score_cases.switch_scores(30, guards=guards, df=score_cases.metric(1.0))
     text = text_table([score_cases.video_scores(switches=(entry,))])
     assert line_of(text, "guards").endswith("FAILED: black [1]")
@@ -161,7 +164,7 @@ def test_distance_counts_from_the_first_whole_frame() -> None:
 
 
 def test_a_switch_alone_is_an_entry_without_metrics() -> None:
-    entry = switch_entry(Switch(36, 1.0, "a", "b", change=0.8), 30.0)
+    entry = switch_entry(Switch(frame=36, requested=1.0, old="a", new="b", change=0.8), 30.0)
     assert (entry["frame"], entry["seconds"], entry["requested"], entry["change"]) == (36, 1.2, 1.0, 0.8)
     assert entry["metrics"] == {}
     assert SCHEMA == "framepack-transitions/1"

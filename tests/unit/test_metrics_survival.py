@@ -11,7 +11,7 @@ from framepack_transitions.metrics import Metric, Switch, aggregate_latencies, c
 
 
 def latency(frames: float, censored: bool = False, valid: bool = True) -> Metric:
-    return Metric(frames, np.nan, valid, censored=censored)
+    return Metric(value=frames, founding=np.nan, valid=valid, censored=censored)
 
 
 def product_limit_area(times, observed, horizon, step=1e-3):
@@ -93,7 +93,7 @@ def test_concordance_knows_order_reverse_and_nothing():
 
 
 class TestInertia:
-    switch = Switch(37, 1.2, "a", "b")
+    switch = Switch(frame=37, requested=1.2, old="a", new="b")
 
     def trace(self, *masses, backwards=False, context=300, rest=900):
         sections = []

@@ -30,7 +30,9 @@ class Case:
         self.videos, self.size, self.fps, self.seed = videos, size, fps, seed
         self.frames, self.switch = 5 * fps, 2 * fps
         self.old, self.new, self.other = (videos.scene(size, 3 * seed + number) for number in range(3))
-        self.windows = windows_of(Switch(self.switch, 2.0, "a", "b"), [], self.frames, fps)
+        self.windows = windows_of(
+            Switch(frame=self.switch, requested=2.0, old="a", new="b"), [], self.frames, fps
+        )
         self.truth = self.features(self.new[None])
 
     def features(self, frames):
@@ -239,7 +241,7 @@ def test_the_founding_latency_ends_when_frames_no_longer_differ(case):
 class TestDynamics:
     """Degrees of motion that are given; a video of 150 frames with a switch at 60."""
 
-    windows = windows_of(Switch(60, 2.0, "a", "b"), [], 150, 30.0)
+    windows = windows_of(Switch(frame=60, requested=2.0, old="a", new="b"), [], 150, 30.0)
 
     def ddi(self, degree, p, **options):
         flow = np.broadcast_to(np.asarray(degree, float), 149)

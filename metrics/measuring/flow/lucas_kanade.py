@@ -12,7 +12,7 @@ from torch import Tensor
 GREY = (0.299, 0.587, 0.114)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LucasKanade:
     """Light dense flow: block matching on small pictures, refined by Lucas-Kanade on larger ones.
 
