@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,14 +55,16 @@ def time_left(done: float, total: float, seconds: float) -> str:
 
 def _running() -> _Running | None:
     """The node that runs in this thread; None outside a server's run."""
-    if not inside_comfyui():
+    # ComfyUI's own packages can be in use without its server, whose module is loaded only where it is started.
+    module = sys.modules.get("server")
+    server = getattr(getattr(module, "PromptServer", None), "instance", None)
+    if server is None or not inside_comfyui():
         return None
     from comfy_execution.progress import get_progress_state
     from comfy_execution.utils import get_executing_context
-    from server import PromptServer
 
-    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
-    if context is None or server is None:
+    context = get_executing_context()
+    if context is None:
         return None
     display_node = get_progress_state().dynprompt.get_display_node_id(context.node_id)
     return _Running(server, context.prompt_id, context.node_id, display_node)

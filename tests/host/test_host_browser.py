@@ -49,6 +49,6 @@ def test_the_video_grows_in_the_sampler_and_plays_in_decode(server, template, sa
         if video["seconds"] and (video["file"] or "").startswith("FramePack_preview")
     }
     assert len(lengths) >= 2 * samplers, "shorter videos were shown during the run"
-    assert max(lengths.values()) > 1.5 * min(lengths.values())
+    assert max(lengths.values()) > min(lengths.values()) + 1
     words = {text.split(" · ")[0] for state in seen for text in state["texts"]}
     assert any(word.startswith("section 2 of ") for word in words), words
