@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -34,6 +35,7 @@ SUITE_OPTIONS = ("workflow", "server", "features", "model", "pretrained")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 wrong workflow, 130 interrupted."""
+    _escape_what_terminal_cannot_show()
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     if options.kind == "convert":
@@ -58,6 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last resort: one line for the user, the traceback on demand
         bars.close()
         return _fail((f"Unexpected {describe(error)} (--verbose shows where).",), error, options.verbose)
+
+
+def _escape_what_terminal_cannot_show() -> None:
+    """Lets letters that the output's encoding lacks be printed as escapes instead of ending the run, as on Windows' pipes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _convert(options: argparse.Namespace) -> int:
