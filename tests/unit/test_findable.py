@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from framepack_transitions.headless.running.runs import PACK
 from framepack_transitions.nodes import NODE_CLASS_MAPPINGS, NODES
 from framepack_transitions.nodes.types import Node
+from PIL import Image
 
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN")
 SEARCHES = {
@@ -58,3 +60,14 @@ def test_the_sampler_shows_what_a_first_user_sets() -> None:
     found = widgets(NODE_CLASS_MAPPINGS["FramePackTransitionsSampler"])
     shown = [name for name, options in found.items() if not options.get("advanced")]
     assert shown == ["layout", "seconds", "steps", "distilled_guidance", "cfg", "seed"]
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
+def test_a_help_page_begins_with_a_picture_of_the_node(node: type[Node]) -> None:
+    """ComfyUI looks for pictures from `web/docs`, whatever the page's language and folder."""
+    docs, name = PACK / "web" / "docs", node.__name__
+    pages = {f"{name}.md": f"images/{name}.webp", f"{name}/ja.md": f"images/ja/{name}.webp"}
+    for page, picture in pages.items():
+        assert f"]({picture})" in (docs / page).read_text(encoding="utf-8").splitlines()[2]
+        with Image.open(docs / picture) as image:
+            assert image.width >= 320 and (docs / picture).stat().st_size < 40_000
