@@ -212,6 +212,7 @@ def sampler_inputs() -> dict[str, Any]:
                 "BOOLEAN",
                 {
                     "default": False,
+                    "advanced": True,
                     "tooltip": "Lets the video's end run into its beginning: the later half of the sections leads from the last frame back to the start image. Layout original, two sections or more; not with end_latent, past_latent, cuts or keyframes.",
                 },
             ),
