@@ -16,7 +16,7 @@ from .switches import Switch
 SCORES_SCHEMA = "framepack-transitions/scores/1"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class Metric:
     """One metric of one switch.
 
@@ -54,7 +54,7 @@ class Metric:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Guard:
     """A check that a video is not broken in a way that a score would not notice.
 

@@ -14,7 +14,7 @@ HALF_SECOND = 0.5
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Cue:
     """A prompt of a timeline.
 
@@ -38,7 +38,7 @@ class Cue:
         return self.state.strip() or self.prompt.strip()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Switch:
     """A change of the prompt in a video.
 

@@ -25,7 +25,7 @@ ALONE, CELL, SMALL_CELL = (
 )  # px: longer side of a frame in the only strip, in one of several, in a low plot
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Strip:
     """The frames of one video side by side.
 
