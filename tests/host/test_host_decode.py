@@ -118,9 +118,11 @@ def test_the_host_vae_of_hunyuanvideos_shape_takes_the_tiles(host, comfy):
     vae.disable_offload, vae.extra_1d_channel, vae.output_channels = False, None, 3
     vae.upscale_ratio = (lambda latents: max(0, latents * 4 - 3), 8, 8)
     vae.upscale_index_formula = (4, 8, 8)
-    vae.latent_dim = 3  # newer hosts choose the way of tiling by it
+    vae.latent_dim, vae.handles_tiling = 3, False  # newer hosts choose the way of tiling by them
     vae.memory_used_decode = lambda shape, dtype: 1
-    vae.process_output = lambda image: torch.clamp((image + 1.0) / 2.0, min=0.0, max=1.0)
+    vae.process_output = lambda image: (
+        image.add_(1.0).div_(2.0).clamp_(0.0, 1.0)
+    )  # in place, as newer hosts have it
     vae.patcher = comfy.model_patcher.ModelPatcher(vae.first_stage_model, vae.device, vae.device)
     torch.manual_seed(0)
     samples = {"samples": 2 * torch.rand(2, 16, 25, 12, 20) - 1}
