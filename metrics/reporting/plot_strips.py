@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ ALONE, CELL, SMALL_CELL = (
 )  # px: longer side of a frame in the only strip, in one of several, in a low plot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Strip:
     """The frames of one video side by side.
 
@@ -42,7 +42,6 @@ class _Strip:
     cells: int
     height: int
     end: float
-    _: KW_ONLY
     named: bool
 
     def draw(self, figure: Figure, box: Box) -> None:

@@ -7,6 +7,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from statistics import median
@@ -89,6 +90,7 @@ def _sources() -> list[str]:
 SOURCES = _sources()
 
 
+@cache
 def _tree(source: str) -> ast.Module:
     return ast.parse((ROOT / source).read_text(encoding="utf-8"), filename=source)
 
@@ -106,6 +108,7 @@ def _nodes(tree: ast.AST, *, at_import: bool) -> Iterator[ast.AST]:
         yield from _nodes(child, at_import=at_import)
 
 
+@cache
 def _imports(source: str, *, at_import: bool = False) -> list[tuple[int, str, int]]:
     """(level, dotted name, line) of every import; a relative one has level 1 and its path from the root."""
     found = []
