@@ -111,8 +111,8 @@ class Joiner:
         with segment.opened() as source:
             original = source.streams.video[0]
             if self._stream is None:
-                self._stream = self._container.add_stream_from_template(original)
-                self._stream.time_base = 1 / segment.encoding.fps
+                # Opaque: PyAV 14 would open an encoder else, and write its headers in place of the segment's.
+                self._stream = self._container.add_stream_from_template(original, opaque=True)
             ticks = cast(Fraction, original.time_base) * segment.encoding.fps
             delay = REORDERING if original.codec_context.has_b_frames else 0
             for number, packet in enumerate(packet for packet in source.demux(original) if packet.size):
