@@ -40,7 +40,12 @@ class LoraError(ValueError):
 
 
 def read_lora(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, and an alpha for each module where only the metadata states it.
+    """The tensors of read_lora_file alone."""
+    return read_lora_file(path)[0]
+
+
+def read_lora_file(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file, and an alpha for each module where only the metadata states it; the metadata.
 
     Raises LoraError for any other file.
     """
@@ -53,7 +58,7 @@ def read_lora(path: str | PathLike[str]) -> dict[str, Tensor]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except CheckpointError as error:
         raise LoraError(str(error)) from error
-    return {**tensors, **stated_alphas(tensors, metadata, path.name)}
+    return {**tensors, **stated_alphas(tensors, metadata, path.name)}, metadata
 
 
 def by_module(keys: Iterable[str]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:

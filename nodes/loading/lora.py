@@ -9,8 +9,10 @@ from typing import Any
 from ...models.attention.blocks import block_set, check_blocks
 from ...models.config import FramePackConfig
 from ...models.files.lora import Change, convert, parameter_shapes, rounds
-from ...models.files.lora_file import read_lora
+from ...models.files.lora_file import read_lora_file
+from ...models.files.one_frame import ATTACHMENT, one_frame_training
 from ...models.plain import PlainModel
+from ...samplers.context.one_frame import FROM_LORA
 from ..comfyui import inside_comfyui
 from ..run_folders import input_folder
 from ..types import ROOT
@@ -84,12 +86,16 @@ class FramePackLoraLoader:
         if strength == 0:
             return model, f"{lora_name}: strength is 0, the model is unchanged"
 
-        lora = convert(read_lora(_path(lora_name)), parameter_shapes(transformer), chosen, name=lora_name)
+        tensors, metadata = read_lora_file(_path(lora_name))
+        lora = convert(tensors, parameter_shapes(transformer), chosen, name=lora_name)
         report = f"{lora_name}, strength {strength:g}: {lora.describe()}"
         if lora.unmatched:
             logger.warning("%s", report)
         patched = model.clone()
         _add(patched, lora.changes, strength)
+        if trained := one_frame_training(metadata):
+            patched.attachments[ATTACHMENT] = trained
+            report += f"\ntrained for one frame: {trained.describe()} (preset {FROM_LORA} of FramePack One Frame Sampler)"
         return patched, report
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...samplers.conditioning import Prompt, latent_samples, text_conditioning, vision_tokens
+from ...samplers.context.one_frame import mask_control
 from ...samplers.context.plan import section_count, sections_for_latents
 from ...samplers.denoising.drivers import Driver
 from ...samplers.settings import SampleInputs
@@ -112,3 +113,9 @@ def _prompt(driver: Driver, entry: TimelineEntry, name: str, start: Tensor) -> P
         image_embeds=tokens,
         vision_strength=entry.vision_strength,
     )
+
+
+def masked_control(latent: Any, mask: Tensor | None, name: str, like: Tensor) -> Tensor:
+    """A control image's latent, with its mask multiplied in."""
+    samples = one_image(latent_samples(latent, name, like.shape[1], like), name)
+    return samples if mask is None else mask_control(samples, mask)

@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ...models.files.one_frame import ATTACHMENT
 from ...samplers.conditioning import Prompt, latent_samples, text_conditioning, vision_tokens
 from ...samplers.context.one_frame import (
+    FROM_LORA,
     MAX_CONTROLS,
     MAX_ROPE_BATCH,
     PRESETS,
     make_layout,
-    mask_control,
 )
 from ...samplers.denoising.drivers import driver_for
 from ...samplers.denoising.one_frame import sample_one_frame
@@ -23,7 +24,7 @@ from ...samplers.settings import SampleInputs, SampleSettings
 from .. import widgets
 from ..notices import log_notices, with_notices
 from ..types import ROOT, TRACE
-from .inputs import one_image
+from .inputs import masked_control
 from .notices import wiring_notices
 
 REFERENCES = MAX_CONTROLS - 1
@@ -75,10 +76,10 @@ class FramePackOneFrameSampler:
                     {"tooltip": "The image to change, through VAE Encode; the result has its size."},
                 ),
                 "preset": (
-                    list(PRESETS),
+                    [*PRESETS, FROM_LORA],
                     {
                         "default": "basic",
-                        "tooltip": "Where images and target lie on the model's time axis: the convention of the LoRA or pack you follow.",
+                        "tooltip": "Where images and target lie on the model's time axis: the convention of the LoRA or pack you follow. from_lora takes the indices that a LoRA's file states.",
                     },
                 ),
                 "window": (
@@ -235,7 +236,10 @@ class FramePackOneFrameSampler:
             upstream_rounding=upstream_rounding,
             guidance=Guidance(distilled=distilled_guidance, cfg=cfg, rescale=guidance_rescale),
         )
-        images = {"start_latent": (start_latent, start_mask), **_connected(references)}
+        driver, images = (
+            driver_for(model),
+            {"start_latent": (start_latent, start_mask), **_connected(references)},
+        )
         layouts = [
             make_layout(
                 preset,
@@ -246,19 +250,19 @@ class FramePackOneFrameSampler:
                 no_post=no_post,
                 no_2x=no_2x,
                 no_4x=no_4x,
+                trained=driver.attachments.get(ATTACHMENT),
             )
             for size in range(window, window + rope_batch)
         ]
-        driver = driver_for(model)
-        start = latent_samples(start_latent, "start_latent", driver.config.in_channels)
+        start, config = latent_samples(start_latent, "start_latent", driver.config.in_channels), driver.config
         controls = [
-            driver.to_model(_control(latent, mask, name, start)) for name, (latent, mask) in images.items()
+            driver.to_model(masked_control(latent, mask, name, start))
+            for name, (latent, mask) in images.items()
         ]
         notices = wiring_notices(
             prompt, unique_id, start, [name for name in images if name != "start_latent"]
         )
         log_notices(notices)
-        batch, config = start.shape[0], driver.config
         latents, trace = sample_one_frame(
             driver=driver,
             layouts=layouts,
@@ -266,14 +270,14 @@ class FramePackOneFrameSampler:
             prompt=Prompt(
                 start=0.0,
                 text="",
-                conditioning=text_conditioning(positive, "positive", config, batch),
+                conditioning=text_conditioning(positive, "positive", config, len(start)),
                 change=0.0,
             ),
             inputs=SampleInputs(
                 start=controls[0],
                 has_start=True,
-                negative=text_conditioning(negative, "negative", config, batch),
-                image_embeds=vision_tokens(clip_vision_output, "clip_vision_output", config, batch),
+                negative=text_conditioning(negative, "negative", config, len(start)),
+                image_embeds=vision_tokens(clip_vision_output, "clip_vision_output", config, len(start)),
             ),
             settings=settings,
             solver=solver if sampler is None else sampler,
@@ -290,9 +294,3 @@ def _connected(references: Mapping[str, Any]) -> dict[str, tuple[Any, Tensor | N
         for number in range(1, REFERENCES + 1)
         if references.get(f"reference_{number}") is not None
     }
-
-
-def _control(latent: Any, mask: Tensor | None, name: str, like: Tensor) -> Tensor:
-    """A control image's latent, with its mask multiplied in."""
-    samples = one_image(latent_samples(latent, name, like.shape[1], like), name)
-    return samples if mask is None else mask_control(samples, mask)

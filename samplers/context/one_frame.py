@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...models.files.one_frame import OneFrameTraining
 from .history import Context
 from .indices import HISTORY_2X, HISTORY_4X, Direction, SectionIndices
 
@@ -127,6 +128,8 @@ PRESETS = {
     "oichi": oichi_layout,
     "oichi_kisekaeichi": oichi_kisekaeichi_layout,
 }
+# Instead of a preset: musubi-tuner's default with the indices that the LoRA's file states.
+FROM_LORA = "from_lora"
 # What a preset becomes when the start image has no reference beside it.
 START_ONLY = {"plusone": plusone_start_only_layout, "plusone_compatible": plusone_start_only_layout}
 
@@ -141,14 +144,25 @@ def make_layout(
     no_post: bool = False,
     no_2x: bool = False,
     no_4x: bool = False,
+    trained: OneFrameTraining | None = None,
 ) -> OneFrameLayout:
     """A preset for a number of control images, with changes.
 
-    `target` and `control_index` ("0;10") replace its own, the flags take parts away. Raises ValueError for a
-    preset that does not exist, a window below 1 and indices that are none.
+    `target` and `control_index` ("0;10") replace its own, the flags take parts away. FROM_LORA takes what is not
+    given from `trained`. Raises ValueError for a preset that does not exist, or FROM_LORA without `trained`, a window
+    below 1 and indices that are none.
     """
+    if preset == FROM_LORA:
+        if trained is None:
+            raise ValueError(
+                f"preset is {FROM_LORA}, but no LoRA of the model states the indices that it was trained with; choose "
+                "another preset, or write them into target_index and control_index."
+            )
+        preset, no_post = "basic", no_post or trained.no_post
+        target = trained.target if target is None else target
+        control_index = control_index.strip() or trained.control_index
     if preset not in PRESETS:
-        raise ValueError(f"preset is {preset!r}; choose one of {', '.join(PRESETS)}.")
+        raise ValueError(f"preset is {preset!r}; choose one of {', '.join([*PRESETS, FROM_LORA])}.")
     if window < 1:
         raise ValueError(f"window is {window}; give at least 1 (usual: 9).")
     layout = (START_ONLY.get(preset, PRESETS[preset]) if controls == 1 else PRESETS[preset])(window)

@@ -26,6 +26,7 @@ from framepack_transitions.models.files.lora import (
     rounds,
 )
 from framepack_transitions.models.files.lora_file import LoraError, read_lora
+from framepack_transitions.models.files.one_frame import ATTACHMENT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.loading.lora import FramePackLoraLoader
 from safetensors.torch import save_file
@@ -518,6 +519,18 @@ def test_loras_add_up_along_a_chain(tmp_path: Path, model: PlainModel, write: Ca
     parts = [state(each) for each in (model, one, other, both)]
     for name in parts[0]:
         torch.testing.assert_close(parts[3][name], parts[1][name] + parts[2][name] - parts[0][name])
+
+
+def test_the_indices_of_a_one_frame_lora_are_reported_and_kept(
+    tmp_path: Path, model: PlainModel, write: Callable
+) -> None:
+    path = write()
+    save_file(read_lora(path), path, {"fp_1f_target_index": "5", "fp_1f_clean_indices": "0;10"})
+    patched, report = apply(tmp_path, model)
+    assert report.splitlines()[-1].startswith(
+        "trained for one frame: target_index 5, control_index 0;10, no_post false"
+    )
+    assert patched.attachments[ATTACHMENT].controls == (0, 10) and not model.attachments
 
 
 def test_strength_zero_gives_the_model_back_untouched(tmp_path: Path, model: PlainModel) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
 import torch
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
+from framepack_transitions.models.files.one_frame import one_frame_training
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling.one_frame import FramePackOneFrameSampler
 from framepack_transitions.samplers.context.indices import Direction, SectionIndices
 from framepack_transitions.samplers.context.one_frame import (
+    FROM_LORA,
     PRESETS,
     make_layout,
     mask_control,
@@ -105,6 +108,31 @@ class TestIndexTables:
     def test_words_that_are_no_indices_are_refused(self, text):
         with pytest.raises(ValueError, match="control_index"):
             parse_indices(text)
+
+
+class TestFromLora:
+    @pytest.mark.parametrize("metadata", [
+        {"ss_datasets": json.dumps([{"resolution": [1, 1]}, {"fp_1f_target_index": 9, "fp_1f_clean_indices": [0, 3], "fp_1f_no_post": True}])},
+        {"fp_1f_target_index": "9", "fp_1f_clean_indices": "[0, 3]", "fp_1f_no_post": "True"},
+        {"ss_fp_1f_target_index": "9", "ss_fp_1f_clean_indices": "0;3", "ss_fp_1f_no_post": "1"},
+    ])  # fmt: skip
+    def test_the_indices_of_the_training_are_used_where_the_node_has_none(self, metadata):
+        trained = one_frame_training(metadata)
+        assert trained.describe() == "target_index 9, control_index 0;3, no_post true"
+        indices = make_layout(FROM_LORA, 7, 2, trained=trained).indices(2)
+        assert (indices.target, indices.clean) == ((9,), (0, 3))
+        assert make_layout(FROM_LORA, 7, 2, target=4, control_index="1;2", trained=trained).indices(
+            2
+        ).clean == (1, 2)
+
+    @pytest.mark.parametrize(
+        "metadata", [{}, {"ss_datasets": "["}, {"ss_datasets": "3"}, {"ss_datasets": "[" * 100_000},
+                     {"fp_1f_target_index": "None"}, {"fp_1f_target_index": "-1"}, {"fp_1f_clean_indices": "[0, x]"}]
+    )  # fmt: skip
+    def test_metadata_without_them_states_nothing(self, metadata):
+        assert one_frame_training(metadata) is None
+        with pytest.raises(ValueError, match="no LoRA of the model states"):
+            make_layout(FROM_LORA, 9, 1)
 
 
 def test_empty_tiers_are_zero_latents_and_missing_ones_are_not_packed():
