@@ -31,7 +31,7 @@ from .packing import (
     present_tiers,
     split_segments,
 )
-from .patches import call_double, call_single, run_patched
+from .patches import Around, call_double, call_single, run_patched, wrappable
 
 
 class FramePackDiT(nn.Module):
@@ -55,6 +55,8 @@ class FramePackDiT(nn.Module):
         self.config = config
         self.dtype = dtype or torch.get_default_dtype()
         self.attention = attention
+        # What a host calls around every forward (see patches.wrappable); None for nothing.
+        self.around: Around | None = None
 
         layers = Layers(operations, self.dtype, device)
         dim, heads, hidden = config.inner_dim, config.num_attention_heads, config.mlp_dim
@@ -93,6 +95,7 @@ class FramePackDiT(nn.Module):
         self.norm_out = Modulation(dim, 2, layers)
         self.proj_out = Layers(operations, torch.float32, device).linear(dim, patch * config.out_channels)
 
+    @wrappable
     def forward(
         self,
         x: Tensor,

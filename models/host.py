@@ -5,7 +5,8 @@ Imported only inside ComfyUI.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from contextvars import ContextVar
 from functools import partial
 from math import prod
 from typing import Any
@@ -16,6 +17,7 @@ import comfy.lora
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.patcher_extension
 import comfy.supported_models_base
 import torch
 from comfy.ldm.modules.attention import optimized_attention
@@ -31,6 +33,9 @@ _AREA = {"clean_latents": 1.0, "clean_latents_2x": 1 / 8, "clean_latents_4x": 1 
 _TOKEN_AREA = {"image_embeds": 4.0, "c_crossattn": 4.0}
 
 BuildDiT = Callable[..., FramePackDiT]
+
+# The packed past and guidance of the step that is being sampled, for nodes that encode a conditioning of their own in it.
+STEP_CONTEXT: ContextVar[dict[str, Tensor] | None] = ContextVar("STEP_CONTEXT", default=None)
 
 
 class FramePackModelConfig(comfy.supported_models_base.BASE):  # type: ignore[misc]  # the host has no types
@@ -52,9 +57,10 @@ class FramePackBaseModel(comfy.model_base.HunyuanVideo):  # type: ignore[misc]  
         super(comfy.model_base.HunyuanVideo, self).__init__(
             model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=build
         )
+        self.diffusion_model.around = run_wrappers
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
-        context = kwargs.get("framepack_context")
+        context = kwargs.get("framepack_context", STEP_CONTEXT.get())
         if context is None:
             raise RuntimeError(
                 "a FramePack MODEL was sampled by another node, which would run it without its history; "
@@ -85,6 +91,35 @@ class FramePackBaseModel(comfy.model_base.HunyuanVideo):  # type: ignore[misc]  
 def context_conds(arguments: dict[str, Tensor]) -> dict[str, comfy.conds.CONDRegular]:
     """The DiT's extra arguments in the form in which ComfyUI carries conditions."""
     return {name: comfy.conds.CONDRegular(value) for name, value in arguments.items()}
+
+
+def run_wrappers(
+    dit: FramePackDiT,
+    forward: Callable[..., Tensor],
+    x: Tensor,
+    timestep: Tensor,
+    *,
+    context: Tensor,
+    transformer_options: Mapping[str, Any],
+    **kwargs: Any,
+) -> Tensor:
+    """A forward inside the DIFFUSION_MODEL wrappers of other nodes, as core models run theirs.
+
+    A wrapper gets x, timestep and context first and transformer_options last. x is a tensor of its own, because step
+    caches add to it in place.
+    """
+    wrappers = comfy.patcher_extension.get_all_wrappers(
+        comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
+    )
+    if not wrappers:
+        return forward(x, timestep, context, transformer_options=transformer_options, **kwargs)
+
+    def innermost(x: Tensor, timestep: Tensor, context: Tensor, options: Any, **kwargs: Any) -> Tensor:
+        return forward(x, timestep, context, transformer_options=options, **kwargs)
+
+    executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(innermost, dit, wrappers)
+    output: Tensor = executor.execute(x.clone(), timestep, context, transformer_options, **kwargs)
+    return output
 
 
 def host_attention(
@@ -149,7 +184,12 @@ def make_model(
             offload_device=offload_device,
         )
     model = FramePackBaseModel(config, build, device=offload_device).to(offload_device)
-    return comfy.model_patcher.ModelPatcher(model, load_device=load_device, offload_device=offload_device)
+    return _patcher_class()(model, load_device=load_device, offload_device=offload_device)
+
+
+def _patcher_class() -> Any:
+    """The class of the host's own MODELs: hosts of 2026 choose one that streams weights (DynamicVRAM) where they can."""
+    return getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
 
 
 def make_quantised(

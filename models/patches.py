@@ -1,18 +1,34 @@
-"""Blocks as ComfyUI's model patches see them: a dict of arguments in, a dict of streams out.
+"""What a host puts around a forward and its blocks.
 
-A patch of patches_replace["dit"] is called as patch(args, {"original_block": block}) in place of the block.
+Blocks are as ComfyUI's model patches see them: a dict of arguments in, a dict of streams out. A patch of patches_replace["dit"] is called as patch(args, {"original_block": block}) in place of the block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial, wraps
+from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 
 Streams = dict[str, Tensor]
 Block = Callable[[dict[str, Any]], Streams]
 Patch = Callable[[dict[str, Any], dict[str, Any]], Streams]
+Around = Callable[..., Tensor]
+Forward = TypeVar("Forward", bound=Callable[..., Tensor])
+
+
+def wrappable(forward: Forward) -> Forward:
+    """A module's forward; where the module has an `around`, that is called as around(module, forward, *args, **kwargs)."""
+
+    @wraps(forward)
+    def call(module: Any, *args: Any, **kwargs: Any) -> Tensor:
+        if module.around is None:
+            return forward(module, *args, **kwargs)
+        output: Tensor = module.around(module, partial(forward, module), *args, **kwargs)
+        return output
+
+    return cast(Forward, call)
 
 
 def run_patched(original: Block, args: dict[str, Any], patch: Patch | None) -> Streams:

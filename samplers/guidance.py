@@ -47,9 +47,9 @@ class Guidance:
         return self.cfg != 1.0
 
 
-def combine_cfg(positive: Tensor, negative: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance on predictions of any linear kind (x0 or velocity)."""
-    return negative + (positive - negative) * scale
+def combine_cfg(positive: Tensor, negative: Tensor | None, scale: float) -> Tensor:
+    """Classifier-free guidance on predictions of any linear kind (x0 or velocity); the positive one without a negative."""
+    return positive if negative is None else negative + (positive - negative) * scale
 
 
 def project_negative(negative: Tensor, positive: Tensor, x: Tensor) -> Tensor:

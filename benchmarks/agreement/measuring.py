@@ -1,4 +1,4 @@
-"""What extractor and detector see of a clip of the embedded world, and what the metrics make of that."""
+"""Features and detections of a clip of the embedded world, and the metrics' scores of them."""
 
 from __future__ import annotations
 
@@ -33,11 +33,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClipMeasurements:
-    """What was seen of a clip of T frames that is asked to change at frame `switch`.
+    """What extractors and the detector give for a clip of T frames that is asked to change.
 
-    features [T,D] by the extractor, and of a reference [n,D]: nothing but the new scene; colours [T,P] by pixels.
-    old_subject, new_subject [T]: the analytic detector's confidence for the subject of the scene before and after (by
-    shape and colour), 0 where it was not asked.
+    features: the extractor's features of the clip, [T,D].
+    colours: the pixel extractor's features of the clip, [T,P].
+    reference: the extractor's features of frames that show nothing but the new scene, [n,D].
+    old_subject: the detector's confidence for shape and colour of the old scene's subject, [T]; 0 where it was not run.
+    new_subject: the same for the new scene's subject, [T].
+    switch: the first frame after the switch.
     """
 
     features: Array
@@ -69,7 +72,7 @@ class ClipMeasurements:
 
 
 class ClipMeasurer:
-    """What looks at clips: an extractor, pixels, and the analytic detector."""
+    """Measures clips with an extractor, by their pixels and with the analytic detector."""
 
     def __init__(self, extractor: Any) -> None:
         self.extractor, self.pixels = extractor, PixelExtractor()
@@ -84,7 +87,7 @@ class ClipMeasurer:
         reference: Array,
         detects: bool = True,
     ) -> ClipMeasurements:
-        """See frames [T,64,64,3], uint8 or in 0..1, and `reference` ones; `detects` asks the detector, which is slow."""
+        """Measure frames [T,64,64,3], uint8 or in 0..1, and `reference` frames; `detects` runs the detector, which is slow."""
         old = new = np.zeros(len(frames))
         if detects and before.subject != after.subject:
             found = detect(frames)
@@ -110,12 +113,17 @@ def confidence_of(found: Detection, scene: Scene) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What the metrics say of a clip; None where they say nothing, infinity for a latency that does not end.
+    """The metrics of a clip; None where a metric is not valid, infinity for a latency that does not end.
 
-    stf and stf_reference: without and with the reference. TL90 in frames, by features of whole frames with the new scene
-    taken from the end of the clip (tl) or from the reference (tl_reference), by pixels (tl_pixels), or by the detector's
-    confidence for the subject that comes or goes (tl_subject). gas: with the reference. df and df_text: by the analytic
-    detector and by texts.
+    stf: STF by texts alone.
+    stf_reference: STF with the reference.
+    tl: TL90 in frames by features of whole frames, the new scene taken from the end of the clip.
+    tl_reference: the same with the new scene taken from the reference.
+    tl_pixels: the same by pixels.
+    tl_subject: TL90 by the detector's confidence for the subject that comes or goes.
+    gas: GAS with the reference.
+    df: DF by the analytic detector.
+    df_text: DF by texts.
     """
 
     stf: float | None

@@ -24,10 +24,15 @@ REFERENCE_STREAM = 1
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RenderedClip:
-    """Frames uint8 [T,64,64,3] that are asked to change to the scene `after` at frame BEFORE.
+    """A clip that is asked to change to another scene at frame BEFORE.
 
-    share [T] is how much of each frame is the new scene; the rest is the old one, but in a "wrong scene", which shows
-    `shown` instead of what was asked for.
+    kind: how the change happens, one of KINDS.
+    event: what changes, one of EVENTS.
+    seed: the number of the clip.
+    frames: uint8 [T,64,64,3].
+    share: how much of each frame is the new scene, 0 to 1, [T]; the rest is the old one.
+    before, after: the old scene, and the one that is asked for.
+    shown: the scene that is shown instead of `after`; another one in a "wrong scene" only.
     """
 
     kind: str

@@ -50,10 +50,16 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredClip:
-    """A clip with its truth and its scores.
+    """A clip with its truth and its scores. None stands where a question makes no sense.
 
-    kind: how it was rendered, or the arm that generated it; event: what is asked for. Truth: whether the new scene is
-    there at the end, after how many frames, and whether the old subject is gone; None where the question makes no sense.
+    source: "rendered" or "generated".
+    kind: how it was rendered, or the arm that generated it.
+    event: the change that is asked for.
+    seed: the number of the clip.
+    succeeds: whether the new scene is there at the end.
+    latency: frames until it is there.
+    gone: whether the old subject is gone.
+    scores: what the metrics say.
     """
 
     source: str
@@ -84,7 +90,7 @@ def bench(folder: Path, seeds: int) -> Bench:
 
 
 class CachedScorer:
-    """Sights of clips, kept in a folder under a name that weights, world and VERSION are part of."""
+    """Scores clips; their measurements are kept in a folder whose name depends on weights, world and VERSION."""
 
     def __init__(self, folder: Path, vae: Any, extractor: Any) -> None:
         self.vae, self.measurer, self.scorer = vae, ClipMeasurer(extractor), Scorer(extractor)
@@ -163,7 +169,7 @@ class CachedScorer:
 
 
 def cached_scorer(folder: Path) -> CachedScorer:
-    """A cached_scorer in `folder` of what the embedded CLIP sees."""
+    """A scorer with the embedded CLIP, which keeps its measurements below `folder`."""
     extractor = tiny_extractor()
     return CachedScorer(folder / SEEN, load_tiny().vae, extractor)
 

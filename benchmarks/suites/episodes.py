@@ -34,10 +34,17 @@ class PromptedState:
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteEpisode:
-    """One episode: a start image (a path below the suite's folder), the old prompt and the new one.
+    """One episode of a suite.
 
-    new is None in a control, which has no switch, and in a sham, where the old prompt is entered anew at `switch`
-    seconds; `lost` says there what would be seen if the scene were lost. concept: what should disappear.
+    id: its name, also in the names of files.
+    case: one of CASES.
+    image: path of the start image below the suite's folder.
+    old: the first prompt.
+    new: the prompt after the switch; None in a control, which has no switch, and in a sham, where `old` is entered anew.
+    lost: for controls and shams, what would be seen if the scene were lost; otherwise empty.
+    concept: what should disappear, or empty.
+    seconds: length of the video.
+    switch: when the new prompt is asked for, in seconds.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What became of an episode of a suite: the metrics of its video, read as TransitionBench's columns."""
+"""Results of a suite's episodes: the metrics of their videos, as TransitionBench's columns."""
 
 from __future__ import annotations
 
@@ -23,14 +23,25 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EpisodeResult:
-    """What one video has shown. None where a measure does not apply or cannot be said; `why` says why.
+    """The measures of one video. None stands where a measure does not apply or cannot be told; `why` gives the reason.
 
-    valid: the old scene was seen before the switch. success: in the last third after it the new scene is seen rather
-    than the old one, what should be gone is gone, and no guard fails; without a change, that the old one still is.
-    stf, df: the metrics. frames: until 90 % of the change is done to stay; `reached` says that it was, otherwise they
-    are all that were waited. remaining: share of the old state in the last third. jump: how often the change between
-    frames doubles at the switch: 0 as usual before, 1 twice, 3 eight times. scores and thumbnails are what report and
-    sheet show.
+    episode, case, seed: the episode, its case, and the seed of its noise.
+    arm: "plain" or "treated".
+    switch: the first frame under the new prompt.
+    valid: whether the old scene was seen before the switch.
+    success: with a change, whether in the last third after the switch the new scene is seen rather than the old one, what
+        should be gone is gone, and no guard fails; without a change, whether the old scene is still seen.
+    stf, df: the metrics of these names.
+    frames: frames until 90 % of the change is done and stays so; all frames after the switch where that never happens.
+    reached: whether it happens.
+    remaining: share of the old state in the last third.
+    jump: log2 of the change between frames at the switch, by the usual change before: 0 as usual, 1 twice, 3 eight times.
+    evaluations: calls of the model.
+    seconds: time of sampling.
+    why: what must be known to read the measures.
+    scores: all metrics, for the report.
+    thumbnails: small frames by number, for the contact sheet.
+    fps: frames a second.
     """
 
     episode: str

@@ -16,10 +16,11 @@ HISTORIES, PROMPTS, ANCHORS = ("old", "new", "zero"), ("new", "old"), ("kept", "
 
 @dataclass(frozen=True)
 class SwitchConditions:
-    """What the first section after the switch meets.
+    """What the first section after the switch is sampled with.
 
-    history: what the packed past shows, the old scene, already the new one, or nothing (zero); prompt: which scene it
-    asks for; anchor: whether start frame and image tokens are still the old scene's (kept) or the new one's (replaced).
+    history: the scene that the packed past shows: "old", "new", or "zero" for no past.
+    prompt: the scene that the prompt asks for: "new" or "old".
+    anchor: whether start frame and image tokens are the old scene's ("kept") or the new one's ("replaced").
     """
 
     history: str = "old"
@@ -37,7 +38,12 @@ USUAL_CONDITIONS = SwitchConditions()
 
 @dataclass(frozen=True)
 class Arm:
-    """One row of the table: a name, the techniques between loader and sampler in wired order, and what they meet."""
+    """What episodes are sampled with: one row of the benchmark's table.
+
+    name: what the table calls it.
+    techniques: the techniques between loader and sampler, in wired order.
+    conditions: what the first section after the switch is sampled with.
+    """
 
     name: str
     techniques: tuple[Technique, ...] = ()

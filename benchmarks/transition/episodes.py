@@ -1,4 +1,4 @@
-"""The episodes of TransitionBench: a scene, what becomes of it, and the prompts that say so."""
+"""The episodes of TransitionBench: a start image, the scenes before and after a switch, and their prompts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ FIRST_SEED = 2 * 10**9  # training and its own evaluation use smaller ones
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Episode:
-    """A start image uint8 [64,64,3], the scenes before and after the switch, and the prompt of each.
+    """One episode. In a control nothing is switched; in a sham the same prompt is entered anew.
 
-    `noise_seed` is the sampler's, `image_after` a picture of the scene after the switch. In a control nothing is switched;
-    in a sham the same prompt is entered anew.
+    case: one of CASES.
+    seed: its number within the case.
+    noise_seed: the seed of the sampler's noise.
+    image: the start image, uint8 [64,64,3].
+    image_after: a picture of the scene after the switch, uint8 [64,64,3].
+    before, after: the scenes before and after the switch.
+    prompts: the prompts before and after the switch.
     """
 
     case: str
@@ -44,7 +49,7 @@ class Episode:
         return self.case in SWITCHES
 
     @property
-    def judges_motion(self) -> bool:
+    def asks_for_motion(self) -> bool:
         """Whether how the subject moves belongs to what is asked for."""
         return self.case == "motion"
 

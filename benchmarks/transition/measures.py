@@ -1,4 +1,4 @@
-"""What became of an episode, by the embedded world's analytic detector."""
+"""Measures of an episode, by the analytic detector of the embedded world."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ class Measures:
 
 def is_valid(detection: Detection, episode: Episode) -> bool:
     """Whether the scene before the switch is seen in the half second that ends `detection`."""
-    return bool(holds(detection, episode.before, episode.judges_motion)[-HALF_SECOND:].mean() >= VALID_SHARE)
+    return bool(
+        holds(detection, episode.before, episode.asks_for_motion)[-HALF_SECOND:].mean() >= VALID_SHARE
+    )
 
 
 def measure_episode(episode: Episode, past: Detection, frames: Array, section: int) -> Measures:
@@ -71,7 +73,7 @@ def _measures(
     episode: Episode, *, past: Detection, new: Detection, artefact: Array, ends: list[Detection], section: int
 ) -> Measures:
     """Measures of what was seen: `new` is the first section and half a second, `ends` later last thirds."""
-    motion = episode.judges_motion
+    motion = episode.asks_for_motion
     state = holds(new, episode.after, motion)
     settled = slice(section - section // 3, section)
     success = bool(state[settled].mean() > 0.5)
@@ -174,7 +176,7 @@ def _remaining(detection: Detection, episode: Episode, settled: slice) -> float:
             _of_subject(detection, detection.colour),
         ),
     }
-    if episode.judges_motion:
+    if episode.asks_for_motion:
         attributes["motion"] = (lambda scene: scene.motion, motions(detection))
     still_old = [
         seen[settled] == of(episode.before)

@@ -20,7 +20,7 @@ from ..techniques.base import NEGATIVE, POSITIVE, Prediction, Schedule, Step, Te
 from ..techniques.chain import attention_at, context_at, guidance_at, predictions_at
 from .memory import StepMemory, first_shares, memory_record
 
-CombineCFG = Callable[[Tensor, Tensor, float], Tensor]
+CombineCFG = Callable[[Tensor, Tensor | None, float], Tensor]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,6 +32,8 @@ class Branch:
     distilled: the distilled guidance.
     attention: how it attends to the past; None leaves the model's attention untouched.
     probe: measures what it attends to; None measures nothing.
+    past: how much of the past that is (see Prediction).
+    guided: whether classifier-free guidance combines it, as the positive prediction or the negative one.
     """
 
     text: str
@@ -39,6 +41,8 @@ class Branch:
     distilled: float
     attention: AttentionPolicy | None = None
     probe: Probe | None = None
+    past: str = "full"
+    guided: bool = False
 
 
 class Evaluate(Protocol):
@@ -131,6 +135,7 @@ class SectionDenoiser:
         if not wanted:
             return x
         context, probe = self.context_at(step), self._probe()
+        guided = 2 if guidance.needs_negative else 1
         attention = weigh_tokens(attention, context, self._attachments)
         branches = [
             Branch(
@@ -138,8 +143,10 @@ class SectionDenoiser:
                 context=context.without(prediction.past),
                 distilled=guidance.distilled,
                 attention=attention,
+                past=prediction.past,
+                guided=number < guided,
             )
-            for prediction in wanted
+            for number, prediction in enumerate(wanted)
         ]
         branches[0] = replace(branches[0], probe=probe)
         predictions = dict(zip(wanted, evaluate(branches, x, sigma)))
@@ -191,7 +198,7 @@ def guide(
     """x0 [B, 16, T, H, W] from the predictions of the positive and, where the scale asks for it, the negative text."""
     positive = predictions[POSITIVE]
     if not guidance.needs_negative:
-        return combine(positive, positive, 1.0)
+        return combine(positive, None, 1.0)
     negative = predictions[NEGATIVE]
     if guidance.zero_star:
         negative = project_negative(negative, positive, x)

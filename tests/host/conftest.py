@@ -11,10 +11,15 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 PACK = Path(__file__).parents[2]
+EXAMPLES_INPUT = PACK / "example_workflows" / "input"
 COMFYUI = os.environ.get("COMFYUI_PATH")
 
 
@@ -191,3 +196,67 @@ def _wait_until_ready(server: Server, seconds: float = 180) -> None:
         except OSError:
             time.sleep(0.5)
     raise TimeoutError(f"ComfyUI did not answer:\n{server.log.read_text()[-3000:]}")
+
+
+class TinyRun:
+    """The embedded model in this host, with a prompt switch in the second of two sections."""
+
+    def __init__(self) -> None:
+        from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
+
+        self.nodes = NODE_CLASS_MAPPINGS
+        self.model, self.clip, self.vae, self.clip_vision = self.call("FramePackTinyLoader")
+        pixels = np.array(Image.open(EXAMPLES_INPUT / "framepack_transitions_start.png").convert("RGB"))
+        self.image = torch.from_numpy(pixels).float()[None] / 255
+        outputs = self.call(
+            "FramePackPromptTimeline",
+            clip=self.clip,
+            text="a large red circle stands still in the sky by day\n[1.2s: an empty city at night]",
+            syntax="brackets",
+            seconds=2.4,
+            window=9,
+            change="full",
+            blend=0,
+        )
+        self.timeline, self.positive = outputs[0], outputs[1]
+
+    def call(self, name: str, **inputs: Any) -> tuple[Any, ...]:
+        """What a node of the pack returns."""
+        node = self.nodes[name]()
+        with torch.inference_mode():
+            outputs = getattr(node, node.FUNCTION)(**inputs)
+        return outputs["result"] if isinstance(outputs, dict) else outputs
+
+    def encode(self, text: str) -> list[Any]:
+        """The CONDITIONING of a text."""
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+
+    def sample(self, model: Any, **inputs: Any) -> torch.Tensor:
+        """The latents of a run; what is not given is as in the node, but for one short video."""
+        defaults = dict(
+            positive=self.positive,
+            negative=self.encode(""),
+            start_latent={"samples": self.vae.encode(self.image)},
+            layout="f1",
+            seconds=2.4,
+            latent_frames=0,
+            window=9,
+            steps=4,
+            distilled_guidance=10.0,
+            cfg=1.0,
+            guidance_rescale=0.0,
+            shift=0.0,
+            solver="unipc_bh1",
+            denoise=1.0,
+            upstream_rounding=False,
+            seed=2,
+            clip_vision_output=self.clip_vision.encode_image(self.image, crop=False),
+            timeline=self.timeline,
+        )
+        return self.call("FramePackTransitionsSampler", model=model, **{**defaults, **inputs})[0]["samples"]
+
+
+@pytest.fixture(scope="session")
+def tiny(comfy):
+    """The embedded model and what a run of it needs, in this process."""
+    return TinyRun()

@@ -59,7 +59,12 @@ HOST_MODULES = {
     "server",
 }
 # These touch the host at their top: they are themselves imported only inside functions, or by one another.
-HOST_FILES = {"models/host.py", "models/host_quantised.py", "samplers/denoising/drivers/host.py"}
+HOST_FILES = {
+    "models/host.py",
+    "models/host_quantised.py",
+    "samplers/denoising/drivers/host.py",
+    "samplers/denoising/drivers/host_step.py",
+}
 NETWORK_MODULES = {
     "aiohttp",
     "ftplib",

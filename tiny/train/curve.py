@@ -26,8 +26,8 @@ def draw_curve(entries: Sequence[dict[str, Any]], file: Path) -> None:
     """Write a PNG: the transformer's loss over its steps, and what the evaluations in between found."""
     from matplotlib.figure import Figure
 
-    judged = [entry for entry in entries if entry["stage"] == "evaluate" and entry["step"] >= 0]
-    panels = 2 if judged else 1
+    evaluations = [entry for entry in entries if entry["stage"] == "evaluate" and entry["step"] >= 0]
+    panels = 2 if evaluations else 1
     figure = Figure(figsize=(8, 3 * panels), layout="constrained")
     top, *below = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
     steps = {entry["step"]: entry for entry in entries if entry["stage"] == "dit" and "loss" in entry}
@@ -42,13 +42,13 @@ def draw_curve(entries: Sequence[dict[str, Any]], file: Path) -> None:
     if steps:
         top.legend()
     for panel in below:
-        draw_shares(panel, judged)
+        draw_shares(panel, evaluations)
     (below or [top])[-1].set_xlabel("step")
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=100)
 
 
-def draw_shares(axes: Any, judged: Sequence[dict[str, Any]]) -> None:
+def draw_shares(axes: Any, evaluations: Sequence[dict[str, Any]]) -> None:
     """Draw what the evaluations in between found."""
     shown: dict[str, Callable[[dict[str, Any]], float]] = {
         "survival over three sections": lambda e: e["survival"]["section_3"],
@@ -57,8 +57,8 @@ def draw_shares(axes: Any, judged: Sequence[dict[str, Any]]) -> None:
         "plain switch": lambda e: e["plain"]["success"],
     }
     for name, value in shown.items():
-        shares = [value(entry) for entry in judged]
-        axes.plot([entry["step"] for entry in judged], shares, marker="o", label=name)
+        shares = [value(entry) for entry in evaluations]
+        axes.plot([entry["step"] for entry in evaluations], shares, marker="o", label=name)
     axes.set_ylim(0, 1)
     axes.set_ylabel("share of episodes")
     axes.legend(fontsize="small")

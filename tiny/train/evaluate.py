@@ -1,6 +1,6 @@
-"""Judges the embedded model by what it generates: whether it keeps a scene and follows a new prompt.
+"""Evaluates the embedded model by what it generates: whether it keeps a scene and follows a new prompt.
 
-Everything runs through the pack's own sampler at distilled guidance 10 and real guidance 1, and is judged by
+Everything runs through the pack's own sampler at distilled guidance 10 and real guidance 1, and is measured by
 the analytic detector on decoded frames.
 """
 
@@ -32,7 +32,7 @@ from .data.clips import to_input
 from .data.episodes import FIRST_SEED, Episode, episodes, parts, starts
 
 EVENTS = ("disappear", "appear", "colour", "background", "night", "cut")
-JUDGED_FRAMES = 8
+LAST_FRAMES = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Settings:
 
 def shows(frames: np.ndarray, scene: world.Scene) -> bool:
     """Whether most of the last frames of [T,64,64,3] show a scene: place, time and subject."""
-    return matches(detect(frames[-JUDGED_FRAMES:]), scene)
+    return matches(detect(frames[-LAST_FRAMES:]), scene)
 
 
 @torch.no_grad()
@@ -126,7 +126,7 @@ def decoded(bundle: TinyBundle, latents: Tensor) -> np.ndarray:
 
 def ends(bundle: TinyBundle, latents: Tensor) -> np.ndarray:
     """The last frames of videos; the codec looks back one latent a layer, so a few latents give them."""
-    return decoded(bundle, latents[:, :, -(2 + bundle.vae.codec.past_latents + JUDGED_FRAMES // 4) :])
+    return decoded(bundle, latents[:, :, -(2 + bundle.vae.codec.past_latents + LAST_FRAMES // 4) :])
 
 
 def survival(bundle: TinyBundle, count: int, settings: Settings, sections: int = 3) -> dict[str, float]:
@@ -150,7 +150,7 @@ def switches(
 ) -> dict[str, Counter[str]]:
     """What becomes of a switch at the second section under each trial's remedies.
 
-    Only episodes that are right before it are judged: success is the new scene at the section's end, stayed
+    Only episodes that are right before it are counted: success is the new scene at the section's end, stayed
     the old one.
     """
     found: dict[str, Counter[str]] = {name: Counter() for name in trials}
@@ -190,7 +190,7 @@ def shams(
 ) -> dict[str, Any]:
     """What it costs when the same prompt is entered anew: share of scenes that stay right, and the subject's jump.
 
-    Only scenes that are right before it are judged; `jump` is the mean in px over those whose subject is seen on
+    Only scenes that are right before it are counted; `jump` is the mean in px over those whose subject is seen on
     both sides in every trial, between the last frame before and the first one after.
     """
     kept, valid = dict.fromkeys(trials, 0), 0
@@ -205,7 +205,7 @@ def shams(
                 bundle, part, prompts, settings=settings, start=starts(part), past=past, remedies=remedies
             )
             seen = [detect(video) for video in decoded(bundle, latents)]
-            kept[name] += sum(matches(d[-JUDGED_FRAMES:], e.old) for d, e, ok in zip(seen, part, right) if ok)
+            kept[name] += sum(matches(d[-LAST_FRAMES:], e.old) for d, e, ok in zip(seen, part, right) if ok)
             jumps[name] += [jump(d, 1 + 4 * settings.window) for d, ok in zip(seen, right) if ok]
     both = np.isfinite(list(jumps.values())).all(0)
     return {

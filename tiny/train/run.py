@@ -122,7 +122,7 @@ def bundle_of(run: Run, trio: Trio) -> TinyBundle:
     )
 
 
-class Judge:
+class PeriodicEvaluation:
     """Evaluates the average now and then during training, and logs what it finds."""
 
     def __init__(self, run: Run) -> None:
@@ -154,7 +154,7 @@ def train_stage_dit(run: Run) -> None:
             log=run.log,
             minutes=run.minutes,
             progress=run.progress,
-            on_checkpoint=Judge(run),
+            on_checkpoint=PeriodicEvaluation(run),
             init=init,
         )
     state.save(file, trio.state_dict(), {})
@@ -197,16 +197,16 @@ def train_stage_clip(run: Run) -> None:
     save_clip(model, file, {})
 
 
-def judged_bundle(run: Run) -> TinyBundle:
-    """What `evaluate` judges: the run's own Trio, or the weights it would begin from while there is none."""
+def evaluated_bundle(run: Run) -> TinyBundle:
+    """What the stage evaluate measures: the run's own Trio, or the weights it would begin from while there is none."""
     if run.init is not None and not (run.folder / "trio.safetensors").is_file():
         return load_tiny(weights=run.init)
     return bundle_of(run, load_trio(run))
 
 
-def judge(run: Run) -> dict[str, Any]:
+def full_evaluation(run: Run) -> dict[str, Any]:
     """All figures of docs/lab/TINY-LOG.md."""
-    bundle = judged_bundle(run)
+    bundle = evaluated_bundle(run)
     report = {**evaluate(bundle, 2 * run.evaluate_episodes), "codec": codec_reading(bundle)}
     folders = [folder for folder in (run.folder, run.init) if folder and (folder / CLIP_FILES[1]).is_file()]
     return {**report, "clip": retrieval(folders[0])} if folders else report
@@ -231,7 +231,7 @@ def run_stages(run: Run, stages: Sequence[str], weights: Path | None = None) -> 
         if stage == "export":
             export(run, weights or run.folder / "weights")
         elif stage == "evaluate":
-            run.log(stage="evaluate", step=-1, **judge(run))
+            run.log(stage="evaluate", step=-1, **full_evaluation(run))
         else:
             TRAINING[stage](run)
 

@@ -5,6 +5,7 @@ import { api } from "../../../scripts/api.js";
 const WIDGET = "framepack_text";
 const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/extensions/")[1].split("/")[0]);
 const HEIGHT = { scores: 240, notices: 72 }; // px at least
+const MOST = { scores: 320, notices: 160 };
 
 const isOurs = (nodeData) => nodeData.python_module === `custom_nodes.${PACK}`;
 const showsScores = (nodeData) => nodeData.category?.endsWith("/Evaluation");
@@ -29,6 +30,7 @@ function addWidget(node, kind) {
     getValue: () => element.textContent,
     setValue: (text) => (element.textContent = text),
     getMinHeight: () => HEIGHT[kind],
+    getMaxHeight: () => MOST[kind],
     serialize: false,
   });
   widget.serialize = false;

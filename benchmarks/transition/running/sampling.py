@@ -30,7 +30,16 @@ from ..episodes import Episode
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
-    """How episodes are sampled: `before` sections, a switch, and `after` sections, the first treated."""
+    """How episodes are sampled.
+
+    window: latent frames of a section.
+    steps: solver steps of a section.
+    solver: name of the solver.
+    distilled_guidance: the guidance scale that the model takes as an input.
+    before: sections before the switch.
+    after: sections after it; techniques act in the first of them.
+    bfloat16: whether the model computes in bfloat16.
+    """
 
     window: int = 9
     steps: int = 12
@@ -53,7 +62,12 @@ class BenchSettings:
 
 @dataclass(frozen=True, eq=False)
 class SampledVideos:
-    """Videos of a batch after the switch: frames float [B,T,64,64,3], model calls and seconds of each."""
+    """Videos of a batch of episodes after the switch.
+
+    frames: float [B,T,64,64,3] in 0..1.
+    evaluations: calls of the model for each video.
+    seconds: time for each video.
+    """
 
     frames: np.ndarray
     evaluations: int
@@ -62,9 +76,13 @@ class SampledVideos:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StartState:
-    """Episodes of one case up to the switch: what the sampler needs to go on, and the frames so far.
+    """Episodes of one case up to the switch, and what the sampler goes on from.
 
-    `images` are the start images [B,64,64,3] in 0..1 that techniques may ask for.
+    images: start images [B,64,64,3] in 0..1, for techniques that read them.
+    sections: the sections after the switch.
+    inputs: start latents, image tokens and the latents so far.
+    sampling: settings of the sampler, with the seeds of the noise.
+    frames: the frames so far, float [B,T,64,64,3] in 0..1.
     """
 
     images: Tensor
@@ -75,7 +93,7 @@ class StartState:
 
 
 class EpisodeSampler:
-    """The embedded model with the settings of a benchmark."""
+    """Samples batches of episodes with the embedded model."""
 
     def __init__(self, bundle: TinyBundle, settings: BenchSettings) -> None:
         self.bundle = bundle
@@ -119,9 +137,9 @@ class EpisodeSampler:
     def with_conditions(
         self, episodes: Sequence[Episode], start: StartState, conditions: SwitchConditions
     ) -> StartState:
-        """What follows the switch when it meets something else: another prompt, another anchor, no history.
+        """The start state with another prompt, another anchor or no history, as the conditions say.
 
-        `start` holds the history that the conditions asks for; with "zero" it is left out.
+        `start` must hold the history that the conditions ask for; with "zero" it is left out.
         """
         images = _images([e.image if conditions.anchor == "kept" else e.image_after for e in episodes])
         inputs = self._inputs(self._driver(PLAIN, images), images)

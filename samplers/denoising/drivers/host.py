@@ -5,9 +5,9 @@ Imported only inside ComfyUI.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import comfy.model_management
 import comfy.sample
@@ -17,16 +17,14 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from ....models.host import FramePackBaseModel, context_conds
-from ...guidance import combine_cfg
+from ....models.host import FramePackBaseModel
 from ...techniques.wiring import techniques_of
 from ..denoiser import Branch, SectionDenoiser
 from ..solvers import SOLVERS
 from ..trace import solver_name
-from .base import OnProgress, SectionTask, attention_options, context_arguments
-
-# Where other nodes hook into guidance, in model_options.
-GUIDANCE_FUNCTIONS = {"sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function"}
+from .base import OnProgress, SectionTask, context_arguments
+from .host_caches import limit_lazy_cache
+from .host_step import HostStep
 
 
 class HostDriver:
@@ -100,6 +98,7 @@ class FramePackGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # the ho
             self.model_options = comfy.model_patcher.create_model_options_clone(self.model_options)
             self.model_options["transformer_options"]["framepack_upstream_rounding"] = True
         self.denoiser: SectionDenoiser = task.denoiser
+        self._predicted: frozenset[UUID] = frozenset()
         self.inner_set_conds(
             {
                 name: [[text.states, {**text.options, **_cond_options(text, task)}]]
@@ -112,89 +111,25 @@ class FramePackGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # the ho
     ) -> Tensor:
         """x0 of one step, for the host's samplers."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        return self.denoiser(
-            x,
-            timestep,
-            partial(self._evaluate, model_options),
-            partial(self._combine, x=x, sigma=timestep, model_options=model_options),
-        )
-
-    def _evaluate(
-        self, model_options: dict[str, Any], branches: Sequence[Branch], x: Tensor, sigma: Tensor
-    ) -> list[Tensor]:
-        conds = [
-            [_with_context(cond, branch, x.device) for cond in self.conds[branch.text]] for branch in branches
-        ]
-        # All branches of a step attend alike; the first one's forward is the one to be measured.
-        attention = attention_options(branches[0])
-        if attention:
-            options = {**model_options["transformer_options"], **attention}
-            model_options = {**model_options, "transformer_options": options}
-        evaluate = model_options.get("sampler_calc_cond_batch_function", _calc_cond_batch)
-        predictions: list[Tensor] = evaluate(
-            {
-                "conds": conds,
-                "input": x,
-                "sigma": sigma,
-                "model": self.inner_model,
-                "model_options": model_options,
-            }
-        )
-        return predictions
-
-    def _combine(
-        self,
-        positive: Tensor,
-        negative: Tensor,
-        scale: float,
-        *,
-        x: Tensor,
-        sigma: Tensor,
-        model_options: dict[str, Any],
-    ) -> Tensor:
-        """Guidance as the host does it where other nodes installed functions for it, ours where they did not."""
-        if not GUIDANCE_FUNCTIONS & model_options.keys():
-            return combine_cfg(positive, negative, scale)
-        conds = [self.conds["positive"], self.conds["negative"]]
-        predictions = [positive, negative]
-        for function in model_options.get("sampler_pre_cfg_function", []):
-            predictions = function(
-                {
-                    "conds": conds,
-                    "conds_out": predictions,
-                    "cond_scale": scale,
-                    "timestep": sigma,
-                    "input": x,
-                    "sigma": sigma,
-                    "model": self.inner_model,
-                    "model_options": model_options,
-                }
-            )
-        guided: Tensor = comfy.samplers.cfg_function(
-            self.inner_model,
-            *predictions,
-            scale,
-            x,
-            sigma,
+        step = HostStep(
+            model=self.inner_model,
+            conds=self.conds,
+            x=x,
+            sigma=timestep,
             model_options=model_options,
-            cond=conds[0],
-            uncond=conds[1],
+            predicted_before=self._predicted,
         )
-        return guided
+        x0 = self.denoiser(x, timestep, step.evaluate, step.combine)
+        self._predicted = step.predicted
+        return x0
 
-
-def _calc_cond_batch(given: dict[str, Any]) -> list[Tensor]:
-    """The host's own evaluation, with the arguments that it gives to a function in its place."""
-    predictions: list[Tensor] = comfy.samplers.calc_cond_batch(
-        given["model"], given["conds"], given["input"], given["sigma"], given["model_options"]
-    )
-    return predictions
-
-
-def _with_context(cond: dict[str, Any], branch: Branch, device: torch.device) -> dict[str, Any]:
-    """A conditioning with a branch's packed past and guidance in place of its own."""
-    own = context_conds(context_arguments(branch, 1, device))
-    return {**cond, "model_conds": {**cond["model_conds"], **own}}
+    def outer_sample(
+        self, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """The host's sampling of one section, once its step caches know the section's schedule."""
+        limit_lazy_cache(self.model_options, sigmas)
+        latents: Tensor = super().outer_sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        return latents
 
 
 def host_sampler(solver: Any, restarts: tuple[int, ...] = ()) -> Any:

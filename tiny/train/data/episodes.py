@@ -1,4 +1,4 @@
-"""Clips with one event, by which a model is judged."""
+"""Clips with one event, by which a model is evaluated."""
 
 from __future__ import annotations
 
