@@ -181,7 +181,9 @@ def test_schedules_rests_and_restarts_equal_the_run_without_the_host(model, dit,
 )
 def test_samplers_of_the_host_run(comfy, model, sample, name):
     latents, _ = sample(model, sampler=comfy.samplers.sampler_object(name))
-    assert latents.shape == (1, 16, 1 + WINDOW, 8, 8) and torch.isfinite(latents).all()
+    ours, _ = sample(model)
+    assert latents.shape == ours.shape == (1, 16, 1 + WINDOW, 8, 8) and torch.isfinite(latents).all()
+    assert torch.equal(latents[:, :, :1], ours[:, :, :1]), "the start frame is no sampler's business"
 
 
 def test_the_hosts_euler_equals_ours(comfy, model, sample):

@@ -6,6 +6,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from itertools import takewhile
@@ -329,6 +331,16 @@ def test_every_folder_of_code_is_a_package_that_gets_installed() -> None:
     names = {".".join(["framepack_transitions", *folder.parts]) for folder in folders}
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert set(settings["tool"]["setuptools"]["packages"]) == names, "list the folder in pyproject.toml"
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="no checkout of git's")
+def test_new_weights_of_the_miniature_are_not_ignored() -> None:
+    """Git leaves out models, but for these: it would not say that it does."""
+    ignored = {
+        file: subprocess.run(["git", "check-ignore", "--quiet", file], cwd=ROOT, check=False).returncode == 0
+        for file in ("tiny/weights/new.safetensors", "new.safetensors")
+    }
+    assert list(ignored.values()) == [False, True], "except tiny/ from .gitignore's *.safetensors"
 
 
 # Nodes
