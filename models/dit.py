@@ -53,6 +53,8 @@ class FramePackDiT(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        # Read by nodes for other models, under the names that these have in ComfyUI.
+        self.in_channels, self.out_channels = config.in_channels, config.out_channels
         self.dtype = dtype or torch.get_default_dtype()
         self.attention = attention
         # What a host calls around every forward (see patches.wrappable); None for nothing.

@@ -5,7 +5,6 @@ Everything here raises ValueError with one sentence: what came, what was expecte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,18 +12,7 @@ import torch
 from torch import Tensor
 
 from ..models.config import FramePackConfig
-
-# What other nodes can attach to a CONDITIONING that a section of video cannot honour, with the values that mean nothing.
-_REFUSED = {
-    "area": (None,),
-    "mask": (None,),
-    "control": (None,),
-    "concat_latent_image": (None,),
-    "strength": (None, 1.0),
-    "start_percent": (None, 0.0),
-    "end_percent": (None, 1.0),
-    "gligen": (None,),
-}
+from .conditioning_extras import expect_followable, guidance_of, whole_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +22,15 @@ class TextConditioning:
     states: of its tokens, [B, L, text_dim].
     pooled: one vector for the whole text, [B, pooled_dim].
     mask: bool [B, L], True where a token counts; None when all do.
-    options: what other nodes attached to the CONDITIONING (hooks, ranges), which the host's driver passes on.
+    options: what other nodes attached to the CONDITIONING (hooks), which the host's driver passes on.
+    guidance: the distilled guidance that FluxGuidance chose for it; None for the sampler's.
     """
 
     states: Tensor
     pooled: Tensor
     mask: Tensor | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    guidance: float | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -113,33 +103,19 @@ def text_conditioning(conditioning: Any, name: str, config: FramePackConfig, bat
             "encode one prompt, or put several on a timeline."
         )
     states, options = conditioning[0][0], dict(conditioning[0][1])
-    _expect_followable(options, name)
+    expect_followable(options, name)
     pooled, mask = options.pop("pooled_output", None), options.pop("attention_mask", None)
+    guidance = guidance_of(options, name)
     _check_text(states, pooled, name, config)
     if mask is not None:
-        if mask.numel() != states.shape[0] * states.shape[1]:
-            raise ValueError(
-                f"{name} has an attention mask of {tuple(mask.shape)} for text of {tuple(states.shape[:2])}; "
-                "encode the prompt again with CLIPTextEncode."
-            )
-        states, mask = _crop(states, mask.reshape(mask.shape[0], -1).bool())
+        states, mask = _crop(states, whole_mask(mask, states, name))
     return TextConditioning(
         states=_repeat(states, batch, name),
         pooled=_repeat(pooled, batch, name),
         mask=None if mask is None else _repeat(mask, batch, name),
+        guidance=guidance,
         options=options,
     )
-
-
-def _expect_followable(options: Mapping[str, Any], name: str) -> None:
-    """Raises ValueError for what a section of video cannot honour."""
-    for key, harmless in _REFUSED.items():
-        value = options.get(key)
-        if isinstance(value, Tensor) or value not in harmless:
-            raise ValueError(
-                f"{name} carries {key}, which FramePack cannot follow; remove the node that set it (regions, "
-                "step ranges and ControlNets do not apply to packed sections)."
-            )
 
 
 def _check_text(states: Tensor, pooled: Tensor | None, name: str, config: FramePackConfig) -> None:
@@ -178,7 +154,7 @@ def blend_texts(old: TextConditioning, new: TextConditioning, weight: float) -> 
     states = torch.lerp(_padded(old.states, length), _padded(new.states, length).to(old.states), weight)
     mask = masks[0] | masks[1].to(masks[0].device)
     pooled = torch.lerp(old.pooled, new.pooled.to(old.pooled), weight)
-    return TextConditioning(states, pooled, None if mask.all() else mask, new.options)
+    return TextConditioning(states, pooled, None if mask.all() else mask, new.options, guidance=new.guidance)
 
 
 def _mask_of(text: TextConditioning) -> Tensor:

@@ -49,6 +49,12 @@ class TinyClip:
     def __init__(self, encoder: TinyText) -> None:
         self.encoder = encoder
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"the tiny text encoder has no {name}: it takes no LoRA, hooks or layer choice; use Load LoRA (Model Only) "
+            "(LoraLoaderModelOnly), or wire CLIP past the node that changes it."
+        )
+
     def clone(self) -> TinyClip:
         """Give another handle on the same weights."""
         return TinyClip(self.encoder)

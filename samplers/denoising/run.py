@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from torch import Tensor
 from ..conditioning import TextConditioning, blend_texts, encoded_text, text_conditioning, vision_tokens
 from ..context.history import Context, History
 from ..context.plan import Section
+from ..guidance import Guidance
 from ..noise import preparation_noises, section_seed
 from ..observer import SectionObserver, section_words
 from ..settings import SampleSettings
@@ -26,6 +28,8 @@ from .rehearsal import rehearse
 from .restarts import restart_steps
 from .schedules import section_schedules
 from .trace import new_trace, section_record
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -121,7 +125,7 @@ class Run:
             section=section,
             context=context.to(driver.device),
             texts=section_texts(driver, section, self.negative),
-            guidance=self.settings.guidance,
+            guidance=section_guidance(section, self.settings.guidance),
             shift=schedule.shift,
             techniques=driver.techniques,
             attachments=driver.attachments,
@@ -177,6 +181,7 @@ def begin_run(
 
     Raises ValueError where techniques cannot work together.
     """
+    warn_of_negative_guidance(negative, sections, settings.guidance)
     schedules = section_schedules(driver.techniques, sections, schedule, fixed=fixed)
     rehearse(driver.techniques, sections, schedules, settings.guidance)
     *before, total = accumulate((own.steps for own in schedules.values()), initial=0)
@@ -220,3 +225,23 @@ def section_texts(
                 driver.attachments[key], type(technique).__name__, driver.config, positive.states.shape[0]
             )
     return texts
+
+
+def section_guidance(section: Section, guidance: Guidance) -> Guidance:
+    """A section's scales before techniques change them: FluxGuidance on its prompt wins over the sampler's input."""
+    own = None if section.prompt.conditioning is None else section.prompt.conditioning.guidance
+    return guidance if own is None else replace(guidance, distilled=own)
+
+
+def warn_of_negative_guidance(
+    negative: TextConditioning, sections: Sequence[Section], guidance: Guidance
+) -> None:
+    """Say that FluxGuidance on the negative prompt is not read, where it differs from what the sections use."""
+    if negative.guidance is None:
+        return
+    used = {section_guidance(section, guidance).distilled for section in sections}
+    if used != {negative.guidance}:
+        logger.warning(
+            "negative carries guidance %g, which is not read: every prediction of a section uses that of its prompt.",
+            negative.guidance,
+        )

@@ -48,7 +48,19 @@ def test_text_is_repeated_over_the_batch_and_keeps_other_options():
         (conditioning(area=("percentage", 1, 1, 0, 0)), "positive carries area"),
         (conditioning(mask=torch.ones(1, 8, 8)), "positive carries mask"),
         (conditioning(strength=0.5), "positive carries strength"),
-        (conditioning(attention_mask=torch.ones(1, 3)), r"attention mask of \(1, 3\) for text of \(1, 5\)"),
+        (
+            conditioning(attention_mask=torch.tensor([[1, 1, 0]])),
+            r"attention mask of \(1, 3\) for text of \(1, 5\).*into one prompt",
+        ),
+        (conditioning(attention_mask=torch.ones(1, 7)), r"attention mask of \(1, 7\) for text of \(1, 5\)"),
+        (
+            conditioning(reference_latents=[torch.ones(1, 16, 8, 8)]),
+            "positive carries reference_latents .ReferenceLatent",
+        ),
+        (conditioning(unclip_conditioning=[{}]), "positive carries unclip_conditioning .unCLIPConditioning"),
+        (conditioning(guiding_frame_index=0), "positive carries guiding_frame_index .HunyuanImageToVideo"),
+        (conditioning(anything=0), "positive carries anything, which FramePack cannot follow"),
+        (conditioning(guidance=float("nan")), "positive carries guidance nan"),
         ([[torch.full((1, 5, 4096), float("nan")), {"pooled_output": torch.randn(1, 768)}]], "NaN"),
     ],
 )
@@ -112,3 +124,14 @@ def test_latents_of_another_size_than_the_start_are_refused():
         latent_samples(
             {"samples": torch.randn(1, 16, 1, 8, 10)}, "end_latent", 16, torch.randn(1, 16, 1, 8, 8)
         )
+
+
+def test_text_that_another_node_joined_on_counts_in_full():
+    joined = text_conditioning(conditioning(attention_mask=torch.ones(1, 3)), "positive", CONFIG, 1)
+    assert joined.states.shape[1] == 5 and joined.mask is None
+
+
+def test_the_guidance_of_a_prompt_is_taken_from_its_conditioning():
+    text = text_conditioning(conditioning(guidance=3.5), "positive", CONFIG, 1)
+    assert text.guidance == 3.5 and "guidance" not in text.options
+    assert text_conditioning(conditioning(), "positive", CONFIG, 1).guidance is None

@@ -24,6 +24,7 @@ from ..solvers import SOLVERS
 from ..trace import solver_name
 from .base import OnProgress, SectionTask, context_arguments
 from .host_caches import limit_lazy_cache
+from .host_checks import expect_usable, expect_whole_window
 from .host_step import HostStep
 
 
@@ -37,6 +38,7 @@ class HostDriver:
                 f"model is a {type(base).__name__}, not a FramePack model; load the file with FramePack "
                 "Model Loader instead of Load Diffusion Model."
             )
+        expect_usable(model)
         self._model = model
         self._base = base
         self.config = base.diffusion_model.config
@@ -94,6 +96,7 @@ class FramePackGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # the ho
 
     def __init__(self, model: Any, task: SectionTask) -> None:
         super().__init__(model)
+        expect_whole_window(model, task.noise.shape)
         if task.upstream_rounding:
             self.model_options = comfy.model_patcher.create_model_options_clone(self.model_options)
             self.model_options["transformer_options"]["framepack_upstream_rounding"] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -95,4 +96,4 @@ class _Inputs:
 
 def _text_to(text: TextConditioning, device: torch.device) -> TextConditioning:
     mask = None if text.mask is None else text.mask.to(device)
-    return TextConditioning(text.states.to(device), text.pooled.to(device), mask, text.options)
+    return replace(text, states=text.states.to(device), pooled=text.pooled.to(device), mask=mask)
