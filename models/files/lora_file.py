@@ -29,6 +29,9 @@ ENDINGS = tuple((re.compile(rf"(?P<module>.+?)(?:{pattern})"), part) for pattern
         "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")),
 ))  # fmt: skip
 
+# No trained part comes near this; the product of four such parts and alpha is still finite in float32.
+LARGEST = 1e6
+
 # Where metadata states one alpha for the whole file: names that PEFT and others use, then kohya's.
 FLAT_ALPHA = ("lora_alpha", "alpha", "network_alpha")
 KOHYA_ALPHA = "ss_network_alpha"
@@ -107,17 +110,20 @@ def refuse_degenerate(name: str, parts: Mapping[str, str], tensors: Tensors) -> 
 def what_is_wrong(part: str, value: Tensor) -> str | None:
     """Why a part of a LoRA cannot be computed with, or None where it can."""
     if part == "alpha":
-        if value.numel() != 1:
-            return f"holds {value.numel()} numbers, expected one"
+        if value.numel() != 1 or value.dtype.is_complex:
+            return f"holds {value.numel()} numbers of {value.dtype}, expected one real number"
     elif value.ndim == 0:
         return "is a single number, expected a matrix or vector"
     elif not value.dtype.is_floating_point:
         return f"is stored as {value.dtype}, expected floating-point numbers"
     if value.numel() == 0:
         return f"is empty, of shape {list(value.shape)}"
-    if not (value.is_meta or value.dtype.is_complex or torch.isfinite(value.float()).all()):
+    if value.is_meta:
+        return None
+    largest = float(value.float().abs().max())
+    if not isfinite(largest):
         return "holds numbers that are not finite (NaN or infinity)"
-    return None
+    return f"holds numbers as large as {largest:.0e}" if largest > LARGEST else None
 
 
 def stated_alphas(tensors: Tensors, metadata: Mapping[str, str], name: str) -> dict[str, Tensor]:

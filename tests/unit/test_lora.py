@@ -359,9 +359,11 @@ def test_metadata_that_is_no_json_object_is_an_error_of_the_file(tmp_path: Path,
 
 @pytest.mark.parametrize(("part", "value", "message"), [
     ("lora_A.weight", torch.ones(0, D), r"lora_A.weight is empty, of shape \[0, 64\]"),
-    ("alpha", torch.ones(2), "alpha holds 2 numbers, expected one"),
+    ("alpha", torch.ones(2), "alpha holds 2 numbers of torch.float32, expected one"),
+    ("alpha", torch.ones(1, dtype=torch.complex64), "alpha holds 1 numbers of torch.complex64, expected one"),
     ("alpha", torch.tensor(float("nan")), "alpha holds numbers that are not finite"),
     ("lora_A.weight", torch.full((4, D), float("inf")), "lora_A.weight holds numbers that are not finite"),
+    ("lora_A.weight", torch.full((4, D), 3e38), r"lora_A.weight holds numbers as large as 3e\+38"),
     ("lora_B.weight", torch.tensor(1.0), "lora_B.weight is a single number"),
     ("lora_B.weight", torch.ones(D, 4, dtype=torch.int8), "lora_B.weight is stored as torch.int8"),
     ("dora_scale", torch.tensor(1.0), "dora_scale is a single number"),
