@@ -100,7 +100,7 @@ def run_wrappers(
     timestep: Tensor,
     *,
     context: Tensor,
-    transformer_options: Mapping[str, Any],
+    transformer_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Tensor:
     """A forward inside the DIFFUSION_MODEL wrappers of other nodes, as core models run theirs.
@@ -108,6 +108,7 @@ def run_wrappers(
     A wrapper gets x, timestep and context first and transformer_options last. x is a tensor of its own, because step
     caches add to it in place.
     """
+    transformer_options = transformer_options or {}
     wrappers = comfy.patcher_extension.get_all_wrappers(
         comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
     )
@@ -206,7 +207,7 @@ def make_quantised(
         # Its layers ask for the dtype to compute in.
         config.manual_cast_dtype = config.manual_cast_dtype or config.unet_config["dtype"]
         model = FramePackBaseModel(config, partial(build, mixed_precision=True), device=offload_device)
-        return comfy.model_patcher.ModelPatcher(model, load_device=load_device, offload_device=offload_device)
+        return _patcher_class()(model, load_device=load_device, offload_device=offload_device)
     model = FramePackBaseModel(config, build, device=offload_device)
     return QuantisedPatcher(model, load_device=load_device, offload_device=offload_device)
 
