@@ -42,11 +42,6 @@ class LoraError(ValueError):
     """A LoRA that cannot be applied; the message names the file, what is wrong and what to do."""
 
 
-def read_lora(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of read_lora_file alone."""
-    return read_lora_file(path)[0]
-
-
 def read_lora_file(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors of a safetensors file, and an alpha for each module where only the metadata states it; the metadata.
 

@@ -19,7 +19,7 @@ import torch
 from framepack_transitions.models.files.checkpoint import CheckpointError
 from framepack_transitions.models.files.loading import load_dit
 from framepack_transitions.models.files.lora import convert, parameter_shapes
-from framepack_transitions.models.files.lora_file import LoraError, read_lora
+from framepack_transitions.models.files.lora_file import LoraError, read_lora_file
 from safetensors.torch import save_file
 
 RUNS = int(os.environ.get("FRAMEPACK_FUZZ", "400"))
@@ -275,7 +275,7 @@ def test_mutated_loras_are_applied_or_refused(model: Any, lora_cases: ModuleType
     shapes = parameter_shapes(model)
 
     def read(path: Path) -> None:
-        for change in convert(read_lora(path), shapes, name=path.name).changes:
+        for change in convert(read_lora_file(path)[0], shapes, name=path.name).changes:
             if "dora_scale" not in change.parts:
                 assert all(torch.isfinite(value).all() for value in change.differences(shapes).values())
             change.host_tensors()

@@ -25,7 +25,7 @@ from framepack_transitions.models.files.lora import (
     parameter_shapes,
     rounds,
 )
-from framepack_transitions.models.files.lora_file import LoraError, read_lora
+from framepack_transitions.models.files.lora_file import LoraError, read_lora_file
 from framepack_transitions.models.files.one_frame import ATTACHMENT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.loading.lora import FramePackLoraLoader
@@ -341,17 +341,21 @@ def test_an_alpha_that_only_the_metadata_states_is_used(
     save_file(file, tmp_path / "a.safetensors", metadata)
     target = {"transformer_blocks.0.attn.to_q": slice(None)}
     expected = up.numpy() @ down.numpy()
-    assert_rows(convert(read_lora(tmp_path / "a.safetensors"), shapes), shapes, expected * scale, target)
+    assert_rows(
+        convert(read_lora_file(tmp_path / "a.safetensors")[0], shapes), shapes, expected * scale, target
+    )
     # A file that holds alphas of its own needs no metadata.
     save_file({**file, f"{module}.alpha": torch.tensor(3.0)}, tmp_path / "a.safetensors", metadata)
-    assert_rows(convert(read_lora(tmp_path / "a.safetensors"), shapes), shapes, expected * 3 / RANK, target)
+    assert_rows(
+        convert(read_lora_file(tmp_path / "a.safetensors")[0], shapes), shapes, expected * 3 / RANK, target
+    )
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000])
 def test_metadata_that_is_no_json_object_is_an_error_of_the_file(tmp_path: Path, text: str) -> None:
     save_file({"a.lora_A.weight": normal(4, 4)}, tmp_path / "a.safetensors", {"lora_adapter_metadata": text})
     with pytest.raises(LoraError, match="a.safetensors: its lora_adapter_metadata is no"):
-        read_lora(tmp_path / "a.safetensors")
+        read_lora_file(tmp_path / "a.safetensors")[0]
 
 
 # Numbers that cannot be used
@@ -465,7 +469,7 @@ def test_only_whole_safetensors_files_are_read(tmp_path: Path) -> None:
     ):
         (tmp_path / name).write_bytes(b"nothing")
         with pytest.raises(LoraError, match=message):
-            read_lora(tmp_path / name)
+            read_lora_file(tmp_path / name)[0]
 
 
 # The node, outside ComfyUI
@@ -502,7 +506,7 @@ def state(model: PlainModel) -> Tensors:
 def test_the_node_adds_strength_times_the_difference_and_leaves_its_input_alone(
     tmp_path: Path, model: PlainModel, write: Callable, shapes: Shapes
 ) -> None:
-    before, added = state(model), differences(convert(read_lora(write()), shapes), shapes)
+    before, added = state(model), differences(convert(read_lora_file(write())[0], shapes), shapes)
     patched, report = apply(tmp_path, model, -0.5)
     after = state(patched)
     for name, value in before.items():
@@ -527,7 +531,7 @@ def test_the_indices_of_a_one_frame_lora_are_reported_and_kept(
     tmp_path: Path, model: PlainModel, write: Callable
 ) -> None:
     path = write()
-    save_file(read_lora(path), path, {"fp_1f_target_index": "5", "fp_1f_clean_indices": "0;10"})
+    save_file(read_lora_file(path)[0], path, {"fp_1f_target_index": "5", "fp_1f_clean_indices": "0;10"})
     patched, report = apply(tmp_path, model)
     assert report.splitlines()[-1].startswith(
         "trained for one frame: target_index 5, control_index 0;10, no_post false"
