@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ...samplers.timeline.timeline import Timeline, TimelineEntry
 from ..notices import log_notices, with_notices
 from ..types import ROOT, TIMELINE
@@ -160,9 +162,10 @@ class FramePackTimelineEntry:
 
 def _keyframe_notices(graph: WorkflowGraph, node: Any, start_latent: Any) -> list[str]:
     """What the workflow says about a keyframe that was made of several images, or cropped for its image tokens."""
-    if start_latent is None:
-        return []
-    height, width = start_latent["samples"].shape[-2:]
+    samples = start_latent.get("samples") if isinstance(start_latent, dict) else None
+    if not isinstance(samples, torch.Tensor) or samples.ndim < 2:
+        return []  # no latent, or one that the sampler refuses with a sentence of its own
+    height, width = samples.shape[-2:]
     return [
         *picture_notices(graph, node, "start_latent"),
         *crop_notices(graph, node, "clip_vision_output", (height, width)),
