@@ -19,6 +19,9 @@ settings.load_profile("repeatable")
 # Before anything imports torch. The tests' tensors are so small that several threads mostly wait for one another,
 # which on a busy machine takes ten times as long as one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where more threads are asked for, they sleep while they wait: several test processes whose threads wait busily for one
+# another take ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _helper(name: str) -> ModuleType:
