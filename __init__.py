@@ -6,6 +6,8 @@ part of the pack, such as `framepack_transitions.metrics`, does not load all oth
 
 from __future__ import annotations
 
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 WEB_DIRECTORY = "./web"
@@ -19,6 +21,12 @@ def __getattr__(name: str) -> Any:
     if not __package__:
         # Tools that import this file by its path, outside of a package, get the names without the nodes.
         return {}
+    return getattr(_nodes(), name)
+
+
+@cache
+def _nodes() -> ModuleType:
+    """The nodes, loaded once: ComfyUI asks for the mappings several times."""
     try:
         from . import nodes
         from .nodes.comfyui import inside_comfyui
@@ -28,7 +36,7 @@ def __getattr__(name: str) -> Any:
         raise ImportError(f"the nodes of FramePack Transitions cannot be loaded: {error}") from error
     if inside_comfyui():
         offer_example_files()
-    return getattr(nodes, name)
+    return nodes
 
 
 def __dir__() -> list[str]:

@@ -45,9 +45,11 @@ def test_inside_comfyui_the_files_come_with_the_nodes(
 
     folder_paths = SimpleNamespace(get_input_directory=lambda: str(tmp_path))
     monkeypatch.setitem(sys.modules, "folder_paths", folder_paths)  # type: ignore[arg-type]
+    framepack_transitions._nodes.cache_clear()
     assert framepack_transitions.NODE_CLASS_MAPPINGS
     assert list(tmp_path.iterdir()) == [], "the command line leaves ComfyUI's folders alone"
     monkeypatch.setitem(sys.modules, "comfy.model_patcher", ModuleType("comfy.model_patcher"))
+    framepack_transitions._nodes.cache_clear()
     assert framepack_transitions.NODE_CLASS_MAPPINGS
     assert len(list(tmp_path.iterdir())) == len(list(SHIPPED.iterdir()))
     offer_example_files()
