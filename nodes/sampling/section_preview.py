@@ -19,6 +19,7 @@ from ...video.pieces import Stretch, frame_count
 from ...video.segments import Encoding
 from ..video.decode import FramePackDecode
 from ..video.growing_files import GrowingFiles
+from ..workflow.graph import WorkflowGraph
 
 
 class SectionPreview:
@@ -104,14 +105,9 @@ def decode_behind(prompt: Mapping[str, Any] | None, node_id: str | None) -> Mapp
 
     `prompt` is the queued workflow in API format.
     """
-    for node in (prompt or {}).values():
-        inputs: Mapping[str, Any] = node.get("inputs", {})
-        if node.get("class_type") == FramePackDecode.__name__ and list(inputs.get("samples") or ()) == [
-            str(node_id),
-            0,
-        ]:
-            return inputs
-    return {}
+    decode = WorkflowGraph(prompt).target(node_id, 0, frozenset({FramePackDecode.__name__}), "samples")
+    inputs: Mapping[str, Any] = {} if decode is None else decode["inputs"]
+    return inputs
 
 
 def preview_settings(inputs: Mapping[str, Any], window: int) -> DecodeSettings:

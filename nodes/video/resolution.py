@@ -86,7 +86,7 @@ class FramePackResolution:
 
 def _encoding_notices(graph: WorkflowGraph, node: Any, count: int) -> list[str]:
     """What becomes of `count` images where they go into VAE Encode as they are and it does not keep all of them."""
-    notice = kept_frames(count) if graph.is_linked(node, 0, ENCODERS, "pixels") else None
+    notice = kept_frames(count) if graph.target(node, 0, ENCODERS, "pixels") else None
     return [] if notice is None else [notice]
 
 

@@ -32,14 +32,14 @@ class WorkflowGraph:
                 return self.step(value[0])
         return None
 
-    def is_linked(self, node: Any, output: int, class_types: frozenset[str], name: str) -> bool:
-        """Whether an output of a node goes into the input `name` of a node of one of these classes."""
-        return any(
-            step.get("class_type") in class_types
-            and is_link(value := step.get("inputs", {}).get(name))
-            and [str(value[0]), value[1]] == [str(node), output]
-            for step in (self.nodes or {}).values()
-        )
+    def target(self, node: Any, output: int, class_types: frozenset[str], name: str) -> Step | None:
+        """The first node of one of these classes whose input `name` is an output of a node; None where there is none."""
+        for step in (self.nodes or {}).values():
+            value = step.get("inputs", {}).get(name)
+            linked = is_link(value) and [str(value[0]), value[1]] == [str(node), output]
+            if linked and step.get("class_type") in class_types:
+                return step
+        return None
 
 
 def is_link(value: Any) -> TypeGuard[Sequence[Any]]:
