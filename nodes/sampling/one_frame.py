@@ -18,7 +18,6 @@ from ...samplers.context.one_frame import (
 )
 from ...samplers.denoising.drivers import driver_for
 from ...samplers.denoising.one_frame import sample_one_frame
-from ...samplers.denoising.solvers import SOLVERS
 from ...samplers.guidance import Guidance
 from ...samplers.settings import SampleInputs, SampleSettings
 from .. import widgets
@@ -26,6 +25,7 @@ from ..notices import log_notices, with_notices
 from ..types import ROOT, TRACE
 from .inputs import masked_control
 from .notices import wiring_notices
+from .sampler_inputs import CFG, GUIDANCE_RESCALE, NEGATIVE, SAMPLER, SOLVER
 
 REFERENCES = MAX_CONTROLS - 1
 
@@ -70,7 +70,7 @@ class FramePackOneFrameSampler:
                     },
                 ),
                 "positive": ("CONDITIONING", {"tooltip": "What the image should show."}),
-                "negative": ("CONDITIONING", {"tooltip": "What to avoid; only read when cfg is not 1."}),
+                "negative": NEGATIVE,
                 "start_latent": (
                     "LATENT",
                     {"tooltip": "The image to change, through VAE Encode; the result has its size."},
@@ -131,20 +131,8 @@ class FramePackOneFrameSampler:
                         "tooltip": "Guidance built into the model, at no cost. Higher follows the prompt more closely.",
                     },
                 ),
-                "cfg": (
-                    "FLOAT",
-                    {
-                        **widgets.CFG,
-                        "tooltip": "Real classifier-free guidance. Anything but 1 uses the negative prompt and doubles the time.",
-                    },
-                ),
-                "guidance_rescale": (
-                    "FLOAT",
-                    {
-                        **widgets.GUIDANCE_RESCALE,
-                        "tooltip": "Pulls the contrast back to normal when cfg is high; 0 is off.",
-                    },
-                ),
+                "cfg": CFG,
+                "guidance_rescale": GUIDANCE_RESCALE,
                 "shift": (
                     "FLOAT",
                     {
@@ -152,13 +140,7 @@ class FramePackOneFrameSampler:
                         "tooltip": "Higher spends more steps on composition, lower on detail; 0 is upstream's automatic value.",
                     },
                 ),
-                "solver": (
-                    list(SOLVERS),
-                    {
-                        "default": "unipc_bh1",
-                        "tooltip": "unipc_bh1 is upstream's; euler is the simplest. A connected SAMPLER replaces it.",
-                    },
-                ),
+                "solver": SOLVER,
                 "upstream_rounding": (
                     "BOOLEAN",
                     {
@@ -183,10 +165,7 @@ class FramePackOneFrameSampler:
                     {"tooltip": "What of the start image is seen: white keeps, black drops."},
                 ),
                 **references,
-                "sampler": (
-                    "SAMPLER",
-                    {"tooltip": "Any sampler of ComfyUI instead of solver; CFG++ samplers are refused."},
-                ),
+                "sampler": SAMPLER,
                 "sigmas": (
                     "SIGMAS",
                     {

@@ -11,6 +11,34 @@ from ...samplers.settings import EMBED_INTERPOLATIONS
 from .. import widgets
 from ..types import TIMELINE
 
+# Inputs that both samplers have.
+NEGATIVE = ("CONDITIONING", {"tooltip": "What to avoid; only read when cfg is not 1."})
+CFG = (
+    "FLOAT",
+    {
+        **widgets.CFG,
+        "tooltip": "Real classifier-free guidance. Anything but 1 uses the negative prompt and doubles the time.",
+    },
+)
+GUIDANCE_RESCALE = (
+    "FLOAT",
+    {
+        **widgets.GUIDANCE_RESCALE,
+        "tooltip": "Pulls the contrast back to normal when cfg is high; 0 is off.",
+    },
+)
+SOLVER = (
+    list(SOLVERS),
+    {
+        "default": "unipc_bh1",
+        "tooltip": "unipc_bh1 is upstream's; euler is the simplest. A connected SAMPLER replaces it.",
+    },
+)
+SAMPLER = (
+    "SAMPLER",
+    {"tooltip": "Any sampler of ComfyUI instead of solver; CFG++ samplers are refused."},
+)
+
 
 def sampler_inputs() -> dict[str, Any]:
     """The inputs by kind and name, in the order in which saved workflows hold their values."""
@@ -26,7 +54,7 @@ def sampler_inputs() -> dict[str, Any]:
                 "CONDITIONING",
                 {"tooltip": "The prompt; with a timeline, the prompt until its first entry."},
             ),
-            "negative": ("CONDITIONING", {"tooltip": "What to avoid; only read when cfg is not 1."}),
+            "negative": NEGATIVE,
             "start_latent": (
                 "LATENT",
                 {
@@ -75,20 +103,8 @@ def sampler_inputs() -> dict[str, Any]:
                     "tooltip": "Guidance built into the model, at no cost. Higher follows the prompt more closely, lower gives softer motion.",
                 },
             ),
-            "cfg": (
-                "FLOAT",
-                {
-                    **widgets.CFG,
-                    "tooltip": "Real classifier-free guidance. Anything but 1 uses the negative prompt and doubles the time.",
-                },
-            ),
-            "guidance_rescale": (
-                "FLOAT",
-                {
-                    **widgets.GUIDANCE_RESCALE,
-                    "tooltip": "Pulls the contrast back to normal when cfg is high; 0 is off.",
-                },
-            ),
+            "cfg": CFG,
+            "guidance_rescale": GUIDANCE_RESCALE,
             "shift": (
                 "FLOAT",
                 {
@@ -96,13 +112,7 @@ def sampler_inputs() -> dict[str, Any]:
                     "tooltip": "Higher spends more steps on composition, lower on detail; 0 is upstream's automatic value (7 at usual sizes).",
                 },
             ),
-            "solver": (
-                list(SOLVERS),
-                {
-                    "default": "unipc_bh1",
-                    "tooltip": "unipc_bh1 is upstream's; euler is the simplest. A connected SAMPLER replaces it.",
-                },
-            ),
+            "solver": SOLVER,
             "denoise": (
                 "FLOAT",
                 {
@@ -148,10 +158,7 @@ def sampler_inputs() -> dict[str, Any]:
                     "tooltip": "A video to start from (video to video), aligned with the result; needs denoise below 1, or sigmas that start below 1."
                 },
             ),
-            "sampler": (
-                "SAMPLER",
-                {"tooltip": "Any sampler of ComfyUI instead of solver; CFG++ samplers are refused."},
-            ),
+            "sampler": SAMPLER,
             "sigmas": (
                 "SIGMAS",
                 {
