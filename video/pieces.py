@@ -71,14 +71,12 @@ class PieceJoiner:
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self._pieces = pieces
-        self._fades = [
-            *(piece.overlap for piece in pieces[1:]),
-            0,
-        ]  # frames over which the next piece fades in
-        self._beginnings: dict[
-            int, Tensor
-        ] = {}  # by piece, its frames up to these, while the piece before is missing
-        self._ends: dict[int, Tensor] = {}  # by piece, these frames, while the next piece is missing
+        # By piece, the number of frames over which the next one fades in.
+        self._fades = [*(piece.overlap for piece in pieces[1:]), 0]
+        # By piece, its frames up to these, while the piece before is missing.
+        self._beginnings: dict[int, Tensor] = {}
+        # By piece, these frames, while the next piece is missing.
+        self._ends: dict[int, Tensor] = {}
 
     def add(self, index: int, frames: Tensor) -> list[Stretch]:
         """Take in the frames of piece `index`; give what is settled now and was not before."""

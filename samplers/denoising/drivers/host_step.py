@@ -73,7 +73,7 @@ class HostStep:
         self._options = _with_attention(self._options, replace(branches[0], probe=None))
         conds = [self._cond(branch) for branch in branches]
         guided = sum(branch.guided for branch in branches)
-        self._guided = [*conds[:guided], *[self._unguided_negative(branches[0])] * (2 - guided)]
+        self._guided = [*conds[:guided]] if guided == 2 else [conds[0], self._unguided_negative(branches[0])]
         before, self.predicted = self.predicted, _uuids([*conds, *self._guided])
         fill_easy_cache(self._options, before, self.predicted)
         with self._step_context():
