@@ -5,6 +5,7 @@ A short run is part of the tests. The long one: FRAMEPACK_FUZZ=20000 python -m p
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import random
@@ -18,8 +19,8 @@ import pytest
 import torch
 from framepack_transitions.models.files.checkpoint import CheckpointError
 from framepack_transitions.models.files.loading import load_dit
-from framepack_transitions.models.files.lora import convert, parameter_shapes
-from framepack_transitions.models.files.lora_file import LoraError, read_lora_file
+from framepack_transitions.models.files.lora import Change, convert, parameter_shapes
+from framepack_transitions.models.files.lora_file import LoraError, by_module, read_lora_file
 from safetensors.torch import save_file
 
 RUNS = int(os.environ.get("FRAMEPACK_FUZZ", "400"))
@@ -182,7 +183,7 @@ def model(dit_cases: ModuleType) -> Any:
     return dit_cases.make_dit(num_layers=1, num_single_layers=1, num_refiner_layers=1).requires_grad_(False)
 
 
-def checkpoints(model: Any, folder: Path) -> Iterator[Path]:
+def checkpoints(model: Any, quantised_cases: ModuleType, folder: Path) -> Iterator[Path]:
     """A plain file, one in scaled fp8, one in ComfyUI's layouts, one in GGUF."""
     plain = dict(model.state_dict())
     config = {"framepack_config": model.config.to_json()}
@@ -200,25 +201,9 @@ def checkpoints(model: Any, folder: Path) -> Iterator[Path]:
     for name, tensors in {"plain": plain, "scaled": scaled, "comfy": comfy}.items():
         save_file(tensors, folder / f"{name}.safetensors", config)
         yield folder / f"{name}.safetensors"
-    try:
-        import gguf
-    except ImportError:
-        return
-    writer = gguf.GGUFWriter(folder / "model.gguf", "framepack")
-    writer.add_string("framepack_config", model.config.to_json())
-    for name, value in plain.items():
-        if name in matrices and value.shape[1] % 32 == 0:
-            kind = gguf.GGMLQuantizationType.Q8_0
-            writer.add_tensor(name, gguf.quantize(value.numpy(), kind), raw_dtype=kind)
-        else:
-            writer.add_tensor(
-                name, value.numpy().reshape(value.shape[0], -1) if value.ndim > 4 else value.numpy()
-            )
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    yield folder / "model.gguf"
+    if importlib.util.find_spec("gguf"):
+        quantised_cases.write_gguf(folder / "model.gguf", model, "Q8_0")
+        yield folder / "model.gguf"
 
 
 def loras(lora_cases: ModuleType, config: Any, folder: Path) -> Iterator[Path]:
@@ -247,9 +232,9 @@ def loras(lora_cases: ModuleType, config: Any, folder: Path) -> Iterator[Path]:
 
 
 def fuzz(
-    files: list[Path], read: Callable[[Path], Any], own: type[Exception], runs: int, folder: Path
+    files: list[Path], read: Callable[[Path, Path], Any], own: type[Exception], runs: int, folder: Path
 ) -> None:
-    """Reads mutated files; whatever comes but the pack's own error, fails with the seed."""
+    """Reads mutated files, each beside the whole one; whatever comes but the pack's own error, fails with the seed."""
     sources = [(path, path.read_bytes()) for path in files]
     refused = 0
     for seed in range(runs):
@@ -258,7 +243,7 @@ def fuzz(
         target = folder / f"mutated{path.suffix}"
         target.write_bytes(mutated(dice, data, path.suffix == ".safetensors"))
         try:
-            read(target)
+            read(path, target)
         except own as error:
             refused += 1
             assert len(str(error)) < 5000, f"seed {seed}: {str(error)[:300]}"
@@ -267,17 +252,76 @@ def fuzz(
     assert runs / 3 < refused < runs
 
 
-def test_mutated_checkpoints_load_or_are_refused(model: Any, tmp_path: Path) -> None:
-    fuzz(list(checkpoints(model, tmp_path)), load_dit, CheckpointError, RUNS // 2, tmp_path)
+def alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors hold the same bytes as the same numbers."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    return bool(one.reshape(-1).view(torch.uint8).equal(other.reshape(-1).view(torch.uint8)))
 
 
-def test_mutated_loras_are_applied_or_refused(model: Any, lora_cases: ModuleType, tmp_path: Path) -> None:
+def untouched_modules(path: Path, target: Path) -> set[str]:
+    """Modules of a checkpoint of which a mutated copy has the same tensors and no others; none if the metadata differs."""
+    (header, numbers), (changed, others) = split(path.read_bytes()), split(target.read_bytes())
+    if header.get("__metadata__") != changed.get("__metadata__"):
+        return set()
+
+    def stored(header: dict[str, Any], numbers: bytes, key: str) -> Any:
+        return header.get(key) and (header[key], numbers[slice(*header[key]["data_offsets"])])
+
+    keys = (header.keys() | changed.keys()) - {"__metadata__"}
+    touched = {key for key in keys if stored(header, numbers, key) != stored(changed, others, key)}
+    modules = {key.rpartition(".")[0] for key in header if key != "__metadata__"}
+    return {name for name in modules if not any(key.startswith(f"{name}.") for key in touched)}
+
+
+def untouched_tensors(
+    whole: dict[str, torch.Tensor], mutated: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The tensors of those modules of a LoRA of which a mutated copy has the same tensors and no others."""
+    (modules, _), (others, _) = by_module(whole), by_module(mutated)
+    same = [
+        keys
+        for name, keys in modules.items()
+        if others.get(name) == keys and all(alike(whole[key], mutated[key]) for key in keys.values())
+    ]
+    return {key: whole[key] for keys in same for key in keys.values()}
+
+
+def test_mutated_checkpoints_are_refused_or_load_what_was_not_touched(
+    model: Any, quantised_cases: ModuleType, tmp_path: Path
+) -> None:
+    files = list(checkpoints(model, quantised_cases, tmp_path))
+    whole = {path: load_dit(path).state_dict() for path in files}
+
+    def read(path: Path, target: Path) -> None:
+        loaded = load_dit(target).state_dict()
+        assert loaded.keys() == whole[path].keys()
+        for module in untouched_modules(path, target) if path.suffix == ".safetensors" else ():
+            names = [name for name in loaded if name.rpartition(".")[0] == module]
+            assert all(alike(loaded[name], whole[path][name]) for name in names), module
+
+    fuzz(files, read, CheckpointError, RUNS // 2, tmp_path)
+
+
+def test_mutated_loras_are_refused_or_change_the_rest_as_before(
+    model: Any, lora_cases: ModuleType, tmp_path: Path
+) -> None:
     shapes = parameter_shapes(model)
 
-    def read(path: Path) -> None:
-        for change in convert(read_lora_file(path)[0], shapes, name=path.name).changes:
-            if "dora_scale" not in change.parts:
-                assert all(torch.isfinite(value).all() for value in change.differences(shapes).values())
-            change.host_tensors()
+    def differences(change: Change) -> dict[str, torch.Tensor]:
+        return {} if "dora_scale" in change.parts else change.differences(shapes)
+
+    def read(path: Path, target: Path) -> None:
+        tensors = read_lora_file(target)[0]
+        found = [(change.host_tensors(), differences(change)) for change in convert(tensors, shapes).changes]
+        assert all(torch.isfinite(value).all() for _, made in found for value in made.values())
+        untouched = untouched_tensors(read_lora_file(path)[0], tensors)
+        for change in convert(untouched, shapes).changes if untouched else ():
+            expected = (change.host_tensors(), differences(change))
+            assert any(all(map(same_tensors, made, expected)) for made in found), change.module
 
     fuzz(list(loras(lora_cases, model.config, tmp_path)), read, LoraError, RUNS - RUNS // 2, tmp_path)
+
+
+def same_tensors(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool:
+    return some.keys() == others.keys() and all(alike(some[name], others[name]) for name in some)
