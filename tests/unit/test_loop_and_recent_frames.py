@@ -18,6 +18,7 @@ from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
 WINDOW = 3
+SCALE = 0.5
 
 
 def numbered(first: int, count: int) -> torch.Tensor:
@@ -43,7 +44,19 @@ def latent(*shape: int, seed: int = 1) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def model(upstream) -> PlainModel:
-    return PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5)
+    return PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), SCALE)
+
+
+@pytest.fixture
+def model_calls(model):
+    """What the transformer got and gave, one call after another."""
+    calls = []
+
+    def keep(_, window, inputs, output):
+        calls.append(({"x": window[0], **inputs}, output))
+
+    model.model.diffusion_model.register_forward_hook(keep, with_kwargs=True)
+    return calls
 
 
 @pytest.fixture
@@ -106,9 +119,15 @@ def test_a_loop_leaves_its_earlier_half_as_it_is_without_one(sample) -> None:
     )
 
 
-def test_a_loop_from_text_needs_no_start_image(sample) -> None:
-    video, _ = sample(loop=True, start_latent={"samples": torch.zeros(1, 16, 1, 8, 8)})
-    assert video.shape[2] == 12 and torch.isfinite(video).all()
+def test_a_loop_from_text_needs_no_start_image(sample, model_calls) -> None:
+    empty = {"samples": torch.zeros(1, 16, 1, 8, 8)}
+    video, _ = sample(loop=True, start_latent=empty)
+    clean = [call["clean_latents"] for call, _ in model_calls]
+    alone, _ = sample(latent_frames=6, start_latent=empty)
+    assert video.shape[2] == 12 and torch.equal(video[:, :, :6], alone)
+    # Two steps a section: the first begins from nothing, the last lies between its neighbours round the seam.
+    assert not clean[0].any()
+    torch.testing.assert_close(clean[-1], video[:, :, [5, 9]] * SCALE)
 
 
 def test_a_prompt_may_switch_in_a_loop(sample) -> None:
@@ -197,10 +216,17 @@ def test_every_technique_works_with_them(sample, model, entry, values) -> None:
     if entry.title == "Context Refresh":
         pytest.skip("its own tests give it the VAE that it decodes with")
     technique = replace(entry.example, apply_to="all")
-    video, _ = sample(model=with_technique(model, technique), latent_frames=6, **values)
-    assert video.shape[2] == 7 and torch.isfinite(video).all()
+    timeline = Timeline((TimelineEntry(start=0.6, prompt="new", conditioning=conditioning(3)),))
+    values = {**values, "latent_frames": 6, "timeline": timeline}
+    video, _ = sample(model=with_technique(model, technique), **values)
+    plain, _ = sample(**values)
+    assert video.shape == plain.shape and torch.isfinite(video).all()
+    assert not torch.equal(video, plain) and torch.equal(video[:, :, :1], plain[:, :, :1])
 
 
-def test_a_window_of_64_is_sampled(sample) -> None:
+def test_a_window_of_64_is_sampled(sample, model_calls) -> None:
     video, trace = sample(layout="f1", window=64, latent_frames=64, steps=1)
-    assert video.shape[2] == 65 and trace["sections"][0]["indices"]["target"][-1] == 83
+    assert video.shape[2] == 65 and trace["sections"][0]["indices"]["target"] == list(range(20, 84))
+    # One step from pure noise ends at noise - velocity, all 64 frames at once.
+    ((inputs, velocity),) = model_calls
+    torch.testing.assert_close(video[:, :, 1:] * SCALE, inputs["x"] - velocity, rtol=0, atol=1e-4)

@@ -156,10 +156,15 @@ def test_masks_keep_white_and_drop_black():
 
 class TestNode:
     @pytest.fixture
-    def sample(self, upstream):
+    def network(self, upstream):
+        config = upstream.load("sampler/call_one_frame").config
+        return upstream.fill(FramePackDiT(FramePackConfig(**config)))
+
+    @pytest.fixture
+    def sample(self, upstream, network):
         fixture = upstream.load("sampler/call_one_frame")
         inputs, settings = fixture.inputs, fixture.settings
-        model = PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**fixture.config))), SCALE)
+        model = PlainModel(network, SCALE)
         spec = FramePackOneFrameSampler.INPUT_TYPES()["required"]
         start, reference = ({"samples": part / SCALE} for part in inputs["clean_latents"].split(1, dim=2))
         text = [[inputs["context"], {"pooled_output": inputs["y"]}]]
@@ -210,12 +215,16 @@ class TestNode:
         empty, _ = sample(reference_1={"samples": torch.zeros(1, 16, 1, 8, 8)})
         assert torch.equal(masked, empty) and not torch.equal(masked, sample()[0])
 
-    def test_eight_references_fit(self, sample):
-        latent = {"samples": torch.randn(1, 16, 1, 8, 8)}
-        image, trace = sample(
-            **{f"reference_{n}": latent for n in range(1, 9)}, control_index="0;1;2;3;4;5;6;7;8"
-        )
-        assert trace["sections"][0]["indices"]["clean"] == list(range(9)) and torch.isfinite(image).all()
+    def test_eight_references_are_packed_in_their_order(self, sample, network):
+        calls = []
+        network.register_forward_hook(lambda _, __, inputs, ___: calls.append(inputs), with_kwargs=True)
+        references = {
+            f"reference_{n}": {"samples": torch.full((1, 16, 1, 8, 8), float(n))} for n in range(1, 9)
+        }
+        _, trace = sample(**references, control_index="0;1;2;3;4;5;6;7;8")
+        assert trace["sections"][0]["indices"]["clean"] == list(range(9))
+        packed = calls[-1]["clean_latents"][0, 0, 1:, 0, 0] / SCALE
+        torch.testing.assert_close(packed, torch.arange(1.0, 9.0))
 
     def test_a_reference_of_another_size_is_refused(self, sample):
         with pytest.raises(ValueError, match="reference_1 is 96x64 pixels but start_latent is 64x64"):

@@ -172,11 +172,15 @@ def video(*shape: int) -> torch.Tensor:
 
 
 def test_a_batch_of_images_is_one_video(tiny: TinyBundle) -> None:
-    latents = tiny.vae.encode(video(9, 16, 24, 3))
+    images, codec = video(9, 16, 24, 3), tiny.vae.codec
+    latents = tiny.vae.encode(images)
     assert latents.shape == (1, 16, 3, 2, 3)
-    images = tiny.vae.decode(latents)
-    assert images.shape == (1, 9, 16, 24, 3)
-    assert images.min() >= 0 and images.max() <= 1 and images.dtype == torch.float32
+    # The codec works in -1..1 with the channels first.
+    torch.testing.assert_close(latents, codec.encode((images * 2 - 1).permute(3, 0, 1, 2)[None]))
+    decoded = codec.decode(latents * 30)
+    assert decoded.abs().max() > 1
+    expected = ((decoded + 1) / 2).clamp(0, 1).permute(0, 2, 3, 4, 1)
+    torch.testing.assert_close(tiny.vae.decode(latents * 30), expected)
 
 
 def test_several_videos_stay_several(tiny: TinyBundle) -> None:
