@@ -150,7 +150,19 @@ def host_attention(
     return attended
 
 
-def make_model(
+def make_model(build: BuildDiT, **how: Any) -> Any:
+    """A ModelPatcher whose DiT comes from `build(dtype=, device=, operations=, attention=)`; see load_patcher for `how`.
+
+    Newer hosts make another MODEL of the same weights where they compile one, change weights in the middle of a run, or
+    use several GPUs; they do so by what is in its cached_patcher_init.
+    """
+    load = partial(load_patcher, build, **how)
+    model = load()
+    model.cached_patcher_init = (load, ())
+    return model
+
+
+def load_patcher(
     build: BuildDiT,
     *,
     parameters: int,
@@ -159,11 +171,13 @@ def make_model(
     fast_fp8: bool = False,
     packings: Collection[str] = (),
     format: type = comfy.latent_formats.HunyuanVideo,
+    disable_dynamic: bool = False,
 ) -> Any:
-    """A ModelPatcher whose DiT comes from `build(dtype=, device=, operations=, attention=)`.
+    """A new ModelPatcher around a DiT that is built for it.
 
     The host chooses storage and compute dtype from `parameters` and `stored_dtype` unless `dtype` says it. `packings`
     says how weights are quantised: then `build` is also told with mixed_precision whether the host's layers take them.
+    `disable_dynamic` keeps the host from streaming weights (DynamicVRAM).
     """
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
@@ -176,40 +190,23 @@ def make_model(
     config.set_inference_dtype(dtype, _compute_dtype(dtype, load_device))
     config.optimizations["fp8"] = fast_fp8
     build = partial(build, attention=host_attention)
-    if packings:
-        return make_quantised(
-            config=config,
-            build=build,
-            packings=packings,
-            load_device=load_device,
-            offload_device=offload_device,
-        )
-    model = FramePackBaseModel(config, build, device=offload_device).to(offload_device)
-    return _patcher_class()(model, load_device=load_device, offload_device=offload_device)
-
-
-def _patcher_class() -> Any:
-    """The class of the host's own MODELs: hosts of 2026 choose one that streams weights (DynamicVRAM) where they can."""
-    return getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-
-
-def make_quantised(
-    *,
-    config: FramePackModelConfig,
-    build: BuildDiT,
-    packings: Collection[str],
-    load_device: torch.device,
-    offload_device: torch.device,
-) -> Any:
-    """A ModelPatcher of a model with quantised weights: in the host's own layers where it has them, else in ours."""
-    if host_takes(packings):
+    patcher = _host_patcher(disable_dynamic)
+    if not packings:
+        model = FramePackBaseModel(config, build, device=offload_device).to(offload_device)
+    elif host_takes(packings):
         config.quant_config = {"mixed_ops": True}
         # Its layers ask for the dtype to compute in.
         config.manual_cast_dtype = config.manual_cast_dtype or config.unet_config["dtype"]
         model = FramePackBaseModel(config, partial(build, mixed_precision=True), device=offload_device)
-        return _patcher_class()(model, load_device=load_device, offload_device=offload_device)
-    model = FramePackBaseModel(config, build, device=offload_device)
-    return QuantisedPatcher(model, load_device=load_device, offload_device=offload_device)
+    else:
+        model, patcher = FramePackBaseModel(config, build, device=offload_device), QuantisedPatcher
+    return patcher(model, load_device=load_device, offload_device=offload_device)
+
+
+def _host_patcher(disable_dynamic: bool) -> Any:
+    """The class of the host's own MODELs: hosts of 2026 choose one that streams weights (DynamicVRAM) where they can."""
+    plain = comfy.model_patcher.ModelPatcher
+    return plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
 
 
 def add_lora(model: Any, changes: list[Change], strength: float) -> None:
