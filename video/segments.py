@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ PIXELS = "yuv420p"
 # An edit list, which plain MP4 needs for the delay of B frames, would be lost where files are joined.
 SEGMENT_MUXER = {"movflags": "negative_cts_offsets"}
 FILE_MUXER = {"movflags": "use_metadata_tags+negative_cts_offsets+faststart"}
+# What x264's AVX-512 code plans with (its macroblock tree) lies in part beyond the end of each row of the picture, in memory
+# that holds whatever was there before, unless a row has a multiple of 256 pixels. Its SSE code does not read there.
+X264_CODE = "asm=sse4.2" if platform.machine().lower() in ("x86_64", "amd64") else ""
 REORDERING = 2  # frames by which x264's B frames are decoded before they are shown
 
 
@@ -79,14 +83,13 @@ def to_bytes(image: Tensor) -> NDArray[np.uint8]:
 def encode_segment(images: Tensor, encoding: Encoding, *, start: int = 0) -> Segment:
     """Frames [T, H, W, 3] with values 0 to 1 as a segment whose first frame is the video's frame `start`.
 
-    An odd height or width is made even by repeating the last row or column.
+    The same frames always become the same bytes. An odd height or width is made even by repeating the last row or column.
     """
     images = _even(images)
     file = io.BytesIO()
     with av.open(file, mode="w", format="mp4", options=SEGMENT_MUXER) as container:
-        stream = cast(Any, container.add_stream(CODEC, rate=encoding.fps, options={"crf": str(encoding.crf)}))
+        stream = _add_stream(container, encoding)
         stream.height, stream.width = images.shape[1:3]
-        stream.pix_fmt = PIXELS
         for number, image in enumerate(images):
             picture = av.VideoFrame.from_ndarray(to_bytes(image), format="rgb24").reformat(format=PIXELS)
             picture.pts, picture.time_base = number, 1 / encoding.fps
@@ -134,6 +137,14 @@ def join_segments(path: Path, segments: Sequence[Segment], metadata: Mapping[str
         joiner = Joiner(container)
         for segment in segments:
             joiner.append(segment)
+
+
+def _add_stream(container: av.container.OutputContainer, encoding: Encoding) -> Any:
+    """A video stream that encodes with one thread: by default x264 takes one for each core, and each number gives other bytes."""
+    options = {"crf": str(encoding.crf), "threads": "1", "x264-params": X264_CODE}
+    stream: Any = container.add_stream(CODEC, rate=encoding.fps, options=options)
+    stream.pix_fmt = PIXELS
+    return stream
 
 
 def _even(images: Tensor) -> Tensor:
