@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ PREPARATION_SEED_STEP = 1_000_003
 
 
 def section_noises(shape: Sequence[int], settings: SampleSettings) -> Iterator[Tensor]:
-    """Noise float32 of `shape` [B, 16, T, H, W] for section after section; see SampleSettings for `seeds`.
+    """Noise float32 of `shape` [B, 16, T, H, W] for section after section; see SampleSettings for the seeds.
 
     Raises ValueError when the seeds are not as many as the videos.
     """
@@ -24,21 +25,32 @@ def section_noises(shape: Sequence[int], settings: SampleSettings) -> Iterator[T
         raise ValueError(
             f"{len(seeds)} seeds were given for a batch of {shape[0]} videos; give one for each, or none."
         )
-    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    generators = [_generator(seed) for seed in seeds]
     part = (shape[0] // len(seeds), *shape[1:])
-    while True:
-        yield torch.cat(
-            [torch.randn(part, generator=generator, dtype=torch.float32) for generator in generators]
-        )
+    for index in count():
+        drawn = torch.cat([_drawn(part, generator) for generator in generators])
+        own = settings.section_seeds.get(index)
+        yield drawn if own is None else _drawn(shape, _generator(own))
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def _drawn(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    return torch.randn(tuple(shape), generator=generator, dtype=torch.float32)
 
 
 def preparation_noises(shape: Sequence[int], settings: SampleSettings, index: int) -> Iterator[Tensor]:
     """Noise for techniques before section `index`, from seeds of its own: the sections' noise stays what it is."""
+    if index in settings.section_seeds:
+        settings = replace(settings, seed=settings.section_seeds[index], seeds=())
     seeds = settings.seeds or (settings.seed,)
     own = tuple((seed + PREPARATION_SEED_STEP * (index + 1)) % 2**63 for seed in seeds)
-    return section_noises(shape, replace(settings, seed=own[0], seeds=own if settings.seeds else ()))
+    plain = replace(settings, section_seeds={}, seed=own[0], seeds=own if settings.seeds else ())
+    return section_noises(shape, plain)
 
 
 def section_seed(settings: SampleSettings, index: int) -> int:
     """The seed for the stochastic solver of section `index`."""
-    return (settings.seed + index) % 2**64
+    return settings.section_seeds.get(index, settings.seed + index) % 2**64

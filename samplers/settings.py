@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import isfinite
 
 from torch import Tensor
@@ -48,6 +49,7 @@ class SampleSettings:
     start_embed_strength: float = 1.0
     measure_memory: bool = False
     recent_frames: int = 1
+    section_seeds: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.steps < 1:
