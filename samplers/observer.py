@@ -27,8 +27,14 @@ class SectionObserver:
     def step_done(self, done: int, total: int) -> None:
         """`done` of the run's `total` steps are done."""
 
-    def section_done(self, section: Section, latents: Tensor) -> None:
-        """A section is finished; its latents are [B, 16, window, H, W] in the model's scale."""
+    def section_done(self, section: Section, latents: Tensor, *, reused: bool = False) -> None:
+        """A section is finished; its latents are [B, 16, window, H, W] in the model's scale.
+
+        `reused` says that they were kept from an earlier run.
+        """
+
+    def notice(self, sentence: str) -> None:
+        """Something about the run that its user may want to know."""
 
 
 def section_words(

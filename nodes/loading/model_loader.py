@@ -10,6 +10,7 @@ import torch
 
 from ...models.files.loading import inspect_checkpoint, load_dit
 from ...models.files.variants import LAYOUT_KEY, trained_layout
+from ...samplers.store.models import WEIGHT_FILES, files_digest
 from ..comfyui import inside_comfyui
 from ..types import ROOT
 
@@ -90,6 +91,7 @@ class FramePackModelLoader:
             packings=summary.packings,
         )
         model.set_attachments(LAYOUT_KEY, trained_layout(model_name, summary.metadata))
+        model.set_attachments(WEIGHT_FILES, files_digest(summary.paths))
         return (model,)
 
 

@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from ...models.plain import PlainModel
-from ...tiny.bundle import TinyBundle, load_tiny
+from ...samplers.store.models import WEIGHT_FILES, files_digest
+from ...tiny.bundle import WEIGHTS, TinyBundle, load_tiny
 from ..comfyui import inside_comfyui
 from ..types import ROOT
 
@@ -46,9 +47,12 @@ def _tiny_model(bundle: TinyBundle) -> Any:
     from ...models.host import copy_dit, latent_format, make_model
 
     parameters = sum(parameter.numel() for parameter in bundle.dit.parameters())
-    return make_model(
+    model = make_model(
         partial(copy_dit, bundle.dit),
         parameters=parameters,
         stored_dtype=bundle.dit.dtype,
         format=latent_format(bundle.latent_scale, bundle.rgb_factors, bundle.rgb_bias),
     )
+    if bundle.trained:
+        model.set_attachments(WEIGHT_FILES, files_digest([WEIGHTS / "dit.safetensors"]))
+    return model

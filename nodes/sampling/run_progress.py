@@ -47,7 +47,7 @@ class RunProgress(SectionObserver):
         if time.monotonic() - self._shown_at >= TEXT_SECONDS:
             self._show(time_left(done, total, time.monotonic() - self._began))
 
-    def section_done(self, section: Section, latents: Tensor) -> None:
+    def section_done(self, section: Section, latents: Tensor, *, reused: bool = False) -> None:
         """Show the section, and log it."""
         if self._preview is not None:
             self._preview.add(section.latents[0], self._driver.to_vae(latents))

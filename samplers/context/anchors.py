@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -116,6 +118,13 @@ def image_embeds_of(
     else:
         tokens = torch.lerp(end, tokens, settings.start_embed_strength)
     return tokens if tokens is None or strength == 1 else tokens * strength
+
+
+def token_mixture(section: Section, inputs: SampleInputs, settings: SampleSettings) -> tuple[Any, ...]:
+    """What `image_embeds_of` makes of tokens, whichever they are: the end image's, and how much of both."""
+    end = inputs.end_image_embeds if section.shot.last else None
+    shares = (section.prompt.vision_strength, settings.start_embed_strength, settings.embed_interpolation)
+    return (end, None if end is None else _progress(section), *shares)
 
 
 def _progress(section: Section) -> float:

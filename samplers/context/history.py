@@ -77,6 +77,20 @@ def _emptied(tier: Tensor | None) -> Tensor | None:
     return None if tier is None else torch.zeros_like(tier)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Memory:
+    """All that later sections see of those before them.
+
+    start: the start frame [B, 16, 1, H, W].
+    remembered: the frames next to the coming window [B, 16, n, H, W], in the video's order.
+    replaced_tokens: image tokens [B, N, D] that take the place of a section's own; None for none.
+    """
+
+    start: Tensor
+    remembered: Tensor
+    replaced_tokens: Tensor | None = None
+
+
 class History:
     """The video that sections have made so far, and what the next one remembers of it.
 
@@ -191,6 +205,22 @@ class History:
         self._loop_from = len(self._sections)
         self._remembered = self._nearest(torch.cat([video, self._empty()], dim=2), self._size)
         self._start = video[:, :, -1:]
+
+    @property
+    def memory(self) -> Memory:
+        """What the coming section and those after it can see; the video is not part of it."""
+        return Memory(start=self._start, remembered=self._remembered, replaced_tokens=self.replaced_tokens)
+
+    @property
+    def latest(self) -> Tensor:
+        """The section that came last, [B, 16, window, H, W]."""
+        return self._sections[-1]
+
+    def take_over(self, latents: Tensor, memory: Memory) -> None:
+        """Add a section [B, 16, window, H, W] that was finished in an earlier run, with the memory that it left."""
+        self.append(latents)
+        self._start, self._remembered = memory.start, memory.remembered
+        self.replaced_tokens = memory.replaced_tokens
 
     def append(self, latents: Tensor) -> None:
         """Add a finished section, [B, 16, window, H, W]."""

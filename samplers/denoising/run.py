@@ -107,6 +107,20 @@ class Run:
         self.trace["sections"].append(record)
         return latents
 
+    def take_over(self, section: Section, latents: Tensor, measured: Mapping[str, Any]) -> None:
+        """Record a section that was finished in an earlier run, with what was measured there; its steps count as done."""
+        schedule = self.schedules[section.index]
+        planned = SectionDenoiser(
+            section=section,
+            context=Context(indices=section.indices),
+            guidance=section_guidance(section, self.settings.guidance),
+            shift=schedule.shift,
+            techniques=self.driver.techniques,
+        )
+        record = section_record(section, planned, schedule.sigmas, 0.0)
+        self.trace["sections"].append({**record, **measured, "reused": True})
+        self._step_reporter(section)(schedule.steps - 1, latents)
+
     def _step_reporter(self, section: Section) -> Callable[[int, Tensor], None]:
         """Takes the steps of a section and reports those of the run."""
         before, steps = self.steps_before[section.index], self.schedules[section.index].steps

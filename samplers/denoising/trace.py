@@ -16,6 +16,8 @@ from ..techniques.base import Schedule, Step, Technique
 from .denoiser import SectionDenoiser
 
 TRACE_SCHEMA = "framepack-transitions/trace/1"
+# What a section's record cannot say without its tensors, or before it is sampled.
+MEASURED = ("indices", "tokens", "evaluations", "seconds", "memory", "before")
 INDEX_TIERS = ("target", "clean", "clean_2x", "clean_4x")
 
 
@@ -52,7 +54,7 @@ def section_record(
 ) -> dict[str, Any]:
     """A section as plain data: its place, prompt and anchor, and sigma, t, guidance and attention of every step.
 
-    `tokens` counts the packed tokens of those segments of which a technique leaves some out of all steps. `memory` is left
+    `reused` is false: the section was sampled. `tokens` counts the packed tokens of those segments of which a technique leaves some out of all steps. `memory` is left
     out where it was not measured.
     """
     memory = denoiser.memory()
@@ -61,8 +63,14 @@ def section_record(
         **_step_records(denoiser, [denoiser.step(sigma) for sigma in schedule.tolist()]),
         "evaluations": denoiser.evaluations,
         "seconds": seconds,
+        "reused": False,
     }
     return record if memory is None else {**record, "memory": memory}
+
+
+def measured_part(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a section's record that is kept with its latents; the rest follows from the run that takes it over."""
+    return {name: record[name] for name in MEASURED if name in record}
 
 
 def _plan_record(section: Section, indices: SectionIndices) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class SectionTask:
 class Driver(Protocol):
     """Runs sections on one model."""
 
+    model: Any
     config: FramePackConfig
     device: torch.device
     techniques: tuple[Technique, ...]

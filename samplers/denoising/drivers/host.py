@@ -39,7 +39,7 @@ class HostDriver:
                 "Model Loader instead of Load Diffusion Model."
             )
         expect_usable(model)
-        self._model = model
+        self.model = model
         self._base = base
         self.config = base.diffusion_model.config
         self.device = model.load_device
@@ -62,7 +62,7 @@ class HostDriver:
             bar = comfy.utils.ProgressBar(total_steps)
             return lambda done, x0, words: bar.update_absolute(done, total_steps)
         shown = slice(None) if self._preview_is_animated() else slice(-1, None)
-        callback = latent_preview.prepare_callback(self._model, total_steps)
+        callback = latent_preview.prepare_callback(self.model, total_steps)
         return lambda done, x0, words: callback(done - 1, x0[:, :, shown], None, total_steps)
 
     def _preview_is_animated(self) -> bool:
@@ -70,12 +70,12 @@ class HostDriver:
 
         Other packs put previewers that play all of them, such as VideoHelperSuite's, in their place.
         """
-        previewer = latent_preview.get_previewer(self._model.load_device, self._base.latent_format)
+        previewer = latent_preview.get_previewer(self.model.load_device, self._base.latent_format)
         return previewer is not None and type(previewer).__module__ != latent_preview.__name__
 
     def run(self, task: SectionTask) -> Tensor:
         """The section's latents [B, 16, T, H, W] in the model's scale, float32 on the CPU."""
-        guider = FramePackGuider(self._model, task)
+        guider = FramePackGuider(self.model, task)
         # The guider takes the initial latent in the VAE's scale and gives the result back in it.
         latents = guider.sample(
             task.noise,

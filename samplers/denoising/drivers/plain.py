@@ -24,7 +24,7 @@ class PlainDriver:
     """Runs sections on the headless stand-in for MODEL."""
 
     def __init__(self, model: PlainModel) -> None:
-        self._model = model
+        self.model = model
         self._dit = model.model.diffusion_model
         self.config = cast("FramePackConfig", self._dit.config)
         self.device = model.load_device
@@ -33,11 +33,11 @@ class PlainDriver:
 
     def to_model(self, latents: Tensor) -> Tensor:
         """VAE latents to the model's scale."""
-        return self._model.model.process_latent_in(latents)
+        return self.model.model.process_latent_in(latents)
 
     def to_vae(self, latents: Tensor) -> Tensor:
         """The model's latents to the VAE's scale."""
-        return self._model.model.process_latent_out(latents)
+        return self.model.model.process_latent_out(latents)
 
     def progress(self, total_steps: int, *, pictures: bool = True) -> OnProgress:
         """A callback that reports to progress.progress_reporting; who listens there may show pictures or not."""
@@ -56,7 +56,7 @@ class PlainDriver:
         device = self.device
         sigmas = task.sigmas.to(device)
         x = task.noise.to(device) * sigmas[0] + task.initial.to(device) * (1 - sigmas[0])
-        evaluate = partial(self._evaluate, _Inputs(task, self._model.model_options, device))
+        evaluate = partial(self._evaluate, _Inputs(task, self.model.model_options, device))
         model = lambda x, sigma: task.denoiser(x, sigma, evaluate)  # noqa: E731
         callback = lambda state: task.on_step(state["i"], state["denoised"])  # noqa: E731
         solve = SOLVERS[task.solver]
@@ -72,7 +72,7 @@ class PlainDriver:
     def _velocity(self, inputs: _Inputs, branch: Branch, x: Tensor, sigma: Tensor) -> Tensor:
         text = inputs.texts[branch.text]
         velocity: Tensor = self._dit(
-            x.to(self._model.compute_dtype),
+            x.to(self.model.compute_dtype),
             sigma.float() * 1000,
             text.states,
             attention_mask=text.mask,

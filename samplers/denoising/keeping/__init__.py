@@ -1,0 +1,1 @@
+"""Finished sections of earlier runs: which of them stand for a section of this run, and how they are taken over."""
