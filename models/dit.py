@@ -20,7 +20,7 @@ from .layers import operations as ops
 from .layers.blocks import DoubleBlock, Modulation, SingleBlock, modulate
 from .layers.embedders import ContextEmbedder, ImageProjection, PatchEmbedder, TextEmbedder, TimeTextEmbedder
 from .layers.operations import Layers
-from .layers.rope import head_thetas, identity_rope
+from .layers.rope import PLAIN_ROTATION, head_thetas, identity_rope
 from .packing import (
     Tier,
     concatenate_places,
@@ -57,6 +57,8 @@ class FramePackDiT(nn.Module):
         self.in_channels, self.out_channels = config.in_channels, config.out_channels
         self.dtype = dtype or torch.get_default_dtype()
         self.attention = attention
+        # How blocks rotate queries and keys; a host may have a quicker way.
+        self.rotation = PLAIN_ROTATION
         # What a host calls around every forward (see patches.wrappable); None for nothing.
         self.around: Around | None = None
 
@@ -157,6 +159,7 @@ class FramePackDiT(nn.Module):
         vec = self.time_text_embed(timestep, cast(Tensor, y).to(x.dtype), guidance)  # checked above
         segments = Segments.of({**lengths, **counts})
         pe = torch.cat((pe, identity_rope(txt.shape[1], like=pe)), dim=1)
+        pe = self.rotation.prepare(pe, x.dtype)
         mask = key_mask(mask, segments)
 
         # blocks, and back to latents
@@ -241,7 +244,7 @@ class FramePackDiT(nn.Module):
         if sums is not None:
             attention = with_probe(attention, sums)
         attention = with_kv_mask(attention, transformer_options.get("framepack_kv_mask"), segments)
-        fixed = {"segments": segments, "attention": attention}
+        fixed = {"segments": segments, "attention": attention, "rotate": self.rotation.apply}
         shared = {"vec": vec, "pe": pe, "attention_mask": mask, "transformer_options": transformer_options}
 
         for index, block in enumerate(self.transformer_blocks):

@@ -27,6 +27,7 @@ from .attention.joint import AttentionFunction, Segments, sdpa_attention
 from .dit import FramePackDiT
 from .files.lora import Change, rounds
 from .host_quantised import QuantisedPatcher, host_takes
+from .host_rotation import host_rotation
 
 # Latent pixels that one element of a condition's [2:] (or [1:] for tokens) stands for; a token is a 2x2 patch.
 _AREA = {"clean_latents": 1.0, "clean_latents_2x": 1 / 8, "clean_latents_4x": 1 / 64}
@@ -58,6 +59,7 @@ class FramePackBaseModel(comfy.model_base.HunyuanVideo):  # type: ignore[misc]  
             model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=build
         )
         self.diffusion_model.around = run_wrappers
+        self.diffusion_model.rotation = host_rotation()
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         context = kwargs.get("framepack_context", STEP_CONTEXT.get())

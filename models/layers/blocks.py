@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..attention.joint import AttentionFunction, Segments
 from .operations import Layers
-from .rope import apply_rope
 
 Activation = Callable[[Tensor], Tensor]
+Rotate = Callable[[Tensor, Tensor], Tensor]
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
@@ -23,9 +22,13 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """[B, L, heads * D] to [B, heads, L, D]."""
-    result: Tensor = rearrange(x, "b l (h d) -> b h l d", h=heads)
-    return result
+    """[B, L, heads * D] to [B, L, heads, D]."""
+    return x.unflatten(-1, (heads, -1))
+
+
+def heads_first(x: Tensor) -> Tensor:
+    """[B, L, heads, D] to [B, heads, L, D], as attention wants it, without moving anything in memory."""
+    return x.transpose(1, 2)
 
 
 def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -114,14 +117,14 @@ class JointProjections(SelfProjections):
         self.to_add_out = layers.linear(dim, dim)
 
     def joint(self, img: Tensor, txt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k, v [B, H, L, D] of img [B, L_img, H * D] followed by txt [B, L_txt, H * D]."""
+        """q, k, v [B, L, H, D] of img [B, L_img, H * D] followed by txt [B, L_txt, H * D]."""
         q = self.norm_added_q(split_heads(self.add_q_proj(txt), self.heads))
         k = self.norm_added_k(split_heads(self.add_k_proj(txt), self.heads))
         v = split_heads(self.add_v_proj(txt), self.heads)
         return (
-            torch.cat((self.query(img), q), dim=2),
-            torch.cat((self.key(img), k), dim=2),
-            torch.cat((self.value(img), v), dim=2),
+            torch.cat((self.query(img), q), dim=1),
+            torch.cat((self.key(img), k), dim=1),
+            torch.cat((self.value(img), v), dim=1),
         )
 
 
@@ -149,9 +152,10 @@ class DoubleBlock(nn.Module):
         mask: Tensor | None,
         segments: Segments,
         attention: AttentionFunction,
+        rotate: Rotate,
         transformer_options: Mapping[str, Any],
     ) -> tuple[Tensor, Tensor]:
-        """img [B, L_img, D], txt [B, L_txt, D], vec [B, D], pe [B, L, D_head / 2, 2] -> img, txt."""
+        """img [B, L_img, D], txt [B, L_txt, D], vec [B, D] -> img, txt; `rotate` turns queries and keys by pe [B or 1, L, ...]."""
         shift, scale, gate, ff_shift, ff_scale, ff_gate = self.norm1(vec)
         t_shift, t_scale, t_gate, t_ff_shift, t_ff_scale, t_ff_gate = self.norm1_context(vec)
 
@@ -161,7 +165,7 @@ class DoubleBlock(nn.Module):
             modulate(self.norm1_context.norm(txt), t_scale, t_shift),
         )
         joint = attention(
-            apply_rope(q, pe), apply_rope(k, pe), v, mask=mask, segments=segments,
+            heads_first(rotate(q, pe)), heads_first(rotate(k, pe)), heads_first(v), mask=mask, segments=segments,
             block=self.block, transformer_options=transformer_options,
         )  # fmt: skip
         img_attended, txt_attended = torch.split(joint, [img.shape[1], txt.shape[1]], dim=1)
@@ -194,19 +198,20 @@ class SingleBlock(nn.Module):
         mask: Tensor | None,
         segments: Segments,
         attention: AttentionFunction,
+        rotate: Rotate,
         transformer_options: Mapping[str, Any],
         rows: slice | None = None,
     ) -> Tensor:
         """x [B, L, D] -> [B, L, D], or with `rows` only these tokens of it, which then alone are queries."""
         shift, scale, gate = self.norm(vec)
         tokens = modulate(self.norm.norm(x), scale, shift)
-        k, v = apply_rope(self.attn.key(tokens), pe), self.attn.value(tokens)
+        k, v = rotate(self.attn.key(tokens), pe), self.attn.value(tokens)
 
         if rows is not None:
             x, tokens, pe = x[:, rows], tokens[:, rows], pe[:, rows]
         attended = attention(
-            apply_rope(self.attn.query(tokens), pe), k, v, mask=mask, segments=segments,
-            block=self.block, transformer_options=transformer_options,
+            heads_first(rotate(self.attn.query(tokens), pe)), heads_first(k), heads_first(v), mask=mask,
+            segments=segments, block=self.block, transformer_options=transformer_options,
         )  # fmt: skip
         mlp = gelu_tanh(self.proj_mlp(tokens))
         result: Tensor = x + gate * self.proj_out(torch.cat((attended, mlp), dim=2))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .blocks import FeedForward, split_heads
+from .blocks import FeedForward, heads_first, split_heads
 from .operations import Layers
 
 SINUSOID_CHANNELS = 256
@@ -73,7 +73,9 @@ class PlainAttention(nn.Module):
         self.to_out = nn.Sequential(layers.linear(dim, dim))
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = (split_heads(project(x), self.heads) for project in (self.to_q, self.to_k, self.to_v))
+        q, k, v = (
+            heads_first(split_heads(project(x), self.heads)) for project in (self.to_q, self.to_k, self.to_v)
+        )
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         result: Tensor = self.to_out(rearrange(x, "b h l d -> b l (h d)"))
         return result

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 from torch import Tensor
 
 GOLDEN = (5**0.5 - 1) / 2
+# The kinds of devices whose products of complex numbers are known to be as quick as any.
+COMPLEX_DEVICES = ("cpu", "cuda")
 
 
 def axis_angles(positions: Tensor, dim: int, theta: float | Tensor) -> Tensor:
@@ -61,12 +66,40 @@ def identity_rope(length: int, like: Tensor) -> Tensor:
 
 
 def apply_rope(x: Tensor, pe: Tensor) -> Tensor:
-    """Rotates neighbouring pairs of channels: x [B, H, L, D] by pe [B or 1, L, D / 2, 2], in float32.
+    """Rotates neighbouring pairs of channels: x [B, L, H, D] by pe [B or 1, L, D / 2, 2], in float32.
 
-    Where heads turn differently pe is [B or 1, L, H, D / 2, 2].
+    Where heads turn differently pe is [B or 1, L, H, D / 2, 2]. Complex numbers take one pass over memory; where they are
+    not at hand, or a compiler would not fuse them, the products are written out, which gives the same numbers.
     """
-    real, imaginary = rearrange(x.float(), "b h l (d c) -> c b h l d", c=2).unbind(0)
-    heads = "h" if pe.ndim == 5 else ""
-    cos, sin = rearrange(pe, f"b l {heads} d c -> c b {heads or 1} l d").unbind(0)
-    rotated = torch.stack((real * cos - imaginary * sin, imaginary * cos + real * sin), dim=-1)
-    return rearrange(rotated, "b h l d c -> b h l (d c)").to(x.dtype)
+    pairs = x.float().unflatten(-1, (-1, 2))
+    turns = pe if pe.ndim == 5 else pe.unsqueeze(2)
+    written_out = torch.compiler.is_compiling() or x.device.type not in COMPLEX_DEVICES
+    rotated = _multiplied(pairs, turns) if written_out else _multiplied_as_complex(pairs, turns)
+    return rotated.flatten(-2).to(x.dtype)
+
+
+def _multiplied_as_complex(pairs: Tensor, turns: Tensor) -> Tensor:
+    return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(turns))
+
+
+def _multiplied(pairs: Tensor, turns: Tensor) -> Tensor:
+    """The product of pairs [..., 2] read as complex numbers."""
+    real, imaginary = pairs.unbind(-1)
+    cos, sin = turns.unbind(-1)
+    return torch.stack((real * cos - imaginary * sin, imaginary * cos + real * sin), dim=-1)
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """How a model rotates queries and keys.
+
+    prepare: takes the rotations of all tokens as `apply_rope` knows them and the dtype of what will be rotated, and gives
+        the table [B or 1, L, ...] that `apply` wants; called once where tokens stay the same.
+    apply: rotates x [B, L, H, D] by such a table.
+    """
+
+    prepare: Callable[[Tensor, torch.dtype], Tensor]
+    apply: Callable[[Tensor, Tensor], Tensor]
+
+
+PLAIN_ROTATION = Rotation(prepare=lambda pe, dtype: pe, apply=apply_rope)

@@ -6,6 +6,8 @@ from types import ModuleType
 
 import pytest
 import torch
+from framepack_transitions.models.host_rotation import host_rotation, rotation_matrices
+from framepack_transitions.models.layers.rope import apply_rope
 
 pytestmark = pytest.mark.host
 
@@ -28,3 +30,15 @@ def test_the_hosts_layers_give_our_layers_numbers(
         assert dit_cases.relative_error(dit(**inputs), ours(**inputs)) <= (
             0.1 if namespace == "fp8_ops" else 1e-5
         )
+
+
+def test_the_hosts_rotation_takes_our_table(comfy: ModuleType) -> None:
+    """By its formula for the CPU: kernels for a GPU take the same arguments."""
+    kitchen = pytest.importorskip("comfy_kitchen")
+    generator = torch.Generator().manual_seed(0)
+    x, angles = torch.randn(2, 9, 3, 16, generator=generator), torch.rand(1, 9, 8, generator=generator)
+    pe = torch.stack((angles.cos(), angles.sin()), dim=-1)
+    torch.testing.assert_close(
+        kitchen.apply_rope1(x, rotation_matrices(pe)), apply_rope(x, pe), atol=1e-6, rtol=1e-6
+    )
+    assert host_rotation().prepare(pe, torch.bfloat16) is pe, "there is no kernel for a CPU"

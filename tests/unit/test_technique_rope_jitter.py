@@ -87,11 +87,11 @@ def test_frames_of_a_batch_keep_their_own_indices():
 
 
 def test_heads_are_rotated_by_their_own_and_keep_their_length():
-    x, pe = normal(2, HEADS, 48, 16, seed=1), places([0, 7, 40], thetas=thetas(0.5))
+    x, pe = normal(2, 48, HEADS, 16, seed=1), places([0, 7, 40], thetas=thetas(0.5))
     rotated = apply_rope(x, pe)
     for head in range(HEADS):
-        alone = apply_rope(x[:, head : head + 1], pe[:, :, head])
-        assert torch.equal(rotated[:, head : head + 1], alone)
+        alone = apply_rope(x[:, :, head : head + 1], pe[:, :, head])
+        assert torch.equal(rotated[:, :, head : head + 1], alone)
     torch.testing.assert_close(rotated.norm(dim=-1), x.norm(dim=-1))
 
 

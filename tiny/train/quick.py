@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,30 +23,21 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = No
     return attended
 
 
-def complex_rope(x: Tensor, pe: Tensor) -> Tensor:
-    """The transformer's `apply_rope` by complex numbers: the same result in a third of the time on a CPU."""
-    pairs = torch.view_as_complex(torch.unflatten(x.float(), -1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs * torch.view_as_complex(pe)[:, None]).flatten(-2).to(x.dtype)
-
-
 @contextmanager
 def quick_blocks(device: torch.device) -> Iterator[None]:
-    """Train on a CPU with quicker pieces: a fifth of the time of a step.
+    """Train on a CPU with the exact GELU, which is quicker than its approximation by tanh that the model is run with.
 
-    The exact GELU differs from its approximation by tanh, which the model is run with, by 5e-4 at most.
+    The two differ by 5e-4 at most.
     """
-    quicker: dict[str, Callable[..., Tensor]] = {"apply_rope": complex_rope, "gelu_tanh": F.gelu}
-    if device.type != "cpu":
-        quicker = {}
-    usual = {name: getattr(blocks, name) for name in quicker}
+    usual = blocks.gelu_tanh
     try:
-        _replace(quicker)
+        if device.type == "cpu":
+            _replace_gelu(F.gelu)
         yield
     finally:
-        _replace(usual)
+        _replace_gelu(usual)
 
 
-def _replace(functions: Mapping[str, Callable[..., Tensor]]) -> None:
-    """Let the transformer's blocks call these functions under the names that they know."""
-    for name, function in functions.items():
-        setattr(blocks, name, function)
+def _replace_gelu(function: Callable[[Tensor], Tensor]) -> None:
+    """Let the transformer's blocks call this function under the name that they know."""
+    blocks.gelu_tanh = function
