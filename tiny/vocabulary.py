@@ -20,7 +20,9 @@ _FIELD = re.compile(r"\{\w+\}")
 def known_words() -> frozenset[str]:
     """Every word, in lower case, that a prompt of the embedded world can contain."""
     names = [*tables.BACKGROUNDS, *tables.SHAPES, *tables.COLOURS, *tables.VERBS, *tables.EMPTY_ARTICLES]
-    templates = [_FIELD.sub("", text) for text in (*tables.SENTENCES, *tables.EMPTY_SENTENCES)]
+    templates = [
+        _FIELD.sub("", text) for text in (*tables.SENTENCES, *tables.PAIR_SENTENCES, *tables.EMPTY_SENTENCES)
+    ]
     choices = [
         text
         for table in (tables.PLACES, tables.TIMES, tables.SIZE_WORDS, tables.WAYS, tables.ACTIONS)

@@ -97,12 +97,13 @@ class TestRuns:
     def test_the_digest_of_the_world_follows_its_files(self, tmp_path, monkeypatch):
         before = results.world_digest()
         copied = shutil.copytree(Path(results.world.__file__).parent, tmp_path / "world")
-        detector = Path(shutil.copy(results.detector.__file__, tmp_path))
+        detector = shutil.copytree(Path(results.detector.__file__).parent, tmp_path / "detector")
         monkeypatch.setattr(results.world, "__file__", str(copied / "__init__.py"))
-        monkeypatch.setattr(results.detector, "__file__", str(detector))
+        monkeypatch.setattr(results.detector, "__file__", str(detector / "__init__.py"))
         assert results.world_digest.__wrapped__() == before
-        assert len(list(copied.glob("*.py"))) > 5
-        for file in (*copied.glob("*.py"), detector):
+        files = [*copied.glob("*.py"), *detector.glob("*.py")]
+        assert len(files) > 5
+        for file in files:
             text = file.read_bytes()
             file.write_bytes(text + b"#")
             assert results.world_digest.__wrapped__() != before, file

@@ -14,7 +14,7 @@ from framepack_transitions import NODE_CLASS_MAPPINGS
 from framepack_transitions.nodes.evaluation.models import load_models
 from framepack_transitions.tiny.bundle import load_tiny
 from framepack_transitions.tiny.vocabulary import known_words, unknown_words, warn_of_unknown_words
-from framepack_transitions.tiny.world import BACKGROUNDS, COLOURS, SHAPES, prompt_of, random_scene
+from framepack_transitions.tiny.world import BACKGROUNDS, COLOURS, SHAPES, prompt_of, random_scene, with_second
 
 ROOT = Path(framepack_transitions.__file__).resolve().parent
 
@@ -23,6 +23,8 @@ def drawn_words(prompts: int = 4000) -> set[str]:
     """The words of many prompts of the world."""
     rng = np.random.default_rng(0)
     texts = [prompt_of(random_scene(rng), rng) for _ in range(prompts)]
+    pairs = (with_second(rng, random_scene(rng, empty=False)) for _ in range(prompts // 4))
+    texts += [prompt_of(pair, rng) for pair in pairs]
     return {word for text in texts for word in re.findall("[a-z]+", text.lower())}
 
 

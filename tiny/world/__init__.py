@@ -4,9 +4,11 @@ from .backgrounds import background_pixels
 from .clips import Clip, make_clip
 from .drawing import INK, draw, masks, render
 from .motion import Mover
+from .pairs import with_second
 from .prompts import prompt_of
 from .scenes import Scene, Subject, random_scene
 from .tables import (
+    ALONG,
     BACKGROUNDS,
     COLOURS,
     DIRECTIONS,
@@ -20,6 +22,7 @@ from .tables import (
 )
 
 __all__ = [
+    "ALONG",
     "BACKGROUNDS",
     "COLOURS",
     "DIRECTIONS",
@@ -42,4 +45,5 @@ __all__ = [
     "prompt_of",
     "random_scene",
     "render",
+    "with_second",
 ]

@@ -18,10 +18,11 @@ Colour = tuple[float, float, float]
 
 
 class Canvas:
-    """A picture float [256,256,3] in 0..1 to paint on; x and y run from 0 to 1, edges are soft by a pixel."""
+    """A picture float [4 size,4 size,3] in 0..1 to paint on; x and y run from 0 to 1, edges are soft by a pixel."""
 
-    def __init__(self, top: Colour, bottom: Colour) -> None:
-        axis = (np.arange(SIZE * FINE, dtype=np.float32) + 0.5) / (SIZE * FINE)
+    def __init__(self, top: Colour, bottom: Colour, size: int) -> None:
+        self.size = size
+        axis = (np.arange(size * FINE, dtype=np.float32) + 0.5) / (size * FINE)
         self.y, self.x = np.meshgrid(axis, axis, indexing="ij")
         self.pixels = self._blend(top, bottom, self.y)
 
@@ -38,11 +39,11 @@ class Canvas:
 
     def below(self, edge: Array | float) -> Array:
         """Coverage of what lies lower than `edge` (y)."""
-        return np.clip((self.y - edge) * SIZE + 0.5, 0, 1)
+        return np.clip((self.y - edge) * self.size + 0.5, 0, 1)
 
     def disc(self, x: float, y: float, radius: float) -> Array:
         """Coverage of a disc."""
-        return np.clip((radius - np.hypot(self.x - x, self.y - y)) * SIZE + 0.5, 0, 1)
+        return np.clip((radius - np.hypot(self.x - x, self.y - y)) * self.size + 0.5, 0, 1)
 
     def glow(self, x: float, y: float, width: float, height: float) -> Array:
         """Coverage of a soft spot."""
@@ -52,7 +53,7 @@ class Canvas:
         """Coverage of a rectangle."""
         across, along = np.minimum(self.x - left, right - self.x), np.minimum(self.y - top, bottom - self.y)
         inside = np.minimum(across, along)
-        return np.clip(inside * SIZE + 0.5, 0, 1)
+        return np.clip(inside * self.size + 0.5, 0, 1)
 
     def lamp(self, night: bool, x: float, y: float) -> None:
         """The sun by day, the moon by night."""
@@ -84,8 +85,8 @@ HEAVENS = {
 }
 
 
-def _sky(night: bool) -> Canvas:
-    canvas = Canvas(*HEAVENS["sky", night])
+def _sky(night: bool, size: int) -> Canvas:
+    canvas = Canvas(*HEAVENS["sky", night], size)
     if night:
         canvas.stars([(0.10, 0.52), (0.36, 0.10), (0.50, 0.36), (0.66, 0.14), (0.88, 0.26), (0.78, 0.52)])
     canvas.lamp(night, 0.17, 0.19)
@@ -102,8 +103,8 @@ def _sky(night: bool) -> Canvas:
     return canvas
 
 
-def _desert(night: bool) -> Canvas:
-    canvas = Canvas(*HEAVENS["desert", night])
+def _desert(night: bool, size: int) -> Canvas:
+    canvas = Canvas(*HEAVENS["desert", night], size)
     if night:
         canvas.stars([(0.15, 0.12), (0.36, 0.25), (0.52, 0.10), (0.92, 0.32)])
     canvas.lamp(night, 0.76, 0.18)
@@ -117,8 +118,8 @@ def _desert(night: bool) -> Canvas:
     return canvas
 
 
-def _forest(night: bool) -> Canvas:
-    canvas = Canvas(*HEAVENS["forest", night])
+def _forest(night: bool, size: int) -> Canvas:
+    canvas = Canvas(*HEAVENS["forest", night], size)
     canvas.lamp(night, 0.82, 0.13)
     rows = (
         (0.34, 0.16, 0.16, 0.03, (0.50, 0.68, 0.54), (0.09, 0.26, 0.20)),
@@ -133,8 +134,8 @@ def _forest(night: bool) -> Canvas:
     return canvas
 
 
-def _sea(night: bool) -> Canvas:
-    canvas = Canvas(*HEAVENS["sea", night])
+def _sea(night: bool, size: int) -> Canvas:
+    canvas = Canvas(*HEAVENS["sea", night], size)
     canvas.lamp(night, 0.30, 0.16)
     water = ((0.07, 0.33, 0.42), (0.02, 0.14, 0.24)) if night else ((0.22, 0.66, 0.70), (0.03, 0.36, 0.46))
     canvas.paint(water[0], canvas.below(0.40), water[1])
@@ -160,8 +161,8 @@ FAR_HOUSES = (
 NEAR_HOUSES = ((-0.02, 0.22, 0.62), (0.23, 0.20, 0.50), (0.46, 0.25, 0.66), (0.74, 0.28, 0.54))
 
 
-def _city(night: bool) -> Canvas:
-    canvas = Canvas(*HEAVENS["city", night])
+def _city(night: bool, size: int) -> Canvas:
+    canvas = Canvas(*HEAVENS["city", night], size)
     canvas.lamp(night, 0.40, 0.12)
     for left, width, top in FAR_HOUSES:
         house = canvas.box(left, top, left + width, 1.1)
@@ -178,7 +179,7 @@ def _city(night: bool) -> Canvas:
     return canvas
 
 
-PAINTERS: dict[str, Callable[[bool], Canvas]] = {
+PAINTERS: dict[str, Callable[[bool, int], Canvas]] = {
     "sky": _sky,
     "desert": _desert,
     "forest": _forest,
@@ -188,10 +189,11 @@ PAINTERS: dict[str, Callable[[bool], Canvas]] = {
 
 
 @cache
-def background_pixels(background: str, night: bool) -> Array:
-    """An empty scene, float [64,64,3] in 0..1; do not write to it."""
+def background_pixels(background: str, night: bool, scale: int = 1) -> Array:
+    """An empty scene, float [64 scale,64 scale,3] in 0..1; do not write to it."""
     check("background", background, BACKGROUNDS)
-    fine = np.clip(PAINTERS[background](night).pixels, 0, 1)
-    pixels: Array = fine.reshape(SIZE, FINE, SIZE, FINE, 3).mean((1, 3)).astype(np.float32)
+    size = SIZE * scale
+    fine = np.clip(PAINTERS[background](night, size).pixels, 0, 1)
+    pixels: Array = fine.reshape(size, FINE, size, FINE, 3).mean((1, 3)).astype(np.float32)
     pixels.flags.writeable = False
     return pixels

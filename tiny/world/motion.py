@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from .scenes import Scene
 from .tables import DIRECTIONS, FAST, MOTIONS, SIZE, SUBPIXELS
 
-SLOW_SPEED, FAST_SPEED = (0.45, 0.7), (2.2, 2.8)  # px a frame
+SLOW_SPEED, FAST_SPEED, PASSING_SPEED = (0.45, 0.7), (2.2, 2.8), (1.1, 1.5)  # px a frame
+PASSING_WAY = (0.3, 0.7)  # how much of its box lies before a subject that is to pass an edge
+OUT_OF_SIGHT = 2.0  # px beyond the edge where it turns back
 INERTIA = 4.0  # frames in which the difference to the wanted velocity falls to 1/e
 MARGIN = 2.0  # px that stay free between a subject and the border
 
@@ -20,31 +22,47 @@ Array = NDArray[Any]
 
 @dataclass(kw_only=True)
 class Mover:
-    """A body with inertia in a box [low, high] (px, both axes): it turns back, softly, before the borders."""
+    """A body with inertia in a box from `low` to `high` [2] px: it turns back, softly, before the box's borders.
 
-    low: float
-    high: float
+    `motions` are those that it may turn to.
+    """
+
+    low: Array
+    high: Array
     position: Array
     velocity: Array
     wanted: Array
+    motions: tuple[str, ...] = MOTIONS
 
     @classmethod
     def start(cls, rng: np.random.Generator, scene: Scene) -> Mover:
-        """Place a scene's subject so that it has most of its way before it."""
+        """Place a scene's subject in the whole picture so that it has most of its way before it."""
         half = (scene.subject.pixels if scene.subject else 0) / 2 + MARGIN
+        return cls.start_in(rng, scene.motion, np.full(2, half), np.full(2, SIZE - half))
+
+    @classmethod
+    def start_in(cls, rng: np.random.Generator, motion: str, low: Array, high: Array) -> Mover:
+        """Place a body that moves as said in a box so that it has most of its way before it."""
         mover = cls(
-            low=half,
-            high=SIZE - half,
-            position=rng.uniform(half, SIZE - half, 2),
-            velocity=np.zeros(2),
-            wanted=np.zeros(2),
+            low=low, high=high, position=rng.uniform(low, high), velocity=np.zeros(2), wanted=np.zeros(2)
         )
-        mover.aim(rng, scene.motion)
+        mover.aim(rng, motion)
         mover.velocity = mover.wanted.copy()
         gone = rng.uniform(0, 0.25) * (mover.high - mover.low)
         ahead = np.where(mover.wanted > 0, mover.low + gone, mover.high - gone)
         mover.position = np.where(mover.wanted == 0, mover.position, ahead)
         return mover
+
+    def pass_edge(self, rng: np.random.Generator, half: float) -> None:
+        """Move on through the picture's edge ahead, until a subject of this half width is out of sight, and come back."""
+        forward, moves = self.wanted > 0, self.wanted != 0
+        self.wanted = np.sign(self.wanted) * rng.uniform(*PASSING_SPEED)
+        self.velocity = self.wanted.copy()
+        way = rng.uniform(*PASSING_WAY) * (self.high - self.low)
+        start = np.where(forward, self.high - way, self.low + way)
+        self.position = np.where(moves, start, self.position)
+        self.high = np.where(moves & forward, SIZE + half + OUT_OF_SIGHT, self.high)
+        self.low = np.where(moves & ~forward, -half - OUT_OF_SIGHT, self.low)
 
     def aim(self, rng: np.random.Generator, motion: str) -> None:
         """Want the velocity of a motion from now on."""
@@ -61,7 +79,7 @@ class Mover:
             ]
             for way, unit in DIRECTIONS.items()
         }
-        motions = [motion for motion in MOTIONS if motion != old and room.get(motion, 99.0) > 12]
+        motions = [motion for motion in self.motions if motion != old and room.get(motion, 99.0) > 12]
         motion = motions[rng.integers(len(motions))]
         self.aim(rng, motion)
         return motion

@@ -1,8 +1,8 @@
-"""Scenes of the embedded world: a place by day or by night, with a moving subject or without one."""
+"""Scenes of the embedded world: a place by day or by night, with up to two moving subjects."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,16 +33,40 @@ class Subject:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is seen; `motion` is one of MOTIONS and means nothing without a subject."""
+    """What is seen; a motion is one of MOTIONS and means nothing without its subject.
+
+    Either of `subject` and `second` may be missing. Where both are there, `subject` lies in front.
+    """
 
     background: str
     night: bool
     subject: Subject | None = None
     motion: str = "still"
+    second: Subject | None = field(default=None, kw_only=True)
+    second_motion: str = field(default="still", kw_only=True)
 
     def __post_init__(self) -> None:
         check("background", self.background, BACKGROUNDS)
         check("motion", self.motion, MOTIONS)
+        check("motion", self.second_motion, MOTIONS)
+
+    @property
+    def slots(self) -> tuple[tuple[Subject | None, str], tuple[Subject | None, str]]:
+        """Both places that a subject can take, each with its motion."""
+        return (self.subject, self.motion), (self.second, self.second_motion)
+
+    @property
+    def shown(self) -> tuple[tuple[Subject, str], ...]:
+        """The subjects that are there, each with its motion."""
+        return tuple((subject, motion) for subject, motion in self.slots if subject is not None)
+
+    def with_subject(self, slot: int, subject: Subject | None) -> Scene:
+        """The scene with another subject, or none, in slot 0 or 1."""
+        return replace(self, second=subject) if slot else replace(self, subject=subject)
+
+    def with_motion(self, slot: int, motion: str) -> Scene:
+        """The scene with another motion of the subject in slot 0 or 1."""
+        return replace(self, second_motion=motion) if slot else replace(self, motion=motion)
 
 
 def random_scene(rng: np.random.Generator, empty: bool | None = None, **fixed: Any) -> Scene:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-SIZE = 64  # px, width and height of a frame
+SIZE = 64  # px, width and height of a frame; frames of scale 2 have twice as many, positions do not
 FPS = 30  # frames a second
 SUBPIXELS = (
     8  # positions are multiples of 1/8 px, so that each subject is drawn once for each of 8 x 8 offsets
@@ -26,6 +26,8 @@ EVENTS = ("none", "disappear", "appear", "colour", "background", "night", "cut",
 
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 FAST = {"sideways": ("left", "right"), "vertical": ("up", "down")}
+# Motions along x and along y.
+ALONG = (("left", "right", "sideways"), ("up", "down", "vertical"))
 
 # Words of the prompts; the first choice is the canonical one.
 
@@ -56,6 +58,13 @@ SENTENCES = (
     "{time}, {subject} {action} {place}",
     "{place} {time}, {subject} {action}",
     "{time} {subject} {action} {place}",
+)
+PAIR_SENTENCES = (
+    "{subject} {action} and {second} {second_action} {place} {time}",
+    "{subject} {action}, {second} {second_action}, {place} {time}",
+    "{time}, {subject} {action} while {second} {second_action} {place}",
+    "{place} {time}, {subject} {action} and {second} {second_action}",
+    "{time} {place} {subject} {action} beside {second} that {second_action}",
 )
 EMPTY_ARTICLES = ("an empty", "an empty", "a deserted")
 EMPTY_SENTENCES = (
