@@ -48,7 +48,7 @@ class PairDetection:
 
     def agrees(self, scene: Scene, *, size: bool = False) -> Array:
         """Whether place, time and exactly the subjects of a scene are seen, bool [T]."""
-        same = self.in_place(scene) & (self.count == len(scene.shown))
+        same: Array = self.in_place(scene) & (self.count == len(scene.shown))
         for subject, _ in scene.shown:
             same &= self.finds(subject, size=size)
         return same

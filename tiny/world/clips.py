@@ -44,12 +44,14 @@ class Clip:
     @property
     def positions(self) -> Array:
         """The way of the scene's first subject, [T,2]."""
-        return self.ways[0]
+        way: Array = self.ways[0]
+        return way
 
     @property
     def presence(self) -> Array:
         """Whether something of the first subject's box is in the picture, bool [T]."""
-        return self.present[0]
+        there: Array = self.present[0]
+        return there
 
     @cached_property
     def boxes(self) -> Array:
@@ -234,8 +236,8 @@ def _cut(rng: np.random.Generator, old: Scene) -> Stage:
         _other(rng, options, [] if value is None else [value])
         for options, value in (
             (BACKGROUNDS, old.background),
-            (COLOURS, was and was.colour),
-            (SHAPES, was and was.shape),
+            (COLOURS, was.colour if was else None),
+            (SHAPES, was.shape if was else None),
         )
     )
     scene = random_scene(rng, background=background)

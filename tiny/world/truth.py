@@ -23,7 +23,7 @@ def boxes_of(subjects: list[tuple[int, Subject | None]], positions: Array) -> Ar
     for first, subject in subjects:
         half[first:] = subject.pixels / 2 if subject is not None else np.nan
     boxes = np.concatenate([positions - half[:, None], positions + half[:, None]], axis=1)
-    inside = (boxes[:, 2:] > 0).all(1) & (boxes[:, :2] < SIZE).all(1)
+    inside: Array = np.all(boxes[:, 2:] > 0, axis=1) & np.all(boxes[:, :2] < SIZE, axis=1)
     return np.where(inside[:, None], np.clip(boxes, 0, SIZE), np.nan)
 
 
