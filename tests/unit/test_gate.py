@@ -9,6 +9,7 @@ import torch
 from framepack_transitions.models.attention import log_sum_exp
 from framepack_transitions.models.attention.blocks import block_set, check_blocks
 from framepack_transitions.models.attention.gate import with_policy
+from framepack_transitions.models.attention.groups import key_groups
 from framepack_transitions.models.attention.joint import PAST, Segments, sdpa_attention
 from framepack_transitions.models.attention.policy import AttentionPolicy, TokenRule
 from framepack_transitions.models.config import FramePackConfig
@@ -132,10 +133,44 @@ def test_a_rule_without_weights_for_a_segment_leaves_it_alone(qkv):
     close(attend(AttentionPolicy(by_token=(rule,)), qkv), biased(qkv, {"last": -2})[0])
 
 
-def test_a_restricted_range_of_query_rows_gets_the_same_result(qkv):
-    policy = AttentionPolicy(biases=biases(start=-2.0))
+@pytest.mark.parametrize("gated", [{"noisy"}, {"noisy", "last"}, {"noisy", "image"}, {"last", "image"}])
+def test_a_restricted_range_of_query_rows_gets_the_same_result(qkv, gated):
+    policy = AttentionPolicy(biases=biases(start=-2.0), rows=frozenset(gated))
     rows = SEGMENTS.span("noisy")
     assert torch.allclose(attend(policy, qkv, rows=rows), attend(policy, qkv)[:, rows], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("gated", "rows", "calls"),
+    [
+        ({"noisy"}, slice(0, 32), [13, 11]),
+        ({"4x", "2x"}, slice(0, 32), [27]),
+        ({"2x", "last", "text"}, slice(0, 32), [3, 4, 13]),
+        ({"noisy"}, SEGMENTS.span("noisy"), []),
+        ({"last", "image"}, SEGMENTS.span("noisy"), [8]),
+    ],
+)
+def test_rows_beside_each_other_that_are_not_gated_are_attended_in_one_call(qkv, gated, rows, calls):
+    asked = []
+
+    def counted(q, k, v, **others):
+        asked.append(q.shape[2])
+        return sdpa_attention(q, k, v, **others)
+
+    q, k, v = qkv
+    with_policy(counted, AttentionPolicy(biases=biases(start=-2.0), rows=frozenset(gated)))(
+        q[:, :, rows], k, v, mask=None, segments=SEGMENTS, block=BLOCK, transformer_options={}
+    )
+    assert asked == calls
+
+
+def test_keys_of_one_bias_are_one_group_of_as_few_ranges_as_they_lie_in():
+    groups = key_groups(SEGMENTS, AttentionPolicy(biases=biases(start=-1.0, text=-2.0)))
+    assert [group.spans for group in groups] == [
+        (slice(0, 5), slice(9, 26)),
+        (slice(5, 9),),
+        (slice(26, 32),),
+    ]
 
 
 def test_scaled_keys_equal_a_lower_temperature(qkv):
@@ -165,6 +200,17 @@ def test_both_ways_to_the_log_sum_exp_agree(qkv, limit, monkeypatch):
             q, k, v, mask=None, segments=SEGMENTS, block=BLOCK, transformer_options={}
         )
     assert torch.allclose(result, attend(policy, qkv), atol=1e-5)
+
+
+def test_a_policy_is_described_in_one_order_in_every_process():
+    names = frozenset({"text", "start", "last", "image", "4x", "2x"})
+    rule = TokenRule(kind="drop", segments=names, source="mask")
+    policy = AttentionPolicy(
+        biases=((names, torch.tensor(-1.0)),), dropped=names, rows=names, by_token=(rule,)
+    )
+    described, ordered = policy.describe(), ["2x", "4x", "image", "last", "start", "text"]
+    assert list(described["bias"]) == described["dropped"] == described["rows"] == ordered
+    assert described["by_token"][0]["segments"] == ordered
 
 
 def test_block_lists_are_read():

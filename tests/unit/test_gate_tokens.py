@@ -91,6 +91,16 @@ def weighed(qkv, factor: torch.Tensor, mask=None) -> torch.Tensor:
     return ((shares / shares.sum(-1, keepdim=True)) @ v).transpose(1, 2).flatten(2)
 
 
+def capped(qkv, factor: torch.Tensor, part: torch.Tensor, cap: float) -> torch.Tensor:
+    """What more each key's share is multiplied by, so that the parts under the cap have at most this share in all."""
+    q, k, _ = (tensor.double() for tensor in qkv)
+    shares = (q[:, :, NOISY] @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).exp() * factor
+    shares = shares / shares.sum(-1, keepdim=True)
+    mass = (shares * part).sum(-1, keepdim=True)
+    limited = mass.clamp(max=cap)
+    return part * limited / mass + (1 - part) * (1 - limited) / (1 - mass)
+
+
 def close(result, expected):
     assert torch.allclose(result.double(), expected, atol=1e-5)
 
@@ -144,17 +154,37 @@ def test_weights_of_one_equal_the_gate_on_whole_segments(qkv):
     close(attend(by_token, qkv), capped)
 
 
+def test_a_token_that_is_dropped_whole_is_gone_however_much_it_would_be_attended(qkv):
+    weights = {"start": torch.ones(1, 4)}
+    q, k, v = qkv
+    k = k.clone()
+    k[:, :, SEGMENTS.span("start")] = 60 * q[:, :, NOISY.start, None]
+    gone = torch.ones(SEGMENTS.length, dtype=torch.bool)
+    gone[SEGMENTS.span("start")] = False
+    found = attend(AttentionPolicy(by_token=(rule("drop", weights),)), [q, k, v])
+    close(found, sdpa_attention(q[:, :, NOISY], k[:, :, gone], v[:, :, gone]).double())
+
+
 @pytest.mark.parametrize("cap", [0.3, 0.02])
-def test_a_cap_by_token_bounds_the_share_of_their_parts(qkv, cap):
+@pytest.mark.parametrize("bias", [None, -2.0])
+def test_a_cap_by_token_bounds_the_share_of_their_parts(qkv, cap, bias):
     weights = some_weights(2)
-    policy = AttentionPolicy(cap=torch.tensor(cap), capped=frozenset(), by_token=(rule("cap", weights),))
-    q, k, _ = (part.double() for part in qkv)
-    shares = (q[:, :, NOISY] @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
-    part = joint(weights)
-    mass = (shares * part).sum(-1, keepdim=True)
-    limited = mass.clamp(max=cap)
-    factor = part * limited / mass + (1 - part) * (1 - limited) / (1 - mass)
-    close(attend(policy, qkv), weighed(qkv, factor))
+    others = {name: 1 - part for name, part in weights.items()}
+    biased = () if bias is None else (rule("bias", others, bias),)
+    policy = AttentionPolicy(
+        cap=torch.tensor(cap), capped=frozenset(), by_token=(*biased, rule("cap", weights))
+    )
+    factor = ((bias or 0) * joint(others)).exp()
+    close(attend(policy, qkv), weighed(qkv, factor * capped(qkv, factor, joint(weights), cap)))
+
+
+@pytest.mark.parametrize("cap", [0.3, 0.02])
+def test_a_cap_on_segments_counts_what_their_tokens_keep_of_a_bias(qkv, cap):
+    weights = some_weights(2)
+    policy = AttentionPolicy(cap=torch.tensor(cap), capped=GATED, by_token=(rule("bias", weights, -2.0),))
+    inside = joint({name: torch.ones_like(part) for name, part in weights.items()})
+    factor = (-2 * joint(weights)).exp()
+    close(attend(policy, qkv), weighed(qkv, factor * capped(qkv, factor, inside, cap)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

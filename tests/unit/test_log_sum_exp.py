@@ -79,6 +79,34 @@ def test_it_is_used_under_autocast_too(dtype: torch.dtype) -> None:
         assert kernel_for(torch.empty(1, 1, 1, 8, dtype=dtype)) is log_sum_exp.flash_on_cpu
 
 
+@pytest.mark.parametrize(
+    ("dtype", "capability", "kernel"),
+    [
+        (torch.float16, (8, 0), log_sum_exp.flash_on_cuda),
+        (torch.bfloat16, (9, 0), log_sum_exp.flash_on_cuda),
+        (torch.float16, (7, 5), by_logits),
+        (torch.float32, (9, 0), by_logits),
+    ],
+)
+def test_on_cuda_half_precision_is_fused_from_capability_8_on(
+    dtype: torch.dtype, capability: tuple[int, int], kernel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(log_sum_exp, "fused_kernel_works", lambda name, dtype: True)
+    assert kernel_for(SimpleNamespace(is_cuda=True, dtype=dtype, device=torch.device("cuda"))) is kernel
+
+
+def test_a_batch_that_repeats_gets_its_key_biases_repeated() -> None:
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(4, 3, length, 8, generator=generator) for length in (5, 9, 9))
+    key_bias = torch.randn(2, 9, generator=generator)
+    logits = q.double() @ k.double().transpose(-1, -2) * 8**-0.5
+    logits = logits + torch.cat([key_bias, key_bias]).double()[:, None, None]
+    output, lse = attend_with_lse(q, k, v, key_bias=key_bias)
+    torch.testing.assert_close(output.double(), logits.softmax(-1) @ v.double(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(lse.double(), logits.logsumexp(-1), atol=1e-5, rtol=1e-5)
+
+
 def test_with_gradients_the_formula_is_used() -> None:
     with torch.enable_grad():
         assert kernel_for(inputs()[0]) is by_logits
