@@ -14,6 +14,7 @@ from .attention.gate import with_policy
 from .attention.joint import AttentionFunction, Segments, sdpa_attention
 from .attention.kv_mask import with_kv_mask
 from .attention.probe import Probe, with_probe
+from .attention.rows import in_rows
 from .config import FramePackConfig
 from .inputs import check_conditions, check_window
 from .layers import operations as ops
@@ -238,7 +239,10 @@ class FramePackDiT(nn.Module):
     ) -> Tensor:
         """All blocks over the joint sequence -> tokens of the noisy window [B, L_noisy, D]."""
         patches = transformer_options.get("patches_replace", {}).get("dit", {})
-        attention = with_policy(self.attention, transformer_options.get("framepack_attention"))
+        rows = transformer_options.get("framepack_attention_rows")
+        attention = with_policy(
+            in_rows(self.attention, rows), transformer_options.get("framepack_attention"), rows
+        )
         probe: Probe | None = transformer_options.get("framepack_probe")
         sums = None if probe is None else probe.start(segments, img.shape[0], img.device)
         if sums is not None:

@@ -22,9 +22,16 @@ from .joint import AttentionFunction, Segments
 from .policy import AttentionPolicy
 
 
-def with_policy(attention: AttentionFunction, policy: AttentionPolicy | None) -> AttentionFunction:
-    """`attention` as a policy wants it; without a policy it is the same function, untouched."""
-    return attention if policy is None else partial(_attend, attention=attention, policy=policy)
+def with_policy(
+    attention: AttentionFunction, policy: AttentionPolicy | None, most_rows: int | None = None
+) -> AttentionFunction:
+    """`attention` as a policy wants it; without a policy it is the same function, untouched.
+
+    Of gated query rows at most `most_rows` are attended at a time; None for all.
+    """
+    if policy is None:
+        return attention
+    return partial(_attend, attention=attention, policy=policy, most_rows=most_rows)
 
 
 def _attend(
@@ -34,6 +41,7 @@ def _attend(
     *,
     attention: AttentionFunction,
     policy: AttentionPolicy,
+    most_rows: int | None,
     mask: Tensor | None,
     segments: Segments,
     block: Block,
@@ -46,14 +54,14 @@ def _attend(
     k = policy.scaled_keys(k, block)
     if not policy.gates(block):
         return plain(q, k, v)
+    merged = partial(merged_attention, mask=mask, segments=segments, policy=policy)
     outputs = []
     for gated, start, stop in _row_runs(segments, policy.rows, q.shape[2]):
-        part = q[:, :, start:stop]
-        outputs.append(
-            merged_attention(part, k, v, mask=mask, segments=segments, policy=policy)
-            if gated
-            else plain(part, k, v)
-        )
+        rows = q[:, :, start:stop]
+        if gated:
+            outputs += [merged(part, k, v) for part in rows.split(most_rows or rows.shape[2], dim=2)]
+        else:
+            outputs.append(plain(rows, k, v))
     return torch.cat(outputs, dim=1)
 
 

@@ -18,6 +18,7 @@ from ..guidance import Guidance, combine_cfg, project_negative, rescale_guidance
 from ..sigmas import unshift_sigma
 from ..techniques.base import NEGATIVE, POSITIVE, Prediction, Schedule, Step, Technique
 from ..techniques.chain import attention_at, context_at, guidance_at, predictions_at
+from .faults.finite import FiniteCheck
 from .memory import StepMemory, first_shares, memory_record
 
 CombineCFG = Callable[[Tensor, Tensor | None, float], Tensor]
@@ -31,6 +32,7 @@ class Branch:
     context: the packed past that it sees.
     distilled: the distilled guidance.
     attention: how it attends to the past; None leaves the model's attention untouched.
+    attention_rows: how many query rows attend at a time; None for all.
     probe: measures what it attends to; None measures nothing.
     past: how much of the past that is (see Prediction).
     guided: whether classifier-free guidance combines it, as the positive prediction or the negative one.
@@ -40,6 +42,7 @@ class Branch:
     context: Context
     distilled: float
     attention: AttentionPolicy | None = None
+    attention_rows: int | None = None
     probe: Probe | None = None
     past: str = "full"
     guided: bool = False
@@ -63,8 +66,9 @@ class SectionDenoiser:
     techniques: what acts on its steps, in order.
     attachments: the objects that techniques read, by key.
     measure: whether every step's attention to the packed past is measured, for `memory`.
+    attention_rows: how many query rows attend at a time; None for all.
 
-    `evaluations` counts those of the model so far.
+    `evaluations` counts those of the model so far; `finite` checks what they gave.
     """
 
     def __init__(
@@ -78,11 +82,14 @@ class SectionDenoiser:
         techniques: Sequence[Technique] = (),
         attachments: Mapping[str, Any] | None = None,
         measure: bool = False,
+        attention_rows: int | None = None,
     ) -> None:
         self.section = section
         self.context = context
         self.texts = texts or {}
         self.evaluations = 0
+        self.attention_rows = attention_rows
+        self.finite = FiniteCheck()
         self._guidance = guidance
         self._shift = shift
         self._techniques = techniques
@@ -128,8 +135,12 @@ class SectionDenoiser:
     def __call__(
         self, x: Tensor, sigma: Tensor, evaluate: Evaluate, combine: CombineCFG = combine_cfg
     ) -> Tensor:
-        """x0 for x [B, 16, T, H, W] at sigma [B]. `combine` lets the host apply its own guidance functions."""
+        """x0 for x [B, 16, T, H, W] at sigma [B]. `combine` lets the host apply its own guidance functions.
+
+        Raises NotFiniteError where the predictions of the call before are not finite.
+        """
         step = self.step(float(sigma[0]))
+        self.finite.read()
         guidance, attention = self.guidance(step), self.attention(step)
         wanted = self.predictions(step, guidance)
         if not wanted:
@@ -143,6 +154,7 @@ class SectionDenoiser:
                 context=context.without(prediction.past),
                 distilled=guidance.distilled,
                 attention=attention,
+                attention_rows=self.attention_rows,
                 past=prediction.past,
                 guided=number < guided,
             )
@@ -150,6 +162,7 @@ class SectionDenoiser:
         ]
         branches[0] = replace(branches[0], probe=probe)
         predictions = dict(zip(wanted, evaluate(branches, x, sigma)))
+        self.finite.keep(step, predictions, x=x, context=context)
         self._read(probe, step)
         self.evaluations += len(branches)
         x0 = guide(predictions, x, sigma, guidance=guidance, combine=combine)

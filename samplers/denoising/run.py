@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -24,6 +24,9 @@ from ..techniques.chain import context_of
 from ..techniques.preparation import Preparation
 from .denoiser import SectionDenoiser
 from .drivers import Driver, OnProgress, SectionTask
+from .faults.finite import expect_finite_section
+from .faults.out_of_memory import SmallerAttention
+from .faults.words import Place, faults_told_with
 from .rehearsal import rehearse
 from .restarts import restart_steps
 from .schedules import section_schedules
@@ -63,6 +66,8 @@ class Run:
     steps_before: how many steps the sections before it take, by a section's index.
     report: takes the steps that are done, x0, and words about the section.
     trace: the record of the run, which grows by every section.
+    attention: samples with smaller attention chunks where memory runs out.
+    kept: the indices of the finished sections that the next run can take over.
     """
 
     driver: Driver
@@ -74,6 +79,8 @@ class Run:
     steps_before: Mapping[int, int]
     report: OnProgress
     trace: dict[str, Any]
+    attention: SmallerAttention
+    kept: set[int] = field(default_factory=set)
 
     def prepare(
         self, section: Section, history: History, image_embeds: Callable[[], Tensor | None]
@@ -125,14 +132,35 @@ class Run:
         """Takes the steps of a section and reports those of the run."""
         before, steps = self.steps_before[section.index], self.schedules[section.index].steps
         # Adaptive samplers of the host take more steps than the schedule has.
-        number = list(self.schedules).index(section.index) + 1
-        words = section_words(section, number, len(self.schedules), self.driver.techniques)
+        words = section_words(section, self._number(section), len(self.schedules), self.driver.techniques)
         return lambda step, x0: self.report(before + min(step + 1, steps), x0, words)
 
     def _solve(
         self, given: SectionInput, schedule: Schedule, on_step: Callable[[int, Tensor], None]
     ) -> tuple[Tensor, SectionDenoiser]:
-        """Run the solver over a schedule, from noise mixed with the initial latents by its first sigma."""
+        """Run the solver over a schedule, from noise mixed with the initial latents by its first sigma.
+
+        Raises ValueError, with section, step and cause, where a prediction is not finite, and
+        torch.cuda.OutOfMemoryError where the section does not fit in memory with smaller attention chunks either.
+        """
+        place = Place(
+            number=self._number(given.section),
+            count=len(self.schedules),
+            shape=self.shape,
+            sigmas=schedule.sigmas,
+            kept=self._number(given.section) - 1 == len(self.kept),
+        )
+        with faults_told_with(place):
+            return self.attention(partial(self._attempt, given, schedule, on_step))
+
+    def _attempt(
+        self,
+        given: SectionInput,
+        schedule: Schedule,
+        on_step: Callable[[int, Tensor], None],
+        attention_rows: int | None,
+    ) -> tuple[Tensor, SectionDenoiser]:
+        """Run the solver, attending so many query rows at a time."""
         driver, section = self.driver, given.section
         context = context_of(driver.techniques, section, given.context, driver.attachments)
         denoiser = SectionDenoiser(
@@ -144,6 +172,7 @@ class Run:
             techniques=driver.techniques,
             attachments=driver.attachments,
             measure=self.settings.measure_memory,
+            attention_rows=attention_rows,
         )
         task = SectionTask(
             denoiser=denoiser,
@@ -156,7 +185,14 @@ class Run:
             upstream_rounding=self.settings.upstream_rounding,
             restarts=restart_steps(denoiser, schedule.sigmas),
         )
-        return driver.run(task), denoiser
+        latents = driver.run(task)
+        denoiser.finite.read()
+        expect_finite_section(latents)
+        return latents, denoiser
+
+    def _number(self, section: Section) -> int:
+        """Which section of the run it is, from 1."""
+        return list(self.schedules).index(section.index) + 1
 
     def _solve_again(
         self, section: Section, *, context: Context, noise: Tensor, initial: Tensor, strength: float
@@ -209,6 +245,7 @@ def begin_run(
         steps_before=dict(zip(schedules, before)),
         report=_reporter(driver, total, observer or SectionObserver()),
         trace=new_trace(settings, schedule, driver.techniques, solver),
+        attention=SmallerAttention(driver.free_memory),
     )
 
 

@@ -54,14 +54,16 @@ def section_record(
 ) -> dict[str, Any]:
     """A section as plain data: its place, prompt and anchor, and sigma, t, guidance and attention of every step.
 
-    `reused` is false: the section was sampled. `tokens` counts the packed tokens of those segments of which a technique leaves some out of all steps. `memory` is left
-    out where it was not measured.
+    `retried` says that it, or one before it, did not fit in memory and was sampled once more; `reused` is false: the section
+    was sampled. `tokens` counts the packed tokens of those segments of which a technique leaves some out of all steps.
+    `memory` is left out where it was not measured.
     """
     memory = denoiser.memory()
     record = {
         **_plan_record(section, denoiser.context.indices),
         **_step_records(denoiser, [denoiser.step(sigma) for sigma in schedule.tolist()]),
         "evaluations": denoiser.evaluations,
+        "retried": denoiser.attention_rows is not None,
         "seconds": seconds,
         "reused": False,
     }

@@ -27,8 +27,8 @@ class RecordStore(Protocol):
     def get(self, key: str) -> Record | None:
         """The record of a key; None where there is none."""
 
-    def put(self, key: str, record: Record) -> None:
-        """Keep a record."""
+    def put(self, key: str, record: Record) -> bool:
+        """Keep a record; whether that was possible."""
 
 
 class NoRoom(OSError):
@@ -161,11 +161,13 @@ class _Job:
             self._say(error)
             return None
 
-    def put(self, key: str, record: Record) -> None:
+    def put(self, key: str, record: Record) -> bool:
         try:
             self._folder.write(key, record, self._use(key).unfinished)
         except OSError as error:
             self._say(error)
+            return False
+        return True
 
     def close(self) -> None:
         if self._file is not None:

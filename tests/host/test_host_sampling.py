@@ -394,3 +394,33 @@ def test_memory_estimates_count_the_packed_context(model):
     assert model.model.memory_required(window, context) / bare == pytest.approx(
         1 + tokens["context"] / tokens["window"], rel=1e-3
     )
+
+
+def failing_at(model, *calls):
+    """A clone whose forwards of these numbers, counted from 1, run out of memory; and the rows that attention was given."""
+    clone, rows = model.clone(), []
+
+    def forward(apply, arguments):
+        rows.append(arguments["c"]["transformer_options"].get("framepack_attention_rows"))
+        if len(rows) in calls:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return apply(arguments["input"], arguments["timestep"], **arguments["c"])
+
+    clone.set_model_unet_function_wrapper(forward)
+    return clone, rows
+
+
+def test_a_section_that_does_not_fit_is_sampled_again_with_smaller_attention_chunks(model, sample):
+    expected, _ = sample(model)
+    clone, rows = failing_at(model, 2)
+    found, trace = sample(clone)
+    assert rows == [None, None, 1024, 1024, 1024, 1024]
+    assert [section["retried"] for section in trace["sections"]] == [True]
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_host_knows_that_a_section_ran_out_of_memory_twice(comfy, model, sample):
+    import comfy.model_management
+
+    with pytest.raises(comfy.model_management.OOM_EXCEPTION, match="section 1 of 1 does not fit in memory"):
+        sample(failing_at(model, 1, 2)[0])

@@ -369,7 +369,8 @@ def test_a_damaged_record_is_sampled_again(runs):
 def test_values_that_are_not_finite_are_not_kept(runs, monkeypatch):
     run = PlainDriver.run
     monkeypatch.setattr(PlainDriver, "run", lambda self, task: run(self, task) * float("nan"))
-    runs(planned(sections=1))
+    with pytest.raises(ValueError, match="holds NaN"):
+        runs(planned(sections=1))
     assert not runs.folder.entries()
 
 

@@ -14,7 +14,14 @@ from framepack_transitions import NODE_CLASS_MAPPINGS
 from framepack_transitions.nodes.evaluation.models import load_models
 from framepack_transitions.tiny.bundle import load_tiny
 from framepack_transitions.tiny.vocabulary import known_words, unknown_words, warn_of_unknown_words
-from framepack_transitions.tiny.world import BACKGROUNDS, COLOURS, SHAPES, prompt_of, random_scene, with_second
+from framepack_transitions.tiny.world import (
+    BACKGROUNDS,
+    COLOURS,
+    SHAPES,
+    prompt_of,
+    random_scene,
+    with_second,
+)
 
 ROOT = Path(framepack_transitions.__file__).resolve().parent
 

@@ -59,6 +59,9 @@ class Driver(Protocol):
     def to_vae(self, latents: Tensor) -> Tensor:
         """The model's latents to the VAE's scale."""
 
+    def free_memory(self) -> None:
+        """Give memory that is not in use back to the device."""
+
     def progress(self, total_steps: int, *, pictures: bool = True) -> OnProgress:
         """A callback for the whole run; without `pictures` none of x0 is shown."""
 
@@ -95,6 +98,7 @@ def attention_options(branch: Branch) -> dict[str, Any]:
     """The entries of transformer_options for a branch's attention; none where the model attends as it is."""
     options = {
         "framepack_attention": branch.attention,
+        "framepack_attention_rows": branch.attention_rows,
         "framepack_tokens": branch.context.tokens,
         "framepack_kv_mask": branch.context.kv_mask,
         "framepack_probe": branch.probe,

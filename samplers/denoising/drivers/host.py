@@ -56,6 +56,10 @@ class HostDriver:
         scaled: Tensor = self._base.process_latent_out(latents)
         return scaled
 
+    def free_memory(self) -> None:
+        """Give memory that is not in use back to the device."""
+        comfy.model_management.soft_empty_cache()
+
     def progress(self, total_steps: int, *, pictures: bool = True) -> OnProgress:
         """The host's progress bar, with its preview where `pictures` are wanted, as a callback for the whole run."""
         if not pictures:

@@ -39,6 +39,11 @@ class PlainDriver:
         """The model's latents to the VAE's scale."""
         return self.model.model.process_latent_out(latents)
 
+    def free_memory(self) -> None:
+        """Give memory that is not in use back to the device."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def progress(self, total_steps: int, *, pictures: bool = True) -> OnProgress:
         """A callback that reports to progress.progress_reporting; who listens there may show pictures or not."""
         return lambda done, x0, words: report(done, total_steps, {**words, "x0": x0})

@@ -61,6 +61,7 @@ class KeptSections:
         )
         history.take_over(tensors[LATENTS], memory)
         self._run.take_over(section, tensors[LATENTS], measured)
+        self._run.kept.add(section.index)
         self._taken += 1
         return True
 
@@ -74,8 +75,8 @@ class KeptSections:
         if memory.replaced_tokens is not None:
             tensors[TOKENS] = memory.replaced_tokens
         record = Record(tensors=tensors, facts=measured_part(sampled))
-        if record.is_finite:
-            self._store.put(key, record)
+        if record.is_finite and self._store.put(key, record):
+            self._run.kept.add(sampled["index"])
 
     def announce(self) -> None:
         """Say how many sections are taken over, once that is known: before the first one is sampled, or in the end."""
