@@ -13,7 +13,6 @@ from .commands.evaluate import FEATURES, EvaluateOptions
 from .commands.suite import SUITES
 from .help import (
     BENCH_EXAMPLES,
-    CONVERT_EXAMPLES,
     EVALUATE_EXAMPLES,
     PROGRAM,
     HelpFormatter,
@@ -21,13 +20,13 @@ from .help import (
     run_examples,
 )
 from .running.report import FILE_NAME
+from .tool_arguments import add_convert, add_sections
 from .workflows.workflow import Setting
 
 STUDY_SEEDS, SUITE_SEEDS = 8, 1
 
-
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from .tool_arguments import Commands
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands, common)
     _add_evaluate(commands, common)
     _add_bench(commands, common)
-    _add_convert(commands, common)
+    add_convert(commands, common)
+    add_sections(commands, common)
     return root
 
 
@@ -262,25 +262,6 @@ def _add_evaluate(commands: Commands, common: argparse.ArgumentParser) -> None:
     )
     evaluate.add_argument("--plot", type=Path, metavar="FILE.png", help="draw curves, scores and frames")
     evaluate.set_defaults(kind="evaluate")
-
-
-def _add_convert(commands: Commands, common: argparse.ArgumentParser) -> None:
-    convert = commands.add_parser(
-        "convert",
-        parents=[common],
-        help="mend a workflow saved with an older version",
-        description="Gives the nodes of a workflow file, in the editor's format or the API's, the ids that they have "
-        "now: the sampler was called FramePackSampler, as other packs call theirs. Only nodes of this pack are changed.",
-        epilog=epilog(*CONVERT_EXAMPLES),
-        formatter_class=HelpFormatter,
-    )
-    convert.add_argument(
-        "workflow", type=Path, metavar="OLD.json", help="the saved workflow; it is not changed"
-    )
-    convert.add_argument(
-        "--out", type=Path, metavar="NEW.json", help="where the mended one goes (default: OLD.converted.json)"
-    )
-    convert.set_defaults(kind="convert")
 
 
 def _setting(text: str) -> Setting:

@@ -14,12 +14,14 @@ from typing import Any
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ..nodes.kept_records import SECTIONS
 from ..samplers.progress import Interrupted
 from .arguments import STUDY_SEEDS, SUITE_SEEDS, parser
 from .commands.bench import run_transition
 from .commands.convert import run_convert
 from .commands.demo import run_demo
 from .commands.evaluate import EvaluateOptions, run_evaluate
+from .commands.sections import SectionsOptions, run_sections
 from .commands.suite import SuiteOptions, run_suite
 from .files.folders import Folders
 from .running.progress import ProgressBars
@@ -38,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _escape_what_terminal_cannot_show()
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
-    if options.kind == "convert":
-        return _convert(options)
+    if options.kind in TOOLS:
+        return _say_result(options)
     options.report = _report_file(options)
     record, bars = Record(options.report.parent), ProgressBars()
     try:
@@ -69,10 +71,10 @@ def _escape_what_terminal_cannot_show() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _convert(options: argparse.Namespace) -> int:
-    """The one command that makes no videos and no report."""
+def _say_result(options: argparse.Namespace) -> int:
+    """A command that makes no videos and no report: it says what it has done."""
     try:
-        print(run_convert(options.workflow, options.out))
+        print(TOOLS[options.kind](options))
     except WorkflowError as error:
         return _fail(error.problems, error, options.verbose)
     return OK
@@ -119,7 +121,8 @@ def _evaluate(options: argparse.Namespace, record: Record, bars: ProgressBars) -
 
 
 def _run(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
-    folders = Folders(options.input or input_folder_for(options.workflow), options.out)
+    source = options.input or input_folder_for(options.workflow)
+    folders = Folders(source, options.out, records=options.out / SECTIONS)
     job = Job(options.workflow, folders, options.settings)
     runner: Runner = ServerRunner(options.server) if options.server else LocalRunner()
     return run_job(runner, job, record, bars)
@@ -130,6 +133,12 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Record, ProgressBars], dict[st
     "run": _run,
     "evaluate": _evaluate,
     "bench": _bench,
+}
+
+
+TOOLS: dict[str, Callable[[argparse.Namespace], str]] = {
+    "convert": lambda options: run_convert(options.workflow, options.out),
+    "sections": lambda options: run_sections(SectionsOptions(folder=options.folder, limit=options.limit)),
 }
 
 

@@ -27,6 +27,7 @@ EVALUATE_EXAMPLES = (
     ),
 )
 CONVERT_EXAMPLES = ("convert saved.json --out mended.json",)
+SECTIONS_EXAMPLES = ("sections output/sections", "sections output/sections --limit 0")
 EXAMPLES_HEADING = "examples:"
 
 

@@ -39,10 +39,17 @@ class NewFile(Protocol):
 
 
 class OutputFolder(Protocol):
-    """The only folder that a run outside ComfyUI writes to; `output` is its path."""
+    """The only folder that a run outside ComfyUI writes to.
+
+    output: its path.
+    records: where finished work is kept for the next run; None keeps nothing.
+    """
 
     @property
     def output(self) -> Path: ...
+
+    @property
+    def records(self) -> Path | None: ...
 
     def new_file(
         self, prefix: str, extension: str, size: tuple[int, int] = (0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -10,11 +11,13 @@ from .context.plan import Section
 from .techniques.base import Technique
 from .techniques.registry import TECHNIQUES
 
+logger = logging.getLogger(__name__)
+
 TITLES = {entry.technique: entry.title for entry in TECHNIQUES}
 
 
 class SectionObserver:
-    """Watches a run. These methods do nothing; what they raise ends the run.
+    """Watches a run. What these methods raise ends the run.
 
     step_pictures: whether the host shows pictures of the steps; not where the observer shows something better.
     """
@@ -34,7 +37,8 @@ class SectionObserver:
         """
 
     def notice(self, sentence: str) -> None:
-        """Something about the run that its user may want to know."""
+        """Something about the run that its user may want to know; it is logged."""
+        logger.info("%s", sentence)
 
 
 def section_words(

@@ -26,10 +26,16 @@ class NewFile:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a run reads and writes; neither has to exist yet."""
+    """Where a run reads and writes; neither has to exist yet.
+
+    input: the only folder that files come from.
+    output: the only folder that files go into.
+    records: where finished work is kept for the next run; None keeps nothing.
+    """
 
     input: Path
     output: Path
+    records: Path | None = None
 
     def input_files(self, extensions: frozenset[str]) -> list[str]:
         """Names of the files with one of these extensions directly in the input folder, sorted."""

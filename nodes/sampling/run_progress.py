@@ -21,14 +21,16 @@ TEXT_SECONDS = 0.5  # between two texts in the node
 class RunProgress(SectionObserver):
     """Says in words how far a run of `count` sections is, in the node and, once a section, in the log.
 
-    Finished sections go to the `preview`, if there is one.
+    Finished sections go to the `preview`, if there is one. `notices` holds what was said about the run as a whole.
     """
 
     def __init__(self, driver: Driver, count: int, preview: SectionPreview | None = None) -> None:
         self.step_pictures = preview is None  # a picture would hide the video
+        self.notices: list[str] = []
         self._driver, self._count, self._preview = driver, count, preview
         self._began = self._section_began = time.monotonic()
         self._number, self._shown_at = 0, 0.0
+        self._steps = self._reused_steps = self._reused = 0
         self._words: list[str] = []
 
     def section_begins(self, section: Section) -> None:
@@ -44,18 +46,31 @@ class RunProgress(SectionObserver):
 
     def step_done(self, done: int, total: int) -> None:
         """Say how long the rest takes."""
+        self._steps = done
         if time.monotonic() - self._shown_at >= TEXT_SECONDS:
-            self._show(time_left(done, total, time.monotonic() - self._began))
+            self._show(self._left(done, total, self._reused_steps))
 
     def section_done(self, section: Section, latents: Tensor, *, reused: bool = False) -> None:
-        """Show the section, and log it."""
+        """Show the section; log it if it was sampled."""
         if self._preview is not None:
             self._preview.add(section.latents[0], self._driver.to_vae(latents))
         now = time.monotonic()
-        left = time_left(self._number, self._count, now - self._began)
-        took = f"{now - self._section_began:.1f} s"
-        logger.info("FramePack %s", _joined(*self._words, took, left))
+        if reused:  # time is counted from the first section that is sampled
+            self._began, self._reused, self._reused_steps = now, self._number, self._steps
+            return
+        left = self._left(self._number, self._count, self._reused)
+        logger.info("FramePack %s", _joined(*self._words, f"{now - self._section_began:.1f} s", left))
         self._show(left)
+
+    def notice(self, sentence: str) -> None:
+        """Show a sentence, log it, and remember it in `notices`."""
+        super().notice(sentence)
+        self.notices.append(sentence)
+        show_text(sentence)
+
+    def _left(self, done: int, total: int, reused: int) -> str:
+        """How long the rest takes, where `reused` of what is done took no time."""
+        return time_left(done - reused, total - reused, time.monotonic() - self._began)
 
     def _show(self, left: str) -> None:
         self._shown_at = time.monotonic()

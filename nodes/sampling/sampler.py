@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ...samplers.context.plan import plan_sections
 from ...samplers.denoising.drivers import driver_for
 from ...samplers.denoising.sections import sample_sections
 from ...samplers.guidance import Guidance
+from ...samplers.section_seeds import section_seeds as read_section_seeds
 from ...samplers.settings import SampleSettings
 from ...samplers.timeline.assignment import assign_prompts
 from .. import widgets
+from ..kept_records import kept_records
 from ..notices import with_notices
 from ..types import ROOT, TRACE
 from .inputs import count_sections, sample_inputs, sample_prompts
@@ -74,6 +77,8 @@ class FramePackTransitionsSampler:
         vae: Any = None,
         recent_frames: int = 1,
         loop: bool = False,
+        section_seeds: str = "",
+        reuse_sections: bool = True,
         prompt: Any = None,
         unique_id: Any = None,
     ) -> Any:
@@ -115,6 +120,7 @@ class FramePackTransitionsSampler:
         )
         prompts = sample_prompts(driver, positive, timeline, inputs.start)
         sections = assign_prompts(planned, prompts, past_latent_frames=past)
+        settings = replace(settings, section_seeds=read_section_seeds(section_seeds, sections))
         notices = logged_notices(
             driver=driver,
             settings=settings,
@@ -129,9 +135,18 @@ class FramePackTransitionsSampler:
             driver=driver, sections=sections, inputs=inputs, vae=vae, decode=decode_behind(prompt, unique_id)
         )
         solve, observer = solver if sampler is None else sampler, RunProgress(driver, count, preview)
-        latents, trace = sample_sections(
-            driver, sections, inputs, settings, solver=solve, sigmas=sigmas, observer=observer
-        )
+        with kept_records(reuse_sections) as store:
+            latents, trace = sample_sections(
+                driver,
+                sections,
+                inputs,
+                settings,
+                solver=solve,
+                sigmas=sigmas,
+                observer=observer,
+                store=store,
+            )
         latent = {"samples": driver.to_vae(latents)}
+        notices = [*notices, *observer.notices]
         ui = {} if preview is None else preview.finish(latent)
         return with_notices((latent, {**trace, "notices": notices}), notices, ui)

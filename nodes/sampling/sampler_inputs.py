@@ -223,6 +223,22 @@ def sampler_inputs() -> dict[str, Any]:
                     "tooltip": "Lets the video's end run into its beginning: the later half of the sections leads from the last frame back to the start image. Layout original, two sections or more; not with end_latent, past_latent, cuts or keyframes.",
                 },
             ),
+            "section_seeds": (
+                "STRING",
+                {
+                    "default": "",
+                    "advanced": True,
+                    "tooltip": "Draws single sections anew: the number of a section, counted from 1 as the node shows it, and its seed, such as 3: 77. Sections before it stay, those after it follow from it with their own noise.",
+                },
+            ),
+            "reuse_sections": (
+                "BOOLEAN",
+                {
+                    "default": True,
+                    "advanced": True,
+                    "tooltip": "Keeps every finished section on disk and takes it from there when the same one comes again: after a late change only what follows is sampled, and a run that was stopped goes on. Off neither keeps nor takes any.",
+                },
+            ),
         },
         "hidden": {"prompt": "PROMPT", "unique_id": "UNIQUE_ID"},
     }

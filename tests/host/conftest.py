@@ -46,6 +46,12 @@ def comfy():
     return sys.modules["comfy"]
 
 
+@pytest.fixture(autouse=True)
+def keep_no_sections(monkeypatch):
+    """Every run in this process samples all of its sections, whichever tests came before."""
+    monkeypatch.setenv("FRAMEPACK_SECTIONS", "off")
+
+
 NEEDS_BROWSER = "needs a browser: node, playwright-core in a folder browser beside COMFYUI_PATH, and chromium"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cached_property
 
 from ...context.history import History, Memory
@@ -15,8 +14,6 @@ from ...store.record import Record
 from ..run import Run, SectionInput
 from ..trace import measured_part
 from .keys import acting_techniques, run_parts, section_parts, technique_part
-
-logger = logging.getLogger(__name__)
 
 # What a record holds of Memory, beside the section's latents; image tokens only where they were replaced.
 LATENTS, START, REMEMBERED, TOKENS = "latents", "start", "remembered", "replaced_tokens"
@@ -106,8 +103,6 @@ class KeptSections:
         return [self._techniques[id(technique)] for technique in acting]
 
     def _say(self, unknown: NotKeyed) -> None:
-        sentence = f"Finished sections are not kept and not reused: the run uses {unknown}."
         if not self._said:
-            logger.warning("%s", sentence)
-            self._observer.notice(sentence)
+            self._observer.notice(f"Finished sections are not kept and not reused: the run uses {unknown}.")
         self._said = True

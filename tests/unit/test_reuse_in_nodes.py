@@ -1,0 +1,164 @@
+"""FramePack Sampler and finished sections: where they lie, what the node says, and what its two widgets do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from framepack_transitions.headless.files.folders import Folders, using
+from framepack_transitions.models.config import FramePackConfig
+from framepack_transitions.models.dit import FramePackDiT
+from framepack_transitions.models.plain import PlainModel
+from framepack_transitions.nodes import kept_records
+from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.section_seeds import LARGEST_SEED, section_seeds
+from framepack_transitions.samplers.store.folder import MOST_BYTES, RecordFolder
+
+WINDOW, SECTIONS = 3, 3
+
+
+def conditioning(seed: int) -> list:
+    generator = torch.Generator().manual_seed(seed)
+    states, pooled = torch.randn(1, 5, 24, generator=generator), torch.randn(1, 20, generator=generator)
+    return [[states, {"pooled_output": pooled}]]
+
+
+@pytest.fixture
+def sample(upstream):
+    model = PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5)
+    required = FramePackTransitionsSampler.INPUT_TYPES()["required"]
+    widgets = {name: spec[1]["default"] for name, spec in required.items() if "default" in spec[1]}
+    given = {
+        "model": model,
+        "positive": conditioning(0),
+        "negative": conditioning(9),
+        "start_latent": {"samples": torch.randn(1, 16, 1, 8, 8, generator=torch.Generator().manual_seed(1))},
+        "latent_frames": WINDOW * SECTIONS,
+        "window": WINDOW,
+        "steps": 1,
+    }
+
+    def run(**overrides: Any) -> tuple[torch.Tensor, dict[str, Any], list[str]]:
+        with torch.inference_mode():
+            out = FramePackTransitionsSampler().sample(**{**widgets, **given, **overrides})
+        result, shown = (out["result"], out["ui"]["text"]) if isinstance(out, dict) else (out, [])
+        return result[0]["samples"], result[1], shown
+
+    return run
+
+
+@pytest.fixture
+def folders(tmp_path: Path):
+    found = Folders(tmp_path, tmp_path, records=tmp_path / "sections")
+    with using(found):
+        yield found
+
+
+def reused(trace: dict[str, Any]) -> list[bool]:
+    return [section["reused"] for section in trace["sections"]]
+
+
+def test_the_node_takes_what_it_has_made_before_and_says_so(sample, folders):
+    video, trace, shown = sample()
+    assert reused(trace) == [False] * SECTIONS and shown == []
+    again, trace, shown = sample()
+    assert reused(trace) == [True] * SECTIONS and torch.equal(again, video)
+    assert (
+        shown
+        == trace["notices"]
+        == ["3 of 3 sections are there from an earlier run and are reused; none is sampled."]
+    )
+
+
+def test_one_section_is_drawn_anew_by_the_number_that_the_node_shows(sample, folders):
+    video, _, _ = sample()
+    redone, trace, _ = sample(section_seeds="2: 77")
+    assert reused(trace) == [True, False, False]
+    first = 1 + WINDOW
+    assert torch.equal(redone[:, :, :first], video[:, :, :first])
+    assert not torch.equal(redone[:, :, first : first + WINDOW], video[:, :, first : first + WINDOW])
+
+
+def test_past_frames_do_not_move_the_numbers(sample, folders):
+    past = {"samples": torch.randn(1, 16, 7, 8, 8, generator=torch.Generator().manual_seed(2))}
+    sample(past_latent=past)
+    _, trace, _ = sample(past_latent=past, section_seeds="3: 77")
+    assert reused(trace) == [True, True, False]
+
+
+def test_switched_off_nothing_is_kept_and_nothing_taken(sample, folders):
+    sample(reuse_sections=False)
+    assert not folders.records.exists()
+    sample()
+    assert reused(sample(reuse_sections=False)[1]) == [False] * SECTIONS
+
+
+def test_outside_of_a_run_that_names_a_folder_nothing_is_kept(sample, tmp_path):
+    with using(Folders(tmp_path, tmp_path)):
+        sample()
+    assert not list(tmp_path.iterdir())
+
+
+class TestFolder:
+    @pytest.mark.parametrize("value", ["off", "OFF", "0", " no ", "false", "none"])
+    def test_the_environment_switches_it_off(self, folders, monkeypatch, value):
+        monkeypatch.setenv(kept_records.FOLDER_VARIABLE, value)
+        assert kept_records.record_folder() is None
+
+    def test_the_environment_names_another_one_and_its_bound(self, folders, monkeypatch, tmp_path):
+        assert kept_records.record_folder() == RecordFolder(folders.records, MOST_BYTES)
+        monkeypatch.setenv(kept_records.FOLDER_VARIABLE, str(tmp_path / "elsewhere"))
+        monkeypatch.setenv(kept_records.BOUND_VARIABLE, "0.5")
+        assert kept_records.record_folder() == RecordFolder(tmp_path / "elsewhere", 500_000_000)
+
+    @pytest.mark.parametrize("value", ["much", "-1", "nan", "inf", "2 GB"])
+    def test_a_bound_that_is_no_number_is_refused(self, folders, monkeypatch, value):
+        monkeypatch.setenv(kept_records.BOUND_VARIABLE, value)
+        with pytest.raises(ValueError, match=f"FRAMEPACK_SECTIONS_GB is '{value}'; give the gigabytes"):
+            kept_records.record_folder()
+
+
+class TestSeeds:
+    SECTIONS = plan_sections("f1", 5, 9)
+    LATER = plan_sections("f1", 5, 9, past_latent_frames=19)
+
+    @pytest.mark.parametrize(
+        ("text", "seeds"),
+        [
+            ("", {}),
+            (" \n ,", {}),
+            ("3: 77", {2: 77}),
+            ("3:77,5 = 12", {2: 77, 4: 12}),
+            ("1: 0\n2: 5\n", {0: 0, 1: 5}),
+            ("３：７７、５：１２", {2: 77, 4: 12}),  # noqa: RUF001
+            (f"1: {LARGEST_SEED}", {0: LARGEST_SEED}),
+        ],
+    )
+    def test_what_is_read(self, text, seeds):
+        assert section_seeds(text, self.SECTIONS) == seeds
+
+    def test_sections_count_from_the_first_that_is_made(self):
+        assert self.LATER[0].index == 2
+        assert section_seeds("1: 7", self.LATER) == {2: 7}
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("77", "holds '77'; write the number of a section"),
+            ("3: x", "holds '3: x'"),
+            ("3: -1", "holds '3: -1'"),
+            ("3: 7 7", "holds '3: 7 7'"),
+            (f"3: {LARGEST_SEED + 1}", f"with seeds up to {LARGEST_SEED}"),
+            ("9" * 5000 + ": 1", "holds '9999"),
+            ("0: 1", "names section 0, but the video has 5"),
+            ("6: 1", "names section 6, but the video has 5"),
+            ("3: 1, 3: 2", "gives section 3 two seeds"),
+        ],
+    )
+    def test_what_is_refused(self, text, words):
+        with pytest.raises(ValueError, match=words) as caught:
+            section_seeds(text, self.SECTIONS)
+        assert len(str(caught.value)) < 300
