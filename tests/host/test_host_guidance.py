@@ -103,8 +103,11 @@ def test_perp_neg_encodes_its_empty_prompt_with_the_packed_past(tiny):
 
 
 def test_nodes_find_the_channels_of_the_model(tiny):
-    patched = run_node(core("comfy_extras.nodes_lumina2", "RenormCFG"), tiny.model, 100.0, 1.0)
-    assert torch.isfinite(tiny.sample(patched, **ONE, cfg=3.0)).all()
+    node, guided = core("comfy_extras.nodes_lumina2", "RenormCFG"), dict(**ONE, cfg=3.0)
+    plain = tiny.sample(tiny.model, **guided)
+    # Without a bound on the norm it guides as usual, in as many channels as the model says that it has.
+    free, bounded = (tiny.sample(run_node(node, tiny.model, 100.0, bound), **guided) for bound in (0.0, 1.0))
+    assert torch.allclose(free, plain, atol=1e-3) and not torch.allclose(bounded, plain, atol=1e-3)
 
 
 def test_flux_guidance_is_the_samplers_distilled_guidance(tiny):
@@ -116,8 +119,13 @@ def test_flux_guidance_is_the_samplers_distilled_guidance(tiny):
 
 def test_a_joined_text_is_read_whole(tiny):
     node = core("nodes", "ConditioningConcat")
-    joined = run_node(node, tiny.encode("a large red circle"), tiny.encode("in the sky by day"))
-    assert torch.isfinite(tiny.sample(tiny.model, **ONE, positive=joined)).all()
+    first, second = tiny.encode("a large red circle"), tiny.encode("in the sky by day")
+    by_hand = [[torch.cat([first[0][0], second[0][0]], 1), {"pooled_output": first[0][1]["pooled_output"]}]]
+    joined, expected, alone = (
+        tiny.sample(tiny.model, **ONE, positive=text)
+        for text in (run_node(node, first, second), by_hand, first)
+    )
+    assert torch.equal(joined, expected) and not torch.allclose(joined, alone, atol=1e-3)
 
 
 @pytest.mark.parametrize(
