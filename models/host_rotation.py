@@ -20,8 +20,10 @@ FUSED_BACKENDS: dict[str, tuple[str, ...]] = {"cuda": ("cuda", "hip", "triton"),
 
 def host_rotation() -> Rotation:
     """The host's rotation, which falls back to the pack's own where it has no kernel; ours on hosts that have none."""
-    from comfy import quant_ops
-
+    try:
+        from comfy import quant_ops
+    except ImportError:
+        return PLAIN_ROTATION
     kitchen = getattr(quant_ops, "ck", None)
     if not hasattr(kitchen, "apply_rope1"):
         return PLAIN_ROTATION

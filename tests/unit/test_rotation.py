@@ -154,3 +154,9 @@ def test_float32_and_heads_that_differ_are_rotated_by_ours(host: Any) -> None:
 @pytest.mark.parametrize("found", [None, ModuleType("comfy_kitchen")])
 def test_a_host_without_a_rotation_leaves_ours(host: Any, found: Any) -> None:
     assert host(found) is PLAIN_ROTATION
+
+
+def test_an_older_host_without_quantised_operations_leaves_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "comfy", ModuleType("comfy"))
+    monkeypatch.delitem(sys.modules, "comfy.quant_ops", raising=False)
+    assert host_rotation.host_rotation() is PLAIN_ROTATION
