@@ -13,12 +13,11 @@ from functools import partial, reduce
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from .blocks import Block
 from .groups import key_groups
-from .joint import AttentionFunction, Segments
+from .joint import AttentionFunction, Segments, heads_together
 from .policy import AttentionPolicy
 
 
@@ -89,10 +88,20 @@ def merged_attention(
     weights = [lse if group.bias is None else lse + group.bias for group, (_, lse) in zip(groups, parts)]
     if policy.cap is not None:
         weights = _cap_share(weights, [group.capped for group in groups], policy.cap)
-    shares = torch.softmax(torch.stack(weights), dim=0).to(v.dtype)
-    outputs = (share.unsqueeze(-1) * output for share, (output, _) in zip(shares, parts))
-    merged: Tensor = rearrange(reduce(torch.add, outputs), "b h l d -> b l (h d)")
-    return merged
+    merged = _merge([output for output, _ in parts], weights)
+    return heads_together(merged)
+
+
+def _merge(outputs: list[Tensor], weights: list[Tensor]) -> Tensor:
+    """Outputs [B, H, L, D] of groups of keys, each by its share in the sum of all e^weight; weights [B, H, L]."""
+    if len(outputs) == 1:
+        return outputs[0]
+    if len(outputs) == 2:
+        # In one pass: the first group's share is the logistic function of how much more it weighs.
+        share = torch.sigmoid(weights[0] - weights[1]).to(outputs[0].dtype)
+        return torch.lerp(outputs[1], outputs[0], share.unsqueeze(-1))
+    shares = torch.softmax(torch.stack(weights), dim=0).to(outputs[0].dtype)
+    return reduce(torch.add, (share.unsqueeze(-1) * output for share, output in zip(shares, outputs)))
 
 
 def _cap_share(weights: list[Tensor], capped: Sequence[bool], cap: Tensor) -> list[Tensor]:

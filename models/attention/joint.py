@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 from .blocks import Block
@@ -91,5 +90,9 @@ def sdpa_attention(
     transformer_options: Mapping[str, Any] | None = None,
 ) -> Tensor:
     """Attention by torch's scaled_dot_product_attention: an AttentionFunction, of which only the mask matters."""
-    x: Tensor = rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "b h l d -> b l (h d)")
-    return x
+    return heads_together(F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+
+
+def heads_together(x: Tensor) -> Tensor:
+    """[B, H, L, D] to [B, L, H * D]."""
+    return x.transpose(1, 2).flatten(2)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..attention.joint import heads_together
 from .blocks import FeedForward, heads_first, split_heads
 from .operations import Layers
 
@@ -77,7 +78,7 @@ class PlainAttention(nn.Module):
             heads_first(split_heads(project(x), self.heads)) for project in (self.to_q, self.to_k, self.to_v)
         )
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        result: Tensor = self.to_out(rearrange(x, "b h l d -> b l (h d)"))
+        result: Tensor = self.to_out(heads_together(x))
         return result
 
 

@@ -139,3 +139,33 @@ def test_measured_blocks_compile_as_one_graph_each(dit_cases: ModuleType) -> Non
         torch.testing.assert_close(there.measured[0].of_segments, here.measured[0].of_segments)
     # A double, a single and the last block.
     assert counter.frame_count <= 3
+
+
+def compiled_blocks(dit: Any, backend: Any) -> Any:
+    """A copy whose blocks are compiled one by one, as nodes for compilation do it."""
+    compiled = copy.deepcopy(dit)
+    for block in (*compiled.transformer_blocks, *compiled.single_transformer_blocks):
+        block.compile(backend=backend, fullgraph=True)
+    return compiled
+
+
+def compiled_whole(dit: Any, backend: Any) -> Any:
+    return torch.compile(dit, fullgraph=True, backend=backend)
+
+
+@pytest.mark.parametrize(("compiled_by", "kinds"), [(compiled_whole, 1), (compiled_blocks, 3)])
+@pytest.mark.parametrize("kind", ["bias", "bias by token"])
+def test_a_first_gate_costs_one_recompile_of_each_kind_of_block(
+    compiled_by: Any, kinds: int, kind: str, dit_cases: ModuleType
+) -> None:
+    """The kinds are a double block, a single one, and the last, which gives the window alone."""
+    dit, counter = dit_cases.make_dit(num_layers=3, num_single_layers=4), CompileCounter()
+    compiled, inputs = compiled_by(dit, counter), dit_cases.make_inputs()
+    compiled(**inputs, transformer_options={})
+    assert counter.frame_count == kinds
+    for step in range(6):  # with a gate and without one in turn, as at the edges of its window
+        options = {"framepack_attention": policies(step)[kind]} if step % 2 == 0 else {}
+        torch.testing.assert_close(
+            compiled(**inputs, transformer_options=options), dit(**inputs, transformer_options=options)
+        )
+    assert counter.frame_count == 2 * kinds

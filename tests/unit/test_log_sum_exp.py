@@ -20,7 +20,11 @@ def one_number_more(*arguments: Any, **keywords: Any) -> tuple[Any, ...]:
     return (torch.zeros(()), *GENUINE(*arguments, **keywords))
 
 
-def no_longer_takes_a_mask(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Any:
+def no_longer_takes_a_mask(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attn_mask: torch.Tensor | None = None
+) -> Any:
+    if attn_mask is not None:
+        raise TypeError("unexpected mask")
     return GENUINE(q, k, v)
 
 
@@ -40,10 +44,10 @@ def refuses(*arguments: Any, **keywords: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def tried_anew() -> Any:
-    log_sum_exp._fused_kernel_works.cache_clear()
+    log_sum_exp._choose_kernel.cache_clear()
     with torch.inference_mode():
         yield
-    log_sum_exp._fused_kernel_works.cache_clear()
+    log_sum_exp._choose_kernel.cache_clear()
 
 
 def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -79,23 +83,6 @@ def test_it_is_used_under_autocast_too(dtype: torch.dtype) -> None:
         assert kernel_for(torch.empty(1, 1, 1, 8, dtype=dtype)) is log_sum_exp.flash_on_cpu
 
 
-@pytest.mark.parametrize(
-    ("dtype", "capability", "kernel"),
-    [
-        (torch.float16, (8, 0), log_sum_exp.flash_on_cuda),
-        (torch.bfloat16, (9, 0), log_sum_exp.flash_on_cuda),
-        (torch.float16, (7, 5), by_logits),
-        (torch.float32, (9, 0), by_logits),
-    ],
-)
-def test_on_cuda_half_precision_is_fused_from_capability_8_on(
-    dtype: torch.dtype, capability: tuple[int, int], kernel: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(log_sum_exp, "fused_kernel_works", lambda name, dtype: True)
-    assert kernel_for(SimpleNamespace(is_cuda=True, dtype=dtype, device=torch.device("cuda"))) is kernel
-
-
 def test_a_batch_that_repeats_gets_its_key_biases_repeated() -> None:
     generator = torch.Generator().manual_seed(1)
     q, k, v = (torch.randn(4, 3, length, 8, generator=generator) for length in (5, 9, 9))
@@ -123,7 +110,7 @@ def test_an_operator_that_is_gone_or_changed_is_replaced_by_the_formula(
     with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
         patched.setattr(torch.ops, "aten", operators)
         found = attend_with_lse(q, k, v, mask=mask, key_bias=key_bias)
-        assert kernel_for(q) is by_logits
+        assert kernel_for(q, biased=True) is by_logits
         again = attend_with_lse(q, k, v, mask=mask, key_bias=key_bias)
     close(found)
     assert all(torch.equal(one, other) for one, other in zip(found, again))
@@ -131,14 +118,84 @@ def test_an_operator_that_is_gone_or_changed_is_replaced_by_the_formula(
     assert "fused attention" in caplog.text
 
 
-def test_the_choice_is_made_once_for_each_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_bias_an_operator_is_used_that_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops, "aten", SimpleNamespace(**{OPERATOR: no_longer_takes_a_mask}))
+    assert kernel_for(inputs()[0]) is log_sum_exp.flash_on_cpu
+    assert kernel_for(inputs()[0], biased=True) is by_logits
+
+
+def test_the_choice_is_made_once_for_each_dtype_and_width(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
-    def counted(*arguments: Any) -> Any:
-        tried.append(arguments[0].dtype)
-        return log_sum_exp.flash_on_cpu(*arguments)
+    def counted(q: torch.Tensor, *others: Any) -> Any:
+        tried.append((q.dtype, q.shape[-1]))
+        return log_sum_exp.flash_on_cpu(q, *others)
 
-    monkeypatch.setitem(log_sum_exp.FUSED, "cpu", counted)
-    for dtype in (torch.float32, torch.bfloat16, torch.float32, torch.bfloat16):
-        kernel_for(torch.empty(1, 1, 1, 8, dtype=dtype))
-    assert tried == [torch.float32] * 2 + [torch.bfloat16] * 2  # each without and with a bias
+    monkeypatch.setitem(log_sum_exp.KERNELS, "flash_on_cpu", counted)
+    kinds = [(torch.float32, 8), (torch.bfloat16, 8), (torch.float32, 16)]
+    for dtype, width in kinds * 2:
+        kernel_for(torch.empty(1, 1, 1, width, dtype=dtype))
+    assert tried == kinds
+
+
+class Cudnn:
+    """Stands in for cuDNN's operator: the same numbers from the CPU, with log-sum-exps [B, H, L, 1] as it gives them."""
+
+    def __init__(self, *, takes_bias: bool = True, works: bool = True) -> None:
+        self.takes_bias, self.works = takes_bias, works
+
+    def __call__(self, q: Any, k: Any, v: Any, bias: Any, compute_log_sumexp: bool) -> tuple[Any, ...]:
+        assert compute_log_sumexp
+        if not self.works or (bias is not None and not self.takes_bias):
+            raise RuntimeError("no valid execution plans built")
+        output, lse = GENUINE(q, k, v, attn_mask=bias)
+        return output, lse.unsqueeze(-1), None, None
+
+
+def flash_without_bias(q: Any, k: Any, v: Any, scale: float | None = None) -> tuple[Any, ...]:
+    return (*GENUINE(q, k, v, scale=scale), None)
+
+
+@pytest.mark.parametrize(
+    ("cudnn", "plain", "biased"),
+    [
+        (Cudnn(), "cudnn", "cudnn"),
+        (Cudnn(takes_bias=False), "cudnn", "flash_on_cuda"),
+        (Cudnn(works=False), "flash_on_cuda", "flash_on_cuda"),
+    ],
+)
+def test_the_best_kernel_of_a_gpu_that_works_is_used(
+    cudnn: Cudnn, plain: str, biased: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    operators = {
+        "_scaled_dot_product_cudnn_attention": cudnn,
+        "_scaled_dot_product_flash_attention": flash_without_bias,
+    }
+    q, k, v, mask, key_bias = inputs()
+    monkeypatch.setattr(log_sum_exp, "_candidates", lambda q, biased: ("cudnn", "flash_on_cuda"))
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.ops, "aten", SimpleNamespace(**operators))
+        assert kernel_for(q) is log_sum_exp.KERNELS[plain]
+        assert kernel_for(q, biased=True) is log_sum_exp.KERNELS[biased]
+        found = attend_with_lse(q, k, v, mask=mask, key_bias=key_bias)
+    close(found)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("capability", "biased", "expected"),
+    [
+        ((9, 0), False, ("cudnn", "flash_on_cuda")),
+        ((8, 9), False, ("flash_on_cuda",)),
+        ((8, 0), True, ("cudnn", "flash_on_cuda")),
+        ((8, 0), False, ("flash_on_cuda",)),
+        ((7, 5), False, ()),
+    ],
+)
+def test_what_is_tried_depends_on_the_gpu(
+    capability: tuple[int, int], biased: bool, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    queries = SimpleNamespace(device=torch.device("cuda"), is_cuda=True, dtype=torch.bfloat16)
+    assert log_sum_exp._candidates(queries, biased) == expected
+    assert log_sum_exp._candidates(SimpleNamespace(**{**vars(queries), "dtype": torch.float32}), biased) == ()
