@@ -27,16 +27,17 @@ from .files.folders import Folders
 from .running.progress import ProgressBars
 from .running.report import FILE_NAME, Record, write_report
 from .running.runs import Job, LocalRunner, Runner, ServerRunner, input_folder_for, run_job
+from .stopping import INTERRUPTED, TERMINATED, Terminated, stopped_by_sigterm
 from .workflows.errors import WorkflowError
 from .workflows.executor import describe
 
-OK, FAILED, INTERRUPTED = 0, 1, 130
+OK, FAILED = 0, 1
 TEXT_LINES, TEXT_COLUMNS = 12, 240  # of a node's text on the terminal
 SUITE_OPTIONS = ("workflow", "server", "features", "model", "pretrained")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 done, 1 wrong workflow, 130 interrupted."""
+    """Runs one command and returns its exit code: 0 done, 1 wrong workflow, 130 interrupted, 143 ended by SIGTERM."""
     _escape_what_terminal_cannot_show()
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
@@ -46,16 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record, bars = Record(options.report.parent), ProgressBars()
     try:
         _check_writable(record.out)
-        with logging_redirect_tqdm():
+        with stopped_by_sigterm(), logging_redirect_tqdm():
             facts = COMMANDS[options.kind](options, record, bars)
         return _finish(options, record, facts)
-    except (KeyboardInterrupt, Interrupted):
+    except (KeyboardInterrupt, Interrupted) as stop:
         bars.close()
-        _say(
-            "Interrupted. "
-            + (f"Written so far: {_names(record)}." if record.files() else "Nothing was written.")
-        )
-        return INTERRUPTED
+        _say("Interrupted." + (f" Written so far: {_names(record)}." if record.files() else ""))
+        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     except WorkflowError as error:
         bars.close()
         return _fail(error.problems, error, options.verbose)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .comfyui import inside_comfyui
-from .run_folders import PREVIEWS, output_folder
+from .run_folders import PREVIEWS, kept_if_begun, output_folder
 
 KINDS = {False: "output", True: "temp"}  # by whether the file is temporary: ComfyUI's names of its folders
 
@@ -35,21 +35,24 @@ class OutputFile:
 
 @contextmanager
 def new_output(
-    prefix: str, extension: str, size: tuple[int, int], *, temporary: bool = False
+    prefix: str, extension: str, size: tuple[int, int], *, temporary: bool = False, grows: bool = False
 ) -> Iterator[OutputFile]:
     """The next free file `prefix_00001_.extension` of the output folder; where the block fails, no file is left.
 
+    Of a file that `grows`, which is of use from its first bytes on, what is there is left.
     `size` (width, height) fills %width% and %height% in the prefix. A `temporary` file is a preview: ComfyUI deletes it
     when it starts again, outside ComfyUI it lies in the folder `previews`. Inside ComfyUI the file can be seen while
     it is written. Raises ValueError where there is no output folder.
     """
     new_file = _comfyui_file if inside_comfyui() else _run_file
-    with new_file(prefix, extension, size, temporary) as file:
+    with new_file(prefix, extension, size, temporary=temporary, grows=grows) as file:
         yield file
 
 
 @contextmanager
-def _run_file(prefix: str, extension: str, size: tuple[int, int], temporary: bool) -> Iterator[OutputFile]:
+def _run_file(
+    prefix: str, extension: str, size: tuple[int, int], *, temporary: bool, grows: bool
+) -> Iterator[OutputFile]:
     folder = output_folder()
     if folder is None:
         raise ValueError(
@@ -57,7 +60,7 @@ def _run_file(prefix: str, extension: str, size: tuple[int, int], temporary: boo
         )
     if temporary:
         prefix = f"{PREVIEWS}/{prefix}"
-    with folder.new_file(prefix, extension, size) as file:
+    with folder.new_file(prefix, extension, size, grows=grows) as file:
         parent = file.path.parent.relative_to(folder.output.resolve())
         yield OutputFile(
             path=file.unfinished,
@@ -69,7 +72,7 @@ def _run_file(prefix: str, extension: str, size: tuple[int, int], temporary: boo
 
 @contextmanager
 def _comfyui_file(
-    prefix: str, extension: str, size: tuple[int, int], temporary: bool
+    prefix: str, extension: str, size: tuple[int, int], *, temporary: bool, grows: bool
 ) -> Iterator[OutputFile]:
     import folder_paths
 
@@ -77,8 +80,14 @@ def _comfyui_file(
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, root, *size)
     file = f"{name}_{counter:05}_{extension}"
     path = Path(folder) / file
-    try:
+    with kept_if_begun(path) if grows else _removed_on_failure(path):
         yield OutputFile(path=path, filename=file, subfolder=subfolder, kind=KINDS[temporary])
+
+
+@contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         path.unlink(missing_ok=True)
         raise

@@ -5,11 +5,14 @@ Whoever runs nodes there says which folders these are; inside ComfyUI its own fo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
+
+logger = logging.getLogger(__name__)
 
 PREVIEWS = "previews"  # the folder of temporary pictures outside ComfyUI
 
@@ -52,12 +55,26 @@ class OutputFolder(Protocol):
     def records(self) -> Path | None: ...
 
     def new_file(
-        self, prefix: str, extension: str, size: tuple[int, int] = (0, 0)
+        self, prefix: str, extension: str, size: tuple[int, int] = (0, 0), *, grows: bool = False
     ) -> AbstractContextManager[NewFile]:
         """The next free file `prefix_00001_.extension`; where the block fails, no file is left.
 
-        `size` (width, height) fills %width% and %height% in the prefix.
+        Of a file that `grows`, which is of use from its first bytes on, what is there is left. `size` (width, height) fills
+        %width% and %height% in the prefix.
         """
+
+
+@contextmanager
+def kept_if_begun(path: Path) -> Iterator[None]:
+    """Where the block fails, the file that it writes stays if it holds anything, and the log says so."""
+    try:
+        yield
+    except BaseException:
+        if path.is_file() and path.stat().st_size:
+            logger.warning("What was finished is kept: %s", path)
+        else:
+            path.unlink(missing_ok=True)
+        raise
 
 
 _input_folder: ContextVar[InputFolder | None] = ContextVar("framepack_input_folder", default=None)

@@ -31,6 +31,9 @@ MUXER = {
 }
 
 
+QUALITY = 18  # x264's crf where nothing else is asked for
+
+
 class VideoWriter:
     """Writes an MP4 file (H.264, yuv420p) several frames at a time; use it in a `with` block.
 
@@ -43,7 +46,7 @@ class VideoWriter:
         path: Path,
         fps: float | Fraction,
         *,
-        crf: int = 18,
+        crf: int = QUALITY,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self._encoding = Encoding.of(fps, crf)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,15 @@ class VideoMaker:
         return _finished(path) or self._make(video, path)
 
     def _make(self, video: SuiteVideo, path: Path) -> FinishedVideo:
+        remove_parts(path)
         began = time.perf_counter()
-        record = self._run(video)
-        seconds = time.perf_counter() - began
-        (self.folders.output / self._saved(video, record)).replace(path)
+        try:
+            record = self._run(video)
+            seconds = time.perf_counter() - began
+            (self.folders.output / self._saved(video, record)).replace(path)
+        except BaseException:
+            remove_parts(path)
+            raise
         trace = _trace(record)
         facts = {"episode": video.episode.id, "seed": video.seed, "arm": video.arm, "key": video.key}
         # Written last: only a video with its facts counts as finished.
@@ -129,6 +135,13 @@ class VideoMaker:
                 "the suite needs one. With FramePackDecode, output must be video or both."
             )
         return saved[0]
+
+
+def remove_parts(path: Path) -> None:
+    """Removes what runs that were stopped have left of a video, which is to be at `path`."""
+    name = escape(path.stem)
+    for part in [*path.parent.glob(f"{name}_*"), *path.parent.glob(f".{name}*")]:
+        part.unlink(missing_ok=True)
 
 
 def _finished(path: Path) -> FinishedVideo | None:

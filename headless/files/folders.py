@@ -11,14 +11,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...nodes.run_folders import reading_from, writing_to
+from ...nodes.run_folders import kept_if_begun, reading_from, writing_to
 
 _ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]$")
 
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file in the making: written under `unfinished`, it appears as `path` when it is whole."""
+    """A file in the making: written under `unfinished`, it appears as `path` when it is whole; one that grows has one name."""
 
     path: Path
     unfinished: Path
@@ -69,15 +69,22 @@ class Folders:
         return path
 
     @contextmanager
-    def new_file(self, prefix: str, extension: str, size: tuple[int, int] = (0, 0)) -> Iterator[NewFile]:
+    def new_file(
+        self, prefix: str, extension: str, size: tuple[int, int] = (0, 0), *, grows: bool = False
+    ) -> Iterator[NewFile]:
         """The next `prefix_00001_.extension`, which appears under that name when the block ends.
 
         The counter is one above the highest in the folder, as in ComfyUI, and nothing is overwritten; if the
-        block fails nothing stays behind. `size` (width, height) fills %width% and %height% in the prefix.
+        block fails nothing stays behind. A file that `grows` is of use from its first bytes on: it is written under its
+        name, and if the block fails, what is there stays. `size` (width, height) fills %width% and %height% in the prefix.
         Raises ValueError when the prefix leads out of the output folder.
         """
         path = self._reserve(_expand(prefix, size), extension)
-        # Hidden until it is whole: whoever stops the program must not find half a video.
+        if grows:
+            with kept_if_begun(path):
+                yield NewFile(path, path)
+            return
+        # Hidden until it is whole: whoever stops the program must not find half a picture.
         file = NewFile(path, path.with_name(f".{path.stem}.part{extension}"))
         try:
             yield file

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence
 from PIL.PngImagePlugin import PngInfo
 
-from ...video.segments import to_bytes
-from ...video.writing import VideoWriter
+from ...video.segments import Encoding, Segment, encode_segment, to_bytes
+from ...video.writing import QUALITY, VideoWriter
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 VIDEO_EXTENSIONS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi"})
@@ -105,7 +105,18 @@ def save_png(path: Path, image: torch.Tensor, metadata: Mapping[str, Any] | None
 def write_video(
     path: Path, images: torch.Tensor, fps: float | Fraction, metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes `images` [T,H,W,3] as H.264 in yuv420p, with `metadata` as JSON texts.
+    """Writes `images` [T,H,W,3] to a file as `encode_video` encodes them, with `metadata` as JSON texts."""
+    write_encoded(path, encode_video(images, fps), metadata)
+
+
+def write_encoded(path: Path, video: Segment, metadata: Mapping[str, Any] | None = None) -> None:
+    """Writes an encoded video to a file, with `metadata` as JSON texts."""
+    with VideoWriter(path, video.encoding.fps, metadata=metadata) as writer:
+        writer.append(video)
+
+
+def encode_video(images: torch.Tensor, fps: float | Fraction) -> Segment:
+    """`images` [T,H,W,3] as H.264 in yuv420p.
 
     yuv420p keeps colour for every second pixel: an odd width or height is made even by repeating the last
     column or row, and a warning says so. Raises ValueError when `images` is not a video.
@@ -114,8 +125,7 @@ def write_video(
         raise ValueError(
             f"a video needs images of the shape [frames, height, width, 3], got {list(images.shape)}"
         )
-    with VideoWriter(path, fps, metadata=metadata) as writer:
-        writer.write(images[..., :3])
+    return encode_segment(images[..., :3], Encoding.of(fps, QUALITY))
 
 
 def read_video(path: Path) -> tuple[torch.Tensor, float]:

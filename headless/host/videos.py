@@ -102,8 +102,7 @@ class SaveVideo:
         self, video: Any, filename_prefix: str, format: str, codec: str, prompt: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         parts = video.get_components()
-        with folders.current().new_file(filename_prefix, ".mp4", video.get_dimensions()) as file:
-            media.write_video(
-                file.unfinished, parts.images, parts.frame_rate, {"prompt": prompt} if prompt else None
-            )
+        encoded = media.encode_video(parts.images, parts.frame_rate)
+        with folders.current().new_file(filename_prefix, ".mp4", video.get_dimensions(), grows=True) as file:
+            media.write_encoded(file.path, encoded, {"prompt": prompt} if prompt else None)
         return {"ui": {"images": [saved_file(file.path)], "animated": (True,)}}

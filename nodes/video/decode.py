@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -14,11 +14,11 @@ from ...video.decode import SPACE_FACTOR, Tiles, decode_video, vae_decoder, vide
 from ...video.decoded import KEY, DecodedVideos
 from ...video.growing import DecodeSettings
 from ...video.pieces import decode_pieces, frame_count
-from ...video.segments import Encoding, Segment
+from ...video.segments import Encoding, Segment, encode_segment
 from ...video.writing import VideoWriter
 from .. import widgets
 from ..comfyui import inside_comfyui
-from ..output import new_output
+from ..output import OutputFile, new_output
 from ..types import ROOT
 from ..widgets import advanced_widgets
 from .growing_files import GrowingFiles
@@ -221,19 +221,26 @@ class _Video:
     The segments are kept until the file is finished: they take less memory than the latents that they come from.
     """
 
-    def __init__(self, number: int, writer: VideoWriter, states: GrowingFiles) -> None:
-        self._number, self._writer, self._states = number, writer, states
+    def __init__(
+        self, number: int, encoding: Encoding, begin: Callable[[], VideoWriter], states: GrowingFiles
+    ) -> None:
+        self._number, self._encoding, self._begin, self._states = number, encoding, begin, states
+        self._writer: VideoWriter | None = None
         self._segments: list[Segment] = []
 
     def write(self, frames: Tensor, *, more: bool) -> None:
         """Add frames [n, H, W, 3]; where there are `more` to come, show the video so far."""
-        self._segments.append(self._writer.write(frames))
+        start = self._segments[-1].frames[1] if self._segments else 0
+        self.append(encode_segment(frames, self._encoding, start=start))
         if more and inside_comfyui():
             self._states.show(self._number, self._segments)
 
     def append(self, segment: Segment) -> None:
-        """Add frames that are encoded already."""
+        """Add frames that are encoded already. The file begins with the first ones, so that it is never empty."""
+        if self._writer is None:
+            self._writer = self._begin()
         self._writer.append(segment)
+        self._segments.append(segment)
 
 
 class _Files:
@@ -244,20 +251,24 @@ class _Files:
         self._size = (SPACE_FACTOR * width, SPACE_FACTOR * height)
         self._prefix, self._encoding, self._metadata = prefix, encoding, metadata
         self._states = GrowingFiles("FramePack_decoding", self._size)
+        self._begun: dict[int, OutputFile] = {}  # by the number of the video
 
     @contextmanager
     def new_video(self, number: int) -> Iterator[_Video]:
-        """The file of the video with this number in the batch."""
-        fps, crf = self._encoding.fps, self._encoding.crf
+        """The file of the video with this number in the batch. Where the block fails, the part that plays is kept."""
         try:
-            with (
-                new_output(self._prefix, ".mp4", self._size) as file,
-                VideoWriter(file.path, fps, crf=crf, metadata=self._metadata) as writer,
-            ):
-                yield _Video(number, writer, self._states)
-            self._states.finish(number, file)
+            with ExitStack() as stack:
+                yield _Video(number, self._encoding, lambda: self._begin(number, stack), self._states)
+            self._states.finish(number, self._begun[number])
         finally:
             self._states.remove()
+
+    def _begin(self, number: int, stack: ExitStack) -> VideoWriter:
+        """The writer of a video's file, which is closed with the stack."""
+        file = stack.enter_context(new_output(self._prefix, ".mp4", self._size, grows=True))
+        self._begun[number] = file
+        fps, crf = self._encoding.fps, self._encoding.crf
+        return stack.enter_context(VideoWriter(file.path, fps, crf=crf, metadata=self._metadata))
 
     def shown(self) -> dict[str, Any]:
         """The node's `ui`: ComfyUI plays these files."""

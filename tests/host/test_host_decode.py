@@ -135,7 +135,7 @@ def test_the_host_vae_of_hunyuanvideos_shape_takes_the_tiles(host, comfy):
         torch.testing.assert_close(images, expected, atol=1e-5, rtol=0)
 
 
-def test_a_file_is_named_as_save_video_names_it_and_an_interrupt_leaves_none(host, vae, latents, comfy):
+def test_a_file_is_named_as_save_video_names_it_and_an_interrupt_keeps_what_plays(host, vae, latents, comfy):
     from pathlib import Path
 
     import comfy.model_management
@@ -163,7 +163,11 @@ def test_a_file_is_named_as_save_video_names_it_and_an_interrupt_leaves_none(hos
         comfy.utils.set_progress_bar_global_hook(hook)
     # A picture would hide the video that the node shows.
     assert seen == [(1, 3, None, 3)], "the third file was there, growing"
-    assert len(list((folder / "video").iterdir())) == 2
+    assert len(list((folder / "video").iterdir())) == 3
+    import av
+
+    with av.open(str(folder / "video" / "decoded_00003_.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 0
 
 
 def test_a_cropped_image_is_where_core_puts_it(host):

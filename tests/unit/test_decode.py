@@ -58,6 +58,11 @@ def numbered(count: int, batch: int = 1) -> torch.Tensor:
     return row.expand(batch, 16, -1, 1, 1).clone()
 
 
+def frames_of(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
 def sectionwise(vae, latents: torch.Tensor, window: int, overlap: int) -> torch.Tensor:
     pieces = decode_pieces(latents.shape[2], window, overlap)
     return torch.cat(list(decode_video(vae_decoder(vae, Tiles()), latents, pieces)))
@@ -253,13 +258,50 @@ def test_writing_only_keeps_the_last_frame_of_each_video(tmp_path):
     ]
 
 
-def test_a_stopped_run_leaves_no_file(tmp_path):
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_a_stopped_run_keeps_what_plays_under_its_name(tmp_path, stop_at):
     def stop(step, total, info):
-        if step == 2:
+        if step == stop_at:
             raise Interrupted
 
     with using(Folders(tmp_path, tmp_path)), progress_reporting(stop), pytest.raises(Interrupted):
         decode(NumberedVAE(), numbered(20), "video")
+    [file] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert file.name == "FramePack_00001_.mp4"
+    reds = [frame[..., 0].mean() for frame in frames_of(file)]
+    decoded = [0, *(number for number in range(1, 20) for _ in range(4))]
+    assert 0 < len(reds) < len(decoded)
+    np.testing.assert_allclose(reds, [2.55 * number for number in decoded[: len(reds)]], atol=4)
+
+
+def test_a_killed_run_would_leave_one_file_that_plays_or_none(tmp_path):
+    seen = []
+
+    def look(step, total, info):
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        seen.append([(path.name, len(frames_of(path))) for path in files])
+
+    class LookingVAE(NumberedVAE):
+        def decode(self, latents):
+            look(0, 0, {})
+            return super().decode(latents)
+
+    with using(Folders(tmp_path, tmp_path)), progress_reporting(look):
+        decode(LookingVAE(), numbered(20), "video")
+    assert seen[0] == [], "no file before there is a frame"
+    assert all(len(files) <= 1 for files in seen)
+    names, lengths = zip(*(file for files in seen for file in files))
+    assert set(names) == {"FramePack_00001_.mp4"}
+    assert lengths[0] > 0 and list(lengths) == sorted(lengths)
+
+
+def test_a_run_that_is_stopped_before_its_first_section_leaves_no_file(tmp_path):
+    class BrokenVAE(NumberedVAE):
+        def decode(self, latents):
+            raise Interrupted
+
+    with using(Folders(tmp_path, tmp_path)), pytest.raises(Interrupted):
+        decode(BrokenVAE(), numbered(20), "video")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 

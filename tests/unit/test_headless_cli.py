@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,6 +47,8 @@ class Paint:
             raise Interrupted
         if seed == 14:
             raise KeyboardInterrupt
+        if seed == 16:
+            signal.raise_signal(signal.SIGTERM)
         if seed == 15:
             raise ValueError("this seed is cursed")
         return torch.full((9, 16, 16, 3), seed / 255), TRACE
@@ -159,6 +164,33 @@ def test_what_is_wrong_is_one_sentence_and_code_1(
 def test_verbose_shows_where(workflow: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert main(["run", str(workflow), "--verbose", "--set", "4.seed=15"]) == 1
     assert "ValueError: this seed is cursed" in caplog.text
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does_with_its_own_code(
+    workflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["run", str(workflow), "--set", "4.seed=16"]) == 128 + signal.SIGTERM
+    assert "Interrupted. Written so far: output/first_00001_.png." in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_ctrl_c_while_the_program_is_loaded_leaves_no_traceback() -> None:
+    program = """
+import signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name.endswith("headless.cli"):
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from framepack_transitions.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "Interrupted. Nothing was written.\n"
 
 
 @pytest.mark.parametrize("seed", [13, 14])

@@ -84,6 +84,21 @@ def test_an_interrupted_file_leaves_nothing(place: Folders) -> None:
     assert list(place.output.iterdir()) == []
 
 
+@pytest.mark.parametrize(("data", "left"), [("half", ["clip_00001_.mp4"]), ("", [])])
+def test_of_an_interrupted_file_that_grows_what_is_there_is_left(
+    place: Folders, data: str, left: list[str]
+) -> None:
+    def write_half() -> None:
+        with place.new_file("clip", ".mp4", grows=True) as file:
+            assert file.unfinished == file.path
+            file.path.write_text(data, encoding="utf-8")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert [path.name for path in place.output.iterdir()] == left
+
+
 def test_the_image_loader_says_what_is_wrong_before_the_run(place: Folders) -> None:
     with folders.using(place):
         assert LoadImage.VALIDATE_INPUTS("a.png") is True

@@ -285,6 +285,23 @@ def test_a_server_makes_the_videos(quick: list[str], tmp_path: Path, server: Fak
     )
 
 
+def test_nothing_of_a_video_that_was_stopped_is_left_over(
+    quick: list[str], tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out" / "takes"
+    download = server.download
+
+    def stopped(file: dict[str, str], target: Path) -> None:
+        download(file, target)
+        prefix = server.queued[-1]["12"]["inputs"]["filename_prefix"]
+        (tmp_path / "out" / f"{prefix}_00009_.mp4").touch()  # as a run that was killed leaves it
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "download", stopped)
+    assert main([*quick, "--server", "http://there"]) == 130
+    assert list(folder.iterdir()) == []
+
+
 def test_a_workflow_that_shows_no_trace_is_measured_without(
     quick: list[str], tmp_path: Path, server: FakeServer
 ) -> None:
