@@ -54,6 +54,7 @@ class RunProgress(SectionObserver):
         """Show the section; log it if it was sampled."""
         if self._preview is not None:
             self._preview.add(section.latents[0], self._driver.to_vae(latents))
+            self._preview.show(settled=reused)
         now = time.monotonic()
         if reused:  # time is counted from the first section that is sampled
             self._began, self._reused, self._reused_steps = now, self._number, self._steps

@@ -131,11 +131,17 @@ class FramePackTransitionsSampler:
             workflow=prompt,
             node=unique_id,
         )
-        preview = preview_of_run(
-            driver=driver, sections=sections, inputs=inputs, vae=vae, decode=decode_behind(prompt, unique_id)
-        )
-        solve, observer = solver if sampler is None else sampler, RunProgress(driver, count, preview)
+        solve = solver if sampler is None else sampler
         with kept_records(reuse_sections) as store:
+            preview = preview_of_run(
+                driver=driver,
+                sections=sections,
+                inputs=inputs,
+                vae=vae,
+                decode=decode_behind(prompt, unique_id),
+                store=store,
+            )
+            observer = RunProgress(driver, count, preview)
             latents, trace = sample_sections(
                 driver,
                 sections,

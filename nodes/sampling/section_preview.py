@@ -12,9 +12,11 @@ from torch import Tensor
 from ...samplers.context.plan import Section
 from ...samplers.denoising.drivers import Driver
 from ...samplers.settings import SampleInputs
+from ...samplers.store.folder import RecordStore
 from ...video.decode import SPACE_FACTOR, Tiles, vae_decoder
 from ...video.decoded import KEY, DecodedVideos, fingerprint
 from ...video.growing import DecodeSettings, GrowingVideo
+from ...video.kept_segments import kept_segments
 from ...video.pieces import Stretch, frame_count
 from ...video.segments import Encoding
 from ..video.decode import FramePackDecode
@@ -26,27 +28,38 @@ class SectionPreview:
     """Decodes and shows the videos of a run while they are sampled.
 
     `samples` [B, 16, T, h, w] has the size of the finished latents; its values are not read. With `keep_images` all frames
-    stay in memory for the node behind the sampler.
+    stay in memory for the node behind the sampler; else what was decoded in an earlier run is taken from `store`.
     """
 
     def __init__(
-        self, vae: Any, settings: DecodeSettings, samples: Tensor, *, keep_images: bool = False
+        self,
+        vae: Any,
+        settings: DecodeSettings,
+        samples: Tensor,
+        *,
+        keep_images: bool = False,
+        store: RecordStore | None = None,
     ) -> None:
         decode = vae_decoder(vae, settings.tiles)
         self._vae, self._settings, self._keep_images = vae, settings, keep_images
-        self._videos = [GrowingVideo(decode, samples[:1], settings) for _ in range(samples.shape[0])]
+        kept = None if keep_images else kept_segments(store, vae, settings)
+        self._videos = [GrowingVideo(decode, samples[:1], settings, kept) for _ in range(samples.shape[0])]
         self._length = frame_count(samples.shape[2])
         self._images: Tensor | None = None
         height, width = samples.shape[-2:]
         self._files = GrowingFiles("FramePack_preview", (SPACE_FACTOR * width, SPACE_FACTOR * height))
 
-    def add(self, start: int, samples: Tensor, *, show: bool = True) -> None:
-        """Take in samples [B, 16, n, h, w] from latent frame `start` on, and show what is there."""
+    def add(self, start: int, samples: Tensor) -> None:
+        """Take in samples [B, 16, n, h, w] from latent frame `start` on."""
         for number, video in enumerate(self._videos):
             for stretch in video.add(start, samples[number : number + 1]):
                 self._keep(number, stretch)
-            if show:
-                self._files.show(number, video.so_far())
+
+    def show(self, *, settled: bool = False) -> None:
+        """Show what is there; `settled` leaves out the end that the next section changes, which may not be decoded yet."""
+        for number, video in enumerate(self._videos):
+            if segments := video.segments if settled else video.so_far():
+                self._files.show(number, segments)
 
     def finish(self, latent: dict[str, Any]) -> dict[str, Any]:
         """Let the finished videos travel with the finished latent; give the `ui` that plays them."""
@@ -80,11 +93,17 @@ class SectionPreview:
 
 
 def preview_of_run(
-    *, driver: Driver, sections: Sequence[Section], inputs: SampleInputs, vae: Any, decode: Mapping[str, Any]
+    *,
+    driver: Driver,
+    sections: Sequence[Section],
+    inputs: SampleInputs,
+    vae: Any,
+    decode: Mapping[str, Any],
+    store: RecordStore | None = None,
 ) -> SectionPreview | None:
     """A preview that knows what the video begins with; None without a VAE.
 
-    `decode` holds the inputs of the FramePack Decode behind the sampler. Raises ValueError for a VAE that does not fit.
+    `decode` holds the inputs of the FramePack Decode behind the sampler; what is decoded is kept in `store`. Raises ValueError for a VAE that does not fit.
     """
     if vae is None:
         return None
@@ -92,11 +111,12 @@ def preview_of_run(
     batch, channels, _, *size = inputs.start.shape
     samples = torch.empty(batch, channels, max(section.latents[1] for section in sections), *size)
     settings = preview_settings(decode, window=first[1] - first[0])
-    preview = SectionPreview(vae, settings, samples, keep_images=decode.get("output", "video") != "video")
+    keep_images = decode.get("output", "video") != "video"
+    preview = SectionPreview(vae, settings, samples, keep_images=keep_images, store=store)
     if inputs.past_video is not None:
-        preview.add(0, driver.to_vae(inputs.past_video), show=False)
+        preview.add(0, driver.to_vae(inputs.past_video))
     elif inputs.has_start:
-        preview.add(0, driver.to_vae(inputs.start), show=False)
+        preview.add(0, driver.to_vae(inputs.start))
     return preview
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from fractions import Fraction
 from functools import partial, singledispatch
 from pathlib import PurePath
 from types import FunctionType, MethodType
@@ -98,8 +99,13 @@ def _(value: None, write: Write) -> None:
 @_write.register(torch.dtype)
 @_write.register(torch.device)
 @_write.register(PurePath)
+@_write.register(Fraction)
 def _(value: Any, write: Write) -> None:
-    kind = next(kind for kind in type(value).__mro__ if kind.__module__ in ("builtins", "torch", "pathlib"))
+    kind = next(
+        kind
+        for kind in type(value).__mro__
+        if kind.__module__ in ("builtins", "torch", "pathlib", "fractions")
+    )
     _leaf(write, kind.__name__, str(value).encode("utf-8", "surrogatepass"))
 
 
