@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from PIL import Image
 PACK = Path(__file__).parents[2]
 EXAMPLES_INPUT = PACK / "example_workflows" / "input"
 COMFYUI = os.environ.get("COMFYUI_PATH")
+FRONT_END = os.environ.get(
+    "COMFYUI_FRONT_END"
+)  # the folder `static` of a frontend other than the installed one
 
 
 def pytest_collection_modifyitems(items):
@@ -72,14 +76,17 @@ class Browser:
         nodes2: bool = False,
         screenshot: Path | None = None,
         seconds: float = 240,
+        settle: float = 1.5,
     ) -> dict:
         """Loads a workflow in the editor's format and presses Run; returns what the scripts return, as plain data.
 
         probe, before, watch: bodies of JavaScript functions with `app` and `graph`, called after the last run, before the
-        first, and every quarter of a second during runs; the results are under `result`, `before` and `watched`.
+        first, and every fifth of a second during runs and until the page has settled; the results are under `result`,
+        `before` and `watched`.
         runs: for each run, a script that is called before it.
         nodes2: whether the editor draws nodes with its newer renderer, where it has one.
         seconds: the longest that a run may take.
+        settle: how long the page gets after it, in seconds.
         """
         request = {
             "url": self.url,
@@ -92,6 +99,7 @@ class Browser:
             "nodes2": nodes2,
             "screenshot": None if screenshot is None else str(screenshot),
             "seconds": seconds,
+            "settle": settle,
         }
         done = subprocess.run(
             ["node", str(Path(__file__).parent / "browser" / "drive.cjs")],
@@ -106,6 +114,13 @@ class Browser:
             raise RuntimeError(f"the browser failed:\n{done.stderr[-3000:]}")
         return json.loads(done.stdout)
 
+    @cached_property
+    def has_nodes2(self) -> bool:
+        """Whether the editor offers its newer renderer to users; early forms are hidden and draw no nodes."""
+        setting = "app.ui.settings.settingsParamLookup['Comfy.VueNodes.Enabled']"
+        nothing = {"nodes": [], "links": [], "version": 0.4}
+        return self.run(nothing, probe=f"return {setting}?.type === 'boolean'", runs=())["result"]
+
 
 @pytest.fixture(scope="session")
 def browser(server):
@@ -115,6 +130,14 @@ def browser(server):
     if shutil.which("node") is None or chromium is None or not (modules / "playwright-core").is_dir():
         pytest.skip(NEEDS_BROWSER)
     return Browser(server.url, modules, chromium)
+
+
+@pytest.fixture(params=[False, True], ids=["canvas", "nodes2"])
+def nodes2(request, browser):
+    """Each of the editor's renderers: the canvas, and Nodes 2.0 where users have it."""
+    if request.param and not browser.has_nodes2:
+        pytest.skip("this version of the editor does not offer Nodes 2.0")
+    return request.param
 
 
 @pytest.fixture
@@ -180,6 +203,8 @@ def server(tmp_path_factory):
         f"sqlite:///{base / 'user.db'}",
         "--disable-api-nodes",
     ]
+    if FRONT_END is not None:
+        command += ["--front-end-root", FRONT_END]
     with log.open("w") as stream:
         process = subprocess.Popen(command, cwd=COMFYUI, stdout=stream, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}", process, log, base)

@@ -46,7 +46,6 @@ def by_type(nodes: list[dict], class_type: str) -> list[dict]:
     return [node for node in nodes if node["type"] == class_type]
 
 
-@pytest.mark.parametrize("nodes2", [False, True], ids=["canvas", "nodes2"])
 def test_scores_are_read_in_the_node_and_a_run_does_not_change_its_size(browser, nodes2):
     seen = browser.run(example("tiny_ab"), before=NODES, probe=PICTURES, nodes2=nodes2)
     for name in EVALUATION:
@@ -61,7 +60,6 @@ def test_scores_are_read_in_the_node_and_a_run_does_not_change_its_size(browser,
     assert boxes[0] == boxes[1]
 
 
-@pytest.mark.parametrize("nodes2", [False, True], ids=["canvas", "nodes2"])
 def test_a_notice_stands_in_its_node_until_the_node_runs_without_one(browser, nodes2):
     def change(seed: int, seconds: float) -> str:
         return f"""

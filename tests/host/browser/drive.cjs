@@ -36,11 +36,12 @@ async function isIdle(page) {
     await page.evaluate(call(request.runs[run] || ''));
     await page.evaluate(() => window.app.queuePrompt(0, 1));
     await page.waitForTimeout(500);
-    for (let end = Date.now() + request.seconds * 1000; Date.now() < end && !(await isIdle(page));) {
+    const latest = Date.now() + request.seconds * 1000;
+    for (let settled = 0; !settled || Date.now() < settled;) {
       if (request.watch) watched.push(await page.evaluate(call(request.watch)));
-      await page.waitForTimeout(250);
+      if (!settled && (Date.now() > latest || (await isIdle(page)))) settled = Date.now() + request.settle * 1000;
+      await page.waitForTimeout(200);
     }
-    await page.waitForTimeout(1500);
     if (request.watch) watched.push(await page.evaluate(call(request.watch)));
   }
   const result = request.probe ? await page.evaluate(call(request.probe)) : null;
