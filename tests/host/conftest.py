@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,8 @@ from PIL import Image
 PACK = Path(__file__).parents[2]
 EXAMPLES_INPUT = PACK / "example_workflows" / "input"
 COMFYUI = os.environ.get("COMFYUI_PATH")
-FRONT_END = os.environ.get(
-    "COMFYUI_FRONT_END"
-)  # the folder `static` of a frontend other than the installed one
+# The folder `static` of a frontend other than the installed one.
+FRONT_END = os.environ.get("COMFYUI_FRONT_END")
 
 
 def pytest_collection_modifyitems(items):
@@ -54,90 +51,6 @@ def comfy():
 def keep_no_sections(monkeypatch):
     """Every run in this process samples all of its sections, whichever tests came before."""
     monkeypatch.setenv("FRAMEPACK_SECTIONS", "off")
-
-
-NEEDS_BROWSER = "needs a browser: node, playwright-core in a folder browser beside COMFYUI_PATH, and chromium"
-
-
-class Browser:
-    """ComfyUI's editor in a real browser, driven by playwright-core."""
-
-    def __init__(self, url: str, modules: Path, chromium: str) -> None:
-        self.url, self.modules, self.chromium = url, modules, chromium
-
-    def run(
-        self,
-        graph: dict,
-        *,
-        probe: str = "",
-        before: str = "",
-        watch: str = "",
-        runs: tuple[str, ...] = ("",),
-        nodes2: bool = False,
-        screenshot: Path | None = None,
-        seconds: float = 240,
-        settle: float = 1.5,
-    ) -> dict:
-        """Loads a workflow in the editor's format and presses Run; returns what the scripts return, as plain data.
-
-        probe, before, watch: bodies of JavaScript functions with `app` and `graph`, called after the last run, before the
-        first, and every fifth of a second during runs and until the page has settled; the results are under `result`,
-        `before` and `watched`.
-        runs: for each run, a script that is called before it.
-        nodes2: whether the editor draws nodes with its newer renderer, where it has one.
-        seconds: the longest that a run may take.
-        settle: how long the page gets after it, in seconds.
-        """
-        request = {
-            "url": self.url,
-            "browser": self.chromium,
-            "graph": graph,
-            "probe": probe,
-            "before": before,
-            "watch": watch,
-            "runs": runs,
-            "nodes2": nodes2,
-            "screenshot": None if screenshot is None else str(screenshot),
-            "seconds": seconds,
-            "settle": settle,
-        }
-        done = subprocess.run(
-            ["node", str(Path(__file__).parent / "browser" / "drive.cjs")],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            env={**os.environ, "NODE_PATH": str(self.modules)},
-            timeout=seconds * len(runs) + 180,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"the browser failed:\n{done.stderr[-3000:]}")
-        return json.loads(done.stdout)
-
-    @cached_property
-    def has_nodes2(self) -> bool:
-        """Whether the editor offers its newer renderer to users; early forms are hidden and draw no nodes."""
-        setting = "app.ui.settings.settingsParamLookup['Comfy.VueNodes.Enabled']"
-        nothing = {"nodes": [], "links": [], "version": 0.4}
-        return self.run(nothing, probe=f"return {setting}?.type === 'boolean'", runs=())["result"]
-
-
-@pytest.fixture(scope="session")
-def browser(server):
-    """A browser on the server; the test is skipped where there is none."""
-    modules = Path(COMFYUI).resolve().parent / "browser" / "node_modules"
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if shutil.which("node") is None or chromium is None or not (modules / "playwright-core").is_dir():
-        pytest.skip(NEEDS_BROWSER)
-    return Browser(server.url, modules, chromium)
-
-
-@pytest.fixture(params=[False, True], ids=["canvas", "nodes2"])
-def nodes2(request, browser):
-    """Each of the editor's renderers: the canvas, and Nodes 2.0 where users have it."""
-    if request.param and not browser.has_nodes2:
-        pytest.skip("this version of the editor does not offer Nodes 2.0")
-    return request.param
 
 
 @pytest.fixture

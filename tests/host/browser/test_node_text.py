@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
-EXAMPLES = Path(__file__).parents[2] / "example_workflows"
+EXAMPLES = Path(__file__).parents[3] / "example_workflows"
 SAMPLER, EVALUATION = (
     "FramePackTransitionsSampler",
     ("FramePackCompare", "FramePackTransitionEvaluator", "FramePackDisappearanceEvaluator"),

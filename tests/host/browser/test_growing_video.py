@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = [pytest.mark.host, pytest.mark.timeout(900)]
-EXAMPLES = Path(__file__).parents[2] / "example_workflows"
+EXAMPLES = Path(__file__).parents[3] / "example_workflows"
 
 # Another seed, so that nothing comes from the cache; and all nodes in view, for only there are videos loaded.
 BEFORE_RUN = """
