@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,16 @@ def test_a_second_run_gives_the_same_result(path: Path) -> None:
     samplers = [node for node in read_json(path)["nodes"] if node["type"] in SAMPLERS]
     assert samplers
     assert all("fixed" in node["widgets_values"] for node in samplers)
+
+
+@named(UI_FILES + API_FILES)
+def test_no_name_is_given_twice(path: Path) -> None:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        assert len(set(names)) == len(names), names
+        return dict(pairs)
+
+    json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
 
 
 @named(API_FILES)
