@@ -1,13 +1,12 @@
 // Shows the text that a node of this pack gives with its results, scores or notices, in the node itself.
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
+import { isOurs } from "./pack.js";
 
 const WIDGET = "framepack_text";
-const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/extensions/")[1].split("/")[0]);
 const HEIGHT = { scores: 240, notices: 72 }; // px at least
 const MOST = { scores: 320, notices: 160 };
 
-const isOurs = (nodeData) => nodeData.python_module === `custom_nodes.${PACK}`;
 const showsScores = (nodeData) => nodeData.category?.endsWith("/Evaluation");
 const findWidget = (node) => node.widgets?.find((widget) => widget.name === WIDGET);
 

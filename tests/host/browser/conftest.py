@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,49 +23,59 @@ class Browser:
     def __init__(self, url: str, modules: Path, chromium: str) -> None:
         self.url, self.modules, self.chromium = url, modules, chromium
 
-    def run(
+    def run(self, graph: dict, **options: Any) -> dict:
+        """What `run_all` gives for one workflow."""
+        (seen,) = self.run_all([graph], **options)
+        return seen
+
+    def run_all(
         self,
-        graph: dict,
+        graphs: Sequence[dict],
         *,
         probe: str = "",
         before: str = "",
         watch: str = "",
         runs: tuple[str, ...] = ("",),
         nodes2: bool = False,
-        screenshot: Path | None = None,
+        screenshots: Path | None = None,
         seconds: float = 240,
         settle: float = 1.5,
-    ) -> dict:
-        """Loads a workflow in the editor's format and presses Run; returns what the scripts return, as plain data.
+    ) -> list[dict]:
+        """Loads workflows in the editor's format, one after another, and presses Run; gives what scripts return for each.
 
         probe, before, watch: bodies of JavaScript functions with `app` and `graph`, called after the last run, before the
-        first, and every fifth of a second during runs and until the page has settled; the results are under `result`,
-        `before` and `watched`.
+        first, and every fifth of a second during runs and until the page has settled; the results, plain data, are under
+        `result`, `before` and `watched`.
         runs: for each run, a script that is called before it.
         nodes2: whether the editor draws nodes with its newer renderer, where it has one.
+        screenshots: a folder for a picture of each workflow in the end, named by its number.
         seconds: the longest that a run may take.
         settle: how long the page gets after it, in seconds.
         """
         request = {
             "url": self.url,
             "browser": self.chromium,
-            "graph": graph,
+            "graphs": graphs,
             "probe": probe,
             "before": before,
             "watch": watch,
             "runs": runs,
             "nodes2": nodes2,
-            "screenshot": None if screenshot is None else str(screenshot),
+            "screenshots": None if screenshots is None else str(screenshots),
             "seconds": seconds,
             "settle": settle,
         }
+        longest = (seconds + settle) * len(runs) * len(graphs) + 180
+        return self._drive(request, longest)
+
+    def _drive(self, request: dict, seconds: float) -> list[dict]:
         done = subprocess.run(
             ["node", str(Path(__file__).parent / "drive.cjs")],
             input=json.dumps(request),
             capture_output=True,
             text=True,
             env={**os.environ, "NODE_PATH": str(self.modules)},
-            timeout=seconds * len(runs) + 180,
+            timeout=seconds,
             check=False,
         )
         if done.returncode:
@@ -88,7 +100,7 @@ def browser(server):
     return Browser(server.url, modules, chromium)
 
 
-@pytest.fixture(params=[False, True], ids=["canvas", "nodes2"])
+@pytest.fixture(scope="session", params=[False, True], ids=["canvas", "nodes2"])
 def nodes2(request, browser):
     """Each of the editor's renderers: the canvas, and Nodes 2.0 where users have it."""
     if request.param and not browser.has_nodes2:
