@@ -115,6 +115,8 @@ def server(tmp_path_factory):
         "--database-url",
         f"sqlite:///{base / 'user.db'}",
         "--disable-api-nodes",
+        "--preview-method",
+        "latent2rgb",
     ]
     if FRONT_END is not None:
         command += ["--front-end-root", FRONT_END]

@@ -9,6 +9,7 @@ import pytest
 
 pytestmark = [pytest.mark.host, pytest.mark.timeout(900)]
 EXAMPLES = Path(__file__).parents[3] / "example_workflows"
+SAMPLER = "FramePackTransitionsSampler"
 
 # Another seed, so that nothing comes from the cache; and all nodes in view, for only there are videos loaded.
 BEFORE_RUN = """
@@ -21,7 +22,15 @@ BEFORE_RUN = """
     view.offset[1] = 100 / view.scale;
     app.canvas.setDirty(true, true);
 """
-# What can be seen: {videos: [{file, seconds, width, shown}], texts: [...]}.
+# A long video, soon sampled, of which the sampler shows nothing but its steps.
+WITHOUT_VAE = """
+    const values = { seconds: 24, steps: 2 };
+    for (const node of graph._nodes) {
+        for (const widget of node.widgets || []) widget.value = values[widget.name] ?? widget.value;
+        if (node.type === 'SAMPLER') node.disconnectInput(node.inputs.findIndex((input) => input.name === 'vae'));
+    }
+"""
+# What can be seen: {videos: [{file, seconds, width, shown}], texts: [...], pictures: ids of nodes with one of their steps}.
 SEEN = """
     const videos = [...document.querySelectorAll('video')].map((video) => ({
         file: new URL(video.currentSrc || 'http://none/').searchParams.get('filename'),
@@ -29,28 +38,57 @@ SEEN = """
         width: video.videoWidth,
         shown: Math.round(video.getBoundingClientRect().width),
     }));
-    const nodes = graph._nodes.filter((node) => node.type === 'FramePackTransitionsSampler');
+    const nodes = graph._nodes.filter((node) => node.type === 'SAMPLER');
     const widgets = nodes.flatMap((node) => (node.widgets || []).filter((widget) => /text-preview/.test(widget.name)));
-    return { videos, texts: widgets.map((widget) => String(widget.value)) };
+    const texts = widgets.map((widget) => String(widget.value));
+    return { videos, texts, pictures: Object.keys(app.nodePreviewImages).filter((id) => app.nodePreviewImages[id]?.length) };
+"""
+# Starts every video and says how far each one has come after a while.
+PLAYED = """
+    const videos = [...document.querySelectorAll('video')];
+    for (const video of videos) Object.assign(video, { muted: true, currentTime: 0 }).play();
+    return new Promise((done) => setTimeout(() => done(videos.map((video) => video.currentTime)), 2000));
 """
 
 
-@pytest.mark.parametrize(("template", "samplers"), [("tiny_f1", 1), ("tiny_timeline", 1), ("tiny_ab", 2)])
-def test_the_video_grows_in_the_sampler_and_plays_in_decode(browser, template, samplers, nodes2):
+def run(browser, template: str, script: str, *, nodes2: bool) -> dict:
+    """What is seen while a template runs after `script`, and then where its videos are two seconds after they began."""
     graph = json.loads((EXAMPLES / f"{template}.json").read_text(encoding="utf-8"))
-    seen = browser.run(graph, runs=(BEFORE_RUN,), watch=SEEN, nodes2=nodes2, settle=4, seconds=400)["watched"]
-    last = seen[-1]["videos"]
+    before, watch = (text.replace("SAMPLER", SAMPLER) for text in (BEFORE_RUN + script, SEEN))
+    return browser.run(graph, runs=(before,), watch=watch, probe=PLAYED, nodes2=nodes2, settle=4, seconds=400)
+
+
+def lengths(states: list[dict], prefix: str) -> dict[str, float]:
+    """The seconds of all files that were shown whose names begin with `prefix`."""
+    videos = [video for state in states for video in state["videos"] if video["seconds"]]
+    return {video["file"]: video["seconds"] for video in videos if (video["file"] or "").startswith(prefix)}
+
+
+@pytest.mark.parametrize(
+    ("template", "samplers"), [("tiny_f1", 1), ("tiny_timeline", 1), ("tiny_transition", 2), ("tiny_ab", 2)]
+)
+def test_the_video_grows_in_the_sampler_and_plays_in_decode(browser, template, samplers, nodes2):
+    seen = run(browser, template, "", nodes2=nodes2)
+    states = seen["watched"]
+    last = states[-1]["videos"]
     assert all(video["width"] > 0 and video["shown"] > 0 and video["seconds"] > 1 for video in last), last
+    assert all(seconds > 0 for seconds in seen["result"]), "every video plays"
     previews = [video["file"] for video in last if video["file"].startswith("FramePack_preview")]
     assert len(previews) == samplers, "each sampler shows its video"
     assert len(last) - len(previews) == samplers, "each Decode shows its file"
-    lengths = {
-        video["file"]: video["seconds"]
-        for state in seen
-        for video in state["videos"]
-        if video["seconds"] and (video["file"] or "").startswith("FramePack_preview")
-    }
-    assert len(lengths) >= 2 * samplers, "shorter videos were shown during the run"
-    assert max(lengths.values()) > min(lengths.values()) + 1
-    words = {text.split(" · ")[0] for state in seen for text in state["texts"]}
+    grown = lengths(states, "FramePack_preview")
+    assert len(grown) >= 2 * samplers, "shorter videos were shown during the run"
+    assert max(grown.values()) > min(grown.values()) + 1
+    words = {text.split(" · ")[0] for state in states for text in state["texts"]}
     assert any(word.startswith("section 2 of ") for word in words), words
+    assert not any(state["pictures"] for state in states), "a picture of a step would hide the video"
+
+
+def test_the_video_grows_in_decode_where_the_sampler_shows_its_steps(browser, nodes2):
+    seen = run(browser, "tiny_timeline", WITHOUT_VAE, nodes2=nodes2)
+    states = seen["watched"]
+    assert any(state["pictures"] for state in states)
+    assert len(set(lengths(states, "FramePack_decoding").values())) > 1
+    (video,) = states[-1]["videos"]
+    assert not video["file"].startswith("FramePack") and video["width"] > 0 and video["shown"] > 0
+    assert video["seconds"] == pytest.approx(24, abs=0.5) and seen["result"][0] > 0
