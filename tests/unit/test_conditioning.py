@@ -30,6 +30,14 @@ def test_ragged_batches_keep_their_mask():
     assert text.mask.tolist() == [[True, True, True], [True, True, False]]
 
 
+def test_options_that_ask_for_nothing_are_no_mistake():
+    harmless = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0, "prompt_type": "negative"}
+    options = {**harmless, "area": None, "anything": None}
+    assert (
+        text_conditioning(conditioning(**options), "positive", CONFIG, 1).options.items() >= harmless.items()
+    )
+
+
 def test_text_is_repeated_over_the_batch_and_keeps_other_options():
     text = text_conditioning(conditioning(hooks="kept"), "positive", CONFIG, 3)
     assert text.states.shape[0] == text.pooled.shape[0] == 3

@@ -193,7 +193,8 @@ class TestNode:
         image, trace = sample()
         expected = upstream.load("sampler/call_one_frame").expected["output"]
         assert (image - expected).abs().max() <= 1e-4 * expected.abs().max()
-        assert trace["sections"][0]["indices"]["clean"] == [0, 10]
+        (section,) = trace["sections"]
+        assert section["indices"]["clean"] == [0, 10] and section["frames"] == [0, 1]
 
     @pytest.mark.parametrize("preset", PRESETS)
     def test_every_preset_puts_its_frames_where_its_layout_says(self, sample, preset):
