@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import perm
+
 import pytest
 import torch
 from framepack_transitions.samplers.denoising.solvers import SOLVERS
@@ -41,6 +43,47 @@ def test_a_constant_prediction_is_returned_exactly(name):
     target = torch.tensor([[0.3, -1.7]])
     result = SOLVERS[name](lambda x, sigma, **_: target, torch.randn(1, 2), flow_sigmas(6, 7.0))
     assert torch.allclose(result, target, atol=1e-6)
+
+
+def path_of(name: str, model, sigmas: torch.Tensor) -> torch.Tensor:
+    """Where the solver stands at each sigma but the last, from 1.0 at the first."""
+    path = []
+    start = torch.ones(1, 1, dtype=torch.float64)
+    SOLVERS[name](model, start, sigmas, callback=lambda state: path.append(state["x"].item()))
+    return torch.tensor(path, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_towards_a_constant_prediction_the_path_is_a_straight_line(name):
+    sigmas = flow_sigmas(8, 5.0).double()
+    path = path_of(name, lambda x, sigma, **_: torch.full_like(x, -0.7), sigmas)
+    torch.testing.assert_close(path, -0.7 + 1.7 * sigmas[:-1])
+
+
+def test_euler_takes_every_prediction_for_constant_over_its_step():
+    sigmas = torch.tensor([1.0, 0.5, 0.2, 0.0], dtype=torch.float64)
+    path = path_of("euler", lambda x, sigma, **_: x * sigma, sigmas)
+    # x0 = 1 at sigma 1; then x0 = x / 2 at sigma 0.5.
+    torch.testing.assert_close(path, torch.tensor([1.0, 1.0, 0.5 + 0.5 * 0.4], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["unipc_bh1", "unipc_bh2"])
+@pytest.mark.parametrize("degree", [1, 2, 3])
+def test_at_its_third_order_a_prediction_that_is_a_cubic_of_lambda_is_integrated_exactly(name, degree):
+    """d(x / sigma) / d lambda = x0 e^lambda with lambda = -log sigma, whose integral is known by parts."""
+    sigmas = flow_sigmas(9, 5.0).double()
+    places = -sigmas[:-1].log()
+    path = path_of(name, lambda x, sigma, **_: x * 0 + 0.3 * (-sigma.log()) ** degree, sigmas)
+
+    def antiderivative(place: torch.Tensor) -> torch.Tensor:
+        terms = [(-1) ** k * perm(degree, k) * place ** (degree - k) for k in range(degree + 1)]
+        return 0.3 * place.exp() * sum(terms)
+
+    change = antiderivative(places[1:]) - antiderivative(places[:-1])
+    expected = sigmas[1:-1] * (path[:-1] / sigmas[:-2] + change)
+    # The corrector knows four points from the third step on.
+    torch.testing.assert_close(path[3:], expected[2:], rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(path[1:2], expected[:1], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", SOLVERS)
