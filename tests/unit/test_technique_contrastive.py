@@ -83,6 +83,8 @@ def test_refusal_leaves_what_the_new_prompt_asks_for():
     assert torch.equal(unshared(-wanted, wanted), -wanted), "what points the other way is refused in full"
     kept = unshared(other, wanted)
     assert ((kept * wanted).sum(1) <= 1e-4).all()
+    # However small the differences are, the part along what is wanted is the same share of them.
+    torch.testing.assert_close(unshared(other / 1000, wanted / 1000), kept / 1000, rtol=1e-4, atol=1e-7)
 
 
 def test_only_what_is_on_is_predicted_and_only_inside_the_window():

@@ -45,10 +45,31 @@ def classes(above: type = Technique) -> Iterator[type]:
         yield from classes(found)
 
 
+def number_widgets() -> Iterator[tuple[type, str, dict]]:
+    """The numbers that technique nodes ask for, but for those that are bounded by each other or by what a seed is."""
+    for node in NODES:
+        if technique := getattr(node, "TECHNIQUE", None):
+            for name, (kind, *options) in node.INPUT_TYPES()["required"].items():
+                if kind in ("FLOAT", "INT") and name not in ("t_start", "t_end", "seed"):
+                    yield technique, name, options[0]
+
+
 def node_of(entry: TechniqueEntry) -> type:
     found = [node for node in NODES if getattr(node, "TECHNIQUE", None) is entry.technique]
     assert len(found) == 1, f"nodes/techniques/__init__.py must list one node of {entry.title}"
     return found[0]
+
+
+@pytest.mark.parametrize(("technique", "name", "widget"), list(number_widgets()))
+def test_a_node_offers_the_very_numbers_that_its_technique_takes(technique, name, widget):
+    for bound in (widget["min"], widget["max"]):
+        assert getattr(technique(**{name: bound}), name) == bound
+    beyond = [widget["min"] - widget.get("step", 1)]
+    if name not in ("sections", "frames"):  # a video has as many as it has
+        beyond.append(widget["max"] + widget.get("step", 1))
+    for value in beyond:
+        with pytest.raises(ValueError, match=f" is {value}"):
+            technique(**{name: value})
 
 
 def test_every_technique_is_registered_once():

@@ -62,6 +62,11 @@ class TestFormulas:
         assert log(changed(HALF, shift=28.0).shift) == pytest.approx((log(7) + log(28)) / 2)
         assert log(changed(HALF, mode="founding", delta=0.5).shift) == pytest.approx(log(7) + 0.25)
 
+    def test_a_shift_below_one_gives_the_steps_to_the_end(self):
+        t = torch.linspace(1, 0, 26, dtype=torch.float64)
+        expected = (0.5 * t / (1 - 0.5 * t)).float()
+        torch.testing.assert_close(changed(shift=0.5).sigmas, expected)
+
     def test_strength_scales_the_schedule(self):
         schedule = changed(shift=12.0, schedule=schedule_of(strength=0.6))
         torch.testing.assert_close(schedule.sigmas, flow_sigmas(25, 12.0) * 0.6)
