@@ -11,12 +11,13 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .attention.gate import with_policy
-from .attention.joint import AttentionFunction, Segments, sdpa_attention
+from .attention.joint import AttentionFunction, Segments, bool_mask, key_mask, sdpa_attention
 from .attention.kv_mask import with_kv_mask
 from .attention.probe import Probe, with_probe
 from .attention.rows import in_rows
 from .config import FramePackConfig
 from .inputs import check_conditions, check_window
+from .kept_work import KeptWork, kept_work, once
 from .layers import operations as ops
 from .layers.blocks import DoubleBlock, Modulation, SingleBlock, modulate
 from .layers.embedders import ContextEmbedder, ImageProjection, PatchEmbedder, TextEmbedder, TimeTextEmbedder
@@ -27,6 +28,7 @@ from .packing import (
     concatenate_places,
     embed,
     embed_places,
+    keep_image,
     keep_tokens,
     pack_frames,
     present_tiers,
@@ -148,16 +150,14 @@ class FramePackDiT(nn.Module):
 
         # tokens
         kept = transformer_options.get("framepack_tokens") or {}
-        img, pe, lengths = self.pack(x, tiers, kept, self.thetas(x, transformer_options))
-        image_embeds = keep_image(image_embeds, kept.get("image"))
+        work = kept_work(transformer_options)
+        img, pe, lengths = self.pack(x, tiers, kept, thetas=self.thetas(x, transformer_options), work=work)
         txt, mask, counts = self.condition(
-            x.dtype,
-            timestep=timestep,
-            context=context,
-            attention_mask=attention_mask,
-            image_embeds=image_embeds,
-        )
-        vec = self.time_text_embed(timestep, cast(Tensor, y).to(x.dtype), guidance)  # checked above
+            x.dtype, timestep=timestep, context=context, attention_mask=attention_mask,
+            image_embeds=keep_image(image_embeds, kept.get("image")), work=work,
+        )  # fmt: skip
+        pooled = once(work, Tensor.to, cast(Tensor, y), x.dtype)  # checked above
+        vec = self.time_text_embed(timestep, pooled, guidance, work)
         segments = Segments.of({**lengths, **counts})
         pe = torch.cat((pe, identity_rope(txt.shape[1], like=pe)), dim=1)
         pe = self.rotation.prepare(pe, x.dtype)
@@ -179,7 +179,13 @@ class FramePackDiT(nn.Module):
         )
 
     def pack(
-        self, x: Tensor, tiers: list[Tier], kept: Mapping[str, Tensor], thetas: Tensor | None = None
+        self,
+        x: Tensor,
+        tiers: list[Tier],
+        kept: Mapping[str, Tensor],
+        *,
+        thetas: Tensor | None = None,
+        work: KeptWork | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, int]]:
         """Tokens [B, L, D] of past and window, rotations [1 or B, L, D / 2, 2] and the segments' lengths.
 
@@ -187,21 +193,28 @@ class FramePackDiT(nn.Module):
         With `thetas` [heads] rotations are [1 or B, L, heads, D / 2, 2].
         """
         height, width = (-(-size // self.config.patch_size) for size in x.shape[3:])
-        axes, theta = self.config.rope_axes_dim, self.config.rope_theta
         tokens: dict[str, Tensor] = {}
         places: dict[str, Tensor] = {}
         for tier in (pack_frames(tier, kept) for tier in tiers):
             if tier is None:
                 continue
-            embedded = embed(tier, self.projection(tier), x.dtype)
-            rotations = embed_places(
-                tier, height=height, width=width, axes_dim=axes, theta=theta, device=x.device, thetas=thetas
-            )  # fmt: skip
+            # The window's own tokens are new in every step.
+            past = None if tier.argument == "x" else work
+            embedded = once(past, embed, tier.latents, tier.kernel, self.projection(tier), x.dtype)
+            indices = tier.known_indices().to(x.device)
+            rotations = once(work, self.places, indices, tier.ratio, (height, width), thetas)
             for name, place in split_segments(tier, height * width):
                 tokens[name] = keep_tokens(embedded[:, place], kept.get(name))
                 places[name] = keep_tokens(rotations[:, place], kept.get(name))
         lengths = {name: part.shape[1] for name, part in tokens.items()}
         return torch.cat(list(tokens.values()), dim=1), concatenate_places(list(places.values())), lengths
+
+    def places(self, indices: Tensor, ratio: int, grid: tuple[int, int], thetas: Tensor | None) -> Tensor:
+        """Rotations of the tokens of a tier (see packing.embed_places) in frames of `grid` tokens, rows and columns."""
+        return embed_places(
+            indices, ratio, height=grid[0], width=grid[1], axes_dim=self.config.rope_axes_dim,
+            theta=self.config.rope_theta, thetas=thetas,
+        )  # fmt: skip
 
     def projection(self, tier: Tier) -> nn.Module:
         """The convolution that embeds a tier."""
@@ -217,13 +230,14 @@ class FramePackDiT(nn.Module):
         context: Tensor,
         attention_mask: Tensor | None,
         image_embeds: Tensor | None,
+        work: KeptWork | None,
     ) -> tuple[Tensor, Tensor | None, dict[str, int]]:
         """Image tokens then text tokens [B, L, D], the mask of the text [B, L] and the segments' lengths."""
-        mask = None if attention_mask is None else attention_mask.to(context.device) != 0
-        txt = self.context_embedder(context.to(dtype), timestep, mask)
+        mask = None if attention_mask is None else once(work, bool_mask, attention_mask, context.device)
+        txt = self.context_embedder(once(work, Tensor.to, context, dtype), timestep, mask, work)
         if image_embeds is None or self.image_projection is None:
             return txt, mask, {"text": txt.shape[1]}
-        image = self.image_projection(image_embeds.to(dtype))
+        image = once(work, self.image_projection, once(work, Tensor.to, image_embeds, dtype))
         return torch.cat((image, txt), dim=1), mask, {"image": image.shape[1], "text": txt.shape[1]}
 
     def run_blocks(
@@ -277,19 +291,3 @@ class FramePackDiT(nn.Module):
             pw=self.config.patch_size,
         )  # fmt: skip
         return latents[..., : x.shape[3], : x.shape[4]]
-
-
-def key_mask(text_mask: Tensor | None, segments: Segments) -> Tensor | None:
-    """Which keys of the joint sequence may be attended: the text's mask [B, L] -> [B, 1, 1, L_joint]."""
-    if text_mask is None:
-        return None
-    others = text_mask.new_ones(text_mask.shape[0], segments.length - text_mask.shape[1])
-    mask: Tensor = rearrange(torch.cat((others, text_mask), dim=1), "b k -> b 1 1 k")
-    return mask
-
-
-def keep_image(image_embeds: Tensor | None, kept: Tensor | None) -> Tensor | None:
-    """The image tokens [B, N, D] that are kept (see keep_tokens); None for none."""
-    if image_embeds is None or kept is None:
-        return image_embeds
-    return keep_tokens(image_embeds, kept) if kept.shape[-1] else None

@@ -121,28 +121,31 @@ def keep_tokens(x: Tensor, kept: Tensor | None) -> Tensor:
     return x.expand(batch, *[-1] * (x.ndim - 1)).gather(1, index)
 
 
-def embed(tier: Tier, project: nn.Module, dtype: torch.dtype) -> Tensor:
-    """Tokens of a tier: [B, C, T, H, W] -> [B, L, D]."""
-    grid = project(pad_to_multiple(tier.latents.to(dtype), tier.kernel))
+def embed(latents: Tensor, kernel: tuple[int, int, int], project: nn.Module, dtype: torch.dtype) -> Tensor:
+    """Tokens of a tier's latents by its kernel: [B, C, T, H, W] -> [B, L, D]."""
+    grid = project(pad_to_multiple(latents.to(dtype), kernel))
     tokens: Tensor = rearrange(grid, "b d t h w -> b (t h w) d")
     return tokens
 
 
 def embed_places(
-    tier: Tier,
+    indices: Tensor,
+    ratio: int,
     *,
     height: int,
     width: int,
     axes_dim: tuple[int, ...],
     theta: float,
-    device: torch.device,
     thetas: Tensor | None = None,
 ) -> Tensor:
     """Rotations [1 or B, L, D / 2, 2] of a tier's tokens: a coarse one takes the mean of what it covers.
 
+    indices: the places of its frames on the time axis, [T] or [B, T].
+    ratio: how coarsely they are packed.
+    height, width: tokens of a frame at full resolution.
     With `thetas` [heads] for the time axis every head has its own: [1 or B, L, heads, D / 2, 2].
     """
-    indices, frame_theta = tier.known_indices(), None
+    frame_theta = None
     indices = indices if indices.ndim == 2 else indices[None]
     if thetas is not None:
         frame_theta = thetas.repeat(indices.shape[0])[:, None, None]
@@ -153,11 +156,11 @@ def embed_places(
         width=width,
         axes_dim=axes_dim,
         theta=theta,
-        device=device,
+        device=indices.device,
         frame_theta=frame_theta,
     )
-    if tier.ratio > 1:
-        grid = average(grid, tier.ratio)
+    if ratio > 1:
+        grid = average(grid, ratio)
     if thetas is None:
         places: Tensor = rearrange(grid, "b t h w d c -> b (t h w) d c")
     else:
@@ -176,3 +179,10 @@ def concatenate_places(places: Sequence[Tensor]) -> Tensor:
     """Joins rotations along the tokens; one row stands for the whole batch until a tier's rows differ."""
     batch = max(pe.shape[0] for pe in places)
     return torch.cat([pe.expand(batch, *[-1] * (pe.ndim - 1)) for pe in places], dim=1)
+
+
+def keep_image(image_embeds: Tensor | None, kept: Tensor | None) -> Tensor | None:
+    """The image tokens [B, N, D] that are kept (see keep_tokens); None for none."""
+    if image_embeds is None or kept is None:
+        return image_embeds
+    return keep_tokens(image_embeds, kept) if kept.shape[-1] else None

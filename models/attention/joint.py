@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -57,6 +58,19 @@ class Segments:
         Blocks ask for all tokens, except the last one, which asks for the noisy window alone.
         """
         return 0 if queries == self.length else self.span("noisy").start
+
+
+def bool_mask(mask: Tensor, device: torch.device) -> Tensor:
+    """A mask of any dtype as bool on a device: True where it is not 0."""
+    return mask.to(device) != 0
+
+
+def key_mask(text_mask: Tensor | None, segments: Segments) -> Tensor | None:
+    """Which keys of the joint sequence may be attended: the text's mask [B, L] -> [B, 1, 1, L_joint]."""
+    if text_mask is None:
+        return None
+    others = text_mask.new_ones(text_mask.shape[0], segments.length - text_mask.shape[1])
+    return torch.cat((others, text_mask), dim=1)[:, None, None]
 
 
 class AttentionFunction(Protocol):

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..attention.joint import heads_together
+from ..kept_work import KeptWork, once
 from .blocks import FeedForward, heads_first, split_heads
 from .operations import Layers
 
@@ -45,6 +46,12 @@ class VectorEmbedder(nn.Module):
         return result
 
 
+def embed_time(t: Tensor, dtype: torch.dtype, embedder: nn.Module) -> Tensor:
+    """Times, or guidance scales, [B] as vectors [B, D]."""
+    vectors: Tensor = embedder(sinusoid(t).to(dtype))
+    return vectors
+
+
 class TimeTextEmbedder(nn.Module):
     """Time, pooled text and, where the model is guidance-distilled, the guidance scale: one vector [B, D]."""
 
@@ -54,12 +61,17 @@ class TimeTextEmbedder(nn.Module):
         self.guidance_embedder = VectorEmbedder(SINUSOID_CHANNELS, dim, layers) if guidance else None
         self.text_embedder = VectorEmbedder(pooled_dim, dim, layers)
 
-    def forward(self, timestep: Tensor, pooled: Tensor, guidance: Tensor | None = None) -> Tensor:
-        vec = self.timestep_embedder(sinusoid(timestep).to(pooled.dtype))
+    def forward(
+        self,
+        timestep: Tensor,
+        pooled: Tensor,
+        guidance: Tensor | None = None,
+        work: KeptWork | None = None,
+    ) -> Tensor:
+        vec = embed_time(timestep, pooled.dtype, self.timestep_embedder)
         if self.guidance_embedder is not None and guidance is not None:
-            vec = vec + self.guidance_embedder(sinusoid(guidance).to(pooled.dtype))
-        result: Tensor = vec + self.text_embedder(pooled)
-        return result
+            vec = vec + once(work, embed_time, guidance, pooled.dtype, self.guidance_embedder)
+        return vec + once(work, self.text_embedder, pooled)
 
 
 class PlainAttention(nn.Module):
@@ -134,9 +146,13 @@ class TextEmbedder(nn.Module):
         self.proj_in = layers.linear(text_dim, dim)
         self.token_refiner = Refiner(dim, heads, depth, layers)
 
-    def forward(self, text: Tensor, timestep: Tensor, mask: Tensor | None) -> Tensor:
-        vec = self.time_text_embed(timestep, masked_mean(text, mask))
-        result: Tensor = self.token_refiner(self.proj_in(text), vec, refiner_mask(mask))
+    def forward(
+        self, text: Tensor, timestep: Tensor, mask: Tensor | None, work: KeptWork | None = None
+    ) -> Tensor:
+        pooled = once(work, masked_mean, text, mask)
+        vec = self.time_text_embed(timestep, pooled, work=work)
+        tokens, pairs = once(work, self.proj_in, text), once(work, refiner_mask, mask)
+        result: Tensor = self.token_refiner(tokens, vec, pairs)
         return result
 
 

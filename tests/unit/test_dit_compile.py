@@ -11,6 +11,7 @@ import torch
 from framepack_transitions.models.attention.joint import Segments, sdpa_attention
 from framepack_transitions.models.attention.policy import AttentionPolicy, TokenRule
 from framepack_transitions.models.attention.probe import Probe
+from framepack_transitions.models.kept_work import KeptWork
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
@@ -61,7 +62,8 @@ def test_the_whole_forward_compiles_as_one_graph(dit_cases: ModuleType) -> None:
     dit, counter = dit_cases.make_dit(), CompileCounter()
     compiled = torch.compile(dit, fullgraph=True, backend=counter)
     for step in range(3):
-        inputs, options = dit_cases.make_inputs(height=9), step_options(step)
+        inputs = dit_cases.make_inputs(height=9)
+        options = {**step_options(step), "framepack_kept_work": KeptWork()}  # one a section
         torch.testing.assert_close(
             compiled(**inputs, transformer_options=options), dit(**inputs, transformer_options=options)
         )

@@ -11,7 +11,7 @@ from framepack_transitions.models.attention.policy import AttentionPolicy
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.layers.rope import apply_rope, head_thetas
-from framepack_transitions.models.packing import Tier, embed_places
+from framepack_transitions.models.packing import embed_places
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.context.plan import plan_sections
@@ -37,10 +37,9 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 
 
 def places(indices, ratio: int = 1, thetas=None) -> torch.Tensor:
-    tier = Tier(
-        argument="x", ratio=ratio, latents=torch.empty(0), indices=torch.tensor(indices), segments=("noisy",)
+    return embed_places(
+        torch.tensor(indices), ratio, height=4, width=4, axes_dim=AXES, theta=256.0, thetas=thetas
     )
-    return embed_places(tier, height=4, width=4, axes_dim=AXES, theta=256.0, device=CPU, thetas=thetas)
 
 
 def thetas(sigma: float) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ....models.config import FramePackConfig
+from ....models.kept_work import KeptWork, once
 from ...techniques.base import Technique
 from ..denoiser import Branch, SectionDenoiser
 
@@ -69,7 +70,9 @@ class Driver(Protocol):
         """The section's latents [B, 16, T, H, W] in the model's scale, float32 on the CPU."""
 
 
-def context_arguments(branch: Branch, batch: int, device: torch.device) -> dict[str, Tensor]:
+def context_arguments(
+    branch: Branch, batch: int, device: torch.device, work: KeptWork | None = None
+) -> dict[str, Tensor]:
     """The DiT's keyword arguments for a branch: guidance, indices, tiers and image tokens. Absent tiers are left out.
 
     Guidance is an integer in thousandths: ComfyUI casts every floating condition to the model's dtype, and bfloat16
@@ -78,7 +81,7 @@ def context_arguments(branch: Branch, batch: int, device: torch.device) -> dict[
     context, indices = branch.context, branch.context.indices
     arguments = {
         "guidance": torch.full((batch,), round(branch.distilled * 1000), dtype=torch.int64, device=device),
-        "latent_indices": _row(indices.target, batch, device),
+        "latent_indices": once(work, _row, indices.target, batch, device),
     }
     if context.image_embeds is not None:
         arguments["image_embeds"] = context.image_embeds
@@ -90,7 +93,7 @@ def context_arguments(branch: Branch, batch: int, device: torch.device) -> dict[
     for latents_name, indices_name, latents, positions in tiers:
         if latents is not None:
             arguments[latents_name] = latents
-            arguments[indices_name] = _row(positions, batch, device)
+            arguments[indices_name] = once(work, _row, positions, batch, device)
     return arguments
 
 

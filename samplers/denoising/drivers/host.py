@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ....models.host import FramePackBaseModel
+from ....models.kept_work import KeptWork
 from ...techniques.wiring import techniques_of
 from ..denoiser import Branch, SectionDenoiser
 from ..solvers import SOLVERS
@@ -101,9 +102,8 @@ class FramePackGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # the ho
     def __init__(self, model: Any, task: SectionTask) -> None:
         super().__init__(model)
         expect_whole_window(model, task.noise.shape)
-        if task.upstream_rounding:
-            self.model_options = comfy.model_patcher.create_model_options_clone(self.model_options)
-            self.model_options["transformer_options"]["framepack_upstream_rounding"] = True
+        self.model_options = comfy.model_patcher.create_model_options_clone(self.model_options)
+        self.model_options["transformer_options"].update(_section_options(task, model.load_device))
         self.denoiser: SectionDenoiser = task.denoiser
         self._predicted: frozenset[UUID] = frozenset()
         self.inner_set_conds(
@@ -150,6 +150,18 @@ def host_sampler(solver: Any, restarts: tuple[int, ...] = ()) -> Any:
             "every step, which guidance-distilled FramePack does not make: choose one without cfg_pp."
         )
     return solver
+
+
+def _section_options(task: SectionTask, device: torch.device) -> dict[str, Any]:
+    """What the section adds to transformer_options.
+
+    Work is kept on a CPU alone, as the host hands every step new tensors, and where no hook changes weights in between.
+    """
+    options: dict[str, Any] = {"framepack_upstream_rounding": True} if task.upstream_rounding else {}
+    hooked = any("hooks" in text.options for text in task.denoiser.texts.values())
+    if device.type == "cpu" and not hooked:
+        options["framepack_kept_work"] = KeptWork()
+    return options
 
 
 def _cond_options(text: Any, task: SectionTask) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ....models.config import FramePackConfig
+from ....models.kept_work import KeptWork
 from ....models.plain import PlainModel
 from ...conditioning import TextConditioning
 from ...progress import report
@@ -83,7 +84,7 @@ class PlainDriver:
             attention_mask=text.mask,
             y=text.pooled,
             transformer_options={**inputs.options, **attention_options(branch)},
-            **context_arguments(branch, x.shape[0], x.device),
+            **context_arguments(branch, x.shape[0], x.device, inputs.work),
         )
         return velocity.to(x.dtype)
 
@@ -93,9 +94,11 @@ class _Inputs:
 
     def __init__(self, task: SectionTask, model_options: dict[str, Any], device: torch.device) -> None:
         self.texts = {name: _text_to(text, device) for name, text in task.denoiser.texts.items()}
+        self.work = KeptWork()
         self.options = {
             **model_options["transformer_options"],
             "framepack_upstream_rounding": task.upstream_rounding,
+            "framepack_kept_work": self.work,
         }
 
 
