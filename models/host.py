@@ -26,6 +26,7 @@ from torch import Tensor
 from .attention.joint import AttentionFunction, Segments, sdpa_attention
 from .dit import FramePackDiT
 from .files.lora import Change, rounds
+from .foreign import naming_misfits
 from .host_quantised import QuantisedPatcher, host_takes
 from .host_rotation import host_rotation
 
@@ -47,6 +48,15 @@ class FramePackModelConfig(comfy.supported_models_base.BASE):  # type: ignore[mi
     latent_format = comfy.latent_formats.HunyuanVideo
     memory_usage_factor = 1.8
     supported_inference_dtypes = [torch.bfloat16, torch.float32]
+
+
+class TransformerSettings(dict[str, Any]):
+    """The host's settings of a model, which nodes for UNets read too."""
+
+    def __missing__(self, name: str) -> Any:
+        raise ValueError(
+            f"this node reads {name} of a UNet, but a FramePack model is a transformer and has none; remove the node."
+        )
 
 
 class FramePackBaseModel(comfy.model_base.HunyuanVideo):  # type: ignore[misc]  # the host has no types
@@ -121,7 +131,8 @@ def run_wrappers(
         return forward(x, timestep, context, transformer_options=options, **kwargs)
 
     executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(innermost, dit, wrappers)
-    output: Tensor = executor.execute(x.clone(), timestep, context, transformer_options, **kwargs)
+    with naming_misfits(wrappers):
+        output: Tensor = executor.execute(x.clone(), timestep, context, transformer_options, **kwargs)
     return output
 
 
@@ -188,6 +199,7 @@ def load_patcher(
         model_params=parameters, supported_dtypes=supported, weight_dtype=stored_dtype
     )
     config = FramePackModelConfig({})
+    config.unet_config = TransformerSettings(config.unet_config)
     config.latent_format = format()
     config.set_inference_dtype(dtype, _compute_dtype(dtype, load_device))
     config.optimizations["fp8"] = fast_fp8

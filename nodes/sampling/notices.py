@@ -46,6 +46,7 @@ def logged_notices(
     )
     notices = [
         *(notice for notice in first if notice is not None),
+        *driver.notices(),
         *unused_prompts(sections, prompts, past_latent_frames=inputs.past_latent_frames),
         *wiring_notices(workflow, node, inputs.start),
     ]

@@ -238,9 +238,8 @@ class FramePackOneFrameSampler:
             driver.to_model(masked_control(latent, mask, name, start))
             for name, (latent, mask) in images.items()
         ]
-        notices = wiring_notices(
-            prompt, unique_id, start, [name for name in images if name != "start_latent"]
-        )
+        references = [name for name in images if name != "start_latent"]
+        notices = [*driver.notices(), *wiring_notices(prompt, unique_id, start, references)]
         log_notices(notices)
         latents, trace = sample_one_frame(
             driver=driver,

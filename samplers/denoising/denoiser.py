@@ -97,6 +97,11 @@ class SectionDenoiser:
         self._measure = measure
         self._measured: list[StepMemory] = []
 
+    @property
+    def cfg(self) -> float:
+        """The scale of real guidance before techniques change it."""
+        return self._guidance.cfg
+
     def step(self, sigma: float) -> Step:
         """The step at a noise level."""
         return Step(sigma, unshift_sigma(sigma, self._shift))
@@ -133,15 +138,26 @@ class SectionDenoiser:
         return [technique.describe(self.section, step) for technique in self._techniques]
 
     def __call__(
-        self, x: Tensor, sigma: Tensor, evaluate: Evaluate, combine: CombineCFG = combine_cfg
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        evaluate: Evaluate,
+        combine: CombineCFG = combine_cfg,
+        *,
+        cfg: float | None = None,
     ) -> Tensor:
-        """x0 for x [B, 16, T, H, W] at sigma [B]. `combine` lets the host apply its own guidance functions.
+        """x0 for x [B, 16, T, H, W] at sigma [B].
+
+        combine: lets the host apply its own guidance functions.
+        cfg: the scale of real guidance in place of that of sampler and techniques; None for theirs.
 
         Raises NotFiniteError where the predictions of the call before are not finite.
         """
         step = self.step(float(sigma[0]))
         self.finite.read()
         guidance, attention = self.guidance(step), self.attention(step)
+        if cfg is not None:
+            guidance = replace(guidance, cfg=cfg)
         wanted = self.predictions(step, guidance)
         if not wanted:
             return x

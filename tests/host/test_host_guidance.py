@@ -132,7 +132,11 @@ def test_a_joined_text_is_read_whole(tiny):
     ("node", "inputs", "words"),
     [
         ("ModelSamplingSD3", (3.0,), "its shift is 3.; remove it and set shift in the sampler"),
-        ("ModelSamplingFlux", (1.15, 0.5, 1024, 1024), "ModelSamplingFlux or the like"),
+        (
+            "ModelSamplingFlux",
+            (1.15, 0.5, 1024, 1024),
+            "replaced the model's sampling .ModelSamplingFlux; its shift",
+        ),
     ],
 )
 def test_another_sampling_is_refused_by_name(tiny, node, inputs, words):

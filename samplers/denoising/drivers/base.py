@@ -66,6 +66,9 @@ class Driver(Protocol):
     def progress(self, total_steps: int, *, pictures: bool = True) -> OnProgress:
         """A callback for the whole run; without `pictures` none of x0 is shown."""
 
+    def notices(self) -> list[str]:
+        """Sentences about what the MODEL carries and FramePack makes nothing of."""
+
     def run(self, task: SectionTask) -> Tensor:
         """The section's latents [B, 16, T, H, W] in the model's scale, float32 on the CPU."""
 

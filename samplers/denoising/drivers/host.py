@@ -25,7 +25,7 @@ from ..solvers import SOLVERS
 from ..trace import solver_name
 from .base import OnProgress, SectionTask, context_arguments
 from .host_caches import limit_lazy_cache
-from .host_checks import expect_usable, expect_whole_window
+from .host_checks import expect_usable, expect_whole_window, idle_nodes
 from .host_step import HostStep
 
 
@@ -70,6 +70,10 @@ class HostDriver:
         callback = latent_preview.prepare_callback(self.model, total_steps)
         return lambda done, x0, words: callback(done - 1, x0[:, :, shown], None, total_steps)
 
+    def notices(self) -> list[str]:
+        """What was wired before the sampler and changes nothing."""
+        return idle_nodes(self._model)
+
     def _preview_is_animated(self) -> bool:
         """Whether all frames of x0 are of use: ComfyUI's own previewers show the first frame that they get.
 
@@ -105,6 +109,8 @@ class FramePackGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # the ho
         self.model_options = comfy.model_patcher.create_model_options_clone(self.model_options)
         self.model_options["transformer_options"].update(_section_options(task, model.load_device))
         self.denoiser: SectionDenoiser = task.denoiser
+        # Other nodes may set another scale for some steps.
+        self.cfg = self._own_cfg = task.denoiser.cfg
         self._predicted: frozenset[UUID] = frozenset()
         self.inner_set_conds(
             {
@@ -126,9 +132,13 @@ class FramePackGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # the ho
             model_options=model_options,
             predicted_before=self._predicted,
         )
-        x0 = self.denoiser(x, timestep, step.evaluate, step.combine)
+        x0 = self.denoiser(x, timestep, step.evaluate, step.combine, cfg=self._changed_cfg())
         self._predicted = step.predicted
         return x0
+
+    def _changed_cfg(self) -> float | None:
+        """The scale of real guidance that another node has set for a step; None where none has."""
+        return None if self.cfg == self._own_cfg else float(self.cfg)
 
     def outer_sample(
         self, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any

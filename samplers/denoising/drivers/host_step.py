@@ -15,15 +15,13 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from ....models.foreign import naming_misfits
 from ....models.host import STEP_CONTEXT, context_conds
 from ...guidance import combine_cfg
 from ..denoiser import Branch
 from .base import attention_options, context_arguments
 from .host_caches import fill_easy_cache
-
-# Where other nodes hook into guidance, in model_options.
-GUIDANCE_FUNCTIONS = {"sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function"}
-REPLACED_EVALUATION = "sampler_calc_cond_batch_function"
+from .host_checks import REPLACED_EVALUATION, guidance_functions
 
 Cond = list[dict[str, Any]]
 
@@ -81,12 +79,12 @@ class HostStep:
 
     def combine(self, positive: Tensor, negative: Tensor | None, scale: float) -> Tensor:
         """Guidance with the functions of other nodes where there are any, the pack's own where there are none."""
-        if not GUIDANCE_FUNCTIONS & self._options.keys():
+        if not guidance_functions(self._options):
             return combine_cfg(positive, negative, scale)
         if negative is None:
             # Zeros are what the host gives for a conditioning that it does not evaluate.
             negative = torch.zeros_like(positive) if self._negative is None else self._negative
-        with self._step_context():
+        with self._step_context(), naming_misfits(guidance_functions(self._options)):
             return self._call_functions([positive, negative], scale)
 
     def _predictions(self, conds: list[Cond], guided: int, options: dict[str, Any]) -> list[Tensor]:
@@ -98,15 +96,16 @@ class HostStep:
             predictions = self._calculate([*conds, *negative], options)
             self._negative = predictions[len(conds)] if negative else None
             return predictions[: len(conds)]
-        pair = evaluate(
-            {
-                "conds": self._guided,
-                "input": self._x,
-                "sigma": self._sigma,
-                "model": self._model,
-                "model_options": options,
-            }
-        )
+        with naming_misfits([evaluate]):
+            pair = evaluate(
+                {
+                    "conds": self._guided,
+                    "input": self._x,
+                    "sigma": self._sigma,
+                    "model": self._model,
+                    "model_options": options,
+                }
+            )
         self._negative = pair[1]
         return [*pair[:guided], *(self._calculate(others, self._options) if others else [])]
 

@@ -49,6 +49,10 @@ class PlainDriver:
         """A callback that reports to progress.progress_reporting; who listens there may show pictures or not."""
         return lambda done, x0, words: report(done, total_steps, {**words, "x0": x0})
 
+    def notices(self) -> list[str]:
+        """Nothing: outside ComfyUI a model carries only what this pack reads."""
+        return []
+
     def run(self, task: SectionTask) -> Tensor:
         """The section's latents [B, 16, T, H, W] in the model's scale, float32 on the CPU.
 
