@@ -75,6 +75,12 @@ def score_cases() -> ModuleType:
     return _helper("score_cases")
 
 
+@pytest.fixture(scope="session")
+def host_nodes() -> ModuleType:
+    """What core nodes do to a video: host_nodes.outcomes(tiny, folder)."""
+    return _helper("host_nodes")
+
+
 @pytest.fixture(autouse=True)
 def outside_comfyui(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hides a ComfyUI that host tests have loaded into this process from all other tests."""

@@ -178,7 +178,11 @@ class TinyRun:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
     def sample(self, model: Any, **inputs: Any) -> torch.Tensor:
-        """The latents of a run; what is not given is as in the node, but for one short video."""
+        """The latents of a run."""
+        return self.run(model, **inputs)[0]
+
+    def run(self, model: Any, **inputs: Any) -> tuple[torch.Tensor, dict[str, Any]]:
+        """The latents of a run and its trace; what is not given is as in the node, but for one short video."""
         defaults = dict(
             positive=self.positive,
             negative=self.encode(""),
@@ -199,7 +203,8 @@ class TinyRun:
             clip_vision_output=self.clip_vision.encode_image(self.image, crop=False),
             timeline=self.timeline,
         )
-        return self.call("FramePackTransitionsSampler", model=model, **{**defaults, **inputs})[0]["samples"]
+        latent, trace = self.call("FramePackTransitionsSampler", model=model, **{**defaults, **inputs})
+        return latent["samples"], trace
 
 
 @pytest.fixture(scope="session")
