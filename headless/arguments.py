@@ -23,7 +23,7 @@ from .running.report import FILE_NAME
 from .tool_arguments import add_convert, add_sections
 from .workflows.workflow import Setting
 
-STUDY_SEEDS, SUITE_SEEDS = 8, 1
+STUDY_SEEDS, SUITE_SEEDS, KILLS = 8, 1, 200
 
 if TYPE_CHECKING:
     from .tool_arguments import Commands
@@ -121,7 +121,8 @@ def _add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         help="measure the techniques with the embedded model, or a workflow with any model",
         description="transition: does a change of the prompt happen, how fast, how cleanly and at what cost, with and "
         "without techniques. --study measures the embedded model, in numbers; --suite measures whatever model a "
-        "workflow runs, such as the 13B on a ComfyUI with a GPU. Run again, it goes on where it stopped.",
+        "workflow runs, such as the 13B on a ComfyUI with a GPU. Run again, it goes on where it stopped. reliability: does a "
+        "run that is killed at random moments end as one that was left alone.",
         epilog=epilog(*BENCH_EXAMPLES),
         formatter_class=HelpFormatter,
     )
@@ -149,6 +150,9 @@ def _add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"with --study, episodes of each case; 32 and more are enough to quote ({STUDY_SEEDS}). With --suite, "
         f"videos of each episode and arm ({SUITE_SEEDS})",
+    )
+    bench.add_argument(
+        "--kills", type=int, metavar="N", help=f"of reliability: how many signals are sent ({KILLS})"
     )
     _add_suite(bench)
     bench.add_argument(

@@ -16,8 +16,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..nodes.kept_records import SECTIONS
 from ..samplers.progress import Interrupted
-from .arguments import STUDY_SEEDS, SUITE_SEEDS, parser
-from .commands.bench import run_transition
+from .arguments import KILLS, STUDY_SEEDS, SUITE_SEEDS, parser
+from .commands.bench import run_reliability, run_transition
 from .commands.convert import run_convert
 from .commands.demo import run_demo
 from .commands.evaluate import EvaluateOptions, run_evaluate
@@ -102,6 +102,8 @@ def _demo(options: argparse.Namespace, record: Record, bars: ProgressBars) -> di
 
 
 def _bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
+    if options.bench == "reliability":
+        return run_reliability(options.out, KILLS if options.kills is None else options.kills, record, bars)
     own = {name: value for name in SUITE_OPTIONS if (value := getattr(options, name)) is not None}
     if options.suite is None:
         if own:

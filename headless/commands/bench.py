@@ -10,6 +10,10 @@ from typing import Any
 from ...benchmarks.agreement import figures
 from ...benchmarks.agreement import pictures as agreement_pictures
 from ...benchmarks.agreement import study as agreement
+from ...benchmarks.reliability import summary as reliability_summary
+from ...benchmarks.reliability.bench import Found, Reliability
+from ...benchmarks.reliability.bench import run as run_kills
+from ...benchmarks.reliability.trials import Render
 from ...benchmarks.transition import bench as transition
 from ...benchmarks.transition import conflict, doses, pictures, summary
 from ...benchmarks.transition.running.recording import VIDEOS
@@ -18,10 +22,15 @@ from ...benchmarks.transition.running.sampling import EpisodeSampler
 from ...benchmarks.transition.running.tasks import available_cores
 from ...tiny.bundle import load_tiny
 from ..running.progress import ProgressBars
-from ..running.report import Record
+from ..running.report import Record, write_report
+from ..running.runs import EXAMPLES, PACK
 from ..workflows.errors import WorkflowError
 
-BENCHES = ("transition",)
+BENCHES = ("transition", "reliability")
+# What `reliability` kills: 24 sections of the embedded model.
+RENDERED = PACK / EXAMPLES / "api" / "tiny_f1.json"
+RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=4")
+UNDISTURBED, TRIALS = "undisturbed", "trials.json"
 ENOUGH = 32  # seeds a case, for numbers that may be quoted
 
 
@@ -49,6 +58,29 @@ def run_transition(
         **files,
         **found,
     }
+
+
+def run_reliability(out: Path, kills: int, record: Record, bars: ProgressBars) -> dict[str, Any]:
+    """Kills renders of the embedded model until `kills` signals were sent, and compares each with one that was left alone.
+
+    Raises WorkflowError for a wrong number of signals, and where a render fails by itself.
+    """
+    if kills < 1:
+        raise WorkflowError(f"Kills is {kills}; give at least 1 (20 for a quick look, 200 to quote).")
+    render = Render(workflow=RENDERED, settings=RENDER_SETTINGS, out=out / UNDISTURBED)
+    record.kept.append(out / TRIALS)
+
+    def on_trial(found: Found) -> None:
+        bars.update("bench", "Reliability", found.kills, kills)
+        write_report(out / TRIALS, reliability_summary.facts(found))
+
+    try:
+        found = run_kills(Reliability(render=render, kills=kills), on_trial)
+    except RuntimeError as error:
+        raise WorkflowError(f"{error}.") from error
+    bars.close("bench")
+    print(reliability_summary.table(found))
+    return {"bench": "reliability", **reliability_summary.facts(found)}
 
 
 def _measure(record: Record, bars: ProgressBars, bench: transition.Bench) -> list[Result]:

@@ -219,8 +219,9 @@ class History:
     def take_over(self, latents: Tensor, memory: Memory) -> None:
         """Add a section [B, 16, window, H, W] that was finished in an earlier run, with the memory that it left."""
         self.append(latents)
-        self._start, self._remembered = memory.start, memory.remembered
-        self.replaced_tokens = memory.replaced_tokens
+        self._start, self._remembered = memory.start.to(self._start), memory.remembered.to(self._start)
+        tokens = memory.replaced_tokens
+        self.replaced_tokens = None if tokens is None else tokens.to(self._start.device)
 
     def append(self, latents: Tensor) -> None:
         """Add a finished section, [B, 16, window, H, W]."""

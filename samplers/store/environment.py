@@ -58,13 +58,23 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """The versions of Python, PyTorch, the host and the pack, and of packages that compute attention."""
-    host = sys.modules.get("comfyui_version")
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "host": getattr(host, "__version__", None),
+        "host": _host_version(),
         **{package: _version(package) for package in PACKAGES},
     }
+
+
+def _host_version() -> str | None:
+    """ComfyUI's version; None outside of it."""
+    if "comfy.model_patcher" not in sys.modules:
+        return None
+    try:
+        from comfyui_version import __version__
+    except ImportError:  # a host that does not say it
+        return "unknown"
+    return str(__version__)
 
 
 def _version(package: str) -> str | None:

@@ -46,6 +46,7 @@ HOST_MODULES = {
     "comfy_api",
     "comfy_execution",
     "comfy_extras",
+    "comfyui_version",
     "execution",
     "folder_paths",
     "latent_preview",

@@ -1,0 +1,112 @@
+"""Renders that are killed at random moments until they end, compared with one that was left alone."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from ...samplers.store.record import Record
+from .trials import Render, Trial, start
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGKILL", "SIGTERM", "SIGINT") if hasattr(signal, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """What is tried.
+
+    render: the render that is left alone; the others lie beside it.
+    kills: how many signals are sent in all.
+    seed: of the moments and the signals.
+    """
+
+    render: Render
+    kills: int
+    seed: int = 0
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What came of it.
+
+    trials: all starts that were stopped, or ended before they could be.
+    renders: by the name of its folder, how each finished render differs from the one that was left alone; empty for in nothing.
+    seconds: what that one took.
+    """
+
+    trials: list[Trial] = field(default_factory=list)
+    renders: dict[str, list[str]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def kills(self) -> int:
+        """How many signals were sent."""
+        return sum(bool(trial.signal) for trial in self.trials)
+
+    def faults(self) -> list[str]:
+        """All that went wrong, in words."""
+        of_trials = [f"{trial.signal or 'end'}: {fault}" for trial in self.trials for fault in trial.faults()]
+        return of_trials + [
+            f"{name}: {what}" for name, differences in self.renders.items() for what in differences
+        ]
+
+
+def run(bench: Reliability, on_trial: Callable[[Found], None] = lambda found: None) -> Found:
+    """Kill renders until enough signals were sent and the last one has ended.
+
+    `on_trial` is called after every start with what was found so far. Raises RuntimeError where the render that is left alone fails.
+    """
+    found, moments = Found(), random.Random(bench.seed)
+    began = time.monotonic()
+    alone = start(bench.render, None, signal.SIGTERM)
+    if not alone.finished:
+        raise RuntimeError(f"the render failed before it was disturbed: see {bench.render.out}")
+    found.seconds = time.monotonic() - began
+    number = 0
+    while found.kills < bench.kills:
+        number += 1
+        render = replace(bench.render, out=bench.render.out.with_name(f"render_{number:03}"))
+        _to_its_end(bench, render, found, moments=moments, on_trial=on_trial)
+        found.renders[render.out.name] = differences(render, bench.render)
+    return found
+
+
+def _to_its_end(
+    bench: Reliability,
+    render: Render,
+    found: Found,
+    *,
+    moments: random.Random,
+    on_trial: Callable[[Found], None],
+) -> None:
+    """Start a render again and again, each time with a signal on its way until enough were sent."""
+    while True:
+        seconds = moments.uniform(0, found.seconds) if found.kills < bench.kills else None
+        trial = start(render, seconds, moments.choice(SIGNALS))
+        found.trials.append(trial)
+        on_trial(found)
+        if trial.finished:
+            return
+        if not trial.signal:
+            raise RuntimeError(f"a start of the render failed by itself: see {render.out}")
+
+
+def differences(render: Render, other: Render) -> list[str]:
+    """How a finished render differs from another one: sections, trace and file."""
+    own, theirs = render.records, other.records
+    keys = {entry.key for entry in theirs.entries()}
+    unequal = [key for key in keys if not _equal(own.read(key), theirs.read(key))]
+    found = [f"{len(unequal)} of {len(keys)} records differ"] if unequal else []
+    found += ["the trace differs"] if render.trace() != other.trace() else []
+    return found + (["the file differs"] if render.video() != other.video() else [])
+
+
+def _equal(own: Record | None, other: Record | None) -> bool:
+    if own is None or other is None or own.tensors.keys() != other.tensors.keys():
+        return False
+    return all(torch.equal(own.tensors[name], other.tensors[name]) for name in own.tensors)

@@ -1,0 +1,142 @@
+"""One start of a render in a process of its own, and what a signal at a random moment leaves behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+from ...nodes.kept_records import SECTIONS
+from ...samplers.store.folder import RecordFolder
+
+PACKAGE = __name__.partition(".benchmarks")[0]
+LOG, REPORT = "stderr.txt", "report.json"
+END_SECONDS = 120  # within these a process has to end after a signal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Render:
+    """A workflow that is rendered outside ComfyUI.
+
+    workflow: its file, in API format.
+    settings: what --set changes in it.
+    out: the folder of the run.
+    """
+
+    workflow: Path
+    settings: Sequence[str]
+    out: Path
+
+    def command(self) -> list[str]:
+        """The command line."""
+        changes = [word for setting in self.settings for word in ("--set", setting)]
+        return [sys.executable, "-m", PACKAGE, "run", str(self.workflow), "--out", str(self.out), *changes]
+
+    @property
+    def records(self) -> RecordFolder:
+        """What it has finished."""
+        return RecordFolder(self.out / SECTIONS)
+
+    def whole_records(self) -> set[str]:
+        """The keys of the records that can be read."""
+        return {entry.key for entry in self.records.entries() if self.records.read(entry.key) is not None}
+
+    def report(self) -> dict[str, Any]:
+        """The report of the finished run."""
+        report: dict[str, Any] = json.loads((self.out / REPORT).read_text(encoding="utf-8"))
+        return report
+
+    def video(self) -> bytes:
+        """The file of the finished run."""
+        return (self.out / self.report()["videos"][-1]["path"]).read_bytes()
+
+    def trace(self) -> dict[str, Any]:
+        """The trace of the finished run, without what a run that went on shows otherwise."""
+        trace: dict[str, Any] = self.report()["traces"][0]["trace"]
+        sections = [{**section, "seconds": 0, "reused": None} for section in trace["sections"]]
+        return {**trace, "sections": sections, "notices": []}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What one start came to.
+
+    signal: the name of the signal that stopped it; "" where it ended before.
+    seconds: when that was, counted from the start.
+    code: the process's exit code; negative for a signal.
+    found: how many records it found at its start.
+    left: how many it left, all of them whole.
+    lost: how many of those that it found are gone or damaged.
+    litter: files that nobody will read.
+    traceback: whether it showed one.
+    """
+
+    signal: str
+    seconds: float
+    code: int
+    found: int
+    left: int
+    lost: int
+    litter: Sequence[str]
+    traceback: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether the render came to its end."""
+        return self.code == 0
+
+    def faults(self) -> list[str]:
+        """What went wrong, in words."""
+        found = [f"{self.lost} finished records lost"] if self.lost else []
+        found += [f"left over: {name}" for name in self.litter]
+        found += ["a traceback"] if self.traceback else []
+        return found
+
+
+def start(render: Render, seconds: float | None, signal: Signals) -> Trial:
+    """Start a render, and stop it after `seconds`, if it has not ended by then; None lets it end.
+
+    A process that is killed outright cannot clean up: what it leaves is cleaned up by the next one and no litter.
+    """
+    render.out.mkdir(parents=True, exist_ok=True)
+    found, stopped = render.whole_records(), False
+    with (render.out / LOG).open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(render.command(), stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            stopped = True
+            process.send_signal(signal)
+            process.wait(END_SECONDS)
+        finally:
+            process.kill()
+    left = render.whole_records()
+    killed = stopped and signal.name == "SIGKILL"
+    return Trial(
+        signal=signal.name if stopped else "",
+        seconds=round(seconds or 0, 2),
+        code=process.returncode,
+        found=len(found),
+        left=len(left),
+        lost=len(found - left),
+        litter=[] if killed else litter(render.out),
+        traceback="Traceback" in (render.out / LOG).read_text(encoding="utf-8", errors="replace"),
+    )
+
+
+def litter(out: Path) -> list[str]:
+    """Files of a run that nobody will read: hidden, unfinished or empty ones, and those of jobs."""
+    files = [path for path in out.rglob("*") if path.is_file() and path != out / LOG]
+    return sorted(
+        path.relative_to(out).as_posix()
+        for path in files
+        if path.name.startswith(".")
+        or ".part" in path.name
+        or not path.stat().st_size
+        or path.parent.name == "jobs"
+    )

@@ -1,0 +1,85 @@
+"""`bench reliability`: what counts as lost or left over, and a short run of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from framepack_transitions.benchmarks.reliability import bench as reliability
+from framepack_transitions.benchmarks.reliability.summary import table
+from framepack_transitions.benchmarks.reliability.trials import Render, Trial, litter
+from framepack_transitions.headless.cli import main
+from framepack_transitions.headless.commands import bench as command
+from framepack_transitions.samplers.store.digest import digest
+from framepack_transitions.samplers.store.record import Record
+
+RENDER = Render(workflow=Path("flow.json"), settings=("Sampler.steps=1",), out=Path("out"))
+TRIAL = Trial(signal="SIGTERM", seconds=1.0, code=143, found=2, left=2, lost=0, litter=(), traceback=False)
+
+
+def finished(out: Path, *, video: bytes = b"video", latents: float = 0.0, prompt: str = "a") -> Render:
+    """A render as a run leaves it, with one record."""
+    render = replace(RENDER, out=out)
+    with render.records.job() as store:
+        store.put(digest(1), Record(tensors={"latents": torch.full((2,), latents)}))
+    trace = {
+        "sections": [{"prompt": prompt, "seconds": latents, "reused": bool(latents)}],
+        "notices": [str(out)],
+    }
+    report = {"videos": [{"path": "v.mp4"}], "traces": [{"trace": trace}]}
+    (out / "report.json").write_text(json.dumps(report))
+    (out / "v.mp4").write_bytes(video)
+    return render
+
+
+def test_renders_are_compared_by_records_trace_and_file(tmp_path: Path) -> None:
+    one = finished(tmp_path / "one")
+    assert reliability.differences(finished(tmp_path / "two"), one) == []
+    assert reliability.differences(finished(tmp_path / "video", video=b"other"), one) == ["the file differs"]
+    assert reliability.differences(finished(tmp_path / "trace", prompt="b"), one) == ["the trace differs"]
+    other = finished(tmp_path / "latents", latents=1.0)
+    assert reliability.differences(other, one) == ["1 of 1 records differ"]
+    next((tmp_path / "two" / "sections").glob("*.safetensors")).unlink()
+    assert reliability.differences(replace(RENDER, out=tmp_path / "two"), one) == ["1 of 1 records differ"]
+
+
+def test_what_nobody_will_read_is_litter(tmp_path: Path) -> None:
+    render = finished(tmp_path)
+    assert litter(render.out) == []
+    for name in (".v.part.mp4", "sections/jobs/abc", f"sections/{'0' * 32}.part"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "empty.mp4").touch()
+    assert len(litter(render.out)) == 4
+
+
+def test_faults_are_told_in_words() -> None:
+    assert TRIAL.faults() == [] and not TRIAL.finished
+    bad = replace(TRIAL, lost=1, litter=("v.part",), traceback=True)
+    found = reliability.Found(trials=[TRIAL, bad], renders={"render_001": ["the file differs"]}, seconds=8.0)
+    assert found.faults() == [
+        "SIGTERM: 1 finished records lost",
+        "SIGTERM: left over: v.part",
+        "SIGTERM: a traceback",
+        "render_001: the file differs",
+    ]
+    assert "2 signals (2 SIGTERM)" in table(found) and "1 finished records were lost, 4 things" in table(
+        found
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_short_run_finds_nothing_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report_page: ModuleType
+) -> None:
+    monkeypatch.setattr(command, "RENDER_SETTINGS", ("Sampler.seconds=3.6", "Sampler.steps=2"))
+    assert main(["bench", "reliability", "--kills", "3", "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert sum(report["kills"].values()) == 3 and report["faults"] == []
+    report_page.check(report, "reliability")
