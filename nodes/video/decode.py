@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor
 
 from ...samplers.context.plan import FPS, MAX_WINDOW
-from ...video.decode import SPACE_FACTOR, Tiles, decode_video, vae_decoder, video_latents
+from ...video.decode import Tiles, decode_video, vae_decoder, video_latents
 from ...video.decoded import KEY, DecodedVideos
 from ...video.growing import DecodeSettings
 from ...video.pieces import decode_pieces, frame_count
-from ...video.segments import Encoding, Segment, encode_segment
-from ...video.writing import VideoWriter
+from ...video.segments import Encoding
 from .. import widgets
 from ..comfyui import inside_comfyui
-from ..output import OutputFile, new_output
 from ..types import ROOT
 from ..widgets import advanced_widgets
-from .growing_files import GrowingFiles
 from .progress import section_progress
+from .video_files import VideoFiles
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +144,7 @@ class FramePackDecode:
         )
         pieces = decode_pieces(latents.shape[2], window, overlap)
         decode = vae_decoder(vae, settings.tiles)
-        files = _Files(
+        files = VideoFiles(
             prefix=filename_prefix,
             latents=latents,
             encoding=settings.encoding,
@@ -187,7 +184,7 @@ def _decoded_before(
     return None
 
 
-def _written(decoded: DecodedVideos, files: _Files, output: str) -> dict[str, Any]:
+def _written(decoded: DecodedVideos, files: VideoFiles, output: str) -> dict[str, Any]:
     """The node's result from videos that are decoded already."""
     if output != "images":
         for index, segments in enumerate(decoded.videos):
@@ -213,66 +210,6 @@ class _Images:
         stop = self._filled + frames.shape[0]
         self.tensor[self._filled : stop] = frames
         self._filled = stop
-
-
-class _Video:
-    """A file in the making, which the node shows while it grows.
-
-    The segments are kept until the file is finished: they take less memory than the latents that they come from.
-    """
-
-    def __init__(
-        self, number: int, encoding: Encoding, begin: Callable[[], VideoWriter], states: GrowingFiles
-    ) -> None:
-        self._number, self._encoding, self._begin, self._states = number, encoding, begin, states
-        self._writer: VideoWriter | None = None
-        self._segments: list[Segment] = []
-
-    def write(self, frames: Tensor, *, more: bool) -> None:
-        """Add frames [n, H, W, 3]; where there are `more` to come, show the video so far."""
-        start = self._segments[-1].frames[1] if self._segments else 0
-        self.append(encode_segment(frames, self._encoding, start=start))
-        if more and inside_comfyui():
-            self._states.show(self._number, self._segments)
-
-    def append(self, segment: Segment) -> None:
-        """Add frames that are encoded already. The file begins with the first ones, so that it is never empty."""
-        if self._writer is None:
-            self._writer = self._begin()
-        self._writer.append(segment)
-        self._segments.append(segment)
-
-
-class _Files:
-    """The MP4 files of one run of the node, all written in the same way, one for each of the latents."""
-
-    def __init__(self, *, prefix: str, latents: Tensor, encoding: Encoding, metadata: dict[str, Any]) -> None:
-        height, width = latents.shape[-2:]
-        self._size = (SPACE_FACTOR * width, SPACE_FACTOR * height)
-        self._prefix, self._encoding, self._metadata = prefix, encoding, metadata
-        self._states = GrowingFiles("FramePack_decoding", self._size)
-        self._begun: dict[int, OutputFile] = {}  # by the number of the video
-
-    @contextmanager
-    def new_video(self, number: int) -> Iterator[_Video]:
-        """The file of the video with this number in the batch. Where the block fails, the part that plays is kept."""
-        try:
-            with ExitStack() as stack:
-                yield _Video(number, self._encoding, lambda: self._begin(number, stack), self._states)
-            self._states.finish(number, self._begun[number])
-        finally:
-            self._states.remove()
-
-    def _begin(self, number: int, stack: ExitStack) -> VideoWriter:
-        """The writer of a video's file, which is closed with the stack."""
-        file = stack.enter_context(new_output(self._prefix, ".mp4", self._size, grows=True))
-        self._begun[number] = file
-        fps, crf = self._encoding.fps, self._encoding.crf
-        return stack.enter_context(VideoWriter(file.path, fps, crf=crf, metadata=self._metadata))
-
-    def shown(self) -> dict[str, Any]:
-        """The node's `ui`: ComfyUI plays these files."""
-        return self._states.shown()
 
 
 def _metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, Any]:
