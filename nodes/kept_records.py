@@ -14,6 +14,8 @@ from .run_folders import output_folder
 
 # Variables of the environment: another folder, or one of OFF; and how many gigabytes it may take.
 FOLDER_VARIABLE, BOUND_VARIABLE = "FRAMEPACK_SECTIONS", "FRAMEPACK_SECTIONS_GB"
+# In a LATENT, whether what it decodes to may be kept too.
+REUSE = "framepack_reuse_sections"
 OFF = ("off", "0", "no", "none", "false")
 SECTIONS = "sections"
 GIGABYTE = 10**9

@@ -33,22 +33,22 @@ class DecodeSettings:
 class GrowingVideo:
     """Decodes every piece of a video once, as soon as its frames are needed, and encodes what is settled once.
 
-    `latents` [1, 16, T, h, w] gives the size of the whole video; its values are not read. In the end `segments` are those
-    of decoding the whole video from its start with the same settings. Where latents do not come in the order of the
-    video, the settings' overlap must not be larger than their window. Settled segments go to `kept` and are taken from it.
+    `latents` [1, 16, T, h, w] are those of the whole video, on the CPU: `add` writes them, `reach` says that they are there.
+    In the end `segments` are those of decoding the whole video from its start with the same settings. Where latents do not
+    come in the order of the video, the settings' overlap must not be larger than their window. Settled segments go to
+    `kept` and are taken from it.
     """
 
     def __init__(
         self, decode: Decode, latents: Tensor, settings: DecodeSettings, kept: KeptSegments | None = None
     ) -> None:
         self._decode, self._settings, self._kept = decode, settings, kept
+        self._latents = latents
         # An overlap beyond the window lets pieces fade into more than the next one; then they come in their order.
         self._fades_far = settings.overlap > settings.window
-        self._latents = torch.zeros_like(latents, device="cpu")
-        self._known = torch.zeros(latents.shape[2], dtype=torch.bool)  # by latent frame, whether it is there
-        self._covered = torch.zeros_like(
-            self._known
-        )  # by latent frame, whether a whole piece with it is there
+        # By latent frame, whether it is there, and whether a whole piece with it is there.
+        self._known = torch.zeros(latents.shape[2], dtype=torch.bool)
+        self._covered = torch.zeros_like(self._known)
         self._pieces = decode_pieces(latents.shape[2], settings.window, settings.overlap)
         self._ends = [*(piece.first_frame for piece in self._pieces[1:]), frame_count(latents.shape[2])]
         self._whole: set[int] = set()  # the pieces whose latents are all there
@@ -63,13 +63,18 @@ class GrowingVideo:
         return [self._segments[index] for index in sorted(self._segments)]
 
     def add(self, start: int, latents: Tensor) -> list[Stretch]:
-        """Take in latents [1, 16, n, h, w] from latent frame `start` on; give the frames that are settled now.
+        """Take in latents [1, 16, n, h, w] from latent frame `start` on; give the frames that are settled now, as `reach`."""
+        stop = start + latents.shape[2]
+        self._latents[:, :, start:stop] = latents
+        return self.reach(start, stop)
+
+    def reach(self, start: int, stop: int) -> list[Stretch]:
+        """The latent frames from `start` to `stop` are there; give the frames that are settled now.
 
         Of a segment that was kept these are none, or where the video ends with it, its last one.
         """
-        self._newest = (start, start + latents.shape[2])
-        self._latents[:, :, slice(*self._newest)] = latents
-        self._known[slice(*self._newest)] = True
+        self._newest = (start, stop)
+        self._known[start:stop] = True
         for index, piece in enumerate(self._pieces):
             if index not in self._whole and self._known[piece.start : piece.stop].all():
                 self._whole.add(index)

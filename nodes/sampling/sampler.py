@@ -13,7 +13,7 @@ from ...samplers.section_seeds import section_seeds as read_section_seeds
 from ...samplers.settings import SampleSettings
 from ...samplers.timeline.assignment import assign_prompts
 from .. import widgets
-from ..kept_records import kept_records
+from ..kept_records import REUSE, kept_records
 from ..notices import with_notices
 from ..types import ROOT, TRACE
 from .inputs import count_sections, sample_inputs, sample_prompts
@@ -152,7 +152,7 @@ class FramePackTransitionsSampler:
                 observer=observer,
                 store=store,
             )
-        latent = {"samples": driver.to_vae(latents)}
+        latent = {"samples": driver.to_vae(latents), REUSE: reuse_sections}
         notices = [*notices, *observer.notices]
         ui = {} if preview is None else preview.finish(latent)
         return with_notices((latent, {**trace, "notices": notices}), notices, ui)

@@ -43,7 +43,10 @@ class SectionPreview:
         decode = vae_decoder(vae, settings.tiles)
         self._vae, self._settings, self._keep_images = vae, settings, keep_images
         kept = None if keep_images else kept_segments(store, vae, settings)
-        self._videos = [GrowingVideo(decode, samples[:1], settings, kept) for _ in range(samples.shape[0])]
+        self._videos = [
+            GrowingVideo(decode, torch.zeros_like(samples[:1]), settings, kept)
+            for _ in range(samples.shape[0])
+        ]
         self._length = frame_count(samples.shape[2])
         self._images: Tensor | None = None
         height, width = samples.shape[-2:]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...samplers.context.plan import FPS, MAX_WINDOW
-from ...video.decode import Tiles, decode_video, vae_decoder, video_latents
+from ...video.decode import Decode, Tiles, decode_video, vae_decoder, video_latents
 from ...video.decoded import KEY, DecodedVideos
-from ...video.growing import DecodeSettings
-from ...video.pieces import decode_pieces, frame_count
+from ...video.growing import DecodeSettings, GrowingVideo
+from ...video.kept_segments import kept_segments
+from ...video.pieces import Piece, decode_pieces, frame_count
 from ...video.segments import Encoding
 from .. import widgets
 from ..comfyui import inside_comfyui
+from ..kept_records import REUSE, kept_records
 from ..types import ROOT
 from ..widgets import advanced_widgets
 from .progress import section_progress
@@ -153,21 +157,49 @@ class FramePackDecode:
         decoded = _decoded_before(samples, vae, settings, images=output != "video")
         if decoded is not None:
             return _written(decoded, files, output)
-        batch, length = latents.shape[0], frame_count(latents.shape[2])
-        images = _Images(batch * (1 if output == "video" else length))
-        section_done = section_progress(batch * len(pieces), pictures=output == "images")
-        for index in range(batch):
-            with nullcontext() if output == "images" else files.new_video(index) as video:
-                parts = decode_video(decode, latents[index : index + 1], pieces)
-                for number, frames in enumerate(parts, start=1):
-                    if video is not None:
-                        video.write(frames, more=number < len(pieces))
-                    if output != "video":
-                        images.append(frames)
-                    section_done(frames[-1])
-                if output == "video":
-                    images.append(frames[-1:])
-        return {"ui": files.shown(), "result": (images.tensor,)}
+        if output == "images":
+            return {"ui": {}, "result": (_decoded_images(decode, latents, pieces),)}
+        # Where all frames are wanted they have to be decoded, whatever is kept.
+        with kept_records(output == "video" and samples.get(REUSE, False)) as store:
+            kept = kept_segments(store, vae, settings)
+            new = partial(GrowingVideo, decode, settings=settings, kept=kept)
+            images = _decoded_videos(new, latents, pieces, files=files, all_frames=output == "both")
+        return {"ui": files.shown(), "result": (images,)}
+
+
+def _decoded_images(decode: Decode, latents: Tensor, pieces: list[Piece]) -> Tensor:
+    """All frames of all videos."""
+    batch = latents.shape[0]
+    images = _Images(batch * frame_count(latents.shape[2]))
+    section_done = section_progress(batch * len(pieces))
+    for index in range(batch):
+        for frames in decode_video(decode, latents[index : index + 1], pieces):
+            images.append(frames)
+            section_done(frames[-1])
+    return images.whole
+
+
+def _decoded_videos(
+    new: Callable[[Tensor], GrowingVideo],
+    latents: Tensor,
+    pieces: list[Piece],
+    *,
+    files: VideoFiles,
+    all_frames: bool,
+) -> Tensor:
+    """All frames of all videos, or the last one of each; the videos are written to files. `new` begins a video."""
+    batch = latents.shape[0]
+    images = _Images(batch * (frame_count(latents.shape[2]) if all_frames else 1))
+    section_done = section_progress(batch * len(pieces))
+    for index in range(batch):
+        with files.new_video(index) as video:
+            for settled in video.grow(new(latents[index : index + 1]), pieces):
+                for stretch in settled if all_frames else ():
+                    images.append(stretch.frames)
+                section_done(None)
+            if not all_frames:
+                images.append(settled[-1].frames[-1:])
+    return images.whole
 
 
 def _decoded_before(
@@ -202,13 +234,13 @@ class _Images:
 
     def __init__(self, count: int) -> None:
         self._count, self._filled = count, 0
-        self.tensor: Tensor | None = None
+        self.whole = torch.empty(0)
 
     def append(self, frames: Tensor) -> None:
-        if self.tensor is None:
-            self.tensor = frames.new_empty(self._count, *frames.shape[1:])
+        if not self._filled:
+            self.whole = frames.new_empty(self._count, *frames.shape[1:])
         stop = self._filled + frames.shape[0]
-        self.tensor[self._filled : stop] = frames
+        self.whole[self._filled : stop] = frames
         self._filled = stop
 
 

@@ -17,11 +17,11 @@ from ..host_messages import show_text, time_left
 PREVIEW_SIDE = 512  # pixels
 
 
-def section_progress(total: int, *, pictures: bool) -> Callable[[Tensor], None]:
-    """A callback for every finished section, with its last frame [H, W, 3].
+def section_progress(total: int) -> Callable[[Tensor | None], None]:
+    """A callback for every finished section, with its last frame [H, W, 3] where that is to be shown.
 
-    Inside ComfyUI it says how far the node is, shows the frame where `pictures` are wanted, and raises where the user has
-    stopped the run. A picture that was shown hides every video that the node shows after it.
+    Inside ComfyUI it says how far the node is, shows the frame, and raises where the user has stopped the run. A picture
+    that was shown hides every video that the node shows after it.
     """
     steps, began = count(1), time.monotonic()
     if not inside_comfyui():
@@ -30,11 +30,11 @@ def section_progress(total: int, *, pictures: bool) -> Callable[[Tensor], None]:
 
     bar = comfy.utils.ProgressBar(total)
 
-    def section_done(frame: Tensor) -> None:
+    def section_done(frame: Tensor | None) -> None:
         done = next(steps)
         left = time_left(done, total, time.monotonic() - began)
         show_text(", ".join(filter(None, (f"section {done} of {total}", left))))
-        picture = ("JPEG", Image.fromarray(to_bytes(frame)), PREVIEW_SIDE) if pictures else None
+        picture = None if frame is None else ("JPEG", Image.fromarray(to_bytes(frame)), PREVIEW_SIDE)
         bar.update_absolute(done, total, picture)
 
     return section_done

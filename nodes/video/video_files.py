@@ -9,7 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from ...video.decode import SPACE_FACTOR
-from ...video.segments import Encoding, Segment, encode_segment
+from ...video.growing import GrowingVideo
+from ...video.pieces import Piece, Stretch
+from ...video.segments import Encoding, Segment
 from ...video.writing import VideoWriter
 from ..comfyui import inside_comfyui
 from ..output import OutputFile, new_output
@@ -22,19 +24,21 @@ class GrowingFile:
     The segments are kept until the file is finished: they take less memory than the latents that they come from.
     """
 
-    def __init__(
-        self, number: int, encoding: Encoding, begin: Callable[[], VideoWriter], states: GrowingFiles
-    ) -> None:
-        self._number, self._encoding, self._begin, self._states = number, encoding, begin, states
+    def __init__(self, number: int, begin: Callable[[], VideoWriter], states: GrowingFiles) -> None:
+        self._number, self._begin, self._states = number, begin, states
         self._writer: VideoWriter | None = None
         self._segments: list[Segment] = []
 
-    def write(self, frames: Tensor, *, more: bool) -> None:
-        """Add frames [n, H, W, 3]; where there are `more` to come, show the video so far."""
-        start = self._segments[-1].frames[1] if self._segments else 0
-        self.append(encode_segment(frames, self._encoding, start=start))
-        if more and inside_comfyui():
-            self._states.show(self._number, self._segments)
+    def grow(self, decoded: GrowingVideo, pieces: list[Piece]) -> Iterator[list[Stretch]]:
+        """Let a video be decoded piece by piece, and show it while there are more; give the frames that are settled each time."""
+        known = 0
+        for piece in pieces:
+            settled, known = decoded.reach(known, piece.stop), piece.stop
+            for segment in decoded.segments[len(self._segments) :]:
+                self.append(segment)
+            if piece is not pieces[-1] and self._segments and inside_comfyui():
+                self._states.show(self._number, self._segments)
+            yield settled
 
     def append(self, segment: Segment) -> None:
         """Add frames that are encoded already. The file begins with the first ones, so that it is never empty."""
@@ -59,7 +63,7 @@ class VideoFiles:
         """The file of the video with this number in the batch. Where the block fails, the part that plays is kept."""
         try:
             with ExitStack() as stack:
-                yield GrowingFile(number, self._encoding, lambda: self._begin(number, stack), self._states)
+                yield GrowingFile(number, lambda: self._begin(number, stack), self._states)
             self._states.finish(number, self._begun[number])
         finally:
             self._states.remove()

@@ -183,9 +183,8 @@ def render(tiny, tmp_path, monkeypatch):
         }
         folders = Folders(tmp_path, tmp_path, records=tmp_path / "sections")
         with torch.inference_mode(), using(folders):
-            latent = FramePackTransitionsSampler().sample(**{**given, "prompt": prompt, **changes})["result"][
-                0
-            ]
+            sampled = FramePackTransitionsSampler().sample(**{**given, "prompt": prompt, **changes})
+            latent = (sampled["result"] if isinstance(sampled, dict) else sampled)[0]
             done = FramePackDecode().decode(latent, tiny[2], **decode, output=output, filename_prefix="video")
         [shown] = done["ui"]["images"]
         return (tmp_path / shown["filename"]).read_bytes(), done["result"][0], len(calls)
@@ -210,6 +209,25 @@ def test_after_a_stop_the_file_is_that_of_a_run_that_was_never_stopped(render):
         render(seed=1)
     resumed, frames_resumed, _ = render(seed=1)
     assert resumed == whole and torch.equal(frames_resumed, frames)
+
+
+def test_a_stopped_decode_goes_on_without_the_preview_too(render, tmp_path):
+    def stop(step: int, total: int, info: Any) -> None:
+        if "x0" not in info and step == 3:  # a step of FramePack Decode
+            raise Interrupted
+
+    whole, frames, decoded = render(seed=2, vae=None, reuse_sections=False)
+    assert decoded == 4
+    with progress_reporting(stop), pytest.raises(Interrupted):
+        render(seed=2, vae=None)
+    resumed, frames_resumed, decoded = render(seed=2, vae=None)
+    assert resumed == whole and torch.equal(frames_resumed, frames)
+    assert decoded == 2  # the piece that is missing, and the one that fades into it
+
+
+def test_a_sampler_that_keeps_nothing_has_nothing_kept_of_its_video(render, tmp_path):
+    render(vae=None, reuse_sections=False)
+    assert not (tmp_path / "sections").exists()
 
 
 def test_where_all_frames_are_wanted_they_are_decoded(render):
