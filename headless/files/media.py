@@ -1,10 +1,9 @@
-"""Images and videos as files: tensors are [frames, height, width, channels] in 0..1, as ComfyUI's IMAGE."""
+"""Videos as files: tensors are [frames, height, width, channels] in 0..1, as ComfyUI's IMAGE."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,12 @@ import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, ImageSequence
-from PIL.PngImagePlugin import PngInfo
 
-from ...video.segments import Encoding, Segment, encode_segment, to_bytes
+from ...video.segments import Encoding, Segment, encode_segment
 from ...video.writing import QUALITY, VideoWriter
+from .limits import MOST_FRAME_PIXELS, MOST_VIDEO_BYTES
 
-IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 VIDEO_EXTENSIONS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi"})
-# ComfyUI's LoadImage gives a mask of this size where a picture has no alpha channel.
-NO_MASK_SIZE = 64
 BATCH = 16
 # Longest over shortest distance of two frames: above it the rate is variable. Containers round their times.
 UNEVEN = 1.5
@@ -55,53 +50,6 @@ class VideoInfo:
     height: int
 
 
-def load_image(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Reads a picture, or all same-sized frames of an animated one.
-
-    Returns the image [N,H,W,3] and the mask [N,H,W], 1 where the picture is transparent; zeros [N,64,64]
-    without an alpha channel. Raises ValueError when the file is no picture.
-    """
-    images: list[torch.Tensor] = []
-    masks: list[torch.Tensor] = []
-    try:
-        with Image.open(path) as file:
-            # An MPO file holds one photograph several times, not an animation.
-            pictures = [file] if file.format == "MPO" else ImageSequence.Iterator(file)
-            for picture in pictures:
-                upright = ImageOps.exif_transpose(picture)
-                image = _to_tensor(_eight_bit(upright).convert("RGB"))
-                if not images or image.shape == images[0].shape:
-                    images.append(image)
-                    masks.append(_mask(upright))
-    except OSError as error:
-        raise ValueError(f"the file {path.name} cannot be read as a picture: {error}") from error
-    return torch.stack(images), torch.stack(masks)
-
-
-def _eight_bit(picture: Image.Image) -> Image.Image:
-    return picture.point(lambda value: value * (1 / 255)) if picture.mode == "I" else picture
-
-
-def _to_tensor(picture: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(np.array(picture).astype(np.float32) / 255.0)
-
-
-def _mask(picture: Image.Image) -> torch.Tensor:
-    if "A" in picture.getbands():
-        return 1.0 - _to_tensor(picture.getchannel("A"))
-    if "transparency" in picture.info:
-        return 1.0 - _to_tensor(picture.convert("RGBA").getchannel("A"))
-    return torch.zeros(NO_MASK_SIZE, NO_MASK_SIZE)
-
-
-def save_png(path: Path, image: torch.Tensor, metadata: Mapping[str, Any] | None = None) -> None:
-    """Writes one image [H,W,C] as PNG, with `metadata` as JSON texts."""
-    texts = PngInfo()
-    for key, value in (metadata or {}).items():
-        texts.add_text(key, json.dumps(value))
-    Image.fromarray(to_bytes(image)).save(path, format="PNG", pnginfo=texts, compress_level=4)
-
-
 def write_video(
     path: Path, images: torch.Tensor, fps: float | Fraction, metadata: Mapping[str, Any] | None = None
 ) -> None:
@@ -129,22 +77,37 @@ def encode_video(images: torch.Tensor, fps: float | Fraction) -> Segment:
 
 
 def read_video(path: Path) -> tuple[torch.Tensor, float]:
-    """All frames [T,H,W,3] of a video file and its frames a second; raises ValueError when it is no video."""
-    frames = torch.from_numpy(np.concatenate(list(video_batches(path))))
-    return frames.float().div(255), probe_video(path).fps
+    """All frames [T,H,W,3] of a video file and its frames a second.
+
+    Raises ValueError when it is no video, or takes more than MOST_VIDEO_BYTES.
+    """
+    info = probe_video(path)
+    count = 0
+    batches = []
+    for batch in video_batches(path):
+        count += len(batch)
+        if count * info.width * info.height * 12 > MOST_VIDEO_BYTES:
+            raise ValueError(
+                f"the video {path.name} has too many frames of {info.width}x{info.height} to be loaded whole "
+                f"({count} take more than {MOST_VIDEO_BYTES / 2**30:g} GiB); cut it or make it smaller"
+            )
+        batches.append(batch)
+    frames = torch.from_numpy(np.concatenate(batches))
+    return frames.float().div_(255), info.fps
 
 
 def video_batches(path: Path, size: int = BATCH) -> Iterator[NDArray[np.uint8]]:
     """The frames of a video file, uint8 [N,H,W,3] with N up to `size`, decoded while they are taken.
 
-    Raises ValueError when the file is no video, has no frames or breaks off.
+    They stand upright where the file says how it is to be turned, as telephones do. Raises ValueError when the file is no
+    video, has no frames or breaks off, and for frames of more than MOST_FRAME_PIXELS.
     """
     frames: list[NDArray[np.uint8]] = []
     done = 0
     try:
         with av.open(str(path)) as container:
             for frame in container.decode(_video_stream(container, path)):
-                picture = frame.to_ndarray(format="rgb24")
+                picture = _upright(frame)
                 if frames and picture.shape != frames[0].shape:
                     raise ValueError(
                         f"the video {path.name} changes its size at frame {done + len(frames)}: cut it there"
@@ -184,13 +147,15 @@ def uneven_times(path: Path) -> list[float] | None:
 
 
 def probe_video(path: Path) -> VideoInfo:
-    """Frame count, rate and size of a video file; raises ValueError when it is no video."""
+    """Frame count, rate and upright size of a video file; raises ValueError when it is no video."""
     try:
         with av.open(str(path)) as container:
             stream = _video_stream(container, path)
             # Some containers keep no count: then decoding tells.
             frames = stream.frames or _length(container.decode(stream))
-            return VideoInfo(frames, float(stream.average_rate or 0), stream.width, stream.height)
+            info = VideoInfo(frames, float(stream.average_rate or 0), stream.width, stream.height)
+        turned = _quarter_turns(path) % 2
+        return replace(info, width=info.height, height=info.width) if turned else info
     except av.FFmpegError as error:
         raise _unreadable(path, error) from error
 
@@ -201,10 +166,33 @@ def _unreadable(path: Path, error: av.FFmpegError, frames: int = 0) -> ValueErro
     return ValueError(f"the file {path.name} cannot be read as a video: {error.strerror}")
 
 
+def _upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """A frame [H,W,3] as it is to be shown."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), _turns(frame)))
+
+
+def _turns(frame: av.VideoFrame) -> int:
+    """How many quarter turns to the left a frame needs."""
+    return round(frame.rotation / 90) % 4
+
+
+def _quarter_turns(path: Path) -> int:
+    """How many quarter turns to the left the frames of a video need."""
+    with av.open(str(path)) as container:
+        first = next(iter(container.decode(_video_stream(container, path))), None)
+        return 0 if first is None else _turns(first)
+
+
 def _video_stream(container: Any, path: Path) -> Any:
     if not container.streams.video:
         raise ValueError(f"the file {path.name} has no video stream")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if stream.width * stream.height > MOST_FRAME_PIXELS:
+        raise ValueError(
+            f"the video {path.name} has frames of {stream.width}x{stream.height}, at most {MOST_FRAME_PIXELS:,} pixels "
+            "are read; make it smaller first"
+        )
+    return stream
 
 
 def _length(items: Iterable[Any]) -> int:

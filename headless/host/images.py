@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ...nodes.run_folders import PREVIEWS
-from ..files import folders, media
+from ..files import folders, pictures
 from .files import in_input_folder, saved_file
 
 
@@ -22,7 +22,7 @@ class LoadImage:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "image": (folders.current().input_files(media.IMAGE_EXTENSIONS), {"image_upload": True})
+                "image": (folders.current().input_files(pictures.IMAGE_EXTENSIONS), {"image_upload": True})
             }
         }
 
@@ -32,7 +32,7 @@ class LoadImage:
         return image is None or in_input_folder(image)
 
     def load_image(self, image: str) -> tuple[torch.Tensor, torch.Tensor]:
-        return media.load_image(folders.current().input_file(image))
+        return pictures.load_image(folders.current().input_file(image))
 
 
 class ImageFromBatch:
@@ -101,6 +101,6 @@ def _save(images: torch.Tensor, prefix: str, prompt: dict[str, Any] | None, *, k
     for number, image in enumerate(images):
         numbered = prefix.replace("%batch_num%", str(number))
         with folders.current().new_file(numbered, ".png", size) as file:
-            media.save_png(file.unfinished, image, {"prompt": prompt} if prompt else None)
+            pictures.save_png(file.unfinished, image, {"prompt": prompt} if prompt else None)
         saved.append(saved_file(file.path, kind))
     return {"ui": {"images": saved}}

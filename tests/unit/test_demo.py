@@ -13,7 +13,7 @@ import torch
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands import comparison as comparison_video
 from framepack_transitions.headless.commands import demo
-from framepack_transitions.headless.files import media
+from framepack_transitions.headless.files import media, pictures
 from framepack_transitions.headless.running import runs
 from framepack_transitions.headless.workflows.workflow import parse_api, read_json
 from framepack_transitions.tiny.bundle import WEIGHTS
@@ -120,7 +120,7 @@ def test_the_scenes_are_those_of_the_workflow() -> None:
         node.inputs["text"] for node in workflow.values() if node.class_type == "FramePackPromptTimeline"
     )
     assert text == f"{prompt_of(demo.BEFORE)} [2.4s: {prompt_of(demo.AFTER)}]"
-    image, _ = media.load_image(runs.PACK / runs.EXAMPLES / "input" / "framepack_transitions_start.png")
+    image, _ = pictures.load_image(runs.PACK / runs.EXAMPLES / "input" / "framepack_transitions_start.png")
     assert demo.holds(demo.detect(image.numpy()), demo.BEFORE).all()
 
 

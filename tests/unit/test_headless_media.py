@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from framepack_transitions.headless.commands import contact_sheet
-from framepack_transitions.headless.files import folders, media
+from framepack_transitions.headless.files import folders, limits, media, pictures
 from framepack_transitions.headless.files.folders import Folders
 from framepack_transitions.headless.host import (
     ConditioningZeroOut,
@@ -79,7 +81,7 @@ def test_files_that_are_no_media_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_text("no picture", encoding="utf-8")
     with pytest.raises(ValueError, match="a.png cannot be read as a picture"):
-        media.load_image(path)
+        pictures.load_image(path)
     with pytest.raises(ValueError, match="a.png cannot be read as a video"):
         media.probe_video(path)
 
@@ -87,7 +89,7 @@ def test_files_that_are_no_media_are_refused(tmp_path: Path) -> None:
 def test_a_picture_is_loaded_exactly(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    image, mask = media.load_image(tmp_path / "a.png")
+    image, mask = pictures.load_image(tmp_path / "a.png")
     assert torch.equal(image, torch.from_numpy(pixels.astype(np.float32) / 255)[None])
     assert mask.shape == (1, 64, 64)
     assert not mask.any()
@@ -97,7 +99,7 @@ def test_transparency_becomes_the_mask(tmp_path: Path) -> None:
     pixels = np.zeros((4, 4, 4), dtype=np.uint8)
     pixels[:2, :, 3] = 255
     Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
-    _, mask = media.load_image(tmp_path / "a.png")
+    _, mask = pictures.load_image(tmp_path / "a.png")
     assert torch.equal(mask[0], torch.tensor([0.0, 0, 1, 1])[:, None].expand(4, 4))
 
 
@@ -107,15 +109,15 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
     pixels = np.zeros((16, 32, 3), dtype=np.uint8)
     pixels[:, :16] = 255
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
-    image, _ = media.load_image(tmp_path / "a.jpg")
+    image, _ = pictures.load_image(tmp_path / "a.jpg")
     assert image.shape == (1, 32, 16, 3)
     assert image[0, :16].min() > 0.9 and image[0, 16:].max() < 0.1
 
 
 def test_saving_and_loading_a_png_keeps_every_value(tmp_path: Path) -> None:
     image = torch.arange(256, dtype=torch.float32).div(255).view(16, 16, 1).expand(16, 16, 3)
-    media.save_png(tmp_path / "a.png", image)
-    assert torch.equal(media.load_image(tmp_path / "a.png")[0][0], image)
+    pictures.save_png(tmp_path / "a.png", image)
+    assert torch.equal(pictures.load_image(tmp_path / "a.png")[0][0], image)
 
 
 def test_the_save_nodes_name_their_files_as_comfyui_does(tmp_path: Path) -> None:
@@ -231,3 +233,133 @@ def test_a_contact_sheet_marks_the_switch() -> None:
         marked.getpixel((position * (96 + contact_sheet.GAP) - contact_sheet.GAP, 60)) for position in (1, 2)
     }
     assert colours == {contact_sheet.BORDER, contact_sheet.SWITCH}
+
+
+def sixteen_bit_png(path: Path, values: np.ndarray, colour: int) -> None:
+    """Values [H,W,C] as a PNG of this colour type, written by the format's definition."""
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bits_are_read_at_their_value(tmp_path: Path, colour: int, channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (9, 7, channels)).astype(np.uint16)
+    sixteen_bit_png(tmp_path / "a.png", values, colour)
+    image, mask = pictures.load_image(tmp_path / "a.png")
+    expected = values.astype(np.float64) / 65535
+    colours = expected[..., :3] if channels > 2 else expected[..., :1].repeat(3, axis=-1)
+    np.testing.assert_allclose(image[0].double().numpy(), colours, atol=1e-6)
+    if channels in (2, 4):
+        np.testing.assert_allclose(mask[0].double().numpy(), 1 - expected[..., -1], atol=1e-6)
+    else:
+        assert mask.shape == (1, 64, 64) and not mask.any()
+
+
+def test_floats_are_read_at_their_value(tmp_path: Path) -> None:
+    values = np.array([[0.0, 0.25, 0.5], [1.0, 1.5, -0.5]], np.float32)
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    image, _ = pictures.load_image(tmp_path / "a.tiff")
+    np.testing.assert_allclose(image[0, ..., 1].numpy(), values.clip(0, 1), atol=1e-7)
+
+
+def one_bit_png(path: Path, side: int) -> None:
+    """A white picture of one bit a pixel, as small as it can be written."""
+    Image.new("1", (side, side), 1).save(path, compress_level=9)
+
+
+def test_a_small_file_with_very_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    one_bit_png(tmp_path / "bomb.png", 8000)
+    assert (tmp_path / "bomb.png").stat().st_size < 20_000
+    with pytest.raises(ValueError, match=r"bomb.png has 64,000,000 pixels, at most 50,000,000 are read"):
+        pictures.load_image(tmp_path / "bomb.png")
+
+
+def test_sizes_that_pillow_refuses_are_told_in_the_same_way(tmp_path: Path) -> None:
+    one_bit_png(tmp_path / "a.png", 8)
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[16:24] = struct.pack(">II", 60_000, 60_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a.png has more pixels, at most|a.png has 3,600,000,000 pixels"):
+        pictures.load_image(tmp_path / "a.png")
+
+
+def test_the_frames_of_an_animated_picture_are_counted_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [Image.new("L", (10, 10), value) for value in (0, 80, 160, 240)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert len(pictures.load_image(tmp_path / "a.gif")[0]) == 4
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 350)
+    with pytest.raises(ValueError, match="has 400 pixels, at most 350"):
+        pictures.load_image(tmp_path / "a.gif")
+
+
+@pytest.mark.parametrize(
+    "data", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"GIF89a", b"\x89PNG\r\n\x1a\n", b""]
+)
+def test_what_is_no_picture_is_told_in_a_short_sentence(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="a.png cannot be read as a picture") as caught:
+        pictures.load_image(path)
+    assert len(str(caught.value)) < 400
+
+
+# The matrix in a track's header by which a telephone says how its picture is to be turned: the directions in which its
+# rows and columns are shown, (right, down) each.
+MATRICES = {"right": (0, 1, -1, 0), "down": (-1, 0, 0, -1), "left": (0, -1, 1, 0)}
+
+
+def turned_video(path: Path, video: torch.Tensor, direction: str) -> None:
+    media.write_video(path, video, 30)
+    upright, (a, b, c, d) = (1, 0, 0, 1), MATRICES[direction]
+
+    def matrix(a: int, b: int, c: int, d: int) -> bytes:
+        return struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+
+    begin, *tracks = path.read_bytes().split(b"tkhd")
+    turned = [part.replace(matrix(*upright), matrix(a, b, c, d), 1) for part in tracks]
+    path.write_bytes(b"tkhd".join([begin, *turned]))
+
+
+@pytest.mark.parametrize(("direction", "corner"), [("right", (0, -1)), ("down", (-1, -1)), ("left", (-1, 0))])
+def test_a_video_of_a_telephone_is_read_upright(
+    tmp_path: Path, direction: str, corner: tuple[int, int]
+) -> None:
+    video = torch.zeros(4, 32, 64, 3)
+    video[:, :16, :16] = 1.0  # the left upper corner
+    turned_video(tmp_path / "a.mp4", video, direction)
+    frames, _ = media.read_video(tmp_path / "a.mp4")
+    height, width = (32, 64) if direction == "down" else (64, 32)
+    assert frames.shape == (4, height, width, 3)
+    info = media.probe_video(tmp_path / "a.mp4")
+    assert (info.width, info.height, info.frames) == (width, height, 4)
+    quarters = {(row, column): frames[0, row * 8, column * 8].mean() for row in (0, -1) for column in (0, -1)}
+    assert quarters.pop(corner) > 0.9 and max(quarters.values()) < 0.1
+
+
+def test_a_video_that_would_fill_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.mp4"
+    media.write_video(path, moving_square(), 30)
+    monkeypatch.setattr(media, "MOST_VIDEO_BYTES", 9 * 48 * 32 * 12)
+    with pytest.raises(ValueError, match="has too many frames of 48x32 to be loaded whole"):
+        media.read_video(path)
+    monkeypatch.setattr(media, "MOST_FRAME_PIXELS", 48 * 32 - 1)
+    with pytest.raises(ValueError, match="has frames of 48x32, at most 1,535 pixels are read"):
+        media.probe_video(path)
+
+
+def test_a_text_of_a_file_is_shortened_to_one_printable_line() -> None:
+    assert limits.shortened("one\n two\x1b[31m\u202e") == "one two [31m"
+    assert len(limits.shortened("x" * 10_000)) == limits.MOST_CHARACTERS
