@@ -72,7 +72,7 @@ class HostDriver:
 
     def notices(self) -> list[str]:
         """What was wired before the sampler and changes nothing."""
-        return idle_nodes(self._model)
+        return idle_nodes(self.model)
 
     def _preview_is_animated(self) -> bool:
         """Whether all frames of x0 are of use: ComfyUI's own previewers show the first frame that they get.
