@@ -13,7 +13,9 @@ import av
 import numpy as np
 import pytest
 from framepack_transitions.headless.cli import main
+from framepack_transitions.headless.commands.timelines import Timeline
 from framepack_transitions.headless.files import media
+from framepack_transitions.headless.files.media import VideoInfo
 from PIL import Image
 
 RED, BLUE = (200, 40, 40), (40, 40, 200)
@@ -277,3 +279,21 @@ def test_batches_hold_the_frames_in_order(folder: Path) -> None:
     assert [len(batch) for batch in batches] == [16, 16, 8]
     levels = np.concatenate(batches).mean((1, 2, 3))
     assert np.abs(levels - 4 * np.arange(40)).max() < 4
+
+
+@pytest.mark.parametrize(
+    ("text", "window", "expected"),
+    [
+        # 4 s of 25 frames: in halves, whatever a section is, unless its length is known.
+        ("a | b", 0, [(0.0, "a"), (2.0, "b")]),
+        # Sections of 9 latent frames, 36 frames each; the third one goes back to the first prompt.
+        ("0:a;;;1:b", 0, [(0.0, "a"), (1.44, "b"), (2.88, "a")]),
+        ("0:a;;;1:b", 6, [(0.0, "a"), (0.96, "b"), (1.92, "a")]),
+        ("a | b", 6, [(0.0, "a"), (1.92, "b")]),
+    ],
+)
+def test_a_text_that_divides_the_video_is_read_by_its_length(text, window, expected):
+    cues = Timeline(text=text).cues_for(VideoInfo(frames=100, fps=25.0, width=64, height=64), window)
+    assert [(pytest.approx(start), prompt) for start, prompt in expected] == [
+        (cue.start, cue.prompt) for cue in cues
+    ]

@@ -18,7 +18,7 @@ from framepack_transitions.metrics import (
     windows_of,
 )
 from framepack_transitions.metrics.disappearance import calibrate
-from framepack_transitions.metrics.latency import first_held
+from framepack_transitions.metrics.latency import first_held, settling
 from framepack_transitions.metrics.measuring.clip import at_constant_rate, batches_of, shown_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,6 +173,32 @@ class TestHeld:
         assert first_held(np.ones(20, bool), 10, known) == 10
 
 
+class TestFoundingLatency:
+    windows = windows_of(Switch(frame=30, requested=1.0, old="a", new="b"), [], 120, FPS)
+
+    def frames(self, before, first: float, rest: float) -> float:
+        change = np.full(119, rest)
+        change[:30], change[30] = before, first
+        return settling(change, self.windows)
+
+    def test_after_a_still_video_a_twentieth_of_the_jump_is_calm(self):
+        assert self.frames(0, 1.0, 0.04) == 1
+        assert np.isnan(self.frames(0, 1.0, 0.06))
+
+    def test_what_was_usual_before_is_calm_after(self):
+        """Changes of 0.1 and 0.3 in turn: 0.2 and three times 0.1 are usual."""
+        assert self.frames(np.tile([0.1, 0.3], 15), 1.0, 0.45) == 1
+
+
+def test_one_broken_frame_does_not_hide_what_lingers_in_the_others():
+    windows = windows_of(Switch(frame=30, requested=1.0, old="a", new="b"), [], 120, FPS)
+    old, new = np.eye(3)[0], np.eye(3)[1]
+    features = np.stack([old] * 30 + [0.6 * old + 0.8 * new] * 90)
+    features[50] = np.nan
+    metric = ghosting(features, windows, reference=np.stack([new] * 90))
+    assert metric.valid and metric.value == pytest.approx(0.6)
+
+
 class TestDisappearance:
     windows = windows_of(Switch(frame=30, requested=1.0, old="a", new="b"), [], 120, FPS)
 
@@ -187,6 +213,9 @@ class TestDisappearance:
         assert limit.confidence == pytest.approx(np.sort(free)[95]) and limit.fpr == pytest.approx(5 / 101)
         assert self.df(0.3, object_free=free).value == 1
         assert self.df(0.5, object_free=free).value == 0
+
+    def test_a_detector_that_is_sure_of_empty_frames_still_needs_a_twentieth(self):
+        assert calibrate(np.zeros(50)).confidence == 0.05
 
     def test_false_alarms_and_misses_are_allowed_for(self):
         confidence = np.r_[np.tile([1.0] * 9 + [0], 3), np.full(60, 0.0), np.tile([1.0, 0, 0, 0, 0], 6)]

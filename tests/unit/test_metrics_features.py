@@ -66,6 +66,13 @@ def test_pixel_features_are_means_over_equal_fields(size):
     assert np.abs(features - expected).mean() < 0.01
 
 
+def test_fields_finer_than_the_usual_resolution_are_means_of_their_own_pixels():
+    picture = photograph(32, 48)
+    expected = frames_of(picture)[0].reshape(16, 2, 16, 3, 3).mean((1, 3))
+    found = PixelExtractor(side=16, resolution=8).images(frames_of(picture))
+    assert found.reshape(16, 16, 3) == pytest.approx(expected, abs=1e-6)
+
+
 def test_pixel_features_follow_a_fade_in_a_straight_line():
     old, new = frames_of(photograph(320, 300, 1), photograph(320, 300, 2))
     alphas = np.linspace(0, 1, 11, dtype=np.float32)
@@ -106,12 +113,14 @@ def test_what_is_no_batch_of_frames_is_refused(frames, problem):
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
-@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("size", [(300, 411), (411, 300), (64, 64), (40, 52)])
-def test_frames_are_prepared_as_open_clip_prepares_pictures(mode, interpolation, size):
+@pytest.mark.parametrize(
+    ("model_size", "interpolation"), [(64, "bicubic"), (64, "bilinear"), ((64, 48), "bicubic")]
+)
+def test_frames_are_prepared_as_open_clip_prepares_pictures(mode, interpolation, size, model_size):
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    config = PreprocessCfg(size=64, interpolation=interpolation, resize_mode=mode, fill_color=30)
+    config = PreprocessCfg(size=model_size, interpolation=interpolation, resize_mode=mode, fill_color=30)
     pictures = [photograph(*size, seed) for seed in range(2)]
     transform = image_transform_v2(config, is_train=False)
     expected = torch.stack([transform(Image.fromarray(picture)) for picture in pictures])
@@ -209,6 +218,8 @@ class TestWeightsThatCannotBeHad:
     def test_an_unknown_model_is_named_with_its_neighbours(self):
         with pytest.raises(ValueError, match="no model 'ViT-B-23'.*ViT-B-"):
             OpenClipExtractor("ViT-B-23", "openai")
+        with pytest.raises(ValueError, match=r"no model '\?': take for example \w+"):
+            OpenClipExtractor("?", "openai")
         with pytest.raises(ValueError, match="no model 'hf-hub:some/where'"):
             OpenClipExtractor("hf-hub:some/where", "openai")
 

@@ -91,6 +91,8 @@ SECTIONS = [  # four sections of 1.2 s
     ("3:x;;;0:a;;;-1:b", [(0, "a"), (3.6, "b")]),  # negative ones win
     ("0-3:a;;;2--1:b", [(0, "a"), (2.4, "b")]),
     ("0:a;;;2-99:b", [(0, "a"), (2.4, "b")]),
+    ("0-99:a;;;3:b", [(0, "a"), (3.6, "b")]),
+    ("2:b;;;0:a", [(0, "a"), (2.4, "b"), (3.6, "a")]),
     ("0:a;;;-2-9:b", [(0, "a"), (2.4, "b")]),
     ("0:a;;;7:b", [(0, "a"), (8.4, "b")]),  # beyond the end: kept, so that a report can say so
     ("0:a;;;2-3:b 16:9 🎬", [(0, "a"), (2.4, "b 16:9 🎬")]),
@@ -224,6 +226,7 @@ def test_detection_goes_by_the_strongest_mark(text, syntax):
         ("a (1.2s: b)", 2, "other brackets"),
         ("a（１秒：b）", 1, "other brackets"),
         ("a {36f-40f: b}", 2, "other brackets"),
+        ("a | b (1.2s: c)", 6, "other brackets"),
         ("0:a;;1:b", 3, "two semicolons"),
         ("0: a\n1: b", 0, "without a unit"),
         ("0:00 a\n0:03 b", 0, "without a unit"),
@@ -250,6 +253,8 @@ def test_an_error_names_the_place_and_a_remedy(text, position, words):
 def test_an_error_counts_lines_and_columns_from_one():
     with pytest.raises(PromptSyntaxError, match="line 2, column 3:"):
         parse("a man\n  [3s: b")
+    with pytest.raises(PromptSyntaxError, match="line 2, column 1:"):
+        parse("\n[3s: b")
 
 
 @pytest.mark.parametrize("text", ["a | b", "a\nb", "0:a;;;1:b"])
