@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from framepack_transitions.tiny.bundle import WEIGHTS, TinyBundle, load_tiny
 from framepack_transitions.tiny.train.clip import retrieval
-from framepack_transitions.tiny.train.evaluate import codec_reading, evaluate
+from framepack_transitions.tiny.train.judging.evaluate import codec_reading, evaluate
 
 pytestmark = [
     pytest.mark.skipif(not (WEIGHTS / "dit.safetensors").is_file(), reason="no weights are shipped"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from framepack_transitions.tiny.bundle import load_tiny
 from framepack_transitions.tiny.detector import detect, detect_pair
-from framepack_transitions.tiny.train.evaluate import decoded, encoded
+from framepack_transitions.tiny.train.judging.evaluate import decoded, encoded
 from framepack_transitions.tiny.world import (
     ALONG,
     BACKGROUNDS,

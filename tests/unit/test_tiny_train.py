@@ -22,12 +22,12 @@ from framepack_transitions.tiny.train.curve import read_log
 from framepack_transitions.tiny.train.data import clips as clip_data
 from framepack_transitions.tiny.train.data.batches import Batches, Choice, counted, pack
 from framepack_transitions.tiny.train.data.clips import ClipLatents, ClipSpec, Texts
-from framepack_transitions.tiny.train.optim import orthogonalize
-from framepack_transitions.tiny.train.quick import plain_attention
+from framepack_transitions.tiny.train.learning.optim import orthogonalize
+from framepack_transitions.tiny.train.learning.quick import plain_attention
+from framepack_transitions.tiny.train.learning.transformer import Trainer, loss_weight
 from framepack_transitions.tiny.train.recipe import CPU, Mix, teacher_weight
 from framepack_transitions.tiny.train.run import run_stages
 from framepack_transitions.tiny.train.state import Run, metadata_in
-from framepack_transitions.tiny.train.transformer import Trainer, loss_weight
 
 CPU_DEVICE = torch.device("cpu")
 SMALL_DIT = FramePackConfig(

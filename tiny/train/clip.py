@@ -22,7 +22,7 @@ from ..bundle import fixed_seed
 from ..networks.codec import TinyCodec
 from .codec import noise_like
 from .data.clips import to_input
-from .optim import warm_cosine
+from .learning.optim import warm_cosine
 
 logger = logging.getLogger(__name__)
 

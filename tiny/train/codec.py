@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ..networks.codec import TinyCodec
 from .data.clips import in_workers, short_clip, to_input
-from .optim import warm_cosine
+from .learning.optim import warm_cosine
 
 logger = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from .codec import draw_frames, psnr, train_codec, train_decoder
 from .curve import draw_curve, read_log
 from .data.batches import Batches
 from .data.clips import ClipLatents, load_latents, make_latents, save_latents
-from .evaluate import codec_reading, evaluate
-from .quick import quick_blocks
+from .judging.evaluate import codec_reading, evaluate
+from .learning.quick import quick_blocks
+from .learning.transformer import Trio, train_transformer
 from .state import Run, check_folder, metadata_in, metadata_of
-from .transformer import Trio, train_transformer
 
 logger = logging.getLogger(__name__)
 

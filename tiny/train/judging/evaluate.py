@@ -15,21 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...models.plain import PlainModel
-from ...samplers.conditioning import Prompt, TextConditioning
-from ...samplers.context.plan import plan_sections
-from ...samplers.denoising.drivers import PlainDriver
-from ...samplers.denoising.sections import sample_sections
-from ...samplers.settings import SampleInputs, SampleSettings
-from ...samplers.techniques.base import Technique
-from ...samplers.techniques.presets import PRESETS
-from ...samplers.techniques.wiring import with_technique
-from .. import world
-from ..bundle import TinyBundle
-from ..detector import agrees, detect, jump, matches
-from .data.batches import tokenized
-from .data.clips import to_input
-from .data.episodes import FIRST_SEED, Episode, episodes, parts, starts
+from ....models.plain import PlainModel
+from ....samplers.conditioning import Prompt, TextConditioning
+from ....samplers.context.plan import plan_sections
+from ....samplers.denoising.drivers import PlainDriver
+from ....samplers.denoising.sections import sample_sections
+from ....samplers.settings import SampleInputs, SampleSettings
+from ....samplers.techniques.base import Technique
+from ....samplers.techniques.presets import PRESETS
+from ....samplers.techniques.wiring import with_technique
+from ... import world
+from ...bundle import TinyBundle
+from ...detector import agrees, detect, jump, matches
+from ..data.batches import tokenized
+from ..data.clips import to_input
+from .episodes import FIRST_SEED, Episode, episodes, parts, starts
 
 EVENTS = ("disappear", "appear", "colour", "background", "night", "cut")
 LAST_FRAMES = 8

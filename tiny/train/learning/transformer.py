@@ -16,20 +16,20 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ...models.attention.joint import sdpa_attention
-from ...models.dit import FramePackDiT
-from ...samplers.denoising.denoiser import Branch
-from ...samplers.denoising.drivers.base import context_arguments
-from ...samplers.sigmas import shift_sigma
-from ..bundle import fixed_seed
-from ..config import TEXT, VISION
-from ..networks.text import TinyText, token_ids
-from ..networks.vision import TinyVisionTower
-from . import state
-from .data.batches import Batch, Batches
+from ....models.attention.joint import sdpa_attention
+from ....models.dit import FramePackDiT
+from ....samplers.denoising.denoiser import Branch
+from ....samplers.denoising.drivers.base import context_arguments
+from ....samplers.sigmas import shift_sigma
+from ...bundle import fixed_seed
+from ...config import TEXT, VISION
+from ...networks.text import TinyText, token_ids
+from ...networks.vision import TinyVisionTower
+from .. import state
+from ..data.batches import Batch, Batches
+from ..recipe import Recipe, teacher_weight
 from .optim import Optimizer
 from .quick import plain_attention
-from .recipe import Recipe, teacher_weight
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from ...models.layers import blocks
+from ....models.layers import blocks
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, **_: Any) -> Tensor:

@@ -1,0 +1,1 @@
+"""What trained weights can do: episodes, what is generated for them, and the figures."""

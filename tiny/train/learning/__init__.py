@@ -1,0 +1,1 @@
+"""How the transformer learns: the optimizer, the step, and the loop of a run."""
