@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from framepack_transitions.tiny.bundle import load_tiny
 from framepack_transitions.tiny.detector import detect, detect_pair
-from framepack_transitions.tiny.train.judging.evaluate import decoded, encoded
+from framepack_transitions.tiny.train.judging.sampling import Generator, Settings
 from framepack_transitions.tiny.world import (
     ALONG,
     BACKGROUNDS,
@@ -253,8 +253,8 @@ def test_both_subjects_are_read_in_every_look_and_place() -> None:
 
 def test_both_subjects_are_read_through_the_codec() -> None:
     scenes = every_look()[1::4]
-    bundle = load_tiny()
-    frames = decoded(bundle, encoded(bundle, pictures(scenes)[:, None]))[:, 0]
+    codec = Generator(load_tiny(), Settings())
+    frames = codec.decoded(codec.encoded(pictures(scenes)[:, None]))[:, 0]
     assert np.mean(read(frames, scenes)) >= 0.99
 
 

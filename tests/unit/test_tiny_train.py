@@ -1,7 +1,8 @@
-"""Training of the embedded model: its examples, its optimizer, and that a run can break off and go on."""
+"""Training of the embedded model: its optimizer, and that a run can break off, go on, and end in time."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,24 +10,25 @@ import numpy as np
 import pytest
 import torch
 from framepack_transitions.models.config import FramePackConfig
-from framepack_transitions.samplers.context.history import History
-from framepack_transitions.samplers.context.indices import Direction
-from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.tiny import world
-from framepack_transitions.tiny.bundle import load_tiny
+from framepack_transitions.tiny.bundle import fixed_seed, load_tiny
 from framepack_transitions.tiny.config import TEXT, VISION
 from framepack_transitions.tiny.networks.codec import TinyCodec
 from framepack_transitions.tiny.train.clip import all_but_one, batch_of, still
+from framepack_transitions.tiny.train.clock import Stopwatch, paced
 from framepack_transitions.tiny.train.codec import fit_preview, settle
 from framepack_transitions.tiny.train.curve import read_log
-from framepack_transitions.tiny.train.data import clips as clip_data
-from framepack_transitions.tiny.train.data.batches import Batches, Choice, counted, pack
-from framepack_transitions.tiny.train.data.clips import ClipLatents, ClipSpec, Texts
+from framepack_transitions.tiny.train.data.batches import Batches
+from framepack_transitions.tiny.train.data.drawing import short_clip
+from framepack_transitions.tiny.train.data.specs import specs
+from framepack_transitions.tiny.train.data.store import ClipStore, make_store, to_input
 from framepack_transitions.tiny.train.learning.optim import orthogonalize
 from framepack_transitions.tiny.train.learning.quick import plain_attention
-from framepack_transitions.tiny.train.learning.transformer import Trainer, loss_weight
-from framepack_transitions.tiny.train.recipe import CPU, Mix, teacher_weight
-from framepack_transitions.tiny.train.run import run_stages
+from framepack_transitions.tiny.train.learning.trainer import Trainer, loss_weight
+from framepack_transitions.tiny.train.learning.trio import Trio
+from framepack_transitions.tiny.train.mix import Mix
+from framepack_transitions.tiny.train.recipe import CPU, PRESETS, teacher_weight
+from framepack_transitions.tiny.train.run import TIMED_STAGES, run_stages
 from framepack_transitions.tiny.train.state import Run, metadata_in
 
 CPU_DEVICE = torch.device("cpu")
@@ -55,154 +57,12 @@ SMALL = replace(
 )
 
 
-def numbered(count: int, seed: int = 0) -> ClipLatents:
-    """Clips whose latents say which frame they are: frame i holds i + 1."""
-    specs = clip_data.specs(count, 0.25, seed)
-    frames = torch.arange(1, 38, dtype=torch.float16).view(1, 1, 37, 1, 1)
-    texts = Texts(("an empty sea by day",), ("an empty sea at night",))
-    images = torch.zeros(count, 64, 64, 3, dtype=torch.uint8)
-    subjects = torch.zeros(count, 37, 8, 8, dtype=torch.bool)
-    return ClipLatents(
-        specs=specs,
-        latents=frames.expand(count, 16, 37, 8, 8),
-        subjects=subjects,
-        first_frames=images,
-        texts=[[texts] * 6 for _ in specs],
-    )
-
-
-def frames_in(x: torch.Tensor) -> list[int]:
-    """Which numbered frames a tensor [1,16,T,8,8] or [16,T,8,8] holds; 0 is none."""
-    return [int(value) for value in x.reshape(-1, *x.shape[-4:])[0, 0, :, 0, 0]]
-
-
 @pytest.fixture(scope="module")
-def batches() -> Batches:
-    return Batches(numbered(200), replace(Mix(), history_noise=0.0), 4, 0)
-
-
-# Examples
-
-
-def test_clips_follow_from_the_seed_and_keep_clear_of_evaluations() -> None:
-    assert clip_data.specs(50, 0.25, 3) == clip_data.specs(50, 0.25, 3)
-    assert clip_data.specs(50, 0.25, 3) != clip_data.specs(50, 0.25, 4)
-    assert all(spec.seed < 10**8 for spec in clip_data.specs(50, 0.25, 3))
-
-
-def test_the_event_falls_on_the_first_frame_of_a_section() -> None:
-    for spec in clip_data.specs(100, 0.25, 0):
-        section = plan_sections("f1", clip_data.SECTIONS[spec.window], spec.window)[spec.switch]
-        assert spec.switch_frame in (None, section.frames[0])
-        assert spec.frames == plan_sections("f1", clip_data.SECTIONS[spec.window], spec.window)[-1].frames[1]
-
-
-def test_cells_of_a_subject_hold_its_position_and_lie_near_it() -> None:
-    clip = world.make_clip(3, 37, "disappear", 17)
-    cells = clip_data.subject_cells(clip)
-    assert cells.shape == (10, 8, 8)
-    for frame, (x, y) in enumerate(clip.positions):
-        latent = cells[(frame + 3) // 4]
-        if not clip.presence[frame]:
-            continue
-        assert latent[int(y // 8), int(x // 8)]
-        rows, columns = np.nonzero(latent)
-        assert np.ptp(rows) <= 6 and np.ptp(columns) <= 6
-    assert not cells[(np.arange(17, 37) + 3) // 4].any()
-
-
-def test_loss_weights_average_to_one_and_ignore_subjects_in_pure_noise() -> None:
-    subject = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
-    subject[:, :, 2:4, 2:4] = True
-    weight = loss_weight(subject, torch.tensor([0.0, 1.0]), 6.0)
-    assert weight.mean().item() == pytest.approx(1)
-    assert (weight[0, 0, 0, 2, 2] / weight[0, 0, 0, 0, 0]).item() == pytest.approx(7)
-    assert (weight[1, 0, 0, 2, 2] / weight[1, 0, 0, 0, 0]).item() == pytest.approx(1)
-
-
-def test_the_mix_is_what_the_recipe_says(batches: Batches) -> None:
-    found, mix = counted(batches, 4000), batches.mix
-    assert found["real"] / 4000 == pytest.approx(mix.real, abs=0.02)
-    assert found["caption_noise"] / 4000 == pytest.approx(mix.caption_noise, abs=0.02)
-    assert found["after"] / 4000 == pytest.approx(mix.after, abs=0.02)
-
-
-def test_every_kind_of_example_is_what_its_name_says(batches: Batches) -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(500):
-        choice = batches.choose(rng, 9)
-        spec = batches.data.specs[choice.clip]
-        changes_here = spec.event != "none" and choice.section == spec.switch
-        assert changes_here == (choice.kind == "real")
-        if choice.kind == "after":
-            assert choice.section > spec.switch
-        text = batches.text_of(choice, rng)
-        expected = "an empty sea at night" if choice.kind == "caption_noise" else "an empty sea by day"
-        assert text in ("", expected)
-
-
-@pytest.mark.parametrize(("window", "section"), [(9, 0), (9, 1), (9, 3), (5, 2), (5, 5)])
-def test_an_example_shows_what_the_sampler_would_show(batches: Batches, window: int, section: int) -> None:
-    clip = batches.by_window[window][0]
-    target, past, start = batches.latents_of(Choice(clip, section, "normal"), window, False)
-    plan = plan_sections("f1", section + 1, window)
-    history = History(Direction.FORWARD, start[None])
-    for earlier in plan[:-1]:
-        first, last = earlier.latents
-        history.append(batches.data.latents[clip, :, first:last].float()[None])
-    context, expected = (
-        pack(start, past=past, window=window, section=section, text_only=False),
-        history.context(plan[-1]),
-    )
-    assert context.indices == expected.indices
-    for name in ("clean", "clean_2x", "clean_4x"):
-        assert torch.equal(getattr(context, name), getattr(expected, name))
-    assert frames_in(target) == [index + 1 for index in range(*plan[-1].latents)]
-
-
-def test_text_to_video_sees_neither_image_nor_past(batches: Batches) -> None:
-    only_text = Batches(batches.data, replace(batches.mix, text_to_video=1.0), 4, 0)
-    batch = only_text.of_step(3)
-    assert batch.images is None
-    clip = batches.by_window[9][0]
-    _, past, start = batches.latents_of(Choice(clip, 2, "normal", begin=2), 9, True)
-    context = pack(start, past=past, window=9, section=2, text_only=True)
-    assert not any(sum(frames_in(tier)) for tier in (context.clean, context.clean_2x, context.clean_4x))
-
-
-def test_a_step_has_the_same_batch_every_time(batches: Batches) -> None:
-    a, b, *others = (batches.of_step(step) for step in (5, 5, 6, 7, 8, 9))
-    assert torch.equal(a.tokens, b.tokens) and torch.equal(a.target, b.target)
-    assert any(
-        a.target.shape != other.target.shape or not torch.equal(a.target, other.target) for other in others
-    )
-
-
-def test_history_noise_spares_the_start_frame() -> None:
-    noisy = Batches(numbered(50), replace(Mix(), history_noise=1.0, text_to_video=0.0), 8, 0)
-    batch = noisy.of_step(1)
-    starts = batch.context.clean[:, :, 0]
-    assert torch.equal(starts, torch.ones_like(starts))
-    history = torch.cat([batch.context.clean_2x, batch.context.clean_4x], dim=2)
-    assert (history != history.round()).any()
-
-
-def test_an_altered_scene_is_another_one() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        scene = world.random_scene(rng)
-        assert clip_data.altered(scene, rng) != scene
-
-
-def test_texts_are_those_of_the_scene_at_the_beginning_of_a_section() -> None:
-    spec = ClipSpec(11, 9, "night", 2)
-    clip = spec.draw()
-    texts = clip_data.texts_of(spec, clip)
-    assert len(texts) == 4
-    night = [clip.scene_at(1 + 36 * section).night for section in range(4)]
-    assert night[0] == night[1] != night[2] == night[3]
-    dark = [any(word in texts[section].own[0] for word in ("night", "dark")) for section in range(4)]
-    assert dark == night
+def clips() -> ClipStore:
+    """A few clips through an untrained codec."""
+    with fixed_seed(3):
+        codec = TinyCodec().eval()
+    return make_store(codec, specs(8, Mix(), 0), CPU_DEVICE, progress=False)
 
 
 # Optimizer, codec, attention
@@ -219,8 +79,8 @@ def test_settling_changes_the_latents_scale_and_not_the_codec() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(2)
         codec = TinyCodec().eval().requires_grad_(False)
-    frames = torch.stack([torch.from_numpy(clip_data.short_clip(seed)) for seed in range(6)])
-    video = clip_data.to_input(frames)
+    frames = torch.stack([torch.from_numpy(short_clip((seed, 1, 0.5))) for seed in range(6)])
+    video = to_input(frames)
     before = codec.decode(codec.encode(video))
     settle(codec, frames, CPU_DEVICE)
     latents = codec.encode(video) * codec.latent_scale
@@ -230,8 +90,8 @@ def test_settling_changes_the_latents_scale_and_not_the_codec() -> None:
 
 def test_the_preview_is_fitted_to_the_colours_of_blocks() -> None:
     codec = TinyCodec()
-    frames = torch.stack([torch.from_numpy(clip_data.short_clip(seed)) for seed in range(6)])
-    colours = torch.nn.functional.avg_pool3d(clip_data.to_input(frames)[:, :, 1:], (4, 8, 8))
+    frames = torch.stack([torch.from_numpy(short_clip((seed, 1, 0.5))) for seed in range(6)])
+    colours = torch.nn.functional.avg_pool3d(to_input(frames)[:, :, 1:], (4, 8, 8))
     latents = torch.zeros(6, 16, 3, 8, 8)
     latents[:, 4:7, 1:] = colours
     fit_preview(codec, latents, frames)
@@ -265,12 +125,40 @@ def test_captions_of_a_batch_differ_and_many_by_one_property() -> None:
         assert sum(a != b for a, b in zip(mine, found)) <= 1
 
 
+def test_loss_weights_average_to_one_and_ignore_subjects_in_pure_noise() -> None:
+    subject = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    subject[:, :, 2:4, 2:4] = True
+    weight = loss_weight(subject, torch.tensor([0.0, 1.0]), 6.0)
+    assert weight.mean().item() == pytest.approx(1)
+    assert (weight[0, 0, 0, 2, 2] / weight[0, 0, 0, 0, 0]).item() == pytest.approx(7)
+    assert (weight[1, 0, 0, 2, 2] / weight[1, 0, 0, 0, 0]).item() == pytest.approx(1)
+
+
+def test_presets_have_a_model_for_their_pictures() -> None:
+    for recipe in PRESETS.values():
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in Trio(recipe, torch.device("meta")).dit.parameters())
+        assert parameters == pytest.approx({1: 7.0e6, 2: 12.3e6}[recipe.scale], rel=0.02)
+
+
 # Runs
 
 
-def test_a_run_that_broke_off_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
+def test_steps_end_with_their_number_or_with_the_time() -> None:
+    assert [step for step, _ in paced(4, Stopwatch())] == [0, 1, 2, 3]
+    assert [done for _, done in paced(4, Stopwatch())] == [0.0, 0.25, 0.5, 0.75]
+    assert not list(paced(4, Stopwatch(limit=0.0)))
+    watch = Stopwatch(limit=100.0, before=60.0)
+    assert (
+        watch.done == pytest.approx(0.6, abs=0.1)
+        and watch.left == pytest.approx(40, abs=10)
+        and not watch.over
+    )
+
+
+def test_a_run_that_broke_off_goes_on_as_if_it_had_not(clips: ClipStore, tmp_path: Path) -> None:
     def trainer() -> Trainer:
-        return Trainer(SMALL, Batches(numbered(30), Mix(), 2, 0), CPU_DEVICE)
+        return Trainer(SMALL, Batches(clips, Mix(), 2, 0), CPU_DEVICE)
 
     whole, first, second = trainer(), trainer(), trainer()
     for step in range(4):
@@ -316,10 +204,22 @@ def test_a_folder_is_for_one_run(tmp_path: Path) -> None:
         run_stages(replace(run, recipe=replace(SMALL, seed=5)), ("codec",))
 
 
-def test_training_teaches(tmp_path: Path) -> None:
-    trainer = Trainer(replace(SMALL, batch=8), Batches(numbered(30), Mix(), 8, 0), CPU_DEVICE)
-    losses = [trainer.train_step(3e-3)["loss"] for _ in range(12)]
+def test_training_teaches(clips: ClipStore) -> None:
+    trainer = Trainer(replace(SMALL, batch=8), Batches(clips, Mix(), 8, 0), CPU_DEVICE)
+    losses = [float(trainer.train_step(3e-3)["loss"]) for _ in range(12)]
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+def test_within_no_time_there_are_still_weights(tmp_path: Path) -> None:
+    pytest.importorskip("open_clip")
+    recipe = replace(SMALL, clips=40, codec_clips=30, codec_steps=10**6, steps=10**6, layout="original")
+    run = Run(recipe=recipe, folder=tmp_path, device=CPU_DEVICE, progress=False, evaluate_episodes=1)
+    run_stages(run, TIMED_STAGES, watch=Stopwatch(limit=0.0))
+    assert load_tiny(weights=tmp_path / "weights").config == SMALL_DIT
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    assert all(row["value"] is None and row["met"] is None for row in report["gates"])
+    (entry,) = [entry for entry in read_log(tmp_path / "log.jsonl") if entry["stage"] == "latents"]
+    assert entry["clips"] < 40
 
 
 def test_one_command_makes_weights_that_load(tmp_path: Path) -> None:

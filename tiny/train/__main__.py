@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from .recipe import PRESETS
-from .run import STAGES, run_stages
+from .clock import Stopwatch
+from .recipe import PRESETS, Recipe
+from .run import STAGES, TIMED_STAGES, run_stages
 from .state import Run
 
 
@@ -39,6 +40,19 @@ def parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=float("inf"), help="end the transformer's training after these"
     )
     p.add_argument(
+        "--within",
+        type=float,
+        metavar="MINUTES",
+        help="all stages in this many minutes from now on; what takes longer gets fewer clips, steps and episodes",
+    )
+    p.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="compile the transformer's blocks (default: on a GPU, within a given time)",
+    )
+    p.add_argument("--clips", type=int, help="clips to draw, at most (default: the preset's)")
+    p.add_argument("--batch", type=int, help="examples of a step (default: the preset's)")
+    p.add_argument(
         "--evaluate-minutes", type=float, default=10.0, help="time between evaluations in training"
     )
     p.add_argument(
@@ -60,19 +74,28 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def time_limit(minutes: float) -> float:
+    """Seconds that the stages may take within these minutes: starting, compiling and stopping take some as well."""
+    return 60 * minutes * 0.95 - 5
+
+
+def recipe_of(options: argparse.Namespace) -> Recipe:
+    """The preset, with what the command line says otherwise."""
+    device = torch.device(options.device)
+    recipe = PRESETS[options.preset or ("cpu" if device.type == "cpu" else "gpu")]
+    given = {name: getattr(options, name) for name in ("seed", "steps", "rate", "clips", "batch")}
+    recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
+    if options.caption_noise is not None:
+        recipe = replace(recipe, mix=replace(recipe.mix, caption_noise=options.caption_noise))
+    return recipe
+
+
 def main() -> None:
     """Run the stages that the command line asks for."""
+    watch = Stopwatch()
     options = parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     device = torch.device(options.device)
-    recipe = PRESETS[options.preset or ("cpu" if device.type == "cpu" else "gpu")]
-    recipe = replace(
-        recipe, seed=options.seed, steps=recipe.steps if options.steps is None else options.steps
-    )
-    if options.rate is not None:
-        recipe = replace(recipe, rate=options.rate)
-    if options.caption_noise is not None:
-        recipe = replace(recipe, mix=replace(recipe.mix, caption_noise=options.caption_noise))
     if device.type == "cpu":
         # Replicas are threads of their own: they do not wait for each other inside every operation.
         torch.set_num_threads(1)
@@ -80,16 +103,21 @@ def main() -> None:
         raise SystemExit(
             f"{options.init} holds no dit.safetensors; give a folder that an export has written."
         )
+    timed = options.within is not None
     run = Run(
-        recipe=recipe,
+        recipe=recipe_of(options),
         folder=options.out,
         device=device,
         minutes=options.minutes,
-        evaluate_minutes=options.evaluate_minutes,
+        evaluate_minutes=float("inf") if timed else options.evaluate_minutes,
         evaluate_episodes=options.evaluate_episodes,
         init=options.init,
+        compiled=(timed and device.type == "cuda") if options.compile is None else options.compile,
     )
-    run_stages(run, STAGES if options.stage == "all" else (options.stage,), options.weights)
+    stages = STAGES if options.stage == "all" else (options.stage,)
+    if timed:
+        stages, watch.limit = TIMED_STAGES if options.stage == "all" else stages, time_limit(options.within)
+    run_stages(run, stages, options.weights, watch if timed else None)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ from tqdm import tqdm
 from .. import world
 from ..bundle import fixed_seed
 from ..networks.codec import TinyCodec
+from .clock import Stopwatch, paced
 from .codec import noise_like
-from .data.clips import to_input
-from .learning.optim import warm_cosine
+from .data.store import to_input
+from .learning.optim import bears_bfloat16, warm_cosine
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ CONFIG: dict[str, Any] = {
 BATCH = 96
 RATE = 2e-3
 NEAR = 1 / 3  # of a batch resembles the scene before in all but one property
+PAIRS = 1 / 4  # of what does not shows two subjects
 BLEMISH = 0.5  # times the latents' spread: the most noise that decoded frames have
 
 
@@ -80,8 +82,8 @@ def all_but_one(rng: np.random.Generator, scene: world.Scene) -> dict[str, Any]:
     return fixed
 
 
-def batch_of(step: int, seed: int, count: int) -> tuple[Tensor, list[str]]:
-    """Frames uint8 [B,64,64,3] and captions of different scenes: equal ones would be false opposites.
+def batch_of(step: int, seed: int, count: int, scale: int = 1) -> tuple[Tensor, list[str]]:
+    """Frames uint8 [B,64 scale,64 scale,3] and captions of different scenes: equal ones would be false opposites.
 
     A share NEAR resembles the one before in all but one property, which is what the model must learn to see.
     """
@@ -92,11 +94,13 @@ def batch_of(step: int, seed: int, count: int) -> tuple[Tensor, list[str]]:
     scene: world.Scene | None = None
     while len(frames) < count:
         fixed: dict[str, Any] = {}
-        if scene is not None and scene.subject is not None and rng.random() < NEAR:
+        if scene is not None and scene.subject is not None and scene.second is None and rng.random() < NEAR:
             fixed = all_but_one(rng, scene)
-        frame, scene = still(rng, **fixed)
-        subject = scene.subject and (scene.subject.shape, scene.subject.colour)
-        key = (scene.background, scene.night, subject)
+        elif rng.random() < PAIRS:
+            fixed = {"pair": True}
+        frame, scene = still(rng, **fixed, scale=scale)
+        looks = [(subject.shape, subject.colour) for subject, _ in scene.shown]
+        key = (scene.background, scene.night, *looks)
         if key not in seen:
             seen.add(key)
             frames.append(frame)
@@ -127,7 +131,9 @@ def train_clip(
     log: Callable[..., None],
     progress: bool = True,
     batch: int = BATCH,
+    scale: int = 1,
     init: Path | None = None,
+    watch: Stopwatch | None = None,
 ) -> Any:
     """Contrastive training on frames, raw or through the codec with some noise, as generated ones are; gives the model.
 
@@ -141,22 +147,22 @@ def train_clip(
         model.load_state_dict({name: value.float() for name, value in load_file(init).items()})
     tokenizer = open_clip.get_tokenizer(NAME)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.02)
-    bar = tqdm(range(steps), desc="clip", disable=not progress)
-    for step in bar:
-        frames, captions = batch_of(step, seed, batch)
+    bar = tqdm(paced(steps, watch or Stopwatch()), total=steps, desc="clip", disable=not progress)
+    for step, done in bar:
+        frames, captions = batch_of(step, seed, batch, scale)
         images = to_input(frames[:, None]).to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bears_bfloat16(device)):
             if step % 2:
                 with torch.no_grad():
                     images = through_codec(codec, images, seed * 10**8 + step)
-            images = normalized(images[:, :, 0].float())
+            images = normalized(F.interpolate(images[:, :, 0].float(), size=world.SIZE, mode="area"))
             image = model.encode_image(images, normalize=True)
             text = model.encode_text(tokenizer(captions).to(device), normalize=True)
         logits = model.logit_scale.exp() * image.float() @ text.float().T
         target = torch.arange(len(logits), device=device)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         for group in optimizer.param_groups:
-            group["lr"] = RATE * warm_cosine(step, steps)
+            group["lr"] = RATE * warm_cosine(step, done)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

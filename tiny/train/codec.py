@@ -13,20 +13,33 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..networks.codec import TinyCodec
-from .data.clips import in_workers, short_clip, to_input
-from .learning.optim import warm_cosine
+from .clock import Stopwatch, paced
+from .data.drawing import in_workers, short_clip
+from .data.store import to_input
+from .learning.optim import bears_bfloat16, warm_cosine
 
 logger = logging.getLogger(__name__)
 
 LATENT_NOISE = 0.15
 SINGLE_SHARE = 0.15
 BATCH = 12
+FEWEST = 24  # clips that it is trained on, however short the time is
 
 
-def draw_frames(count: int, seed: int) -> Tensor:
-    """Short clips uint8 [count,9,64,64,3] that the codec learns from."""
-    seeds = [5 * 10**8 + seed * 10**6 + index for index in range(count)]
-    return torch.from_numpy(np.stack(list(in_workers(short_clip, seeds))))
+def draw_frames(
+    count: int, seed: int, *, scale: int = 1, pairs: float = 0.0, seconds: float = float("inf")
+) -> Tensor:
+    """Short clips uint8 [count,9,H,W,3] that the codec learns from, a share of them with two subjects.
+
+    After `seconds` there are as many as were drawn until then, FEWEST at least.
+    """
+    jobs = [(5 * 10**8 + seed * 10**6 + index, scale, pairs) for index in range(count)]
+    drawn, watch = [], Stopwatch(seconds)
+    for frames in in_workers(short_clip, jobs):
+        drawn.append(frames)
+        if watch.over and len(drawn) >= FEWEST:
+            break
+    return torch.from_numpy(np.stack(drawn))
 
 
 def edges(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,19 +102,20 @@ def optimize(
     log: Callable[..., None],
     progress: bool = True,
     name: str = "codec",
+    watch: Stopwatch | None = None,
 ) -> None:
-    """Train on clips uint8 [N,9,64,64,3]; every step depends on seed and step alone."""
+    """Train on clips uint8 [N,9,H,W,3] until steps or time are over; what a step sees depends on seed and step alone."""
     parameters = list(parameters)
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
-    bar = tqdm(range(steps), desc=name, disable=not progress)
-    for step in bar:
+    bar = tqdm(paced(steps, watch or Stopwatch()), total=steps, desc=name, disable=not progress)
+    for step, done in bar:
         generator = torch.Generator().manual_seed(seed * 10**7 + step)
         batch = frames[torch.randint(len(frames), (BATCH,), generator=generator)]
         if torch.rand((), generator=generator) < SINGLE_SHARE:
             batch = batch[:, :1].repeat(2, 1, 1, 1, 1)
         for group in optimizer.param_groups:
-            group["lr"] = rate * warm_cosine(step, steps)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+            group["lr"] = rate * warm_cosine(step, done)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bears_bfloat16(device)):
             loss = loss_of(codec, to_input(batch).to(device), generator)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -122,6 +136,7 @@ def train_codec(
     device: torch.device,
     log: Callable[..., None],
     progress: bool = True,
+    watch: Stopwatch | None = None,
 ) -> None:
     """Train both directions and settle the latents' scale."""
     codec.to(device).train().requires_grad_(True)
@@ -136,6 +151,7 @@ def train_codec(
         device=device,
         log=log,
         progress=progress,
+        watch=watch,
     )
     codec.eval()
     settle(codec, frames[:400], device)
@@ -151,6 +167,7 @@ def train_decoder(
     device: torch.device,
     log: Callable[..., None],
     progress: bool = True,
+    watch: Stopwatch | None = None,
 ) -> None:
     """Go on with the decoder alone: the pictures get better and the latents stay as they are."""
     codec.to(device).requires_grad_(False)
@@ -167,6 +184,7 @@ def train_decoder(
         log=log,
         progress=progress,
         name="decoder",
+        watch=watch,
     )
     codec.requires_grad_(False)
 

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from torch import Tensor
 
 from ...models.config import FramePackConfig
 from ..config import DIT
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mix:
-    """Shares of the examples that have a start image, and of the batches that have none (text_to_video).
-
-    real: the scene changes at the window's first frame and the prompt says so; caption_noise: the prompt says
-    so, but nothing changes (this makes the model trust its memory, as it does in real corpora); after: the
-    history already shows the new scene; the rest is normal. text_dropout: the prompt is empty.
-    """
-
-    real: float = 0.10
-    caption_noise: float = 0.18
-    after: float = 0.12
-    text_dropout: float = 0.10
-    text_to_video: float = 0.4
-    window_5: float = 0.25
-    history_noise: float = 0.5
-    history_noise_sigma: float = 0.15
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.caption_noise <= 1 - self.real - self.after:
-            raise ValueError(
-                f"caption_noise is {self.caption_noise}; give a share from 0 to {1 - self.real - self.after:g}."
-            )
+from .mix import Mix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +18,12 @@ class Recipe:
 
     `subject_weight` is how much more a cell with a subject counts in the loss than one without, where there is no noise.
     `batch` is the examples of one replica and step; on a CPU each replica has a thread of its own.
+    `layout` is the model's kind, f1 or original; pictures are 64 times `scale` wide and high.
     """
 
     seed: int = 0
+    layout: str = "f1"
+    scale: int = 1
     dit: FramePackConfig = DIT
     mix: Mix = Mix()
     clips: int = 6000
@@ -78,7 +57,15 @@ GPU = Recipe(
     batch=128,
     replicas=1,
 )
-PRESETS = {"cpu": CPU, "gpu": GPU}
+# 128 px: 16x16 latents, 12 million parameters.
+LARGE_DIT = replace(DIT, num_attention_heads=5, num_layers=2, num_single_layers=6)
+PRESETS = {
+    "cpu": CPU,
+    "cpu-original": replace(CPU, layout="original"),
+    "gpu": GPU,
+    "gpu-original": replace(GPU, layout="original"),
+    "gpu-128": replace(GPU, scale=2, dit=LARGE_DIT, clips=8000, batch=64),
+}
 
 Guidance = TypeVar("Guidance", float, Tensor)
 

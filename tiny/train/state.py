@@ -25,7 +25,7 @@ class Run:
     """A run: its recipe, folder and device; `minutes` bounds the transformer's training.
 
     `init` is a folder of weights that the export wrote: the run keeps their codec and begins from their transformer,
-    text encoder and vision tower.
+    text encoder and vision tower. `compiled` lets the transformer's blocks be compiled.
     """
 
     recipe: Recipe
@@ -36,6 +36,7 @@ class Run:
     evaluate_minutes: float = 10.0
     evaluate_episodes: int = 16
     init: Path | None = None
+    compiled: bool = False
 
     def log(self, **facts: Any) -> None:
         """Add a line to the run's log."""

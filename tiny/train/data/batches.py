@@ -1,75 +1,67 @@
-"""Training examples of the transformer: a window of a clip, its past as the sampler shows it, and a text."""
+"""Training examples of the transformer, gathered from a store: a window, its past as the sampler shows it, and a text.
+
+Which examples a step has is drawn on the CPU as numbers; everything else is a gather on the training device.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ....samplers.context.history import Context, History
-from ....samplers.context.indices import Direction
-from ....samplers.context.plan import plan_sections
-from ...networks.text import token_ids
-from ..recipe import Mix
-from .clips import SECTIONS, ClipLatents, Texts
+from ..mix import Mix
+from .choices import Choices, Chooser
+from .places import END_IMAGE, TIERS, PlaceTable, places
+from .specs import SECTIONS
+from .store import ClipStore
 
-KINDS = ("real", "caption_noise", "after", "normal")
-FIRST_SHARE = 0.15  # of the caption noise lies in first sections, where a prompt cannot switch
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One example: clip, target section, kind (one of KINDS) and the first section that its past shows."""
-
-    clip: int
-    section: int
-    kind: str
-    begin: int = 0
+PADDED_TO = 8  # tokens of a text, where a compiler wants few different lengths
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Batch:
-    """Examples of one window length; images uint8 [B,64,64,3] is None for text to video.
+    """Examples of one window; images uint8 [B,64,64,3] is None for text to video.
 
-    target [B,16,w,8,8], subject bool [B,w,8,8] where the target shows one, the context's tiers [B,16,n,8,8], tokens
-    [B,L] with mask [B,L].
+    target [B,16,w,h,w'], subject bool [B,w,h,w'] where the target shows one, tokens [B,L] with mask [B,L] (None where all are
+    real), and what the transformer is told of window and past, by its arguments' names.
     """
 
     target: Tensor
     subject: Tensor
-    context: Context
+    past: dict[str, Tensor]
     images: Tensor | None
     tokens: Tensor
-    mask: Tensor
+    mask: Tensor | None
 
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on a device."""
-        images = None if self.images is None else self.images.to(device)
-        return Batch(
-            target=self.target.to(device),
-            subject=self.subject.to(device),
-            context=self.context.to(device),
-            images=images,
-            tokens=self.tokens.to(device),
-            mask=self.mask.to(device),
-        )
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pool:
+    """All examples of one window with or without a start image."""
+
+    table: PlaceTable
+    chooser: Chooser
 
 
 class Batches:
     """Gives the batch of any step and replica of a run, the same one every time."""
 
-    def __init__(self, data: ClipLatents, mix: Mix, batch: int, seed: int) -> None:
-        self.data, self.mix, self.batch, self.seed = data, mix, batch, seed
-        self.by_window = {
-            window: [i for i, spec in enumerate(data.specs) if spec.window == window] for window in SECTIONS
+    def __init__(self, store: ClipStore, mix: Mix, batch: int, seed: int, *, layout: str = "f1") -> None:
+        self.store, self.mix, self.batch, self.seed = store, mix, batch, seed
+        self.device = store.latents.device
+        self._pools = {
+            (window, text_only): self._pool(window, text_only, layout)
+            for window in SECTIONS
+            for text_only in (False, True)
+            if any(spec.window == window for spec in store.specs)
         }
-        self.switched = {
-            window: [i for i in clips if data.specs[i].event != "none"]
-            for window, clips in self.by_window.items()
-        }
+
+    def _pool(self, window: int, text_only: bool, layout: str) -> Pool:
+        clips = [number for number, spec in enumerate(self.store.specs) if spec.window == window]
+        listed = places(layout, window, has_image=not text_only)
+        chooser = Chooser(self.store.specs, clips, listed, self.mix)
+        return Pool(table=PlaceTable.of(listed, self.device), chooser=chooser)
 
     def of_step(self, step: int, replica: int = 0) -> Batch:
         """The batch of a step. All replicas' batches are equally long: they would wait for the longest."""
@@ -77,131 +69,85 @@ class Batches:
             np.random.default_rng(seed) for seed in ([self.seed, step], [self.seed, step, replica])
         )
         window = 5 if shared.random() < self.mix.window_5 else 9
-        text_only = shared.random() < self.mix.text_to_video
-        choices = [
-            self.choose_text_only(rng, window) if text_only else self.choose(rng, window)
-            for _ in range(self.batch)
-        ]
-        return self.assemble(choices, window, text_only, rng)
+        text_only = bool(shared.random() < self.mix.text_to_video)
+        if (window, text_only) not in self._pools:
+            window = next(iter(self._pools))[0]
+        pool = self._pools[window, text_only]
+        choices = pool.chooser.draw(rng, self.batch, text_only=text_only)
+        return self.gather(choices, pool.table, rng, text_only=text_only)
 
-    def choose(self, rng: np.random.Generator, window: int) -> Choice:
-        """An example with a start image."""
-        mix, draw = self.mix, rng.random()
-        if draw < mix.real:
-            kind = "real"
-        elif draw < mix.real + mix.caption_noise:
-            kind = "caption_noise"
-        elif draw < mix.real + mix.caption_noise + mix.after:
-            kind = "after"
-        else:
-            kind = "normal"
-        while True:
-            pool = (self.switched if kind in ("real", "after") else self.by_window)[window]
-            clip = pool[rng.integers(len(pool))]
-            spec = self.data.specs[clip]
-            last = SECTIONS[window]
-            if kind == "real":
-                return Choice(clip, spec.switch, kind)
-            if kind == "after":
-                if spec.switch + 1 < last:
-                    return Choice(clip, int(rng.integers(spec.switch + 1, last)), kind)
-            elif kind == "caption_noise":
-                section = 0 if rng.random() < FIRST_SHARE else int(rng.integers(1, last))
-                if spec.event == "none" or section != spec.switch:
-                    return Choice(clip, section, kind)
-            else:
-                end = last if spec.event == "none" else spec.switch
-                return Choice(clip, int(rng.integers(0, end)), kind)
-
-    def choose_text_only(self, rng: np.random.Generator, window: int) -> Choice:
-        """An example without image: a first section, or now and then a second one."""
-        pool = self.by_window[window]
-        clip = pool[rng.integers(len(pool))]
-        spec, last = self.data.specs[clip], SECTIONS[window]
-        section = int(rng.integers(0, last))
-        continues = section > 0 and rng.random() < 0.25
-        if continues and section == spec.switch and spec.event != "none":
-            continues = False
-        return Choice(clip, section, "normal", section - int(continues))
-
-    def assemble(
-        self, choices: list[Choice], window: int, text_only: bool, rng: np.random.Generator
+    def gather(
+        self, choices: Choices, table: PlaceTable, rng: np.random.Generator, *, text_only: bool = False
     ) -> Batch:
-        """Bring examples into the form that the model takes."""
-        noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        targets, subjects, contexts, texts = [], [], [], []
-        for choice in choices:
-            target, past, start = self.latents_of(choice, window, text_only)
-            past = self.disturb(past, rng, noise)
-            contexts.append(
-                pack(start, past=past, window=window, section=choice.section, text_only=text_only)
-            )
-            targets.append(target)
-            first = 1 + window * choice.section
-            subjects.append(self.data.subjects[choice.clip, first : first + window])
-            texts.append(self.text_of(choice, rng))
-        images = None if text_only else self.data.first_frames[[choice.clip for choice in choices]]
-        tokens, mask = tokenized(texts)
+        """Examples in the form that the model takes."""
+        clip, place = (self._sent(numbers) for numbers in (choices.clip, choices.place))
+        noise = self._noise_levels(rng, len(clip))
+        past = {"latent_indices": table.target_indices[place]}
+        for name, indices_name in TIERS.items():
+            frames = table.tiers[name][place]
+            latents = self._latents(clip, frames, self._end_sections(choices, table))
+            past[_argument(name)] = self._disturbed(latents, frames, noise, rng)
+            past[indices_name] = table.tier_indices[name][place]
+        window = table.target[place]
+        tokens, mask = self._texts(choices, table)
         return Batch(
-            target=torch.stack(targets),
-            subject=torch.stack(subjects),
-            context=joined(contexts),
-            images=images,
+            target=self._latents(clip, window),
+            subject=self.store.subjects[clip[:, None], window],
+            past=past,
+            images=None if text_only else self.store.images[clip],
             tokens=tokens,
             mask=mask,
         )
 
-    def latents_of(self, choice: Choice, window: int, text_only: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Target [16,w,8,8], past [16,n,8,8] without the start frame, and start [16,1,8,8]."""
-        latents = self.data.latents[choice.clip].float()
-        first = 1 + window * choice.section
-        target, start = latents[:, first : first + window], latents[:, :1]
-        past = latents[:, 1 + window * choice.begin : first]
-        return target, past, torch.zeros_like(start) if text_only else start
+    def _latents(self, clip: Tensor, frames: Tensor, ends: Tensor | None = None) -> Tensor:
+        """Latents [B,16,n,h,w] of frames [B,n] of clips [B]; `ends` [B] are the sections whose last picture END_IMAGE is."""
+        # The last frame of every clip is NOTHING: zeros.
+        found = self.store.latents[clip[:, None], frames].float()
+        if ends is not None and self.store.end_images is not None:
+            pictures = self.store.end_images[clip, ends].float()[:, None]
+            found = torch.where((frames == END_IMAGE)[..., None, None, None], pictures, found)
+        return found.movedim(2, 1)
 
-    def disturb(self, past: Tensor, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
-        """Add noise to generated latents as the model's own mistakes would: it must not pass them on."""
-        if rng.random() >= self.mix.history_noise:
-            return past
-        sigma = rng.random() * self.mix.history_noise_sigma
-        return past + sigma * torch.randn(past.shape, generator=generator)
+    def _end_sections(self, choices: Choices, table: PlaceTable) -> Tensor | None:
+        if self.store.end_images is None:
+            return None
+        return self._sent(np.array([place.section for place in table.places])[choices.place])
 
-    def text_of(self, choice: Choice, rng: np.random.Generator) -> str:
-        """The prompt of an example, empty now and then."""
-        if rng.random() < self.mix.text_dropout:
-            return ""
-        texts: Texts = self.data.texts[choice.clip][choice.section]
-        options = texts.new if choice.kind == "caption_noise" else texts.own
-        return options[rng.integers(len(options))]
+    def _noise_levels(self, rng: np.random.Generator, count: int) -> Tensor:
+        """How much noise each example's memory carries, [B]: some have none."""
+        noisy = rng.random(count) < self.mix.history_noise
+        levels = np.where(noisy, rng.random(count) * self.mix.history_noise_sigma, 0)
+        return self._sent(levels.astype(np.float32))
+
+    def _disturbed(self, latents: Tensor, frames: Tensor, levels: Tensor, rng: np.random.Generator) -> Tensor:
+        """Generated latents with noise, as the model's own mistakes would be: it must not pass them on."""
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
+        noise = torch.randn(latents.shape, generator=generator, device=self.device)
+        amount = levels[:, None] * (frames > 0)
+        return latents + amount[:, None, :, None, None] * noise
+
+    def _texts(self, choices: Choices, table: PlaceTable) -> tuple[Tensor, Tensor | None]:
+        """Token ids [B,L] and what of them is real; L is that of the longest, rounded up for a compiler's sake."""
+        sections = np.array([place.section for place in table.places])[choices.place]
+        rows = self.store.text_rows[choices.clip, sections, choices.other_text.astype(int), choices.phrasing]
+        rows = np.where(choices.phrasing < 0, 0, rows)
+        lengths = self.store.lengths[rows]
+        longest = int(lengths.max())
+        if self.device.type != "cpu":
+            longest = min(-(-longest // PADDED_TO) * PADDED_TO, self.store.tokens.shape[1])
+        tokens = self.store.tokens[self._sent(rows), :longest].long()
+        if lengths.min() == longest:
+            return tokens, None
+        real = torch.arange(longest, device=self.device) < self._sent(lengths)[:, None]
+        return tokens, real
+
+    def _sent(self, numbers: np.ndarray) -> Tensor:
+        """Numbers on the training device, without waiting for it."""
+        there = torch.from_numpy(np.ascontiguousarray(numbers))
+        if self.device.type == "cuda":
+            there = there.pin_memory()
+        return there.to(self.device, non_blocking=True)
 
 
-def pack(start: Tensor, *, past: Tensor, window: int, section: int, text_only: bool) -> Context:
-    """What the sampler shows of a past [16,n,8,8] to an F1 section, in a batch of one."""
-    history = History(Direction.FORWARD, start[None], keeps_start=not text_only)
-    if past.shape[1]:
-        history.append(past[None])
-    return history.context(plan_sections("f1", section + 1, window, keeps_start=not text_only)[section])
-
-
-def joined(contexts: list[Context]) -> Context:
-    """Contexts of one layout as one batch."""
-    clean, clean_2x, clean_4x = (
-        torch.cat([getattr(context, name) for context in contexts])
-        for name in ("clean", "clean_2x", "clean_4x")
-    )
-    return Context(indices=contexts[0].indices, clean=clean, clean_2x=clean_2x, clean_4x=clean_4x)
-
-
-def tokenized(texts: list[str]) -> tuple[Tensor, Tensor]:
-    """Token ids [B,L] padded with 0 and what is real [B,L] bool."""
-    ids = [token_ids(text) for text in texts]
-    longest = max(map(len, ids))
-    tokens = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
-    mask = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in ids])
-    return tokens, mask
-
-
-def counted(batches: Batches, steps: int, window: int = 9) -> Counter[str]:
-    """How often each kind is chosen, for a look at the mix."""
-    rng = np.random.default_rng(0)
-    return Counter(batches.choose(rng, window).kind for _ in range(steps))
+def _argument(tier: str) -> str:
+    return tier.replace("clean", "clean_latents")

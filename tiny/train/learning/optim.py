@@ -14,9 +14,14 @@ from torch import Tensor, nn
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
-def warm_cosine(step: int, steps: int) -> float:
-    """Factor of a learning rate: a warm-up of 100 steps, then half a cosine down to 0.02."""
-    return min(1, (step + 1) / 100) * (0.02 + 0.98 * math.cos(math.pi / 2 * step / steps) ** 2)
+def bears_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 as it should."""
+    return device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
+
+
+def warm_cosine(step: int, done: float) -> float:
+    """Factor of a learning rate: a warm-up of 100 steps, then half a cosine down to 0.02; `done` is the share behind."""
+    return min(1, (step + 1) / 100) * (0.02 + 0.98 * math.cos(math.pi / 2 * done) ** 2)
 
 
 def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
@@ -90,7 +95,7 @@ class Optimizer:
         self.rest = {name: p for name, p in self.named.items() if name not in matrices}
         self.adam = torch.optim.AdamW(self.rest.values(), betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
 
-    def step(self, rate: float, clip: float, executor: Executor | None = None) -> float:
+    def step(self, rate: float, clip: float, executor: Executor | None = None) -> Tensor:
         """Clip the gradient to norm `clip`, change the parameters, drop the gradients; gives the norm."""
         norm = nn.utils.clip_grad_norm_(self.named.values(), clip)
         for group in self.adam.param_groups:
@@ -99,7 +104,7 @@ class Optimizer:
         self.muon.step(rate, executor)
         for parameter in self.named.values():
             parameter.grad = None
-        return float(norm)
+        return norm
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on beside the parameters."""

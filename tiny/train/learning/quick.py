@@ -40,4 +40,4 @@ def quick_blocks(device: torch.device) -> Iterator[None]:
 
 def _replace_gelu(function: Callable[[Tensor], Tensor]) -> None:
     """Let the transformer's blocks call this function under the name that they know."""
-    blocks.gelu_tanh = function
+    vars(blocks)["gelu_tanh"] = function
