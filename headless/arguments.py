@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..nodes.evaluation.models import DETECTORS
-from .commands.bench import BENCHES, STUDIES
+from .bench_arguments import add_bench
 from .commands.evaluate import FEATURES, EvaluateOptions
-from .commands.suite import SUITES
 from .help import (
     BENCH_EXAMPLES,
     EVALUATE_EXAMPLES,
@@ -22,8 +21,6 @@ from .help import (
 from .running.report import FILE_NAME
 from .tool_arguments import add_convert, add_sections
 from .workflows.workflow import Setting
-
-STUDY_SEEDS, SUITE_SEEDS, KILLS = 8, 1, 200
 
 if TYPE_CHECKING:
     from .tool_arguments import Commands
@@ -45,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     _add_demo(commands, common)
     _add_run(commands, common)
     _add_evaluate(commands, common)
-    _add_bench(commands, common)
+    add_bench(commands, common)
     add_convert(commands, common)
     add_sections(commands, common)
     return root
@@ -112,79 +109,6 @@ def _add_run(commands: Commands, common: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--server", metavar="URL", help="queue to this running ComfyUI and fetch what it makes")
     run.set_defaults(kind="run")
-
-
-def _add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
-    bench = commands.add_parser(
-        "bench",
-        parents=[common],
-        help="measure the techniques with the embedded model, or a workflow with any model",
-        description="transition: does a change of the prompt happen, how fast, how cleanly and at what cost, with and "
-        "without techniques. --study measures the embedded model, in numbers; --suite measures whatever model a "
-        "workflow runs, such as the 13B on a ComfyUI with a GPU. Run again, it goes on where it stopped. reliability: does a "
-        "run that is killed at random moments end as one that was left alone.",
-        epilog=epilog(*BENCH_EXAMPLES),
-        formatter_class=HelpFormatter,
-    )
-    bench.add_argument("bench", choices=BENCHES, help="what to measure")
-    what = bench.add_mutually_exclusive_group()
-    what.add_argument(
-        "--study",
-        choices=STUDIES,
-        default="techniques",
-        help="of the embedded model. techniques: all of them against plain; doses: each at rising strength; conflict: "
-        "what the past shows against what the prompt asks, under a cap on attention; agreement: whether the metrics say what "
-        "is true (%(default)s)",
-    )
-    what.add_argument(
-        "--suite",
-        nargs="?",
-        const=SUITES[0],
-        metavar="NAME|FILE",
-        help="of a workflow: make the videos of these episodes, each with the workflow's technique nodes and without "
-        f"them, and measure both. A file, or {' or '.join(SUITES)} ({SUITES[0]})",
-    )
-    bench.add_argument(
-        "--seeds",
-        type=int,
-        metavar="N",
-        help=f"with --study, episodes of each case; 32 and more are enough to quote ({STUDY_SEEDS}). With --suite, "
-        f"videos of each episode and arm ({SUITE_SEEDS})",
-    )
-    bench.add_argument(
-        "--kills", type=int, metavar="N", help=f"of reliability: how many signals are sent ({KILLS})"
-    )
-    _add_suite(bench)
-    bench.add_argument(
-        "--out", type=Path, default=Path("bench_output"), metavar="DIR", help="where files go (%(default)s)"
-    )
-    bench.set_defaults(kind="bench")
-
-
-def _add_suite(bench: argparse.ArgumentParser) -> None:
-    suite = bench.add_argument_group("with --suite")
-    suite.add_argument(
-        "--workflow",
-        type=Path,
-        metavar="W.json",
-        help="the workflow to measure, with technique nodes between loader and sampler; docs/BENCHMARKS.md says which "
-        "titles its nodes need (default: the example that the suite names)",
-    )
-    suite.add_argument(
-        "--server", metavar="URL", help="queue to this running ComfyUI (default: run in this process)"
-    )
-    suite.add_argument(
-        "--features",
-        choices=FEATURES,
-        help="what frames are compared by; clip understands the prompts and needs its weights on this machine "
-        "(default: what the suite names)",
-    )
-    suite.add_argument("--model", metavar="NAME", help=f"open_clip model for clip ({EvaluateOptions.model})")
-    suite.add_argument(
-        "--pretrained",
-        metavar="TAG|FILE",
-        help=f"its weights: a tag that is in the cache, or a .safetensors file ({EvaluateOptions.pretrained})",
-    )
 
 
 def _add_evaluate(commands: Commands, common: argparse.ArgumentParser) -> None:

@@ -16,7 +16,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..nodes.kept_records import SECTIONS
 from ..samplers.progress import Interrupted
-from .arguments import KILLS, STUDY_SEEDS, SUITE_SEEDS, parser
+from .arguments import parser
+from .bench_arguments import KILLS, STUDY_SEEDS, SUITE_SEEDS
 from .commands.bench import run_reliability, run_transition
 from .commands.convert import run_convert
 from .commands.demo import run_demo
