@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..nodes.evaluation.models import DETECTORS
 from .bench_arguments import add_bench
 from .commands.evaluate import FEATURES, EvaluateOptions
+from .devices import DEVICE_HELP
 from .help import (
     BENCH_EXAMPLES,
     EVALUATE_EXAMPLES,
@@ -69,6 +70,7 @@ def _add_demo(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where files go (%(default)s)"
     )
     demo.add_argument("--seed", type=int, metavar="N", help="other videos of the same prompts")
+    demo.add_argument("--device", metavar="DEVICE", help=DEVICE_HELP.format(default="cpu"))
     demo.set_defaults(kind="demo")
 
 
@@ -108,6 +110,9 @@ def _add_run(commands: Commands, common: argparse.ArgumentParser) -> None:
         help="the only folder that files are written to (%(default)s)",
     )
     run.add_argument("--server", metavar="URL", help="queue to this running ComfyUI and fetch what it makes")
+    run.add_argument(
+        "--device", metavar="DEVICE", help=DEVICE_HELP.format(default="cpu; a server chooses its own")
+    )
     run.set_defaults(kind="run")
 
 

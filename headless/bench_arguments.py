@@ -6,9 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..benchmarks.speed.bench import SpeedOptions
+from ..benchmarks.speed.sizes import SIZES
 from .commands.bench import BENCHES, STUDIES
 from .commands.evaluate import FEATURES, EvaluateOptions
 from .commands.suite import SUITES
+from .devices import DEVICE_HELP
 from .help import BENCH_EXAMPLES, HelpFormatter, epilog
 
 if TYPE_CHECKING:
@@ -23,7 +26,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "bench",
         parents=[common],
         help="measure the techniques with the embedded model, or a workflow with any model",
-        description="transition: does a change of the prompt happen, how fast, how cleanly and at what cost, with and "
+        description="speed: how long a forward takes with and without techniques, beside the machine's own limits and beside "
+        "diffusers. transition: does a change of the prompt happen, how fast, how cleanly and at what cost, with and "
         "without techniques. --study measures the embedded model, in numbers; --suite measures whatever model a "
         "workflow runs, such as the 13B on a ComfyUI with a GPU. Run again, it goes on where it stopped. reliability: does a "
         "run that is killed at random moments end as one that was left alone.",
@@ -59,6 +63,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--kills", type=int, metavar="N", help=f"of reliability: how many signals are sent ({KILLS})"
     )
     _add_suite(bench)
+    _add_speed(bench)
+    bench.add_argument("--device", metavar="DEVICE", help=DEVICE_HELP.format(default="cpu"))
     bench.add_argument(
         "--out", type=Path, default=Path("bench_output"), metavar="DIR", help="where files go (%(default)s)"
     )
@@ -89,3 +95,22 @@ def _add_suite(bench: argparse.ArgumentParser) -> None:
         metavar="TAG|FILE",
         help=f"its weights: a tag that is in the cache, or a .safetensors file ({EvaluateOptions.pretrained})",
     )
+
+
+def _add_speed(bench: argparse.ArgumentParser) -> None:
+    speed = bench.add_argument_group("with speed")
+    speed.add_argument(
+        "--size",
+        choices=SIZES,
+        help="how large a model of random weights is timed (mid on a CPU, else 13b, which takes 26 GB there)",
+    )
+    speed.add_argument(
+        "--rounds",
+        type=int,
+        default=SpeedOptions.rounds,
+        metavar="N",
+        help="how often everything is timed, in turn; the least time counts (%(default)s)",
+    )
+    speed.add_argument("--threads", type=int, metavar="N", help="of torch on a CPU (as torch chooses)")
+    speed.add_argument("--no-peer", action="store_true", help="leave out diffusers")
+    speed.add_argument("--compile", action="store_true", help="time compiled blocks too")

@@ -12,18 +12,22 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ..benchmarks.speed.bench import SpeedOptions
+from ..models.plain import models_on, plain_device
 from ..nodes.kept_records import SECTIONS
 from ..samplers.progress import Interrupted
 from .arguments import parser
 from .bench_arguments import KILLS, STUDY_SEEDS, SUITE_SEEDS
-from .commands.bench import run_reliability, run_transition
+from .commands.bench import run_reliability, run_speed_bench, run_transition
 from .commands.convert import run_convert
 from .commands.demo import run_demo
 from .commands.evaluate import EvaluateOptions, run_evaluate
 from .commands.sections import SectionsOptions, run_sections
 from .commands.suite import SuiteOptions, run_suite
+from .devices import device_named
 from .files.folders import Folders
 from .running.progress import ProgressBars
 from .running.report import FILE_NAME, Record, write_report
@@ -35,6 +39,17 @@ from .workflows.executor import describe
 OK, FAILED = 0, 1
 TEXT_LINES, TEXT_COLUMNS = 12, 240  # of a node's text on the terminal
 SUITE_OPTIONS = ("workflow", "server", "features", "model", "pretrained")
+# What one bench alone reads, with what stands for nothing given.
+OWN_OPTIONS: dict[str, dict[str, Any]] = {
+    "transition": {"study": "techniques", "suite": None, "seeds": None, **dict.fromkeys(SUITE_OPTIONS)},
+    "speed": {
+        "size": None,
+        "rounds": SpeedOptions.rounds,
+        "threads": None,
+        "no_peer": False,
+        "compile": False,
+    },
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record, bars = Record(options.report.parent), ProgressBars()
     try:
         _check_writable(record.out)
-        with stopped_by_sigterm(), logging_redirect_tqdm():
+        with stopped_by_sigterm(), logging_redirect_tqdm(), models_on(_device_of(options)):
             facts = COMMANDS[options.kind](options, record, bars)
         return _finish(options, record, facts)
     except (KeyboardInterrupt, Interrupted) as stop:
@@ -98,11 +113,26 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
+def _device_of(options: argparse.Namespace) -> torch.device:
+    """Where the models of this process go; raises WorkflowError for a device that there is not, or where a server computes."""
+    name = getattr(options, "device", None)
+    if name is None:
+        return torch.device("cpu")
+    if getattr(options, "server", None):
+        raise WorkflowError(
+            "--device is for runs in this process; a server chooses its own: leave out one of the two."
+        )
+    return device_named(name)
+
+
 def _demo(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
     return run_demo(options.out, options.seed, record, bars)
 
 
 def _bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
+    _refuse_options_of_other_benches(options)
+    if options.bench == "speed":
+        return run_speed_bench(_speed_options(options), options.out, bars)
     if options.bench == "reliability":
         return run_reliability(options.out, KILLS if options.kills is None else options.kills, record, bars)
     own = {name: value for name in SUITE_OPTIONS if (value := getattr(options, name)) is not None}
@@ -113,6 +143,32 @@ def _bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -> d
         return run_transition(options.out, seeds, options.study, record=record, bars=bars)
     seeds = SUITE_SEEDS if options.seeds is None else options.seeds
     return run_suite(SuiteOptions(suite=options.suite, out=options.out, seeds=seeds, **own), record, bars)
+
+
+def _refuse_options_of_other_benches(options: argparse.Namespace) -> None:
+    others = {bench: own for bench, own in OWN_OPTIONS.items() if bench != options.bench}
+    for bench, own in others.items():
+        for name in (name for name, default in own.items() if getattr(options, name) != default):
+            raise WorkflowError(
+                f"--{name.replace('_', '-')} belongs to bench {bench}, but this is bench {options.bench}."
+            )
+
+
+def _speed_options(options: argparse.Namespace) -> SpeedOptions:
+    if options.threads is not None:
+        if options.threads < 1:
+            raise WorkflowError(f"--threads is {options.threads}; give at least 1.")
+        torch.set_num_threads(options.threads)
+    if options.rounds < 1:
+        raise WorkflowError(f"--rounds is {options.rounds}; give at least 1.")
+    device = plain_device()
+    return SpeedOptions(
+        device=device,
+        size=options.size or ("mid" if device.type == "cpu" else "13b"),
+        rounds=options.rounds,
+        peer=not options.no_peer,
+        compiled=options.compile,
+    )
 
 
 def _evaluate(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:

@@ -13,6 +13,7 @@ BENCH_EXAMPLES = (
     "bench transition --seeds 2 --out bench_output",
     "bench transition --study doses --seeds 8 --out doses_output",
     "bench transition --suite tiny --out suite_output",
+    "bench speed --out speed_output",
     "bench transition --suite --server http://127.0.0.1:8188 --out bench_13b",
     "bench reliability --kills 20 --out reliability_output",
 )

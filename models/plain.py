@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+CPU = torch.device("cpu")
+_device: ContextVar[torch.device | None] = ContextVar("_device", default=None)
+
+
+def plain_device() -> torch.device:
+    """Where loaders outside ComfyUI put their models: the CPU, unless `models_on` says otherwise."""
+    return _device.get() or CPU
+
+
+@contextmanager
+def models_on(device: torch.device) -> Iterator[None]:
+    """Lets loaders outside ComfyUI put their models on a device."""
+    token = _device.set(device)
+    try:
+        yield
+    finally:
+        _device.reset(token)
 
 
 @dataclass(frozen=True)

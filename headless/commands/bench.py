@@ -1,4 +1,4 @@
-"""The command `bench`: runs a benchmark with the embedded model and writes what it found."""
+"""The command `bench`: runs a benchmark and writes what it found."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from ...benchmarks.reliability import summary as reliability_summary
 from ...benchmarks.reliability.bench import Found, Reliability
 from ...benchmarks.reliability.bench import run as run_kills
 from ...benchmarks.reliability.trials import Render
+from ...benchmarks.speed.bench import SpeedOptions, run_speed
+from ...benchmarks.speed.peer import PeerMissingError
+from ...benchmarks.speed.table import table as speed_table
 from ...benchmarks.transition import bench as transition
 from ...benchmarks.transition import conflict, doses, pictures, summary
 from ...benchmarks.transition.running.recording import VIDEOS
 from ...benchmarks.transition.running.results import EPISODES, Result
 from ...benchmarks.transition.running.sampling import EpisodeSampler
 from ...benchmarks.transition.running.tasks import available_cores
+from ...models.plain import plain_device
 from ...tiny.bundle import load_tiny
 from ..running.progress import ProgressBars
 from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
 from ..workflows.errors import WorkflowError
 
-BENCHES = ("transition", "reliability")
+BENCHES = ("transition", "speed", "reliability")
 # What `reliability` kills: 24 sections of the embedded model.
 RENDERED = PACK / EXAMPLES / "api" / "tiny_f1.json"
 RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=4")
@@ -83,13 +87,33 @@ def run_reliability(out: Path, kills: int, record: Record, bars: ProgressBars) -
     return {"bench": "reliability", **reliability_summary.facts(found)}
 
 
+def run_speed_bench(options: SpeedOptions, out: Path, bars: ProgressBars) -> dict[str, Any]:
+    """Times forwards and the sampler; raises WorkflowError where diffusers is missing."""
+    try:
+        found = run_speed(
+            options, lambda done, total, name: bars.update("bench", "Speed", done, total, info={"work": name})
+        )
+    except PeerMissingError as error:
+        raise WorkflowError(str(error)) from error
+    finally:
+        bars.close("bench")
+    text = speed_table(found)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / pictures.TABLE).write_text(text, encoding="utf-8")
+    print(text)
+    return {"bench": "speed", "table": pictures.TABLE, **found}
+
+
 def _measure(record: Record, bars: ProgressBars, bench: transition.Bench) -> list[Result]:
     """Results of a bench, with its progress on a bar; what is finished stays when it is broken off."""
     record.kept.append(bench.folder / EPISODES)
+    bundle, device = load_tiny(), plain_device()
+    bundle.dit.to(device)
     results = transition.run(
         bench,
-        EpisodeSampler(load_tiny(), bench.settings),
-        available_cores(),
+        EpisodeSampler(bundle, bench.settings),
+        # Processes load the model themselves, on the CPU.
+        available_cores() if device.type == "cpu" else 1,
         lambda done, total, case: bars.update("bench", "TransitionBench", done, total, info={"case": case}),
     )
     bars.close("bench")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ...models.plain import PlainModel
+from ...models.plain import PlainModel, plain_device
 from ...samplers.store.models import WEIGHT_FILES, files_digest
 from ...tiny.bundle import WEIGHTS, TinyBundle, load_tiny
 from ..comfyui import inside_comfyui
@@ -43,7 +43,7 @@ class FramePackTinyLoader:
 def _tiny_model(bundle: TinyBundle) -> Any:
     """The transformer as a ComfyUI MODEL, or as its stand-in outside ComfyUI."""
     if not inside_comfyui():
-        return PlainModel(bundle.dit, bundle.latent_scale)
+        return PlainModel(bundle.dit.to(plain_device()), bundle.latent_scale)
     from ...models.host import copy_dit, latent_format, make_model
 
     parameters = sum(parameter.numel() for parameter in bundle.dit.parameters())

@@ -103,6 +103,8 @@ class EpisodeSampler:
     def fingerprint(self) -> str:
         """A digest of weights and settings: results of another one cannot be mixed with these."""
         digest = hashlib.sha256(repr(sorted(asdict(self.settings).items())).encode())
+        if self._model.load_device.type != "cpu":  # where numbers are rounded otherwise
+            digest.update(self._model.load_device.type.encode())
         for name, module in self.bundle.modules().items():
             for key, value in module.state_dict().items():
                 digest.update(f"{name}.{key}".encode())
@@ -176,7 +178,7 @@ class EpisodeSampler:
     def _sample(
         self, driver: PlainDriver, sections: Sequence[Section], inputs: SampleInputs, sampling: SampleSettings
     ) -> tuple[Tensor, dict[str, Any]]:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.settings.bfloat16):
+        with torch.autocast(driver.device.type, dtype=torch.bfloat16, enabled=self.settings.bfloat16):
             return sample_sections(driver, sections, inputs, sampling, solver=self.settings.solver)
 
     def _inputs(self, driver: PlainDriver, images: Tensor) -> SampleInputs:
