@@ -1,4 +1,4 @@
-// Loads workflows in ComfyUI's editor, presses Run, and prints what scripts say about the page, as JSON.
+// Loads workflows in ComfyUI's editor, presses Run or searches for nodes, and prints what can be seen, as JSON.
 //
 // Reads a JSON from stdin; conftest.py's Browser says what its keys are.
 const { chromium } = require('playwright-core');
@@ -59,11 +59,23 @@ async function visit(page, graph, number) {
   return { before, watched, result };
 }
 
+// The names of the nodes that the search box lists for a text.
+async function search(page, text) {
+  await page.evaluate(() => window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle'));
+  await page.locator('input:focus').fill(text);
+  await page.waitForTimeout(1500);
+  const options = await page.locator('[role=option]').allInnerTexts();
+  await page.evaluate(() => window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle'));
+  await page.waitForTimeout(500);
+  return options.map((option) => option.split('\n')[0].trim()).filter(Boolean);
+}
+
 (async () => {
-  const errors = [], visits = [];
+  const errors = [], visits = [], found = [];
   const [browser, page] = await openEditor(errors);
   for (const graph of request.graphs) visits.push(await visit(page, graph, visits.length));
+  for (const text of request.searches) found.push(await search(page, text));
   if (errors.length) throw new Error(errors.join('\n'));
-  console.log(JSON.stringify(visits));
+  console.log(JSON.stringify({ visits, found }));
   await browser.close();
 })().catch((error) => { console.error(error); process.exit(1); });
