@@ -15,7 +15,6 @@ from torch import Tensor
 from ..conditioning import TextConditioning, blend_texts, encoded_text, text_conditioning, vision_tokens
 from ..context.history import Context, History
 from ..context.plan import Section
-from ..guidance import Guidance
 from ..noise import preparation_noises, section_seed
 from ..observer import SectionObserver, section_words
 from ..settings import SampleSettings
@@ -29,7 +28,7 @@ from .faults.out_of_memory import SmallerAttention
 from .faults.words import Place, faults_told_with
 from .rehearsal import rehearse
 from .restarts import restart_steps
-from .schedules import section_schedules
+from .schedules import section_guidance, section_schedules, warn_of_negative_guidance
 from .trace import new_trace, section_record
 
 logger = logging.getLogger(__name__)
@@ -276,23 +275,3 @@ def section_texts(
                 driver.attachments[key], type(technique).__name__, driver.config, positive.states.shape[0]
             )
     return texts
-
-
-def section_guidance(section: Section, guidance: Guidance) -> Guidance:
-    """A section's scales before techniques change them: FluxGuidance on its prompt wins over the sampler's input."""
-    own = None if section.prompt.conditioning is None else section.prompt.conditioning.guidance
-    return guidance if own is None else replace(guidance, distilled=own)
-
-
-def warn_of_negative_guidance(
-    negative: TextConditioning, sections: Sequence[Section], guidance: Guidance
-) -> None:
-    """Say that FluxGuidance on the negative prompt is not read, where it differs from what the sections use."""
-    if negative.guidance is None:
-        return
-    used = {section_guidance(section, guidance).distilled for section in sections}
-    if used != {negative.guidance}:
-        logger.warning(
-            "negative carries guidance %g, which is not read: every prediction of a section uses that of its prompt.",
-            negative.guidance,
-        )

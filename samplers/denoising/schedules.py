@@ -1,13 +1,16 @@
-"""The noise levels of a run and of each of its sections."""
+"""The noise levels and the guidance of a run and of each of its sections, before techniques change single steps."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
+from ..conditioning import TextConditioning
 from ..context.plan import Section
+from ..guidance import Guidance
 from ..settings import SampleSettings
 from ..sigmas import check_sigmas, flow_sigmas, flux_shift
 from ..techniques.base import Schedule, Technique
@@ -65,3 +68,23 @@ def section_schedules(
         logger.warning("A SIGMAS input is connected: Transition Sigmas leaves the schedule as it is.")
         return dict.fromkeys(wanted, schedule)
     return wanted
+
+
+def section_guidance(section: Section, guidance: Guidance) -> Guidance:
+    """A section's scales before techniques change them: FluxGuidance on its prompt wins over the sampler's input."""
+    own = None if section.prompt.conditioning is None else section.prompt.conditioning.guidance
+    return guidance if own is None else replace(guidance, distilled=own)
+
+
+def warn_of_negative_guidance(
+    negative: TextConditioning, sections: Sequence[Section], guidance: Guidance
+) -> None:
+    """Say that FluxGuidance on the negative prompt is not read, where it differs from what the sections use."""
+    if negative.guidance is None:
+        return
+    used = {section_guidance(section, guidance).distilled for section in sections}
+    if used != {negative.guidance}:
+        logger.warning(
+            "negative carries guidance %g, which is not read: every prediction of a section uses that of its prompt.",
+            negative.guidance,
+        )

@@ -15,7 +15,8 @@ from ...store.models import model_parts
 from ...techniques.base import Technique
 from ...techniques.wiring import OPTION
 from ..drivers import Driver
-from ..run import Run, SectionInput, section_guidance, section_texts
+from ..run import Run, SectionInput, section_texts
+from ..schedules import section_guidance
 
 
 def run_parts(run: Run) -> dict[str, Any]:
