@@ -15,6 +15,7 @@ from .attention.joint import AttentionFunction, Segments, bool_mask, key_mask, s
 from .attention.kv_mask import with_kv_mask
 from .attention.probe import Probe, with_probe
 from .attention.rows import in_rows
+from .caching.step_cache import run_cached
 from .config import FramePackConfig
 from .inputs import check_conditions, check_window
 from .kept_work import KeptWork, kept_work, once
@@ -164,9 +165,9 @@ class FramePackDiT(nn.Module):
         mask = key_mask(mask, segments)
 
         # blocks, and back to latents
-        img = self.run_blocks(
-            img=img, txt=txt, vec=vec, pe=pe, mask=mask, segments=segments, transformer_options=transformer_options
-        )  # fmt: skip
+        img = run_cached(
+            self, transformer_options, img=img, txt=txt, vec=vec, pe=pe, mask=mask, segments=segments
+        )
         return self.unpack(img, vec, x)
 
     def thetas(self, x: Tensor, transformer_options: Mapping[str, Any]) -> Tensor | None:

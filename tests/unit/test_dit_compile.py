@@ -11,6 +11,7 @@ import torch
 from framepack_transitions.models.attention.joint import Segments, sdpa_attention
 from framepack_transitions.models.attention.policy import AttentionPolicy, TokenRule
 from framepack_transitions.models.attention.probe import Probe
+from framepack_transitions.models.caching.step_cache import BlockCache, Signal
 from framepack_transitions.models.kept_work import KeptWork
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
@@ -171,3 +172,24 @@ def test_a_first_gate_costs_one_recompile_of_each_kind_of_block(
             compiled(**inputs, transformer_options=options), dit(**inputs, transformer_options=options)
         )
     assert counter.frame_count == 2 * kinds
+
+
+def test_a_step_cache_breaks_no_graph(dit_cases: ModuleType) -> None:
+    """One graph for computed steps, one for reused ones and one for what the cache asks."""
+    dit, counter = dit_cases.make_dit(), CompileCounter()
+    compiled = torch.compile(dit, fullgraph=True, backend=counter)
+    for _ in range(3):
+        inputs = dit_cases.make_inputs()
+        there, here = BlockCache(), BlockCache()
+        for model, cache in ((compiled, there), (dit, here)):
+            model(**inputs, transformer_options={"framepack_cache": cache, "cond_or_uncond": [0]})
+        torch.testing.assert_close(there.computed[0], here.computed[0])
+        options = {"framepack_cache": BlockCache(here.computed), "cond_or_uncond": [0]}
+        torch.testing.assert_close(
+            compiled(**inputs, transformer_options=options), dit(**inputs, transformer_options=options)
+        )
+        asked, expected = Signal("past"), Signal("past")
+        for model, signal in ((compiled, asked), (dit, expected)):
+            model(**inputs, transformer_options={"framepack_signal": signal})
+        torch.testing.assert_close(asked.given(), expected.given())
+    assert counter.frame_count == 3

@@ -1,0 +1,1 @@
+"""What a forward keeps for later ones."""
