@@ -115,7 +115,7 @@ def run_wrappers(
     transformer_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Tensor:
-    """A forward inside the DIFFUSION_MODEL wrappers of other nodes, as core models run theirs.
+    """A forward inside the DIFFUSION_MODEL wrappers of other nodes, as core models run theirs; a signal's goes without.
 
     A wrapper gets x, timestep and context first and transformer_options last. x is a tensor of its own, because step
     caches add to it in place.
@@ -124,7 +124,7 @@ def run_wrappers(
     wrappers = comfy.patcher_extension.get_all_wrappers(
         comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
     )
-    if not wrappers:
+    if not wrappers or "framepack_signal" in transformer_options:
         return forward(x, timestep, context, transformer_options=transformer_options, **kwargs)
 
     def innermost(x: Tensor, timestep: Tensor, context: Tensor, options: Any, **kwargs: Any) -> Tensor:

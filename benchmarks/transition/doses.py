@@ -18,6 +18,7 @@ from ...samplers.techniques.context.purge import ContextPurge
 from ...samplers.techniques.context.refresh import ContextRefresh
 from ...samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
 from ...samplers.techniques.guidance.contrastive import ContrastiveGuidance
+from ...samplers.techniques.schedule.step_cache import StepCache
 from ...samplers.techniques.schedule.transition_sigmas import TransitionSigmas
 from . import pictures
 from .arms import PLAIN, Arm
@@ -82,6 +83,7 @@ DOSES = (
         ),
     ),
     dose("RoPE jitter, sigma", RopeJitter(), "sigma", (0.4,)),
+    dose("step cache, dense sections", StepCache(), "dense", (1, 0)),
 )
 CASES = ("disappear", "colour", "background", "cut", "sham")
 

@@ -98,7 +98,8 @@ def _blocks(sections: Sequence[Record]) -> list[_Block]:
 
 def _curves_of(section: Record) -> list[Any]:
     """All that is drawn of a section."""
-    return [section[name] for name in ("sigmas", "t", "guidance", "attention", "predictions", "techniques")]
+    names = ("sigmas", "t", "guidance", "attention", "predictions", "techniques", "cache")
+    return [section.get(name) for name in names]
 
 
 def _switches(section: Record) -> bool:
@@ -150,7 +151,8 @@ def _guidance(section: Record, step: int) -> dict[str, float]:
 
 
 def _evaluations(section: Record, step: int) -> dict[str, float]:
-    return {"in a step": len(section["predictions"][step])}
+    reused = step in section.get("cache", {}).get("reused_steps", ())
+    return {"in a step": 0 if reused else len(section["predictions"][step])}
 
 
 def _attention(section: Record, step: int) -> dict[str, float]:

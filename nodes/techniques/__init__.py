@@ -12,6 +12,7 @@ from .context.refresh import FramePackContextRefresh
 from .guidance.adaptive_cfg import FramePackAdaptiveCFG
 from .guidance.contrastive import FramePackContrastiveGuidance
 from .preset import FramePackTransitionPreset
+from .schedule.step_cache import FramePackStepCache
 from .schedule.transition_sigmas import FramePackTransitionSigmas
 
 NODES = (
@@ -26,4 +27,5 @@ NODES = (
     FramePackTransitionPreset,
     FramePackContextPurge,
     FramePackRopeJitter,
+    FramePackStepCache,
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...models.attention.policy import AttentionPolicy
 from ...models.attention.probe import Probe
+from ...models.caching.step_cache import BlockCache, Signal
 from ..conditioning import TextConditioning
 from ..context.history import Context
 from ..context.plan import Section
@@ -18,6 +19,7 @@ from ..guidance import Guidance, combine_cfg, project_negative, rescale_guidance
 from ..sigmas import unshift_sigma
 from ..techniques.base import NEGATIVE, POSITIVE, Prediction, Schedule, Step, Technique
 from ..techniques.chain import attention_at, context_at, guidance_at, predictions_at
+from .caching.section import SectionCache
 from .faults.finite import FiniteCheck
 from .memory import StepMemory, first_shares, memory_record
 
@@ -36,6 +38,8 @@ class Branch:
     probe: measures what it attends to; None measures nothing.
     past: how much of the past that is (see Prediction).
     guided: whether classifier-free guidance combines it, as the positive prediction or the negative one.
+    cache: what a step cache has of the step, the same for all of its branches; None without one.
+    signal: what the model is to tell of the branch in place of predicting anything; None to predict.
     """
 
     text: str
@@ -46,6 +50,8 @@ class Branch:
     probe: Probe | None = None
     past: str = "full"
     guided: bool = False
+    cache: BlockCache | None = None
+    signal: Signal | None = None
 
 
 class Evaluate(Protocol):
@@ -68,7 +74,7 @@ class SectionDenoiser:
     measure: whether every step's attention to the packed past is measured, for `memory`.
     attention_rows: how many query rows attend at a time; None for all.
 
-    `evaluations` counts those of the model so far; `finite` checks what they gave.
+    `evaluations` counts those of the model so far; `cache`, where it is set, reuses some of them; `finite` checks what they gave.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class SectionDenoiser:
         self.evaluations = 0
         self.attention_rows = attention_rows
         self.finite = FiniteCheck()
+        self.cache: SectionCache | None = None
         self._guidance = guidance
         self._shift = shift
         self._techniques = techniques
@@ -177,10 +184,9 @@ class SectionDenoiser:
             for number, prediction in enumerate(wanted)
         ]
         branches[0] = replace(branches[0], probe=probe)
-        predictions = dict(zip(wanted, evaluate(branches, x, sigma)))
+        predictions = dict(zip(wanted, self._evaluate(evaluate, wanted, branches, (x, sigma))))
         self.finite.keep(step, predictions, x=x, context=context)
         self._read(probe, step)
-        self.evaluations += len(branches)
         x0 = guide(predictions, x, sigma, guidance=guidance, combine=combine)
         for technique in self._techniques:
             x0 = technique.combine(self.section, step, x0, predictions)
@@ -200,6 +206,29 @@ class SectionDenoiser:
         return any(
             t.reads_attention_shares(self.section) and t.claims(self.section, step) for t in self._techniques
         )
+
+    def _evaluate(
+        self,
+        evaluate: Evaluate,
+        wanted: Sequence[Prediction],
+        branches: Sequence[Branch],
+        at: tuple[Tensor, Tensor],
+    ) -> list[Tensor]:
+        """The predictions of a step `at` (x, sigma), those that the step cache reuses uncounted."""
+        if self.cache is None:
+            self.evaluations += len(branches)
+            return evaluate(branches, *at)
+
+        def ask(kind: str) -> Tensor:
+            signal = Signal(kind)
+            evaluate([replace(branches[0], probe=None, signal=signal)], *at)
+            return signal.given()
+
+        evaluation = self.cache.begin(float(at[1][0]), wanted, ask)
+        predictions = evaluate([replace(branch, cache=evaluation.blocks) for branch in branches], *at)
+        self.cache.end(evaluation)
+        self.evaluations += len(branches) * evaluation.is_computed
+        return predictions
 
     def _probe(self) -> Probe | None:
         """A probe for a step whose attention is measured: each one with `measure`, the first where a technique needs it."""

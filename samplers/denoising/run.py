@@ -21,6 +21,7 @@ from ..settings import SampleSettings
 from ..techniques.base import Schedule
 from ..techniques.chain import context_of
 from ..techniques.preparation import Preparation
+from .caching.run import RunCache, active_step_cache
 from .denoiser import SectionDenoiser
 from .drivers import Driver, OnProgress, SectionTask
 from .faults.finite import expect_finite_section
@@ -43,6 +44,7 @@ class SectionInput:
     noise: the noise it starts from.
     initial: latents that the first sigma mixes with the noise; zeros for none.
     seed: for stochastic solvers.
+    may_be_cached: whether a step cache may act.
     """
 
     section: Section
@@ -50,6 +52,7 @@ class SectionInput:
     noise: Tensor
     initial: Tensor
     seed: int
+    may_be_cached: bool = True
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,6 +70,7 @@ class Run:
     trace: the record of the run, which grows by every section.
     attention: samples with smaller attention chunks where memory runs out.
     kept: the indices of the finished sections that the next run can take over.
+    cache: the step cache, which may be none.
     """
 
     driver: Driver
@@ -79,6 +83,7 @@ class Run:
     report: OnProgress
     trace: dict[str, Any]
     attention: SmallerAttention
+    cache: RunCache
     kept: set[int] = field(default_factory=set)
 
     def prepare(
@@ -111,6 +116,7 @@ class Run:
             if before := preparation.describe():
                 record["before"] = before
         self.trace["sections"].append(record)
+        self.cache.learn(given.section, record)
         return latents
 
     def take_over(self, section: Section, latents: Tensor, measured: Mapping[str, Any]) -> None:
@@ -125,6 +131,7 @@ class Run:
         )
         record = section_record(section, planned, schedule.sigmas, 0.0)
         self.trace["sections"].append({**record, **measured, "reused": True})
+        self.cache.learn(section, measured)
         self._step_reporter(section)(schedule.steps - 1, latents)
 
     def _step_reporter(self, section: Section) -> Callable[[int, Tensor], None]:
@@ -173,6 +180,9 @@ class Run:
             measure=self.settings.measure_memory,
             attention_rows=attention_rows,
         )
+        restarts = restart_steps(denoiser, schedule.sigmas)
+        if given.may_be_cached:
+            denoiser.cache = self.cache.section(section, schedule.sigmas, restarts)
         task = SectionTask(
             denoiser=denoiser,
             noise=given.noise,
@@ -182,7 +192,7 @@ class Run:
             seed=given.seed,
             on_step=on_step,
             upstream_rounding=self.settings.upstream_rounding,
-            restarts=restart_steps(denoiser, schedule.sigmas),
+            restarts=restarts,
         )
         latents = driver.run(task)
         denoiser.finite.read()
@@ -205,6 +215,7 @@ class Run:
             noise=noise,
             initial=initial,
             seed=section_seed(self.settings, section.index),
+            may_be_cached=False,
         )
         latents, denoiser = self._solve(given, again, lambda step, x0: None)
         return latents, denoiser.evaluations
@@ -245,6 +256,7 @@ def begin_run(
         report=_reporter(driver, total, observer or SectionObserver()),
         trace=new_trace(settings, schedule, driver.techniques, solver),
         attention=SmallerAttention(driver.free_memory),
+        cache=RunCache(active_step_cache(driver.techniques)),
     )
 
 

@@ -17,7 +17,7 @@ from .denoiser import SectionDenoiser
 
 TRACE_SCHEMA = "framepack-transitions/trace/1"
 # What a section's record cannot say without its tensors, or before it is sampled.
-MEASURED = ("indices", "tokens", "evaluations", "seconds", "memory", "before")
+MEASURED = ("indices", "tokens", "evaluations", "seconds", "cache", "memory", "before")
 INDEX_TIERS = ("target", "clean", "clean_2x", "clean_4x")
 
 
@@ -56,18 +56,18 @@ def section_record(
 
     `retried` says that it, or one before it, did not fit in memory and was sampled once more; `reused` is false: the section
     was sampled. `tokens` counts the packed tokens of those segments of which a technique leaves some out of all steps.
-    `memory` is left out where it was not measured.
+    `memory` is left out where it was not measured, `cache` where there is no step cache.
     """
-    memory = denoiser.memory()
-    record = {
+    found = {"cache": denoiser.cache and denoiser.cache.describe(), "memory": denoiser.memory()}
+    return {
         **_plan_record(section, denoiser.context.indices),
         **_step_records(denoiser, [denoiser.step(sigma) for sigma in schedule.tolist()]),
         "evaluations": denoiser.evaluations,
         "retried": denoiser.attention_rows is not None,
         "seconds": seconds,
         "reused": False,
+        **{name: record for name, record in found.items() if record is not None},
     }
-    return record if memory is None else {**record, "memory": memory}
 
 
 def measured_part(record: Mapping[str, Any]) -> dict[str, Any]:

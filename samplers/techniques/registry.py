@@ -16,6 +16,7 @@ from .context.purge import ContextPurge
 from .context.refresh import ContextRefresh
 from .guidance.adaptive_cfg import AdaptiveCFG
 from .guidance.contrastive import ContrastiveGuidance
+from .schedule.step_cache import StepCache
 from .schedule.transition_sigmas import TransitionSigmas
 
 
@@ -90,4 +91,5 @@ TECHNIQUES = (
     TechniqueEntry(
         name="attention_scaling", title="Attention Scaling", example=AttentionScaling(), off={"scale": 1.0}
     ),
+    TechniqueEntry(name="step_cache", title="Step Cache", example=StepCache(), off={"threshold": 0.0}),
 )

@@ -26,6 +26,7 @@ LAYOUTS = ("f1", "original")
 TEXTS = {
     "blocks": ("", "double:0", "single:0-1", "double:0; single:1"),
     "points": ("", "0.9", "0.9, 0.3"),
+    "magnitudes": ("", "1.2", "1.2, 0.9"),
 }
 NODES = {name: node for name, node in NODE_CLASS_MAPPINGS.items() if hasattr(node, "TECHNIQUE")}
 # What leaves everything as it is, as each help page says it.
@@ -101,6 +102,9 @@ def objects(node: type) -> dict[str, Any]:
 
 
 def wire(model: PlainModel, name: str, values: dict[str, Any]) -> PlainModel:
+    """The model with a technique; a node that is not told where to act acts everywhere."""
+    if "apply_to" not in widgets(NODES[name]):
+        values = {key: value for key, value in values.items() if key != "apply_to"}
     return NODES[name]().apply(model, **objects(NODES[name]), **values)[0]
 
 

@@ -211,7 +211,17 @@ class TestStudio:
         plain, treated = (sampler.sample_after_switch(start, which) for which in (PLAIN, arm))
         assert not np.array_equal(plain.frames, treated.frames)
 
-    @pytest.mark.parametrize("arm", ARMS[1:], ids=lambda arm: arm.name)
+    def test_the_step_cache_saves_calls_once_the_first_section_is_over(self, bundle):
+        sampler = EpisodeSampler(bundle, replace(SMALL, steps=6, before=1, after=2))
+        start = sampler.sample_past([make_episode("colour", 0)])
+        plain, cached = (sampler.sample_after_switch(start, arm) for arm in (PLAIN, BY_NAME["step_cache"]))
+        assert plain.evaluations == 12 and 6 + 2 <= cached.evaluations < 12
+        assert np.array_equal(plain.frames[:, :12], cached.frames[:, :12])
+
+    # In two steps the step cache has nothing to reuse.
+    @pytest.mark.parametrize(
+        "arm", [arm for arm in ARMS[1:] if arm.name != "step_cache"], ids=lambda arm: arm.name
+    )
     def test_every_arm_acts(self, sampler, start, plain, arm):
         assert not np.array_equal(sampler.sample_after_switch(start, arm).frames, plain.frames)
 

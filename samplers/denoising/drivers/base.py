@@ -108,6 +108,8 @@ def attention_options(branch: Branch) -> dict[str, Any]:
         "framepack_tokens": branch.context.tokens,
         "framepack_kv_mask": branch.context.kv_mask,
         "framepack_probe": branch.probe,
+        "framepack_cache": branch.cache,
+        "framepack_signal": branch.signal,
     }
     return {name: value for name, value in options.items() if value}
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ....models.foreign import node_of
+from ...techniques.wiring import techniques_of
+from ..caching.run import active_step_cache
 
 # Core nodes whose function is named otherwise than they are.
 NODE_NAMES = {
@@ -44,6 +46,9 @@ def expect_usable(model: Any) -> None:
             "sampler, which decides the noise levels of every section."
         )
     options = model.model_options.get("transformer_options", {})
+    if "easycache" in options and active_step_cache(techniques_of(model.model_options)):
+        name = getattr(options["easycache"], "name", "EasyCache")
+        raise ValueError(f"{name} and FramePack Step Cache are both on the model; remove one of them.")
     for name, codes in _patches(options):
         nodes = ", ".join(dict.fromkeys(map(named, codes)))
         raise ValueError(

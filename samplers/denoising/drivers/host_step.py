@@ -64,11 +64,14 @@ class HostStep:
         self._context: dict[str, Tensor] = {}
 
     def evaluate(self, branches: Sequence[Branch], x: Tensor, sigma: Tensor) -> list[Tensor]:
-        """x0 [B, 16, T, H, W] of every branch."""
+        """x0 [B, 16, T, H, W] of every branch; where the first one asks for a signal, it alone is run."""
+        if branches[0].signal is not None:
+            return self._calculate([self._cond(branches[0])], _with_attention(self._options, branches[0]))
         self._context = context_arguments(branches[0], 1, x.device)
-        # All branches of a step attend alike; the first one's forward is the one to be measured.
+        # All branches of a step attend alike; the first one's forward is the one to be measured. What guidance functions
+        # evaluate by themselves is neither measured nor cached.
         measured = _with_attention(self._options, branches[0])
-        self._options = _with_attention(self._options, replace(branches[0], probe=None))
+        self._options = _with_attention(self._options, replace(branches[0], probe=None, cache=None))
         conds = [self._cond(branch) for branch in branches]
         guided = sum(branch.guided for branch in branches)
         self._guided = [*conds[:guided]] if guided == 2 else [conds[0], self._unguided_negative(branches[0])]
@@ -96,6 +99,9 @@ class HostStep:
             predictions = self._calculate([*conds, *negative], options)
             self._negative = predictions[len(conds)] if negative else None
             return predictions[: len(conds)]
+        # It may run the model in ways of its own, which a step cache could not tell apart.
+        uncached = {**options["transformer_options"]}
+        uncached.pop("framepack_cache", None)
         with naming_misfits([evaluate]):
             pair = evaluate(
                 {
@@ -103,7 +109,7 @@ class HostStep:
                     "input": self._x,
                     "sigma": self._sigma,
                     "model": self._model,
-                    "model_options": options,
+                    "model_options": {**options, "transformer_options": uncached},
                 }
             )
         self._negative = pair[1]

@@ -75,11 +75,12 @@ class PlainDriver:
     def _evaluate(
         self, inputs: _Inputs, branches: Sequence[Branch], x: Tensor, sigma: Tensor
     ) -> list[Tensor]:
-        return [
-            x - sigma.view(-1, 1, 1, 1, 1) * self._velocity(inputs, branch, x, sigma) for branch in branches
-        ]
+        velocities = (self._velocity(inputs, numbered, x, sigma) for numbered in enumerate(branches))
+        return [x - sigma.view(-1, 1, 1, 1, 1) * velocity for velocity in velocities]
 
-    def _velocity(self, inputs: _Inputs, branch: Branch, x: Tensor, sigma: Tensor) -> Tensor:
+    def _velocity(self, inputs: _Inputs, numbered: tuple[int, Branch], x: Tensor, sigma: Tensor) -> Tensor:
+        """The velocity of a branch; its number is told to the model as the host tells it."""
+        number, branch = numbered
         text = inputs.texts[branch.text]
         velocity: Tensor = self._dit(
             x.to(self.model.compute_dtype),
@@ -87,7 +88,11 @@ class PlainDriver:
             text.states,
             attention_mask=text.mask,
             y=text.pooled,
-            transformer_options={**inputs.options, **attention_options(branch)},
+            transformer_options={
+                **inputs.options,
+                **attention_options(branch),
+                "cond_or_uncond": [number],
+            },
             **context_arguments(branch, x.shape[0], x.device, inputs.work),
         )
         return velocity.to(x.dtype)
