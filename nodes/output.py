@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .comfyui import inside_comfyui
+from .files.names import check_inside, check_prefix
 from .run_folders import PREVIEWS, kept_if_begun, output_folder
 
 KINDS = {False: "output", True: "temp"}  # by whether the file is temporary: ComfyUI's names of its folders
@@ -42,7 +43,7 @@ def new_output(
     Of a file that `grows`, which is of use from its first bytes on, what is there is left.
     `size` (width, height) fills %width% and %height% in the prefix. A `temporary` file is a preview: ComfyUI deletes it
     when it starts again, outside ComfyUI it lies in the folder `previews`. Inside ComfyUI the file can be seen while
-    it is written. Raises ValueError where there is no output folder.
+    it is written. Raises ValueError where there is no output folder, and for a prefix that is empty, hidden or leads out of it.
     """
     new_file = _comfyui_file if inside_comfyui() else _run_file
     with new_file(prefix, extension, size, temporary=temporary, grows=grows) as file:
@@ -76,7 +77,9 @@ def _comfyui_file(
 ) -> Iterator[OutputFile]:
     import folder_paths
 
+    check_prefix(prefix)
     root = folder_paths.get_temp_directory() if temporary else folder_paths.get_output_directory()
+    check_inside(Path(root, prefix).parent, Path(root))
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, root, *size)
     file = f"{name}_{counter:05}_{extension}"
     path = Path(folder) / file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...nodes.files.reading import DAMAGED, read_json_file, said, shortened
 from ...samplers.timeline.syntaxes.brackets import format_spans
 from ...samplers.timeline.syntaxes.spans import PromptSpan
 from ..transition.episodes import SWITCHES
@@ -102,16 +102,31 @@ def read_suite(given: str) -> Suite:
     if path.is_dir():
         raise ValueError(f"the suite {given} is a folder: name a JSON file in it")
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = read_json_file(path)
     except OSError as error:
         raise ValueError(
             f"the suite {given} cannot be read ({error.strerror}): give a file, or {' or '.join(SHIPPED)}"
         ) from error
     except ValueError as error:
-        raise ValueError(f"the suite {path.name} is no JSON in UTF-8: {error}") from error
-    problems = [f"the suite {path.name}: {problem}" for problem in _problems(data, path.parent)]
+        raise ValueError(f"the suite {path.name} is no JSON in UTF-8: {said(error)}") from error
+    try:
+        return _checked_suite(path, data)
+    except WrongSuite:
+        raise
+    except DAMAGED as error:
+        raise ValueError(
+            f"the suite {path.name} is damaged: a value is of a wrong kind ({said(error)})"
+        ) from error
+
+
+class WrongSuite(ValueError):
+    """Says what is wrong with a suite, one sentence in each line."""
+
+
+def _checked_suite(path: Path, data: Any) -> Suite:
+    problems = [f"the suite {path.name}: {shortened(problem)}" for problem in _problems(data, path.parent)]
     if problems:
-        raise ValueError("\n".join(problems))
+        raise WrongSuite("\n".join(problems))
     return Suite(
         path=path,
         name=data["name"],

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...metrics import Cue
+from ...metrics import Cue, switches_from_trace
+from ...nodes.files.reading import DAMAGED, MOST_BYTES, said, shortened
+from ...samplers.context.plan import FPS
 from ...samplers.timeline.syntaxes.table import SYNTAXES, detect_syntax, parse
 from ..files.media import VideoInfo
 
@@ -70,6 +72,8 @@ def read_timeline(text_or_file: str) -> Timeline:
     if not names_file(path, text_or_file):
         return Timeline(text=text_or_file)
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"the timeline {path.name} has more than {MOST_BYTES:,} bytes")
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"the timeline {path.name} is no text in UTF-8") from error
@@ -77,9 +81,15 @@ def read_timeline(text_or_file: str) -> Timeline:
         return Timeline(text=text)
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the timeline {path.name} is no JSON: {error}") from error
-    return _timeline_of(data, path.name)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the timeline {path.name} is no JSON: {said(error)}") from error
+    try:
+        timeline = _timeline_of(data, path.name)
+        for trace in (timeline.traces or {}).values():
+            switches_from_trace(trace, fps=FPS)  # reads all of it that a video needs
+    except DAMAGED as error:
+        raise ValueError(f"the timeline {path.name} cannot be read: {said(error)}") from error
+    return timeline
 
 
 def names_file(path: Path, text_or_file: str) -> bool:
@@ -124,6 +134,6 @@ def _cue(entry: Any, name: str) -> Cue:
         )
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(
-            f"{name}: {json.dumps(entry, ensure_ascii=False)} is no entry of a timeline, which needs a start in "
+            f"{name}: {shortened(json.dumps(entry, ensure_ascii=False))} is no entry of a timeline, which needs a start in "
             "seconds and a prompt"
         ) from error

@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...nodes.files.names import check_prefix
+from ...nodes.files.reading import shortened
 from ...nodes.run_folders import kept_if_begun, reading_from, writing_to
 
 _ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]$")
@@ -44,7 +46,7 @@ class Folders:
         return sorted(
             entry.name
             for entry in self.input.iterdir()
-            if entry.is_file() and entry.suffix.lower() in extensions
+            if entry.is_file() and entry.suffix.lower() in extensions and not entry.name.startswith(".")
         )
 
     def input_file(self, name: str) -> Path:
@@ -55,6 +57,10 @@ class Folders:
                 f"the file {name!r} is marked as {place[1]}, only files of the input folder can be read"
             )
         plain = _ANNOTATION.sub("", name)
+        if not plain.strip() or not plain.isprintable() or Path(plain).name.startswith("."):
+            raise ValueError(
+                f"the file name {shortened(plain)!r} is empty, hidden or not printable, choose another file"
+            )
         path = (self.input / plain).resolve()
         if not path.is_relative_to(self.input.resolve()):
             raise ValueError(f"the file {plain!r} is outside the input folder {self.input}, copy it there")
@@ -62,8 +68,9 @@ class Folders:
             there = (
                 ", ".join(sorted(item.name for item in self.input.iterdir())) if self.input.is_dir() else ""
             )
+            there = shortened(there)
             raise ValueError(
-                f"the input folder {self.input} has no file {plain!r}, it "
+                f"the input folder {self.input} has no file {shortened(plain)!r}, it "
                 + (f"holds {there}" if there else "is empty or missing")
             )
         return path
@@ -95,6 +102,7 @@ class Folders:
             raise
 
     def _reserve(self, prefix: str, extension: str) -> Path:
+        check_prefix(prefix)
         stem = (self.output / prefix).resolve()
         if (
             not prefix.strip()

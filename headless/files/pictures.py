@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import av
 import numpy as np
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence
 from PIL.PngImagePlugin import PngInfo
 
+from ...nodes.files.reading import said
 from ...video.segments import to_bytes
-from .limits import MOST_PIXELS, shortened
+from .limits import MOST_PIXELS
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 # Others that Pillow reads, such as PostScript, run programs or are no pictures of a camera or an artist.
@@ -37,15 +39,16 @@ def load_image(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     Raises ValueError when the file is no picture, and before decoding it when it has more than MOST_PIXELS.
     """
     try:
-        with Image.open(path, formats=FORMATS) as file:
-            pictures = list(_same_size(_pictures(path, file)))
+        with catch_warnings():
+            simplefilter("ignore")  # of large sizes and damaged tags; what cannot be read is told below
+            with Image.open(path, formats=FORMATS) as file:
+                pictures = list(_same_size(_pictures(path, file)))
     except Image.DecompressionBombError as error:
         raise _too_large(path, "more") from error
     except _TooLarge as error:
         raise _too_large(path, error.args[0]) from error
     except Exception as error:  # Pillow's readers raise many kinds for files that are broken
-        why = shortened(str(error) or type(error).__name__)
-        raise ValueError(f"the file {path.name} cannot be read as a picture: {why}") from error
+        raise ValueError(f"the file {path.name} cannot be read as a picture: {said(error)}") from error
     images, masks = zip(*pictures)
     return _stacked(images), _stacked(masks)
 

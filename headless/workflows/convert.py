@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...nodes.files.reading import DAMAGED, said
 from .errors import WorkflowError
 from .renamed import SAMPLER, rename_old_nodes, unknown_class
 from .specs import NodeSpec
@@ -207,6 +208,17 @@ def load_workflow(
     Raises WorkflowError when the file is damaged or a class is unknown; `hint` says what to do then.
     """
     data = read_json(path)
+    try:
+        return _load(data, find_specs, hint)
+    except DAMAGED as error:
+        raise WorkflowError(
+            f"The workflow {path} is damaged: its nodes and links are not those of a workflow ({said(error)})."
+        ) from error
+
+
+def _load(
+    data: dict[str, Any], find_specs: Callable[[set[str]], Mapping[str, NodeSpec]], hint: str
+) -> tuple[Workflow, Mapping[str, NodeSpec]]:
     renamed = rename_old_nodes(data)
     if renamed:
         logger.info("Read as %s, the new id of the sampler: node %s.", SAMPLER, ", ".join(renamed))

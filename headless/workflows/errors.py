@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ...nodes.files.reading import shortened
+
+MOST_PROBLEMS, MOST_CHARACTERS = 20, 600  # of each
+
 
 def as_sentences(text: str) -> list[str]:
     """Each line of a text as a sentence: with a capital, unless it begins with a name, and a full stop."""
@@ -19,8 +23,10 @@ def _capitalised(line: str) -> str:
 
 
 class WorkflowError(Exception):
-    """The workflow, its inputs or its run is wrong; `problems` holds one sentence for each finding."""
+    """The workflow, its inputs or its run is wrong; `problems` holds one sentence for each finding, within bounds."""
 
     def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        found = (problems,) if isinstance(problems, str) else tuple(problems)
+        more = () if len(found) <= MOST_PROBLEMS else (f"And {len(found) - MOST_PROBLEMS} more.",)
+        self.problems = tuple(shortened(problem, MOST_CHARACTERS) for problem in found[:MOST_PROBLEMS]) + more
         super().__init__("\n".join(self.problems))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...nodes.files.reading import read_json_file, said
 from .errors import WorkflowError
 from .specs import NodeSpec, suggestion
 
@@ -69,11 +70,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise WorkflowError(f"The workflow {path} is a folder: name a JSON file in it.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = read_json_file(path)
     except OSError as error:
         raise WorkflowError(f"The workflow {path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
-        raise WorkflowError(f"The workflow {path} is not JSON: {error}.") from error
+        raise WorkflowError(f"The workflow {path} is not JSON: {said(error)}.") from error
     if not isinstance(data, dict):
         raise WorkflowError(
             f"The workflow {path} holds a JSON {type(data).__name__}, expected an object of nodes."
@@ -117,7 +118,8 @@ def to_api(workflow: Workflow) -> dict[str, Any]:
 
 
 def _parse_node(node_id: str, entry: Mapping[str, Any]) -> Node:
-    title = (entry.get("_meta") or {}).get("title") or entry["class_type"]
+    meta = entry.get("_meta")
+    title = (meta.get("title") if isinstance(meta, Mapping) else None) or entry["class_type"]
     inputs = {name: _value_from_json(value) for name, value in entry.get("inputs", {}).items()}
     return Node(node_id, entry["class_type"], str(title), inputs)
 

@@ -215,3 +215,27 @@ def test_the_server_shows_the_video_and_keeps_its_workflow(server):
     assert (frames[0].width % 16, frames[0].height % 16) == (0, 0)
     assert json.loads(video.metadata["prompt"])["6"]["class_type"] == "FramePackDecode"
     assert len(entry["outputs"]["8"]["images"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"),
+    [
+        ("link/clip", "leads out of the output folder"),
+        (".clip", "would be hidden"),
+        ("a/", "does not name a file"),
+    ],
+)
+def test_a_prefix_that_leads_out_of_the_output_folder_or_is_hidden_is_refused(
+    host, vae, latents, comfy, tmp_path, prefix, words
+):
+    from pathlib import Path
+
+    import folder_paths
+
+    link = Path(folder_paths.get_output_directory()) / "link"
+    if not link.is_symlink():
+        link.symlink_to(tmp_path)
+    with pytest.raises(ValueError, match=words):
+        decode(host, vae, latents, output="video", filename_prefix=prefix)
+    assert not list(tmp_path.iterdir())
+    link.unlink()

@@ -73,6 +73,36 @@ def test_prefixes_that_leave_the_output_folder_are_refused(place: Folders, prefi
     assert not (place.output.parent / "clip_00001_.png").exists()
 
 
+@pytest.mark.parametrize("prefix", [".clip", "video/.clip", ".video/clip", "a\\.clip"])
+def test_hidden_names_are_refused(place: Folders, prefix: str) -> None:
+    with pytest.raises(ValueError, match="would be hidden"):
+        save(place, prefix)
+    assert not place.output.exists()
+
+
+@pytest.mark.parametrize("prefix", ["x" * 300, "a\nb", "a\x1b[2Jb"])
+def test_names_that_no_system_could_show_are_refused(place: Folders, prefix: str) -> None:
+    with pytest.raises(ValueError, match="too long for a name or holds letters"):
+        save(place, prefix)
+
+
+@pytest.mark.parametrize("name", ["", " ", ".secret", "sub/.secret", "a\0b"])
+def test_hidden_and_empty_names_are_not_read(place: Folders, name: str) -> None:
+    (place.input / ".secret").write_text("key", encoding="utf-8")
+    with pytest.raises(ValueError, match="is empty, hidden or not printable"):
+        place.input_file(name)
+    assert ".secret" not in place.input_files(frozenset({""}))
+
+
+def test_a_prefix_does_not_follow_a_link_out_of_the_output_folder(place: Folders, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    place.output.mkdir()
+    (place.output / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="does not name a file inside the output folder"):
+        save(place, "link/clip")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_an_interrupted_file_leaves_nothing(place: Folders) -> None:
     def write_half() -> None:
         with place.new_file("clip", ".mp4") as file:

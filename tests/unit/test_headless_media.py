@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from framepack_transitions.headless.commands import contact_sheet
-from framepack_transitions.headless.files import folders, limits, media, pictures
+from framepack_transitions.headless.files import folders, media, pictures
 from framepack_transitions.headless.files.folders import Folders
 from framepack_transitions.headless.host import (
     ConditioningZeroOut,
@@ -27,6 +27,7 @@ from framepack_transitions.headless.host import (
     SaveVideo,
     VAEDecodeTiled,
 )
+from framepack_transitions.nodes.files.reading import MOST_CHARACTERS, shortened
 from PIL import Image
 
 
@@ -361,5 +362,5 @@ def test_a_video_that_would_fill_the_memory_is_refused(
 
 
 def test_a_text_of_a_file_is_shortened_to_one_printable_line() -> None:
-    assert limits.shortened("one\n two\x1b[31m\u202e") == "one two [31m"
-    assert len(limits.shortened("x" * 10_000)) == limits.MOST_CHARACTERS
+    assert shortened("one\n two\x1b[31m\u202e") == "one two [31m"
+    assert len(shortened("x" * 10_000)) == MOST_CHARACTERS
