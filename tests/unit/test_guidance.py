@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
+from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.denoising.run import section_guidance
 from framepack_transitions.samplers.guidance import (
     Guidance,
     combine_cfg,
@@ -44,6 +47,17 @@ def test_rescale_restores_the_conditional_velocity_spread():
 def test_rescale_of_zero_leaves_the_prediction_untouched():
     guided = torch.randn(1, 2)
     assert rescale_guidance(guided, guided * 2, guided * 3, torch.ones(1), amount=0.0) is guided
+
+
+@pytest.mark.parametrize(("own", "expected"), [(3.5, 3.5), (0.0, 0.0), (None, 8.0)])
+def test_the_guidance_on_a_prompt_wins_over_the_samplers(own, expected):
+    text = TextConditioning(torch.zeros(1, 3, 8), torch.zeros(1, 8), guidance=own)
+    section = plan_sections("f1", 1, 9)[0]
+    prompted = section.with_prompt(Prompt(start=0.0, text="", conditioning=text))
+    found = section_guidance(prompted, Guidance(cfg=2.0, distilled=8.0, rescale=0.3))
+    assert found == Guidance(cfg=2.0, distilled=expected, rescale=0.3)
+    bare = section.with_prompt(Prompt(start=0.0, text=""))
+    assert section_guidance(bare, Guidance(distilled=8.0)) == Guidance(distilled=8.0)
 
 
 @pytest.mark.parametrize(

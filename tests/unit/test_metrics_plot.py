@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -61,6 +62,20 @@ def test_a_shorter_video_ends_earlier(score_cases: ModuleType) -> None:
     row = near(picture, RED).sum(1).argmax()
     places = np.flatnonzero(near(picture, RED)[row])
     assert abs(places.max() - column(1.5)) < 60
+
+
+def test_the_distance_from_the_first_frame_stands_in_where_there_is_no_timeline(
+    score_cases: ModuleType,
+) -> None:
+    def pictures(video) -> list[np.ndarray]:
+        """With features that stay, and with features that move away from the first frame's."""
+        moving = np.ones((90, 4))
+        moving[:, 0] = np.linspace(1, 4, 90)
+        moved = replace(video, measurements=replace(video.measurements, features=moving))
+        return [plot_scores([video]), plot_scores([moved])]
+
+    assert not np.array_equal(*pictures(score_cases.video_scores()))
+    assert np.array_equal(*pictures(scored(score_cases)))
 
 
 @pytest.mark.parametrize("frame", [15, 60])

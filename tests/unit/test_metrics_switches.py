@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from framepack_transitions.metrics import Cue, Switch, switches_from_trace, switches_of, windows_of
+from framepack_transitions.metrics.scoring.guards import whole
+from framepack_transitions.metrics.switches import Windows
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
@@ -142,3 +144,9 @@ def test_switches_that_crowd_one_another_have_short_stretches():
     ]
     windows = windows_of(switches[0], switches, 100, 30)
     assert windows.is_short and windows.settled == windows.after == (30, 35)
+
+
+def test_a_video_without_a_switch_is_judged_by_its_first_and_its_last_third():
+    assert whole(90, 30) == Windows((0, 30), (0, 90), (60, 90), 15)
+    # Half a second where a third is shorter.
+    assert whole(30, 30) == Windows((0, 15), (0, 30), (15, 30), 15)

@@ -16,6 +16,7 @@ from framepack_transitions.samplers.context.anchors import image_embeds_of
 from framepack_transitions.samplers.context.history import History
 from framepack_transitions.samplers.context.indices import Direction
 from framepack_transitions.samplers.context.plan import plan_sections
+from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
@@ -61,6 +62,25 @@ def sample(upstream):
         return value["samples"], trace
 
     return run
+
+
+def test_the_interface_in_python_has_the_nodes_defaults():
+    widgets = {
+        name: spec[1]["default"]
+        for inputs in SPEC.values()
+        for name, spec in inputs.items()
+        if len(spec) > 1 and "default" in spec[1]
+    }
+    settings, guidance = vars(SampleSettings()), vars(Guidance())
+    names = settings.keys() & widgets.keys() - {"section_seeds"}  # a text there, a table here
+    assert {"layout", "window", "steps", "shift", "denoise", "seed", "recent_frames"} <= names
+    assert {name: settings[name] for name in names} == {name: widgets[name] for name in names}
+    for name, widget in (
+        ("cfg", "cfg"),
+        ("distilled", "distilled_guidance"),
+        ("rescale", "guidance_rescale"),
+    ):
+        assert guidance[name] == widgets[widget]
 
 
 class TestVideos:
