@@ -36,10 +36,10 @@ function addWidget(node, kind) {
   return widget;
 }
 
-// A node grows when it gets a text, and only when its size leaves no room for it.
+// A node grows when it gets a text, and only in height: in width a video would ask for more with every state it shows.
 function growToFit(node) {
-  const [width, height] = node.computeSize();
-  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+  const [, height] = node.computeSize();
+  node.setSize([node.size[0], Math.max(node.size[1], height)]);
 }
 
 function showText(node, output, kind) {
