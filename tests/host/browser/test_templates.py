@@ -75,7 +75,12 @@ def run(browser, nodes2):
 def test_a_template_queues_what_its_api_twin_says(loaded, name):
     twin = json.loads((EXAMPLES / "api" / f"{name}.json").read_text(encoding="utf-8"))
     prompt = loaded[name]["result"]["prompt"]
-    assert {node: queued(prompt[node]) for node in prompt} == {node: queued(twin[node]) for node in twin}
+    assert prompt.keys() == twin.keys()
+    for node, stated in twin.items():
+        queued = prompt[node]["inputs"]
+        # ComfyUI's own nodes get new inputs, and some of them queue what they show.
+        kept = queued if is_ours(stated) else {key: queued.get(key) for key in stated["inputs"]}
+        assert (prompt[node]["class_type"], kept) == (stated["class_type"], stated["inputs"])
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -98,12 +103,6 @@ def test_a_run_changes_nothing_that_is_queued_next_time(run, name):
     for inputs in before.values():
         inputs.update({"steps": 2} if "steps" in inputs else {})
     assert before == after
-
-
-def queued(node: dict) -> tuple[str, dict]:
-    """Without the empty values of what some of ComfyUI's own nodes show: a player, a text."""
-    inputs = {name: value for name, value in node["inputs"].items() if value != "" or "preview" not in name}
-    return node["class_type"], inputs
 
 
 def is_ours(node: dict) -> bool:
