@@ -55,8 +55,8 @@ class TinyClip:
             "(LoraLoaderModelOnly), or wire CLIP past the node that changes it."
         )
 
-    def clone(self) -> TinyClip:
-        """Give another handle on the same weights."""
+    def clone(self, **options: Any) -> TinyClip:
+        """Give another handle on the same weights; `options` are what hosts say of their own memory."""
         return TinyClip(self.encoder)
 
     def tokenize(self, text: str, return_word_ids: bool = False, **options: Any) -> dict[str, list[int]]:
