@@ -25,7 +25,7 @@ from ..solvers import SOLVERS
 from ..trace import solver_name
 from .base import OnProgress, SectionTask, context_arguments
 from .host_caches import limit_lazy_cache
-from .host_checks import expect_usable, expect_whole_window, idle_nodes
+from .host_checks import expect_usable, expect_whole_window, idle_nodes, overridden_attention
 from .host_step import HostStep
 
 
@@ -71,8 +71,8 @@ class HostDriver:
         return lambda done, x0, words: callback(done - 1, x0[:, :, shown], None, total_steps)
 
     def notices(self) -> list[str]:
-        """What was wired before the sampler and changes nothing."""
-        return idle_nodes(self.model)
+        """What was wired before the sampler and changes nothing, or not everything."""
+        return [*idle_nodes(self.model), *overridden_attention(self.model, self.techniques)]
 
     def _preview_is_animated(self) -> bool:
         """Whether all frames of x0 are of use: ComfyUI's own previewers show the first frame that they get.

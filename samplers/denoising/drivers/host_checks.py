@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ....models.foreign import node_of
+from ...techniques.base import Technique
 from ...techniques.wiring import techniques_of
 from ..caching.run import active_step_cache
 
@@ -70,6 +71,17 @@ def idle_nodes(model: Any) -> list[str]:
     found = dict.fromkeys(map(node_of, [*guidance_functions(options), *others]))
     return [
         f"{node} changes nothing on FramePack: {IDLE_NODES[node]}." for node in found if node in IDLE_NODES
+    ]
+
+
+def overridden_attention(model: Any, techniques: Sequence[Technique]) -> list[str]:
+    """A sentence where another node replaced the attention, and techniques attend by functions of their own."""
+    override = model.model_options["transformer_options"].get("optimized_attention_override")
+    own = [type(each).__name__ for each in techniques if type(each).attention is not Technique.attention]
+    if override is None or not own:
+        return []
+    return [
+        f"{named(override)} replaced the attention; tokens that {', '.join(dict.fromkeys(own))} gates are attended without it."
     ]
 
 
