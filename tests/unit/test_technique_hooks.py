@@ -260,9 +260,10 @@ def test_solving_again_starts_at_its_strength_whatever_the_run_starts_at(model, 
     """The run begins at sigma 0.5 of an initial latent, so its levels are scaled by 0.6 / 0.5."""
     solved = []
     run = PlainDriver.run
-    monkeypatch.setattr(PlainDriver, "run", lambda self, task: solved.append(task.sigmas) or run(self, task))
+    monkeypatch.setattr(PlainDriver, "run", lambda self, task: solved.append(task) or run(self, task))
     settings = SampleSettings(window=WINDOW, steps=3, seed=7, denoise=0.5)
     sample(model, Redo(strength=0.6), settings=settings, initial=normal(1, 16, 1 + 2 * WINDOW, 8, 8, seed=11))
-    first, again, second = solved
+    first, again, second = (task.sigmas for task in solved)
     assert float(first[0]) == 0.5 and torch.equal(first, second)
     torch.testing.assert_close(again, first * 1.2)
+    assert [task.seed for task in solved] == [7, 8, 8], "a stochastic solver has a seed for each section"

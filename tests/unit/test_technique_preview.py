@@ -107,6 +107,12 @@ def test_a_preview_says_what_a_run_then_does(model, layout):
     assert np.array_equal(plot_trace(preview), plot_trace(trace))
 
 
+def test_a_schedule_that_starts_low_is_previewed_as_over_an_initial_video():
+    sigmas = torch.tensor([0.6, 0.5, 0.2, 0.0])
+    trace = preview_trace((), [SECTION], SampleSettings(), size=(8, 8), sigmas=sigmas)
+    assert trace["sections"][0]["sigmas"] == pytest.approx(sigmas.tolist())
+
+
 def test_a_technique_says_how_much_it_acts_where_it_says_nothing_else():
     half = replace(SWITCHED, change=0.5)
     assert Technique().describe(half, Step(0.9, 0.9)) == {"amount": 0.5}
