@@ -14,6 +14,7 @@ from framepack_transitions.tiny import world
 from framepack_transitions.tiny.bundle import fixed_seed, load_tiny
 from framepack_transitions.tiny.config import TEXT, VISION
 from framepack_transitions.tiny.networks.codec import TinyCodec
+from framepack_transitions.tiny.train import state
 from framepack_transitions.tiny.train.clip import all_but_one, batch_of, still
 from framepack_transitions.tiny.train.clock import Stopwatch, paced
 from framepack_transitions.tiny.train.codec import fit_preview, settle
@@ -22,10 +23,11 @@ from framepack_transitions.tiny.train.data.batches import Batches
 from framepack_transitions.tiny.train.data.drawing import short_clip
 from framepack_transitions.tiny.train.data.specs import specs
 from framepack_transitions.tiny.train.data.store import ClipStore, make_store, to_input
+from framepack_transitions.tiny.train.learning import trainer as trainer_module
 from framepack_transitions.tiny.train.learning.optim import orthogonalize
 from framepack_transitions.tiny.train.learning.quick import plain_attention
 from framepack_transitions.tiny.train.learning.trainer import Trainer, loss_weight
-from framepack_transitions.tiny.train.learning.trio import Trio
+from framepack_transitions.tiny.train.learning.trio import Trio, compile_blocks
 from framepack_transitions.tiny.train.mix import Mix
 from framepack_transitions.tiny.train.recipe import CPU, PRESETS, teacher_weight
 from framepack_transitions.tiny.train.run import TIMED_STAGES, run_stages
@@ -141,6 +143,20 @@ def test_presets_have_a_model_for_their_pictures() -> None:
         assert parameters == pytest.approx({1: 7.0e6, 2: 12.3e6}[recipe.scale], rel=0.02)
 
 
+@pytest.mark.slow
+def test_compiled_blocks_learn_the_same(clips: ClipStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without a backend that needs a C++ compiler.
+    monkeypatch.setattr(trainer_module, "compile_blocks", lambda trio: compile_blocks(trio, backend="eager"))
+    recipe = replace(SMALL, replicas=1)
+    plain, compiled = (
+        Trainer(recipe, Batches(clips, Mix(), 2, 0), CPU_DEVICE, compiled=compiled)
+        for compiled in (False, True)
+    )
+    for _ in range(2):
+        losses = [trainer.train_step(1e-3)["loss"] for trainer in (plain, compiled)]
+        torch.testing.assert_close(*losses)
+
+
 # Runs
 
 
@@ -208,6 +224,18 @@ def test_training_teaches(clips: ClipStore) -> None:
     trainer = Trainer(replace(SMALL, batch=8), Batches(clips, Mix(), 8, 0), CPU_DEVICE)
     losses = [float(trainer.train_step(3e-3)["loss"]) for _ in range(12)]
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+def test_time_that_was_spent_before_does_not_shorten_what_is_left(tmp_path: Path) -> None:
+    recipe = replace(SMALL, steps=10**6)
+    run = Run(recipe=recipe, folder=tmp_path, device=CPU_DEVICE, progress=False)
+    run_stages(run, ("codec", "latents"))
+    run_stages(run, ("dit",), watch=Stopwatch(limit=1.0))
+    first = state.load(tmp_path / "dit_checkpoint.safetensors")[1]["step"]
+    (tmp_path / "trio.safetensors").unlink()
+    run_stages(run, ("dit",), watch=Stopwatch(limit=1.0))
+    _, facts = state.load(tmp_path / "dit_checkpoint.safetensors")
+    assert facts["step"] > first and facts["seconds"] > 1.5
 
 
 def test_within_no_time_there_are_still_weights(tmp_path: Path) -> None:

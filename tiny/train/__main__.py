@@ -50,6 +50,14 @@ def parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="compile the transformer's blocks (default: on a GPU, within a given time)",
     )
+    p.add_argument(
+        "--skip",
+        nargs="+",
+        choices=STAGES,
+        default=[],
+        metavar="STAGE",
+        help="stages to leave out, such as clip where open_clip is not installed",
+    )
     p.add_argument("--clips", type=int, help="clips to draw, at most (default: the preset's)")
     p.add_argument("--batch", type=int, help="examples of a step (default: the preset's)")
     p.add_argument(
@@ -114,10 +122,12 @@ def main() -> None:
         init=options.init,
         compiled=(timed and device.type == "cuda") if options.compile is None else options.compile,
     )
-    stages = STAGES if options.stage == "all" else (options.stage,)
+    every = TIMED_STAGES if timed else STAGES
+    stages = every if options.stage == "all" else (options.stage,)
     if timed:
-        stages, watch.limit = TIMED_STAGES if options.stage == "all" else stages, time_limit(options.within)
-    run_stages(run, stages, options.weights, watch if timed else None)
+        watch.limit = time_limit(options.within)
+    kept = [stage for stage in stages if stage not in options.skip]
+    run_stages(run, kept, options.weights, watch if timed else None)
 
 
 if __name__ == "__main__":

@@ -50,12 +50,15 @@ def train_transformer(
     device: torch.device,
     log: Callable[..., None],
     minutes: float = math.inf,
+    seconds_left: float = math.inf,
     progress: bool = True,
     on_checkpoint: Callable[[Trio, int], None] | None = None,
     init: dict[str, Tensor] | None = None,
     compiled: bool = False,
 ) -> Trio:
-    """Train until steps or minutes are over and give the average; goes on from the folder's checkpoint.
+    """Train until steps, minutes or seconds are over and give the average; goes on from the folder's checkpoint.
+
+    `minutes` counts those of earlier calls on the folder, `seconds_left` begins now.
 
     Without a checkpoint it begins from a Trio's weights `init`, or from random ones.
     """
@@ -65,7 +68,7 @@ def train_transformer(
         before = trainer.load(path)["seconds"]
     elif init is not None:
         trainer.begin_from(init)
-    progress_of = Progress(recipe.steps, Stopwatch(60 * minutes, before))
+    progress_of = Progress(recipe.steps, Stopwatch(min(60 * minutes, before + seconds_left), before))
     saved = time.monotonic()
     bar = tqdm(initial=trainer.step, total=recipe.steps, desc="transformer", disable=not progress)
     while (done := progress_of.done(trainer.step)) < 1:

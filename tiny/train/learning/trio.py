@@ -68,7 +68,7 @@ def share(module: Trio) -> Trio:
     return twin
 
 
-def compile_blocks(trio: Trio) -> None:
+def compile_blocks(trio: Trio, backend: str = "inductor") -> None:
     """Let the transformer's blocks be compiled when they are first called; where that fails they run as they are."""
     import torch._dynamo.config as settings
 
@@ -76,4 +76,5 @@ def compile_blocks(trio: Trio) -> None:
     # Windows of two lengths, with and without an image, with and without gradients.
     settings.recompile_limit = max(settings.recompile_limit, 32)
     for block in (*trio.dit.transformer_blocks, *trio.dit.single_transformer_blocks):
-        block.compile()
+        # Lengths of sequences vary from the start: compiling for the first one would be in vain.
+        block.compile(backend=backend, dynamic=True)
