@@ -45,6 +45,13 @@ def test_importing_a_part_loads_no_more_than_it_needs(part: str, not_loaded: set
     assert not loaded_by(f"import {part}") & not_loaded
 
 
+def test_encoding_a_text_of_the_embedded_model_loads_no_more_of_open_clip_than_its_tokenizer() -> None:
+    loaded = loaded_by(
+        "from framepack_transitions.tiny.networks.text import token_ids; token_ids('a circle')"
+    )
+    assert not loaded & {"open_clip", "transformers", "torchvision"}
+
+
 def test_comfyui_finds_the_nodes_where_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     name = str(ROOT).replace(".", "_x_")
     monkeypatch.setitem(sys.modules, name, ModuleType(name))

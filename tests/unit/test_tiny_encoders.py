@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 from framepack_transitions.tiny.config import TEXT, VISION
 from framepack_transitions.tiny.networks.text import TinyText, token_ids, tokenizer
 from framepack_transitions.tiny.networks.vision import TinyVisionTower, prepare_images
+from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 
@@ -30,8 +35,37 @@ def encode(encoder: TinyText, text: str) -> tuple[Tensor, Tensor]:
 
 def test_tokens_are_those_of_open_clip() -> None:
     text = "A red circle, moving LEFT!"
-    reference = tokenizer()(text)[0]
+    reference = SimpleTokenizer()(text)[0]
     assert token_ids(text) == reference[reference != 0].tolist()
+
+
+@pytest.fixture
+def loaded_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if nothing of open_clip had been imported."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "open_clip"]:
+        monkeypatch.delitem(sys.modules, name)
+    tokenizer.cache_clear()
+    yield
+    tokenizer.cache_clear()
+
+
+@pytest.mark.usefixtures("loaded_anew")
+def test_an_open_clip_whose_tokenizer_needs_the_package_is_imported_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "open_clip").mkdir()
+    (tmp_path / "open_clip" / "__init__.py").write_text("")
+    (tmp_path / "open_clip" / "words.py").write_text("class SimpleTokenizer:\n    vocab_size = 3\n")
+    (tmp_path / "open_clip" / "tokenizer.py").write_text("from .words import SimpleTokenizer\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert tokenizer().vocab_size == 3
+
+
+@pytest.mark.usefixtures("loaded_anew")
+def test_without_open_clip_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(ImportError, match="pip install open_clip_torch"):
+        tokenizer()
 
 
 def test_the_table_holds_every_token() -> None:

@@ -7,7 +7,12 @@ keeps an embedding of its own.
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,13 +29,29 @@ def tokenizer() -> Any:
     Raises ImportError when open_clip is not installed.
     """
     try:
-        from open_clip.tokenizer import SimpleTokenizer  # takes seconds: only when a text is really encoded
+        return _tokenizer_module().SimpleTokenizer()
     except ImportError as error:
         raise ImportError(
             "The embedded text encoder needs open_clip's tokenizer, which is not installed: "
             "pip install open_clip_torch."
         ) from error
-    return SimpleTokenizer()
+
+
+def _tokenizer_module() -> ModuleType:
+    """open_clip.tokenizer by itself where it can be: the package around it takes seconds to import, and imports transformers."""
+    package = None if "open_clip" in sys.modules else find_spec("open_clip")
+    if package is None or package.origin is None:
+        return import_module("open_clip.tokenizer")
+    file = Path(package.origin).with_name("tokenizer.py")
+    spec = spec_from_file_location("open_clip_tokenizer", file)
+    if spec is None or spec.loader is None:
+        return import_module("open_clip.tokenizer")
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, OSError):  # it needs the package, or lies elsewhere in it
+        return import_module("open_clip.tokenizer")
+    return module
 
 
 def token_ids(text: str, max_tokens: int = TEXT.max_tokens) -> list[int]:
