@@ -20,7 +20,7 @@ from .config import FramePackConfig
 from .inputs import check_conditions, check_window
 from .kept_work import KeptWork, kept_work, once
 from .layers import operations as ops
-from .layers.blocks import DoubleBlock, Modulation, SingleBlock, modulate
+from .layers.blocks import DoubleBlock, LastBlock, Modulation, SingleBlock, modulate
 from .layers.embedders import ContextEmbedder, ImageProjection, PatchEmbedder, TextEmbedder, TimeTextEmbedder
 from .layers.operations import Layers
 from .layers.rope import PLAIN_ROTATION, head_thetas, identity_rope
@@ -93,8 +93,11 @@ class FramePackDiT(nn.Module):
             DoubleBlock(dim=dim, heads=heads, hidden=hidden, index=index, layers=layers)
             for index in range(config.num_layers)
         )
+        last = config.num_single_layers - 1
         self.single_transformer_blocks = nn.ModuleList(
-            SingleBlock(dim=dim, heads=heads, hidden=hidden, index=index, layers=layers)
+            (LastBlock if index == last else SingleBlock)(
+                dim=dim, heads=heads, hidden=hidden, index=index, layers=layers
+            )
             for index in range(config.num_single_layers)
         )
 

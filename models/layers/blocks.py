@@ -216,3 +216,15 @@ class SingleBlock(nn.Module):
         mlp = gelu_tanh(self.proj_mlp(tokens))
         result: Tensor = x + gate * self.proj_out(torch.cat((attended, mlp), dim=2))
         return result
+
+
+class LastBlock(SingleBlock):
+    """A SingleBlock that is mostly asked for some tokens alone.
+
+    It is a class of its own for compilers, which compile a forward for all blocks that share it, and give up on one after
+    some variants.
+    """
+
+    def forward(self, **arguments: Any) -> Tensor:
+        """As `SingleBlock.forward`."""
+        return super().forward(**arguments)

@@ -193,3 +193,12 @@ def test_a_step_cache_breaks_no_graph(dit_cases: ModuleType) -> None:
             model(**inputs, transformer_options={"framepack_signal": signal})
         torch.testing.assert_close(asked.given(), expected.given())
     assert counter.frame_count == 3
+
+
+def test_of_each_kind_of_block_a_gate_makes_one_more_variant(dit_cases: ModuleType) -> None:
+    """Compilers give up on a forward after some variants, and compile it for all blocks that share it."""
+    dit = dit_cases.make_dit(num_layers=3, num_single_layers=4)
+    compiled, inputs = compiled_blocks(dit, CompileCounter()), dit_cases.make_inputs()
+    with torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True):
+        compiled(**inputs, transformer_options={})
+        compiled(**inputs, transformer_options={"framepack_attention": policies(0)["bias"]})
