@@ -80,6 +80,7 @@ def run_speed(options: SpeedOptions, on_done: Callable[[int, int, str], None]) -
             "milliseconds_a_step_outside_the_model": 1000 * (section.whole - section.inside) / STEPS,
             "milliseconds_a_forward": 1000 * section.inside / STEPS,
             "overhead": section.overhead,
+            "overhead_of_this_size": (section.whole - section.inside) / STEPS / timings[FORWARD].seconds,
         },
         "seconds_of_videos": {
             f"{options.size} at {VIDEO_STEPS} steps": video_seconds(timings[FORWARD].seconds, VIDEO_STEPS),

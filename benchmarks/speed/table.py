@@ -41,8 +41,11 @@ def _sentences(found: Mapping[str, Any]) -> list[str]:
         for length, seconds in times.items()
     )
     outside, inside = sampler["milliseconds_a_step_outside_the_model"], sampler["milliseconds_a_forward"]
+    shares = (
+        f"{sampler['overhead']:.1%} of it, and {sampler['overhead_of_this_size']:.2%} of the forward above"
+    )
     return [
-        f"Beside the embedded model's forward of {inside:.1f} ms the sampler takes {outside:.2f} ms: {sampler['overhead']:.1%}.",
+        f"Beside the embedded model's forward of {inside:.1f} ms the sampler takes {outside:.2f} ms: {shares}.",
         f"Videos without techniques: {lengths}.",
     ]
 
