@@ -47,7 +47,7 @@ def _apply(kitchen: Any, x: Tensor, table: Tensor) -> Tensor:
 def rotation_matrices(pe: Tensor) -> Tensor:
     """[B, L, D / 2, 2] cosines and sines to [B, L, 1, D / 2, 2, 2], rows (cos, -sin) and (sin, cos)."""
     cos, sin = pe.unsqueeze(2).unbind(-1)
-    return torch.stack((cos, -sin, sin, cos), dim=-1).unflatten(-1, (2, 2))
+    return torch.unflatten(torch.stack((cos, -sin, sin, cos), dim=-1), -1, (2, 2))
 
 
 @cache

@@ -64,11 +64,9 @@ def _sampled(device: torch.device) -> SectionTime:
     bundle, clock = load_tiny(), ForwardClock(device)
     bundle.dit.to(device).around = clock
     driver = PlainDriver(PlainModel(bundle.dit, bundle.latent_scale))
+    config = bundle.config
     text = TextConditioning(
-        *(
-            torch.zeros(1, *shape)
-            for shape in ((8, bundle.config.text_embed_dim), (bundle.config.pooled_projection_dim,))
-        )
+        torch.zeros(1, 8, config.text_embed_dim), torch.zeros(1, config.pooled_projection_dim)
     )
     sections = assign_prompts(plan_sections("f1", 1, WINDOW), [Prompt(start=0.0, text="", conditioning=text)])
     inputs = SampleInputs(start=torch.zeros(1, 16, 1, 8, 8), has_start=True, negative=text)

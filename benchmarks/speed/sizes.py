@@ -96,7 +96,7 @@ def random_inputs(size: Size, device: torch.device, dtype: torch.dtype) -> dict[
         return normal(1, config.in_channels, frames, size.side, size.side)
 
     places = torch.arange(1 + HISTORY_4X + HISTORY_2X + 1 + WINDOW, device=device)
-    start, far, near, last, window = places.split([1, HISTORY_4X, HISTORY_2X, 1, WINDOW])
+    start, far, near, last, window = torch.split(places, [1, HISTORY_4X, HISTORY_2X, 1, WINDOW])
     return {
         "x": latents(WINDOW),
         "timestep": torch.tensor([700.0], device=device),

@@ -101,7 +101,9 @@ def _merge(outputs: list[Tensor], weights: list[Tensor]) -> Tensor:
         share = torch.sigmoid(weights[0] - weights[1]).to(outputs[0].dtype)
         return torch.lerp(outputs[1], outputs[0], share.unsqueeze(-1))
     shares = torch.softmax(torch.stack(weights), dim=0).to(outputs[0].dtype)
-    return reduce(torch.add, (share.unsqueeze(-1) * output for share, output in zip(shares, outputs)))
+    parts = (share.unsqueeze(-1) * output for share, output in zip(shares, outputs))
+    merged: Tensor = reduce(torch.add, parts)
+    return merged
 
 
 def _cap_share(weights: list[Tensor], capped: Sequence[bool], cap: Tensor) -> list[Tensor]:

@@ -23,7 +23,7 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """[B, L, heads * D] to [B, L, heads, D]."""
-    return x.unflatten(-1, (heads, -1))
+    return torch.unflatten(x, -1, (heads, -1))
 
 
 def heads_first(x: Tensor) -> Tensor:

@@ -71,7 +71,8 @@ class TimeTextEmbedder(nn.Module):
         vec = embed_time(timestep, pooled.dtype, self.timestep_embedder)
         if self.guidance_embedder is not None and guidance is not None:
             vec = vec + once(work, embed_time, guidance, pooled.dtype, self.guidance_embedder)
-        return vec + once(work, self.text_embedder, pooled)
+        result: Tensor = vec + once(work, self.text_embedder, pooled)
+        return result
 
 
 class PlainAttention(nn.Module):

@@ -71,7 +71,7 @@ def apply_rope(x: Tensor, pe: Tensor) -> Tensor:
     Where heads turn differently pe is [B or 1, L, H, D / 2, 2]. Complex numbers take one pass over memory; where they are
     not at hand, or a compiler would not fuse them, the products are written out, which gives the same numbers.
     """
-    pairs = x.float().unflatten(-1, (-1, 2))
+    pairs = torch.unflatten(x.float(), -1, (-1, 2))
     turns = pe if pe.ndim == 5 else pe.unsqueeze(2)
     written_out = torch.compiler.is_compiling() or x.device.type not in COMPLEX_DEVICES
     rotated = _multiplied(pairs, turns) if written_out else _multiplied_as_complex(pairs, turns)
