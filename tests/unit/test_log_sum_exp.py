@@ -83,6 +83,32 @@ def test_it_is_used_under_autocast_too(dtype: torch.dtype) -> None:
         assert kernel_for(torch.empty(1, 1, 1, 8, dtype=dtype)) is log_sum_exp.flash_on_cpu
 
 
+@pytest.mark.parametrize("biased", [False, True])
+def test_flash_on_cuda_adds_a_bias_though_the_operator_takes_none(
+    biased: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator is stood in for by its definition: q, k and v as they come, and a scale of its own."""
+
+    def operator(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scale: float | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        scale = q.shape[-1] ** -0.5 if scale is None else scale
+        logits = q.double() @ k.double().transpose(-1, -2) * scale
+        return (logits.softmax(-1) @ v.double()).to(q.dtype), logits.logsumexp(-1).float(), torch.zeros(3)
+
+    stand_in = SimpleNamespace(_scaled_dot_product_flash_attention=operator)
+    q, k, v, _, key_bias = inputs()
+    bias = key_bias[:, None, None] if biased else None
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.ops, "aten", stand_in)
+        output, lse = log_sum_exp.flash_on_cuda(q, k, v, bias)
+    logits = q.double() @ k.double().transpose(-1, -2) * 8**-0.5
+    if biased:
+        logits = logits + key_bias.double()[:, None, None]
+    torch.testing.assert_close(output.double(), logits.softmax(-1) @ v.double(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(lse.double(), logits.logsumexp(-1), atol=1e-5, rtol=1e-5)
+
+
 def test_a_batch_that_repeats_gets_its_key_biases_repeated() -> None:
     generator = torch.Generator().manual_seed(1)
     q, k, v = (torch.randn(4, 3, length, 8, generator=generator) for length in (5, 9, 9))
