@@ -174,6 +174,12 @@ def test_every_question_can_be_asked_of_generated_videos(bundle: TinyBundle, lay
     }
 
 
+def test_larger_pictures_can_be_judged(bundle: TinyBundle) -> None:
+    examiner = Examiner(Generator(bundle, replace(QUICK, scale=2)), Tally(), evaluation.TRIALS)
+    tally = asked(examiner, "text_alone", "codec", count=1)
+    assert tally.asked["zero"] == 1 and tally.asked["codec pair"] == 21
+
+
 def test_an_evaluation_ends_in_time(bundle: TinyBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     asked_of = []
     monkeypatch.setitem(QUESTIONS, "text_alone", lambda _, first, count: asked_of.append((first, count)))

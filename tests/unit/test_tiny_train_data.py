@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -145,6 +147,12 @@ def test_drawing_gives_clips_in_their_order() -> None:
         clip = spec.draw()
         assert np.array_equal(drawn.frames, clip.frames) and drawn.texts == texts_of(spec, clip)
     assert list(in_workers(str, range(5))) == ["0", "1", "2", "3", "4"]
+
+
+def test_processes_that_draw_start_without_torch() -> None:
+    asked = "import sys, framepack_transitions.tiny.train.data.drawing; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
 
 
 def test_an_altered_scene_is_another_one() -> None:

@@ -107,16 +107,17 @@ def optimize(
     """Train on clips uint8 [N,9,H,W,3] until steps or time are over; what a step sees depends on seed and step alone."""
     parameters = list(parameters)
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+    frames = frames.to(device)
     bar = tqdm(paced(steps, watch or Stopwatch()), total=steps, desc=name, disable=not progress)
     for step, done in bar:
         generator = torch.Generator().manual_seed(seed * 10**7 + step)
-        batch = frames[torch.randint(len(frames), (BATCH,), generator=generator)]
+        batch = frames[torch.randint(len(frames), (BATCH,), generator=generator).to(device)]
         if torch.rand((), generator=generator) < SINGLE_SHARE:
             batch = batch[:, :1].repeat(2, 1, 1, 1, 1)
         for group in optimizer.param_groups:
             group["lr"] = rate * warm_cosine(step, done)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bears_bfloat16(device)):
-            loss = loss_of(codec, to_input(batch).to(device), generator)
+            loss = loss_of(codec, to_input(batch), generator)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
