@@ -12,7 +12,7 @@ from framepack_transitions.tiny.bundle import TinyBundle, load_tiny
 from framepack_transitions.tiny.train.clock import Stopwatch
 from framepack_transitions.tiny.train.judging import evaluate as evaluation
 from framepack_transitions.tiny.train.judging.episodes import EVENTS, episodes_of, make_episode
-from framepack_transitions.tiny.train.judging.evaluate import QUESTIONS, evaluate
+from framepack_transitions.tiny.train.judging.evaluate import QUESTIONS, Question, evaluate
 from framepack_transitions.tiny.train.judging.gates import GATES, Gate, gate_report, gate_table
 from framepack_transitions.tiny.train.judging.questions import Examiner
 from framepack_transitions.tiny.train.judging.sampling import Generator, Past, Settings
@@ -60,7 +60,7 @@ class Truth(Generator):
 
 def asked(examiner: Examiner, *questions: str, count: int = 6) -> Tally:
     for question in questions:
-        QUESTIONS[question](examiner, 0, count)
+        QUESTIONS[question].ask(examiner, 0, count)
     return examiner.tally
 
 
@@ -181,12 +181,24 @@ def test_larger_pictures_can_be_judged(bundle: TinyBundle) -> None:
 
 
 def test_an_evaluation_ends_in_time(bundle: TinyBundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked_of = []
-    monkeypatch.setitem(QUESTIONS, "text_alone", lambda _, first, count: asked_of.append((first, count)))
-    report = evaluate(bundle, 8, questions=("text_alone",), watch=Stopwatch(limit=0.0))
-    assert not asked_of and report["survival"]["section_1"] is None
-    evaluate(bundle, 8, questions=("text_alone",))
-    assert asked_of == [(0, 16), (16, 16), (32, 16)]
+    asked_of, watch = [], Stopwatch(limit=100.0)
+
+    def taking(name: str, seconds: float) -> Question:
+        def ask(_: Examiner, first: int, count: int) -> None:
+            asked_of.append((name, first, count))
+            watch.before += seconds
+
+        return Question(ask, QUESTIONS[name].sections)
+
+    monkeypatch.setitem(QUESTIONS, "text_alone", taking("text_alone", 20.0))
+    monkeypatch.setitem(QUESTIONS, "switches", taking("switches", 70.0))
+    report = evaluate(bundle, 8, questions=("text_alone", "switches"), watch=watch)
+    assert asked_of == [("text_alone", 0, 16), ("switches", 0, 16)], "no time for a second round"
+    assert report["survival"]["section_1"] is None
+    watch.before = 0.0
+    asked_of.clear()
+    evaluate(bundle, 8, questions=("text_alone",), watch=watch)
+    assert asked_of == [("text_alone", first, 16) for first in (0, 16, 32)]
 
 
 def test_sections_come_in_the_order_of_the_video(bundle: TinyBundle) -> None:

@@ -46,7 +46,8 @@ def full_evaluation(run: Run, watch: Stopwatch | None = None) -> dict[str, Any]:
     size = min(ROUND, 6 * run.evaluate_episodes)
     report = evaluate(bundle, 2 * run.evaluate_episodes, settings, round_size=size, watch=watch)
     folders = [folder for folder in (run.folder, run.init) if folder and (folder / CLIP_FILES[1]).is_file()]
-    return {**report, "clip": retrieval(folders[0])} if folders else report
+    in_time = watch is None or not watch.over
+    return {**report, "clip": retrieval(folders[0])} if folders and in_time else report
 
 
 def judge(run: Run, watch: Stopwatch | None = None) -> None:
