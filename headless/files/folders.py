@@ -54,7 +54,7 @@ class Folders:
         place = _ANNOTATION.search(name)
         if place and place[1] != "input":
             raise ValueError(
-                f"the file {name!r} is marked as {place[1]}, only files of the input folder can be read"
+                f"the file {shortened(name)!r} is marked as {place[1]}, only files of the input folder can be read"
             )
         plain = _ANNOTATION.sub("", name)
         if not plain.strip() or not plain.isprintable() or Path(plain).name.startswith("."):
@@ -63,7 +63,9 @@ class Folders:
             )
         path = (self.input / plain).resolve()
         if not path.is_relative_to(self.input.resolve()):
-            raise ValueError(f"the file {plain!r} is outside the input folder {self.input}, copy it there")
+            raise ValueError(
+                f"the file {shortened(plain)!r} is outside the input folder {self.input}, copy it there"
+            )
         if not path.is_file():
             there = (
                 ", ".join(sorted(item.name for item in self.input.iterdir())) if self.input.is_dir() else ""
@@ -111,7 +113,7 @@ class Folders:
             or stem == self.output.resolve()
         ):
             raise ValueError(
-                f"the filename_prefix {prefix!r} does not name a file inside the output folder {self.output}"
+                f"the filename_prefix {shortened(prefix)!r} does not name a file inside the output folder {self.output}"
             )
         stem.parent.mkdir(parents=True, exist_ok=True)
         counter = 1 + max((_counter(entry.name, stem.name) for entry in stem.parent.iterdir()), default=0)

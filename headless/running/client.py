@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ...nodes.run_folders import PREVIEWS
+from ...nodes.files.reading import DAMAGED, said
 from ..files.folders import Folders
 from ..workflows.errors import WorkflowError
 from ..workflows.specs import NodeSpec
 from ..workflows.workflow import Node, Workflow
+from .fetching import fetch, printable, shown_files
+from .http import IDLE_SECONDS
+from .patience import patiently
 from .progress import ProgressBars
 from .report import Record, is_result
-from .server import TIMEOUT_SECONDS, Server
+from .server import Server
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-_COUNTER = re.compile(r"_\d+_?$")
+MOST_MESSAGE = 2**25  # bytes of an event; the largest are previews
 
 
 def upload_inputs(
@@ -64,36 +65,24 @@ def run_on_server(
         try:
             entry = _wait(server, prompt_id, events, workflow=workflow, bars=bars)
         except KeyboardInterrupt:
-            server.cancel(prompt_id)
+            _cancel(server, prompt_id)
             raise
-    _raise_failure(entry.get("status") or {}, workflow)
-    for node_id, ui in entry.get("outputs", {}).items():
-        node = workflow.get(node_id) or Node(node_id, "?", "", {})
-        for text in ui.get("text", ()):
-            record.add_text(node, str(text))
-        for file in filter(is_result, _files(ui)):
-            record.add_file(node, _fetch(file, server, folders))
+    with server.understood():
+        _raise_failure(entry.get("status") or {}, workflow)
+        for node_id, ui in entry.get("outputs", {}).items():
+            node = workflow.get(node_id) or Node(node_id, "?", "", {})
+            for text in ui.get("text", ()):
+                record.add_text(node, printable(str(text)))
+            for file in filter(is_result, shown_files(ui)):
+                record.add_file(node, fetch(file, server, folders))
 
 
-def _files(ui: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """The written files among a node's messages to the interface, whatever they are listed under."""
-    for entries in ui.values():
-        for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, Mapping) and isinstance(entry.get("filename"), str):
-                yield {key: str(entry.get(key, "")) for key in ("filename", "subfolder", "type")}
-
-
-def _fetch(file: Mapping[str, str], server: Server, folders: Folders) -> Path:
-    """Downloads a file into the output folder, with the next free number: the server's may be taken there."""
-    name = PurePosixPath(file["filename"].replace("\\", "/"))
-    folder = PREVIEWS if file["type"] == "temp" else file["subfolder"].replace("\\", "/")
-    prefix = "/".join(filter(None, (folder, _COUNTER.sub("", name.stem) or name.stem)))
+def _cancel(server: Server, prompt_id: str) -> None:
+    """Cancel a run, if the server can be reached."""
     try:
-        with folders.new_file(prefix, name.suffix) as target:
-            server.download(file, target.unfinished)
-    except ValueError as error:
-        raise WorkflowError(f"The server names a file that cannot be written here: {error}.") from error
-    return target.path
+        server.cancel(prompt_id)
+    except WorkflowError as error:
+        logger.warning("The run could not be cancelled on the server: %s", error)
 
 
 @contextmanager
@@ -105,10 +94,10 @@ def _events(server: Server) -> Iterator[Any]:
     except ImportError as error:
         raise WorkflowError("--server needs the package websockets: pip install 'websockets>=12'.") from error
     try:
-        socket = connect(server.events_url, max_size=None, open_timeout=TIMEOUT_SECONDS, close_timeout=1)
-    except (OSError, WebSocketException) as error:
+        socket = connect(server.events_url, max_size=MOST_MESSAGE, open_timeout=IDLE_SECONDS, close_timeout=1)
+    except (OSError, EOFError, ValueError, WebSocketException) as error:
         raise WorkflowError(
-            f"No ComfyUI answers at {server.url} ({error}): start it, or correct --server."
+            f"No ComfyUI answers at {server.url} ({said(error)}): start it, or correct --server."
         ) from error
     with socket:
         yield socket
@@ -124,7 +113,7 @@ def _wait(
             connected = _watch(events, prompt_id, workflow, bars)
         else:
             time.sleep(POLL_SECONDS)
-        entry = server.result(prompt_id)
+        entry = patiently(lambda: server.result(prompt_id))
     return entry
 
 
@@ -142,9 +131,18 @@ def _watch(events: Any, prompt_id: str, workflow: Workflow, bars: ProgressBars) 
             logger.warning("The server closed the progress connection; still waiting for the result.")
             return False
         # Binary messages are previews.
-        if isinstance(message, str) and _handle(json.loads(message), prompt_id, workflow, bars):
+        if isinstance(message, str) and _read_event(message, prompt_id, workflow, bars):
             return True
     return True
+
+
+def _read_event(message: str, prompt_id: str, workflow: Workflow, bars: ProgressBars) -> bool:
+    """Shows one event, or leaves it out where it is malformed; returns whether the run may have ended."""
+    try:
+        return _handle(json.loads(message), prompt_id, workflow, bars)
+    except DAMAGED as error:
+        logger.info("An event of the server is left out: %s", said(error))
+        return False
 
 
 def _handle(event: Mapping[str, Any], prompt_id: str, workflow: Workflow, bars: ProgressBars) -> bool:
@@ -166,8 +164,10 @@ def _show(node_id: str, state: Mapping[str, Any], workflow: Workflow, bars: Prog
     # Nodes without steps of their own count from 0 to 1: a bar for each of them would only be noise.
     if state["max"] <= 1 or state.get("state") == "pending":
         return
-    node = workflow.get(node_id)
-    bars.update(node_id, node.title if node else node_id, int(state["value"]), int(state["max"]))
+    node = workflow.get(node_id.partition(":")[0])  # behind a colon is the node that it was expanded to
+    if node is None:
+        return
+    bars.update(node_id, printable(node.title), int(state["value"]), int(state["max"]))
     if state.get("state") == "finished":
         bars.close(node_id)
 

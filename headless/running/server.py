@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
+from ...nodes.files.reading import DAMAGED, said, shortened
 from ..workflows.errors import WorkflowError
 from ..workflows.specs import NodeSpec
 from ..workflows.workflow import Workflow, to_api
+from .http import BrokenAnswer, RefusedAnswer, body_of, opened
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 60
+ANSWER_SECONDS, MOST_JSON = 120.0, 2**25  # of an answer in JSON, and its bytes
+FILE_SECONDS, MOST_FILE = 7200.0, 2**32  # of a file that goes up or comes down, and its bytes
+AWAY = (502, 503, 504)  # what a proxy says while the server behind it is away
+
+
+class ServerGone(WorkflowError):
+    """The server does not answer now; it may do so later."""
 
 
 class Server:
@@ -42,8 +50,21 @@ class Server:
 
     def specs(self, class_types: Iterable[str]) -> dict[str, NodeSpec]:
         """What the server knows about these node classes; unknown ones are left out."""
-        found = {name: self._json(f"/object_info/{quote(name, safe='')}").get(name) for name in class_types}
-        return {name: NodeSpec.from_server(name, info) for name, info in found.items() if info}
+        with self.understood():
+            found = {
+                name: self._json(f"/object_info/{quote(name, safe='')}").get(name) for name in class_types
+            }
+            return {name: NodeSpec.from_server(name, info) for name, info in found.items() if info}
+
+    @contextmanager
+    def understood(self) -> Iterator[None]:
+        """Raises WorkflowError where the block meets an answer that no ComfyUI gives."""
+        try:
+            yield
+        except DAMAGED as error:
+            raise WorkflowError(
+                f"The server {self.url} answers otherwise than a ComfyUI does ({said(error)}): is it one?"
+            ) from error
 
     def upload(self, path: Path) -> str:
         """Puts a file into the server's input folder and returns the name that it has there."""
@@ -54,27 +75,33 @@ class Server:
             "Content-Type: application/octet-stream\r\n\r\n"
         )
         body = head.encode() + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
-        answer = self._json("/upload/image", body, f"multipart/form-data; boundary={boundary}")
-        return "/".join(filter(None, (answer.get("subfolder"), answer["name"])))
+        kind = f"multipart/form-data; boundary={boundary}"
+        with self.understood():
+            answer = self._json("/upload/image", body, kind, seconds=FILE_SECONDS)
+            return "/".join(filter(None, (str(answer.get("subfolder") or ""), str(answer["name"]))))
 
     def queue(self, workflow: Workflow) -> str:
         """Queues the workflow and returns its prompt id; raises WorkflowError naming the refused nodes."""
         body = json.dumps({"prompt": to_api(workflow), "client_id": self.client_id}).encode()
         try:
-            with self._open("/prompt", body) as response:
-                answer = json.load(response)
+            answer = self._json("/prompt", body)
         except HTTPError as error:
-            raise WorkflowError(_refusals(_json_of(error), workflow)) from error
-        for problem in _node_problems(answer.get("node_errors"), workflow):
-            logger.warning("%s", problem)
-        return str(answer["prompt_id"])
+            with self.understood():
+                raise WorkflowError(_refusals(_json_of(error), workflow)) from error
+        with self.understood():
+            for problem in _node_problems(answer.get("node_errors"), workflow):
+                logger.warning("%s", shortened(problem))
+            return str(answer["prompt_id"])
 
     def result(self, prompt_id: str) -> dict[str, Any] | None:
         """The finished run's entry of the history, None while it is queued or running."""
         # The queue is asked first: what leaves it is in the history from that moment on.
-        queue = self._json("/queue")
-        waiting = {entry[1] for name in ("queue_running", "queue_pending") for entry in queue.get(name, ())}
-        entry: dict[str, Any] | None = self._json(f"/history/{prompt_id}").get(prompt_id)
+        with self.understood():
+            queue = self._json("/queue")
+            waiting = {
+                entry[1] for name in ("queue_running", "queue_pending") for entry in queue.get(name, ())
+            }
+            entry: dict[str, Any] | None = self._json(f"/history/{quote(prompt_id, safe='')}").get(prompt_id)
         if entry is None and prompt_id not in waiting:
             raise WorkflowError(
                 f"The server {self.url} no longer knows the queued workflow: was it restarted or cleared?"
@@ -89,43 +116,63 @@ class Server:
 
     def download(self, file: Mapping[str, str], target: Path) -> None:
         """Fetches one written file, described by filename, subfolder and type."""
-        with self._open(f"/view?{urlencode(dict(file))}") as response, target.open("wb") as output:
-            shutil.copyfileobj(response, output)
+        view = f"/view?{urlencode(dict(file))}"
+        with self._open(view, seconds=FILE_SECONDS) as response, target.open("wb") as output:
+            for piece in body_of(response, MOST_FILE):
+                output.write(piece)
 
-    def _json(self, path: str, body: bytes | None = None, content_type: str = "application/json") -> Any:
-        with self._open(path, body, content_type) as response:
-            return json.load(response)
+    def _json(
+        self,
+        path: str,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        *,
+        seconds: float | None = None,
+    ) -> dict[str, Any]:
+        """The object in an answer."""
+        with self._open(path, body, content_type, seconds=seconds) as response:
+            answer = json.loads(b"".join(body_of(response, MOST_JSON)))
+            if not isinstance(answer, dict):
+                raise TypeError("the answer is no object")
+            return answer
 
     @contextmanager
     def _open(
-        self, path: str, body: bytes | None = None, content_type: str = "application/json"
+        self,
+        path: str,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        *,
+        seconds: float | None = None,
     ) -> Iterator[Any]:
         request = Request(self.url + path, data=body, headers={"Content-Type": content_type} if body else {})
+        place = path.partition("?")[0]
         try:
-            with urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+            with opened(request, seconds=seconds or ANSWER_SECONDS) as response:
                 yield response
         except HTTPError as error:
-            if path == "/prompt":
+            if path == "/prompt" and error.code not in AWAY:
                 raise
-            raise WorkflowError(
-                f"The server {self.url} answers {path.partition('?')[0]} with {error.code} {error.reason}."
-            ) from error
-        except (URLError, TimeoutError, ConnectionError) as error:
-            reason = getattr(error, "reason", error)
-            raise WorkflowError(
+            kind = ServerGone if error.code in AWAY else WorkflowError
+            raise kind(f"The server {self.url} answers {place} with {error.code} {error.reason}.") from error
+        except (BrokenAnswer, RefusedAnswer) as error:
+            kind = ServerGone if isinstance(error, BrokenAnswer) else WorkflowError
+            raise kind(f"The server {self.url} answers {place} badly: {error}.") from error
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", None) or said(error)
+            raise ServerGone(
                 f"No ComfyUI answers at {self.url} ({reason}): start it, or correct --server."
             ) from error
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise WorkflowError(
-                f"The server {self.url} answers {path.partition('?')[0]} with something other than JSON: "
-                "is it a ComfyUI?"
+                f"The server {self.url} answers {place} with something other than JSON: is it a ComfyUI?"
             ) from error
 
 
 def _json_of(error: HTTPError) -> Mapping[str, Any]:
     try:
-        answer = json.load(error)
-    except ValueError:
+        answer = json.loads(error.read(MOST_JSON))
+    except (ValueError, RecursionError, OSError, HTTPException):
         answer = None
     return answer if isinstance(answer, Mapping) else {"error": {"message": f"{error.code} {error.reason}"}}
 

@@ -58,7 +58,7 @@ def _attend(
     for gated, start, stop in _row_runs(segments, policy.rows, q.shape[2]):
         rows = q[:, :, start:stop]
         if gated:
-            outputs += [merged(part, k, v) for part in rows.split(most_rows or rows.shape[2], dim=2)]
+            outputs += [merged(part, k, v) for part in torch.split(rows, most_rows or rows.shape[2], dim=2)]
         else:
             outputs.append(plain(rows, k, v))
     return torch.cat(outputs, dim=1)

@@ -22,4 +22,4 @@ def in_rows(attention: AttentionFunction, rows: int | None) -> AttentionFunction
 def _in_rows(
     q: Tensor, k: Tensor, v: Tensor, *, attention: AttentionFunction, rows: int, **arguments: Any
 ) -> Tensor:
-    return torch.cat([attention(part, k, v, **arguments) for part in q.split(rows, dim=2)], dim=1)
+    return torch.cat([attention(part, k, v, **arguments) for part in torch.split(q, rows, dim=2)], dim=1)

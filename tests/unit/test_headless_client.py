@@ -20,7 +20,7 @@ pytest.importorskip("websockets", reason="server runs need the package websocket
 
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.files import media
-from framepack_transitions.headless.running import client
+from framepack_transitions.headless.running import client, patience
 from framepack_transitions.headless.running.progress import ProgressBars
 from framepack_transitions.headless.running.server import Server
 from framepack_transitions.headless.workflows.errors import WorkflowError
@@ -60,6 +60,8 @@ class FakeComfy:
         self.viewed: list[dict[str, str]] = []
         self.refusal: dict[str, Any] | None = None
         self.lost = False
+        self.away = 0  # how many questions after the queueing stay without an answer
+        self.text = "done well"
         self.status: dict[str, Any] = {"status_str": "success", "completed": True, "messages": []}
         self.file = {"filename": "clip_00009_.mp4", "subfolder": "", "type": "output"}
         self.events: list[Any] = [
@@ -84,7 +86,7 @@ class FakeComfy:
     def history(self) -> dict[str, Any]:
         if not self.done.is_set() or self.lost:
             return {}
-        outputs = {"3": {"images": [self.file], "animated": [True]}, "2": {"text": ["done well"]}}
+        outputs = {"3": {"images": [self.file], "animated": [True]}, "2": {"text": [self.text]}}
         return {PROMPT: {"outputs": outputs, "status": self.status}}
 
     def queue(self) -> dict[str, Any]:
@@ -101,7 +103,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        if url.path == "/ws":
+        if self.comfy.queued and self.comfy.away and url.path != "/ws":
+            self.comfy.away -= 1
+            self.close_connection = True
+        elif url.path == "/ws":
             self._websocket()
         elif url.path.startswith("/object_info/"):
             name = url.path.rpartition("/")[2]
@@ -302,7 +307,78 @@ def test_names_from_the_server_cannot_leave_the_output_folder(
 ) -> None:
     comfy.file = {"filename": "x.mp4", "subfolder": "../..", "type": "output"}
     assert run(comfy, workflow) == 1
-    assert "cannot be written here" in capsys.readouterr().err
+    assert "cannot be used" in capsys.readouterr().err
+
+
+MALFORMED = [
+    [],
+    "text",
+    None,
+    {"data": 5},
+    {"type": "progress_state", "data": {"prompt_id": PROMPT, "nodes": [1]}},
+    {"type": "progress_state", "data": {"prompt_id": PROMPT, "nodes": {"2": {"value": None, "max": "x"}}}},
+    {"type": "progress", "data": {"prompt_id": PROMPT, "node": "2", "value": 1, "max": float("inf")}},
+    {"type": "progress", "data": {"prompt_id": PROMPT, "node": "99\x1b[2J", "value": 1, "max": 9}},
+]
+
+
+def test_malformed_events_do_not_end_a_healthy_run(
+    comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comfy.events = [*MALFORMED, *comfy.events]
+    assert run(comfy, workflow) == 0
+    assert (workflow.parent / "out" / "clip_00001_.mp4").read_bytes() == comfy.video
+    assert "\x1b[2J" not in capsys.readouterr().err
+
+
+def test_a_server_that_is_gone_for_a_while_is_waited_for(
+    comfy: FakeComfy, workflow: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(patience, "POLL_SECONDS", 0.01)
+    comfy.away = 3
+    assert run(comfy, workflow) == 0
+    assert comfy.away == 0 and len(comfy.queued) == 1
+    assert caplog.text.count("Waiting for it") == 1
+    assert (workflow.parent / "out" / "clip_00001_.mp4").read_bytes() == comfy.video
+
+
+def test_a_server_that_stays_away_ends_the_run_with_a_sentence(
+    comfy: FakeComfy, workflow: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0)
+    comfy.away = 10**6
+    assert run(comfy, workflow) == 1
+    assert "No ComfyUI answers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["clip_00009_.mp4", "clip_00009_.png"])
+@pytest.mark.parametrize("data", [b"", b"<html>", b"\x89PNG\r\n\x1a\n\0\0", b"\0\0\0\x18ftypmp42"])
+def test_a_file_that_is_none_does_not_get_its_name(
+    comfy: FakeComfy, workflow: Path, name: str, data: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comfy.video, comfy.file = data, {**comfy.file, "filename": name}
+    assert run(comfy, workflow) == 1
+    assert f"The server's file {name} cannot be used" in capsys.readouterr().err
+    assert list((workflow.parent / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("a\x1b[31mb_00001_.mp4", "a[31mb_00001_.mp4"),
+        ('a<b>:"c".mp4', "a_b___c__00001_.mp4"),
+        ("x" * 4000 + ".mp4", "x" * 100 + "_00001_.mp4"),
+        ("a\u202eb.mp4", "ab_00001_.mp4"),
+    ],
+)
+def test_names_of_the_server_are_made_plain(
+    comfy: FakeComfy, workflow: Path, name: str, there: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comfy.file, comfy.text = {**comfy.file, "filename": name}, "red \x1b[31m text"
+    assert run(comfy, workflow) == 0
+    names = [path.name for path in (workflow.parent / "out").iterdir()]
+    assert sorted(names) == sorted([there, "report.json"])
+    assert "\x1b" not in capsys.readouterr().out
 
 
 def test_an_interrupt_reaches_the_server(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -206,6 +206,7 @@ class FakeServer:
         self.queued: list[dict[str, Any]] = []
         self.uploaded: list[str] = []
         self.refuses = ""
+        self.understood = nullcontext
         self.saved: list[dict[str, str]] = [
             {"filename": "a_00007_.mp4", "subfolder": "takes", "type": "output"}
         ]
