@@ -29,7 +29,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         description="speed: how long a forward takes with and without techniques, beside the machine's own limits and beside "
         "diffusers. transition: does a change of the prompt happen, how fast, how cleanly and at what cost, with and "
         "without techniques. --study measures the embedded model, in numbers; --suite measures whatever model a "
-        "workflow runs, such as the 13B on a ComfyUI with a GPU. Run again, it goes on where it stopped. reliability: does a "
+        "workflow runs, such as the 13B on a ComfyUI with a GPU. Run again, it goes on where it stopped. cache: the step cache "
+        "in its modes, against the uncached sampler. reliability: does a "
         "run that is killed at random moments end as one that was left alone.",
         epilog=epilog(*BENCH_EXAMPLES),
         formatter_class=HelpFormatter,
@@ -61,6 +62,18 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
     )
     bench.add_argument(
         "--kills", type=int, metavar="N", help=f"of reliability: how many signals are sent ({KILLS})"
+    )
+    bench.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="of cache: run --workflow once (on --server; by default the embedded model in this process) and print the "
+        "magnitudes that FramePack Step Cache takes in mode magcache",
+    )
+    bench.add_argument(
+        "--comfyui",
+        type=Path,
+        metavar="DIR",
+        help="of cache: compare with EasyCache and LazyCache of the ComfyUI in this folder; run it with ComfyUI's Python",
     )
     _add_suite(bench)
     _add_speed(bench)

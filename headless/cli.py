@@ -26,6 +26,8 @@ from .commands.convert import run_convert
 from .commands.demo import run_demo
 from .commands.evaluate import EvaluateOptions, run_evaluate
 from .commands.sections import SectionsOptions, run_sections
+from .commands.step_cache.calibrate import run_calibration
+from .commands.step_cache.study import run_cache_study
 from .commands.suite import SuiteOptions, run_suite
 from .devices import device_named
 from .files.folders import Folders
@@ -49,6 +51,7 @@ OWN_OPTIONS: dict[str, dict[str, Any]] = {
         "no_peer": False,
         "compile": False,
     },
+    "cache": {"calibrate": False, "comfyui": None, "seeds": None, "workflow": None, "server": None},
 }
 
 
@@ -133,6 +136,8 @@ def _bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -> d
     _refuse_options_of_other_benches(options)
     if options.bench == "speed":
         return run_speed_bench(_speed_options(options), options.out, bars)
+    if options.bench == "cache":
+        return _bench_cache(options, record, bars)
     if options.bench == "reliability":
         return run_reliability(options.out, KILLS if options.kills is None else options.kills, record, bars)
     own = {name: value for name in SUITE_OPTIONS if (value := getattr(options, name)) is not None}
@@ -146,12 +151,26 @@ def _bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -> d
 
 
 def _refuse_options_of_other_benches(options: argparse.Namespace) -> None:
+    shared = OWN_OPTIONS.get(options.bench, {})
     others = {bench: own for bench, own in OWN_OPTIONS.items() if bench != options.bench}
     for bench, own in others.items():
-        for name in (name for name, default in own.items() if getattr(options, name) != default):
+        theirs = (name for name in own if name not in shared)
+        for name in (name for name in theirs if getattr(options, name) != own[name]):
             raise WorkflowError(
                 f"--{name.replace('_', '-')} belongs to bench {bench}, but this is bench {options.bench}."
             )
+
+
+def _bench_cache(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
+    if options.calibrate:
+        return run_calibration(options.out, options.workflow, options.server, record=record, bars=bars)
+    for name in ("workflow", "server"):
+        if getattr(options, name) is not None:
+            raise WorkflowError(
+                f"--{name} belongs to bench cache --calibrate; add --calibrate, or leave it out."
+            )
+    seeds = STUDY_SEEDS if options.seeds is None else options.seeds
+    return run_cache_study(options.out, seeds, options.comfyui, record=record, bars=bars)
 
 
 def _speed_options(options: argparse.Namespace) -> SpeedOptions:

@@ -14,6 +14,8 @@ BENCH_EXAMPLES = (
     "bench transition --study doses --seeds 8 --out doses_output",
     "bench transition --suite tiny --out suite_output",
     "bench speed --out speed_output",
+    "bench cache --seeds 2 --out cache_output",
+    "bench cache --calibrate --out cache_output",
     "bench transition --suite --server http://127.0.0.1:8188 --out bench_13b",
     "bench reliability --kills 20 --out reliability_output",
 )

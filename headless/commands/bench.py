@@ -30,7 +30,7 @@ from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
 from ..workflows.errors import WorkflowError
 
-BENCHES = ("transition", "speed", "reliability")
+BENCHES = ("transition", "speed", "cache", "reliability")
 # What `reliability` kills: 24 sections of the embedded model.
 RENDERED = PACK / EXAMPLES / "api" / "tiny_f1.json"
 RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=4")

@@ -110,6 +110,15 @@ def test_wrappers_of_other_nodes_see_predictions_alone(tiny):
     assert len(calls) == 2 * STEPS
 
 
+def test_the_study_puts_the_hosts_caches_behind_the_techniques(tiny):
+    from framepack_transitions.benchmarks.caching.arms import HOST
+
+    for arm in HOST:
+        options = arm.model(tiny.model).model_options["transformer_options"]
+        assert type(options["easycache"]).__name__.startswith(arm.host[0])
+        assert len(options["framepack_techniques"]) == 2
+
+
 @pytest.mark.parametrize("name", ["EasyCache", "LazyCache"])
 def test_a_second_step_cache_is_refused_by_name(tiny, name):
     node = getattr(importlib.import_module("comfy_extras.nodes_easycache"), f"{name}Node")

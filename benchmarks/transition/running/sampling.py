@@ -14,9 +14,10 @@ from torch import Tensor
 from ....models.plain import PlainModel
 from ....samplers.conditioning import Prompt, TextConditioning
 from ....samplers.context.plan import FPS, PlannedSection, Section, plan_sections
-from ....samplers.denoising.drivers import PlainDriver
+from ....samplers.denoising.drivers import Driver, PlainDriver
 from ....samplers.denoising.sections import sample_sections
 from ....samplers.guidance import Guidance
+from ....samplers.observer import SectionObserver
 from ....samplers.settings import SampleInputs, SampleSettings
 from ....samplers.techniques.base import Technique
 from ....samplers.techniques.context.low_pass import LowPassGuidance
@@ -118,12 +119,7 @@ class EpisodeSampler:
         images = _images([episode.image for episode in episodes])
         driver = self._driver(PLAIN, images)
         inputs = self._inputs(driver, images)
-        sampling = SampleSettings(
-            window=settings.window,
-            steps=settings.steps,
-            guidance=Guidance(distilled=settings.distilled_guidance),
-            seeds=tuple(episode.noise_seed for episode in episodes),
-        )
+        sampling = self._sampling(episodes)
         sections = self._sections(episodes)
         latents, _ = self._sample(driver, sections[: settings.before], inputs, sampling)
         frames = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
@@ -134,6 +130,17 @@ class EpisodeSampler:
             sampling=sampling,
             frames=frames,
         )
+
+    @torch.inference_mode()
+    def sample_whole(
+        self, episodes: Sequence[Episode], driver: Driver, observer: SectionObserver | None = None
+    ) -> np.ndarray:
+        """All frames of a batch of episodes [B,T,64,64,3] in 0..1, on a driver's model with its techniques."""
+        inputs = self._inputs(driver, _images([episode.image for episode in episodes]))
+        sections = self._sections(episodes)
+        latents, _ = self._sample(driver, sections, inputs, self._sampling(episodes), observer=observer)
+        frames: np.ndarray = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
+        return frames
 
     @torch.inference_mode()
     def with_conditions(
@@ -175,13 +182,29 @@ class EpisodeSampler:
             sum(section["seconds"] for section in sections) / batch,
         )
 
+    def _sampling(self, episodes: Sequence[Episode]) -> SampleSettings:
+        return SampleSettings(
+            window=self.settings.window,
+            steps=self.settings.steps,
+            guidance=Guidance(distilled=self.settings.distilled_guidance),
+            seeds=tuple(episode.noise_seed for episode in episodes),
+        )
+
     def _sample(
-        self, driver: PlainDriver, sections: Sequence[Section], inputs: SampleInputs, sampling: SampleSettings
+        self,
+        driver: Driver,
+        sections: Sequence[Section],
+        inputs: SampleInputs,
+        sampling: SampleSettings,
+        *,
+        observer: SectionObserver | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         with torch.autocast(driver.device.type, dtype=torch.bfloat16, enabled=self.settings.bfloat16):
-            return sample_sections(driver, sections, inputs, sampling, solver=self.settings.solver)
+            return sample_sections(
+                driver, sections, inputs, sampling, solver=self.settings.solver, observer=observer
+            )
 
-    def _inputs(self, driver: PlainDriver, images: Tensor) -> SampleInputs:
+    def _inputs(self, driver: Driver, images: Tensor) -> SampleInputs:
         """Start latents and image tokens of images [B,64,64,3]."""
         return SampleInputs(
             start=driver.to_model(self.bundle.vae.encode(images[:, None])),

@@ -1,0 +1,138 @@
+"""The study of step caches: episodes that no setting was chosen on, and what they amount to for each arm."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ...metrics.scoring.survival import restricted_mean
+from .. import statistics
+from ..transition.episodes import make_episode
+from ..transition.pictures import markdown, number, with_interval
+from ..transition.running.sampling import BenchSettings, EpisodeSampler
+from .arms import UNCACHED, CacheArm
+from .measuring import CachedEpisode, measure_batch
+
+# Thresholds were chosen on the seeds from 0 on; these are others.
+FIRST_SEED = 1100
+CASES = ("disappear", "colour", "background", "cut")
+CHUNK = 8  # episodes sampled as one batch
+# Float32, so that a difference to the uncached video is the cache's.
+SETTINGS = BenchSettings(bfloat16=False)
+SEED = 0  # of the bootstrap
+
+Pairs = Sequence[tuple[CachedEpisode, CachedEpisode]]
+
+
+def run(
+    sampler: EpisodeSampler,
+    model: Any,
+    arms: Sequence[CacheArm],
+    *,
+    seeds: int,
+    on_episodes: Callable[[list[CachedEpisode]], None],
+) -> list[CachedEpisode]:
+    """Episodes of `seeds` seeds of every case under every arm, the first of which is the uncached one."""
+    found: list[CachedEpisode] = []
+    for first in range(0, seeds, CHUNK):
+        numbers = range(FIRST_SEED + first, FIRST_SEED + min(first + CHUNK, seeds))
+        for case in CASES:
+            for measured in measure_batch(sampler, model, [make_episode(case, n) for n in numbers], arms):
+                found += measured
+                on_episodes(measured)
+    return found
+
+
+def rows(episodes: Sequence[CachedEpisode]) -> list[dict[str, Any]]:
+    """One row for each arm, over the episodes that were right before the switch with and without its cache."""
+    by_arm: dict[str, dict[tuple[str, int], CachedEpisode]] = {}
+    for episode in episodes:
+        by_arm.setdefault(episode.arm, {})[episode.case, episode.seed] = episode
+    uncached = by_arm[UNCACHED.name]
+    return [_row(name, _pairs(own, uncached)) for name, own in by_arm.items()]
+
+
+def _pairs(
+    own: Mapping[tuple[str, int], CachedEpisode], uncached: Mapping[tuple[str, int], CachedEpisode]
+) -> Pairs:
+    return [(own[key], uncached[key]) for key in own if own[key].valid and uncached[key].valid]
+
+
+def _row(name: str, pairs: Pairs) -> dict[str, Any]:
+    own = [pair[0] for pair in pairs]
+    section = SETTINGS.section_frames
+    calls = [_means(episodes) for episodes in zip(*((a.calls, b.calls) for a, b in pairs))]
+    untreated = [sum(counts) - counts[SETTINGS.before] for counts in calls]
+    waits = [_wait(episode) for episode in own]
+    return {
+        "arm": name,
+        "n": len(pairs),
+        "calls": calls[0],
+        "fewer": untreated[1] / untreated[0],
+        "fewer_in_all": sum(calls[1]) / sum(calls[0]),
+        "success": fmean(episode.success for episode in own),
+        "tl_frames": restricted_mean(waits, [episode.latency is not None for episode in own], section),
+        "artefacts": fmean(episode.artefacts for episode in own),
+        **_paired("gain", pairs, lambda episode: float(episode.success)),
+        **_paired("tl_gain", pairs, _wait),
+        **_paired("artefact_gain", pairs, lambda episode: episode.artefacts),
+        "psnr_before": fmean(episode.psnr_before for episode in own),
+        "psnr_before_least": min(episode.psnr_before for episode in own),
+        "psnr_after": fmean(episode.psnr_after for episode in own),
+    }
+
+
+def _means(counts: Sequence[Sequence[float]]) -> list[float]:
+    """The mean of each section's calls."""
+    return [fmean(section) for section in zip(*counts)]
+
+
+def _wait(episode: CachedEpisode) -> float:
+    """Frames until the new scene is there; the wait ends with the section."""
+    return SETTINGS.section_frames if episode.latency is None else episode.latency
+
+
+def _paired(name: str, pairs: Pairs, value: Callable[[CachedEpisode], float]) -> dict[str, Any]:
+    """How much more of a value there is than without the cache, with its interval; episodes are drawn within their case."""
+    strata = [[value(a) - value(b) for a, b in pairs if a.case == case] for case in CASES]
+    every = [gain for stratum in strata for gain in stratum]
+    return {name: fmean(every), f"{name}_ci": list(statistics.bootstrap_interval(strata, SEED))}
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    return markdown(
+        [
+            {
+                "cache": row["arm"],
+                "n": str(row["n"]),
+                "calls by section": ", ".join(f"{calls:.1f}" for calls in row["calls"]),
+                "fewer, untreated (all)": f"{row['fewer']:.2f}x ({row['fewer_in_all']:.2f}x)",
+                "success": f"{row['success']:.3f}",
+                "success, difference": with_interval(row, "gain"),
+                "TL90 frames": number(row["tl_frames"]),
+                "TL90, difference": with_interval(row, "tl_gain"),
+                "artefacts": f"{row['artefacts']:.3f}",
+                "artefacts, difference": with_interval(row, "artefact_gain"),
+                "PSNR before (least), after": f"{row['psnr_before']:.1f} ({row['psnr_before_least']:.1f}), {row['psnr_after']:.1f}",
+            }
+            for row in found
+        ]
+    )
+
+
+def save_episodes(path: Path, episodes: Sequence[CachedEpisode]) -> None:
+    """Write one line of JSON for each episode and arm, compressed; the same bytes for the same episodes."""
+    lines = "".join(json.dumps(episode.describe()) + "\n" for episode in episodes)
+    path.write_bytes(gzip.compress(lines.encode(), mtime=0))
+
+
+def load_episodes(path: Path) -> Iterator[CachedEpisode]:
+    """The inverse of `save_episodes`."""
+    for line in gzip.decompress(path.read_bytes()).decode().splitlines():
+        facts = json.loads(line)
+        yield CachedEpisode(**{**facts, "calls": tuple(facts["calls"])})

@@ -1,0 +1,1 @@
+"""`bench cache`: the study of step caches, and calibration."""
