@@ -139,6 +139,10 @@ def _bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -> d
     if options.bench == "cache":
         return _bench_cache(options, record, bars)
     if options.bench == "reliability":
+        if options.device is not None:
+            raise WorkflowError(
+                "--device is not for bench reliability, whose renders run on the CPU; leave it out."
+            )
         return run_reliability(options.out, KILLS if options.kills is None else options.kills, record, bars)
     own = {name: value for name in SUITE_OPTIONS if (value := getattr(options, name)) is not None}
     if options.suite is None:

@@ -49,3 +49,8 @@ def test_a_server_chooses_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[
     options = ["--device", "cpu", "--server", "http://127.0.0.1:1", "--out", str(tmp_path)]
     assert main(["run", WORKFLOW, *options]) == 1
     assert "a server chooses its own" in capsys.readouterr().err
+
+
+def test_renders_that_are_killed_have_no_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "reliability", "--device", "cpu", "--out", str(tmp_path)]) == 1
+    assert "--device is not for bench reliability" in capsys.readouterr().err
