@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,9 +12,10 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from ...samplers.store.record import Record
-from .trials import Render, Trial, start
+from .trials import Render, Trial, loading_seconds, start
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGKILL", "SIGTERM", "SIGINT") if hasattr(signal, name))
+LOADING = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +39,13 @@ class Found:
     trials: all starts that were stopped, or ended before they could be.
     renders: by the name of its folder, how each finished render differs from the one that was left alone; empty for in nothing.
     seconds: what that one took.
+    loading: what its command takes to be loaded.
     """
 
     trials: list[Trial] = field(default_factory=list)
     renders: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
+    loading: float = 0.0
 
     @property
     def kills(self) -> int:
@@ -61,7 +65,8 @@ def run(bench: Reliability, on_trial: Callable[[Found], None] = lambda found: No
 
     `on_trial` is called after every start with what was found so far. Raises RuntimeError where the render that is left alone fails.
     """
-    found, moments = Found(), random.Random(bench.seed)
+    found, moments = Found(loading=loading_seconds(bench.render)), random.Random(bench.seed)
+    _let_interrupts_through()
     began = time.monotonic()
     alone = start(bench.render, None, signal.SIGTERM)
     if not alone.finished:
@@ -86,7 +91,7 @@ def _to_its_end(
 ) -> None:
     """Start a render again and again, each time with a signal on its way until enough were sent."""
     while True:
-        seconds = moments.uniform(0, found.seconds) if found.kills < bench.kills else None
+        seconds = _moment(found, moments) if found.kills < bench.kills else None
         trial = start(render, seconds, moments.choice(SIGNALS))
         found.trials.append(trial)
         on_trial(found)
@@ -94,6 +99,21 @@ def _to_its_end(
             return
         if not trial.signal:
             raise RuntimeError(f"a start of the render failed by itself: see {render.out}")
+
+
+def _moment(found: Found, moments: random.Random) -> float:
+    """A random moment of a render; one in LOADING falls anywhere, the others after the command is loaded."""
+    anywhere = moments.randrange(LOADING) == 0
+    return moments.uniform(0.0 if anywhere else min(found.loading, found.seconds), found.seconds)
+
+
+def _let_interrupts_through() -> None:
+    """Have processes that are started from here end by ctrl-C, also where this one was told to ignore it."""
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def differences(render: Render, other: Render) -> list[str]:

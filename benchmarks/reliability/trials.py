@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,7 @@ def start(render: Render, seconds: float | None, signal: Signals) -> Trial:
             process.wait(END_SECONDS)
         finally:
             process.kill()
+            process.wait()
     left = render.whole_records()
     killed = stopped and signal.name == "SIGKILL"
     return Trial(
@@ -127,6 +129,13 @@ def start(render: Render, seconds: float | None, signal: Signals) -> Trial:
         litter=[] if killed else litter(render.out),
         traceback="Traceback" in (render.out / LOG).read_text(encoding="utf-8", errors="replace"),
     )
+
+
+def loading_seconds(render: Render) -> float:
+    """How long a start of the render takes until it does something: what the command takes to explain itself."""
+    began = time.monotonic()
+    subprocess.run([*render.command()[:4], "--help"], stdout=subprocess.DEVNULL, check=True)
+    return time.monotonic() - began
 
 
 def litter(out: Path) -> list[str]:
