@@ -33,7 +33,7 @@ from ..workflows.errors import WorkflowError
 BENCHES = ("transition", "speed", "cache", "reliability")
 # What `reliability` kills: 24 sections of the embedded model.
 RENDERED = PACK / EXAMPLES / "api" / "tiny_f1.json"
-RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=4")
+RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=2")
 UNDISTURBED, TRIALS = "undisturbed", "trials.json"
 ENOUGH = 32  # seeds a case, for numbers that may be quoted
 
