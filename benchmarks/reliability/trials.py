@@ -73,7 +73,7 @@ class Trial:
     found: how many records it found at its start.
     left: how many it left, all of them whole.
     lost: how many of those that it found are gone or damaged.
-    litter: files that nobody will read.
+    litter: files that it left and nobody will read.
     traceback: whether it showed one.
     """
 
@@ -105,7 +105,7 @@ def start(render: Render, seconds: float | None, signal: Signals) -> Trial:
     A process that is killed outright cannot clean up: what it leaves is cleaned up by the next one and no litter.
     """
     render.out.mkdir(parents=True, exist_ok=True)
-    found, stopped = render.whole_records(), False
+    found, before, stopped = render.whole_records(), litter(render.out), False
     with (render.out / LOG).open("w", encoding="utf-8") as log:
         process = subprocess.Popen(render.command(), stdout=subprocess.DEVNULL, stderr=log)
         try:
@@ -126,7 +126,7 @@ def start(render: Render, seconds: float | None, signal: Signals) -> Trial:
         found=len(found),
         left=len(left),
         lost=len(found - left),
-        litter=[] if killed else litter(render.out),
+        litter=[] if killed else [name for name in litter(render.out) if name not in before],
         traceback="Traceback" in (render.out / LOG).read_text(encoding="utf-8", errors="replace"),
     )
 
