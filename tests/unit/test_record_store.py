@@ -232,6 +232,30 @@ def test_what_a_killed_job_leaves_behind_is_cleaned_up_by_the_next(tmp_path: Pat
         assert store.get(KEYS[0]) is not None and store.get(KEYS[1]) is None
 
 
+OTHER_JOB = """
+import sys
+from pathlib import Path
+from framepack_transitions.samplers.store.folder import RecordFolder
+
+with RecordFolder(Path(sys.argv[1])).job() as store:
+    print(store.get(sys.argv[2]) is not None, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_processes_share_the_folder(tmp_path: Path) -> None:
+    folder = RecordFolder(tmp_path, most_bytes=SIZE)
+    put(folder, KEYS[0])
+    command = [sys.executable, "-c", OTHER_JOB, str(tmp_path), KEYS[0]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "True\n"
+        put(folder, KEYS[1])
+        assert keys(folder) == {KEYS[0]}, "the other one uses it"
+        other.communicate()
+    put(folder, KEYS[1])
+    assert keys(folder) == {KEYS[1]}
+
+
 # What keys are made of
 
 

@@ -30,6 +30,7 @@ from framepack_transitions.samplers.techniques.base import Technique
 from framepack_transitions.samplers.techniques.context.refresh import ContextRefresh
 from framepack_transitions.samplers.techniques.guidance.contrastive import ContrastiveGuidance
 from framepack_transitions.samplers.techniques.registry import TECHNIQUES
+from framepack_transitions.samplers.techniques.schedule.step_cache import StepCache
 from framepack_transitions.samplers.techniques.wiring import OPTION, with_technique
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
@@ -269,6 +270,16 @@ SECOND: dict[str, Callable[[Case], Case]] = {
 @pytest.mark.parametrize("name", SECOND)
 def test_a_change_in_the_second_section_takes_over_the_first(case, folder, name):
     assert SECOND[name](case).sample(folder) == [True, False]
+
+
+def test_a_step_cache_counts_in_sections_that_it_leaves_as_they_are(case, folder):
+    """What it records there decides on later ones: see RunCache."""
+    caching = replace(case, model=with_technique(case.model, StepCache(correction="recorded", dense=2)))
+    assert StepCache(dense=2).amount(case.sections()[1]) == 0
+    assert caching.sample(folder) == [False, False]
+    assert caching.sample(folder) == [True, True]
+    idle = replace(case, model=with_technique(case.model, StepCache(threshold=0)))
+    assert idle.sample(folder) == [True, True]
 
 
 def test_what_is_attached_for_a_technique_counts_by_its_content(case, folder):

@@ -13,6 +13,7 @@ from ...settings import SampleInputs, SampleSettings
 from ...store.environment import environment
 from ...store.models import model_parts
 from ...techniques.base import Technique
+from ...techniques.schedule.step_cache import StepCache
 from ...techniques.wiring import OPTION
 from ..drivers import Driver
 from ..run import Run, SectionInput, section_texts
@@ -71,8 +72,15 @@ def place_part(section: Section) -> dict[str, Any]:
 
 
 def acting_techniques(driver: Driver, section: Section) -> list[Technique]:
-    """The techniques that do something in a section; the others leave it bit for bit as it is without them."""
-    return [technique for technique in driver.techniques if technique.amount(section)]
+    """The techniques that do something in a section; the others leave it bit for bit as it is without them.
+
+    A step cache always does: of a section that it leaves as it is it records what later ones go by.
+    """
+    return [
+        technique
+        for technique in driver.techniques
+        if technique.amount(section) or (isinstance(technique, StepCache) and technique.threshold > 0)
+    ]
 
 
 def technique_part(driver: Driver, technique: Technique) -> list[Any]:
