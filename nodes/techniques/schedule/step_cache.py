@@ -15,12 +15,12 @@ EVERYWHERE = ("apply_to", "sections")
 class FramePackStepCache(TechniqueNode):
     DISPLAY_NAME = "FramePack Step Cache"
     SEARCH_ALIASES = (
-        "TeaCache",
-        "MagCache",
-        "FBCache",
+        "teacache",
+        "magcache",
+        "fbcache",
         "first block cache",
-        "EasyCache",
-        "ARCache",
+        "easycache",
+        "arcache",
         "speed",
         "faster",
     )
