@@ -54,7 +54,8 @@ class Render:
 
     def video(self) -> bytes:
         """The file of the finished run."""
-        return (self.out / self.report()["videos"][-1]["path"]).read_bytes()
+        name: str = self.report()["videos"][-1]["path"]
+        return (self.out / name).read_bytes()
 
     def trace(self) -> dict[str, Any]:
         """The trace of the finished run, without what a run that went on shows otherwise."""
