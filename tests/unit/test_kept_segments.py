@@ -168,13 +168,14 @@ def render(tiny, tmp_path, monkeypatch):
     given = {name: kind[1]["default"] for name, kind in spec.items() if "default" in kind[1]}
     given |= {"model": tiny[0], "positive": text, "negative": text, "start_latent": {"samples": noise}}
     given |= {"latent_frames": 12, "window": 3, "steps": 1, "unique_id": "5", "vae": tiny[2]}
-    decode = {"window": 3, "overlap": 3, "tile_size": 0, "tile_frames": 0, "fps": 30.0, "crf": 8}
+    widgets = {"window": 3, "overlap": 3, "tile_size": 0, "tile_frames": 0, "fps": 30.0}
     calls: list[None] = []
     own = TinyVAE.decode
     monkeypatch.setattr(TinyVAE, "decode", lambda vae, latents: calls.append(None) or own(vae, latents))
 
-    def run(output: str = "video", **changes: Any) -> tuple[bytes, torch.Tensor, int]:
+    def run(output: str = "video", crf: int = 8, **changes: Any) -> tuple[bytes, torch.Tensor, int]:
         calls.clear()
+        decode = {**widgets, "crf": crf}
         prompt = {
             "7": {
                 "class_type": "FramePackDecode",
@@ -196,6 +197,21 @@ def test_the_next_run_decodes_only_what_is_missing(render):
     whole, frames, decoded = render()
     again, frames_again, decoded_again = render()
     assert decoded >= 4 and decoded_again == 0
+    assert again == whole and torch.equal(frames_again, frames)
+
+
+def test_a_change_of_the_decode_alone_samples_nothing(render, tiny):
+    calls: list[None] = []
+    hook = tiny[0].model.diffusion_model.register_forward_hook(lambda *_: calls.append(None))
+    try:
+        render(crf=20)
+        assert len(calls) == 4
+        calls.clear()
+        whole, frames, decoded = render(crf=30)
+        assert not calls and decoded >= 4
+    finally:
+        hook.remove()
+    again, frames_again, _ = render(crf=30, reuse_sections=False)
     assert again == whole and torch.equal(frames_again, frames)
 
 
