@@ -238,8 +238,8 @@ class FramePackOneFrameSampler:
             driver.to_model(masked_control(latent, mask, name, start))
             for name, (latent, mask) in images.items()
         ]
-        references = [name for name in images if name != "start_latent"]
-        notices = [*driver.notices(), *wiring_notices(prompt, unique_id, start, references)]
+        connected = [name for name in images if name != "start_latent"]
+        notices = [*driver.notices(), *wiring_notices(prompt, unique_id, start, connected)]
         log_notices(notices)
         latents, trace = sample_one_frame(
             driver=driver,
