@@ -15,7 +15,8 @@ def check_prefix(prefix: str) -> None:
         raise ValueError(
             f"the filename_prefix {prefix[:MOST_BYTES]!r} does not name a file inside the output folder"
         )
-    for name in names:
+    # A backslash divides on Windows alone; elsewhere it is a letter of the name.
+    for name in [*names, *prefix.split("/")]:
         if name.startswith(".") and name not in (".", ".."):
             raise ValueError(
                 f"the filename_prefix has {name[:MOST_BYTES]!r}, which would be hidden; leave the dot out"

@@ -73,7 +73,7 @@ def test_prefixes_that_leave_the_output_folder_are_refused(place: Folders, prefi
     assert not (place.output.parent / "clip_00001_.png").exists()
 
 
-@pytest.mark.parametrize("prefix", [".clip", "video/.clip", ".video/clip", "a\\.clip"])
+@pytest.mark.parametrize("prefix", [".clip", "video/.clip", ".video/clip", "a\\.clip", ".\\clip"])
 def test_hidden_names_are_refused(place: Folders, prefix: str) -> None:
     with pytest.raises(ValueError, match="would be hidden"):
         save(place, prefix)
