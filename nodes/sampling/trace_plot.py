@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import exp
 from typing import TYPE_CHECKING, Any
@@ -44,11 +44,13 @@ class _Block:
 
     first: the first of them.
     last: the last of them.
+    numbers: those of the first and of the last, counted from 1 as the sampler shows them.
     begin: where the steps of the first one begin on the axis.
     """
 
     first: Record
     last: Record
+    numbers: tuple[int, int]
     begin: int
 
     @property
@@ -88,11 +90,11 @@ def plot_trace(trace: Mapping[str, Any], width: int = WIDTH) -> NDArray[np.uint8
 
 def _blocks(sections: Sequence[Record]) -> list[_Block]:
     blocks: list[_Block] = []
-    for section in sections:
+    for number, section in enumerate(sections, start=1):
         if blocks and not _switches(section) and _curves_of(section) == _curves_of(blocks[-1].first):
-            blocks[-1] = _Block(blocks[-1].first, section, blocks[-1].begin)
+            blocks[-1] = replace(blocks[-1], last=section, numbers=(blocks[-1].numbers[0], number))
         else:
-            blocks.append(_Block(section, section, blocks[-1].end if blocks else 0))
+            blocks.append(_Block(section, section, (number, number), blocks[-1].end if blocks else 0))
     return blocks
 
 
@@ -203,7 +205,8 @@ def _drawn(blocks: Sequence[_Block], panels: Sequence[_Panel], width: int) -> ND
 def _label(figure: Figure, block: _Block, *, left: float, width: float, room: float) -> None:
     """Write the numbers and frames of sections, within `width` px, and their prompt, within `room` px."""
     first, last = block.first, block.last
-    number = f"{first['index']}" if first is last else f"{first['index']} to {last['index']}"
+    low, high = block.numbers
+    number = f"{low}" if low == high else f"{low} to {high}"
     frames = [*first["frames"], *last["frames"]]
     lines: tuple[tuple[str, float, dict[str, Any]], ...] = (
         (f"section {number}", width, {"color": INK, "weight": "bold"}),

@@ -55,7 +55,7 @@ def _earlier_sections(first: Section, inputs: SampleInputs, settings: SampleSett
     expected = first.latents[0] - front if forward else first.index * settings.window
     if earlier.shape[2] != expected:
         raise ValueError(
-            f"the past holds {earlier.shape[2]} latent frames, but section {first.index} follows after {expected}; give "
+            f"the past holds {earlier.shape[2]} latent frames, but section {first.index + 1} follows after {expected}; give "
             "the latents of all sections before it, without the start frame."
         )
     return earlier

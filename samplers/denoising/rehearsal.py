@@ -50,7 +50,7 @@ def _rehearse_section(
     )
     if not denoiser.planned_evaluations(schedule):
         raise ValueError(
-            f"zero_init leaves no step of section {section.index} to predict anything in; lower it, or take more steps."
+            f"zero_init leaves no step of section {section.index + 1} to predict anything in; lower it, or take more steps."
         )
     for sigma in schedule.sigmas[:-1].tolist():
         step = denoiser.step(sigma)

@@ -47,7 +47,7 @@ def check_claims(techniques: Sequence[Technique], section: Section, step: Step) 
         claimed = technique.claims(section, step)
         if twice := taken & claimed:
             raise ValueError(
-                f"two techniques act on the same part of the past ({min(twice)}) in section {section.index}; keep one of "
+                f"two techniques act on the same part of the past ({min(twice)}) in section {section.index + 1}; keep one of "
                 "them, or let their windows touch without overlapping."
             )
         taken |= claimed

@@ -15,6 +15,7 @@ from .syntaxes.spans import PromptSpan
 from .timeline import VideoLength
 
 MOST_NAMED = 3  # unused prompts that are named one by one
+LOOP = "original in a loop"  # beside the layouts, an order of generation of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +23,10 @@ class Landing:
     """The sections that a span gets.
 
     span: the prompt as it was written.
-    sections: the numbers of its sections in time; empty where it gets none.
+    sections: the numbers of its sections in time, from 0; empty where it gets none.
     frames: the range of its frames, half open; None where it gets none.
-    generated: for every layout, the numbers of its sections in the order of generation.
+    generated: for every layout, and for LOOP where the video can be one, the numbers of its sections in the order of
+        generation, from 0.
     """
 
     span: PromptSpan
@@ -39,10 +41,13 @@ def land(spans: Sequence[PromptSpan], count: int, window: int) -> list[Landing]:
     `window` is the number of latent frames in a section.
     """
     prompts = [Prompt(start=span.start, text=span.text, cut=span.cut, blend=span.blend) for span in spans]
-    assigned = {}
-    for layout in LAYOUTS:
-        sections = assign_prompts(plan_sections(layout, count, window), prompts)
-        assigned[layout] = sorted(sections, key=lambda section: section.frames)
+    plans = {layout: plan_sections(layout, count, window) for layout in LAYOUTS}
+    if count > 1 and not any(span.cut for span in spans):  # a loop is one shot
+        plans[LOOP] = plan_sections("original", count, window, loop=True)
+    assigned = {
+        order: sorted(assign_prompts(plan, prompts), key=lambda section: section.frames)
+        for order, plan in plans.items()
+    }
     return [_landing(span, prompt, assigned) for span, prompt in zip(spans, prompts)]
 
 
@@ -51,14 +56,17 @@ def _landing(span: PromptSpan, prompt: Prompt, assigned: dict[str, list[Section]
     places = tuple(i for i, section in enumerate(in_time) if section.prompt is prompt)
     frames = (in_time[places[0]].frames[0], in_time[places[-1]].frames[1]) if places else None
     generated = {
-        layout: tuple(section.index for section in sections if section.prompt is prompt)
-        for layout, sections in assigned.items()
+        order: tuple(section.index for section in sections if section.prompt is prompt)
+        for order, sections in assigned.items()
     }
     return Landing(span=span, sections=places, frames=frames, generated=generated)
 
 
 def landing_report(landings: Sequence[Landing], count: int, window: int) -> str:
-    """A report as text: a line about the video, one for every prompt, then the warnings."""
+    """A report as text: a line about the video, one for every prompt, then the warnings.
+
+    Sections are counted from 1 in it, as the sampler's progress and its section_seeds count them.
+    """
     frames = _frame_count(count, window)
     head = f"{count} sections of {4 * window / FPS:g} s, {frames} frames, {frames / FPS:.2f} s at {FPS:g} fps"
     return "\n".join([head, *map(_line, landings), *landing_warnings(landings, count, window)])
@@ -117,10 +125,10 @@ def _line(landing: Landing) -> str:
     if landing.frames is None:
         return f"no section (asked for {span.start:g} s): {text}"
     first, end = landing.frames
-    orders = ", ".join(f"{layout} generates {_range(places)}" for layout, places in landing.generated.items())
+    orders = ", ".join(f"{order} generates {_numbers(places)}" for order, places in landing.generated.items())
     noun = "section" if len(landing.sections) == 1 else "sections"
     return (
-        f"{noun} {_range(landing.sections)} ({orders}), frames {first}-{end - 1}, "
+        f"{noun} {_numbers(landing.sections)} ({orders}), frames {first}-{end - 1}, "
         f"{first / FPS:.2f}-{end / FPS:.2f} s (asked for {span.start:g} s{_options(span)}): {text}"
     )
 
@@ -140,5 +148,14 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _range(indices: Sequence[int]) -> str:
-    return f"{indices[0]}" if len(indices) == 1 else f"{indices[0]}-{indices[-1]}"
+def _numbers(indices: Sequence[int]) -> str:
+    """Indices as numbers from 1, those that rise or fall by one as ranges: "2-1 and 4-3"."""
+    ranges: list[list[int]] = []
+    for index in indices:
+        run = ranges[-1] if ranges else []
+        step = index - run[-1] if run else 0
+        if abs(step) == 1 and (len(run) == 1 or step == run[-1] - run[-2]):
+            run.append(index)
+        else:
+            ranges.append([index])
+    return " and ".join(f"{run[0] + 1}" if len(run) == 1 else f"{run[0] + 1}-{run[-1] + 1}" for run in ranges)

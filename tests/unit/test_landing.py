@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from framepack_transitions.samplers.context.plan import plan_sections, section_count
-from framepack_transitions.samplers.timeline.landing import land, landing_report, landing_warnings
+from framepack_transitions.samplers.timeline.landing import LOOP, land, landing_report, landing_warnings
 from framepack_transitions.samplers.timeline.syntaxes.table import parse
 
 
@@ -51,20 +51,32 @@ def test_up_to_as_many_bars_as_sections_lose_none(count):
 
 def test_the_original_layout_generates_the_same_sections_from_the_end():
     first, second = landings("a [1s: b]")
-    assert first.generated == {"f1": (0,), "original": (3,)}
-    assert second.generated == {"f1": (1, 2, 3), "original": (2, 1, 0)}
+    assert (first.generated["f1"], first.generated["original"]) == ((0,), (3,))
+    assert (second.generated["f1"], second.generated["original"]) == ((1, 2, 3), (2, 1, 0))
     assert (first.frames, second.frames) == ((1, 37), (37, 145))
+
+
+def test_a_loop_generates_its_first_half_backwards_and_then_its_second_half():
+    first, second = landings("a [1s: b]")
+    assert (first.generated[LOOP], second.generated[LOOP]) == ((1,), (0, 3, 2))
+    assert "original in a loop generates 1 and 4-3)" in landing_report([first, second], 4, 9)
+
+
+def test_no_order_of_a_loop_is_told_where_there_can_be_none():
+    assert all(LOOP not in landing.generated for landing in [*landings("a", 1), *landings("a [1s cut: b]")])
 
 
 def test_the_report_says_where_each_prompt_landed():
     assert landing_report(landings("a\nman => a man [3s!: an empty room]"), 4, 9).splitlines() == [
         "4 sections of 1.2 s, 145 frames, 4.83 s at 30 fps",
         (
-            "sections 0-1 (f1 generates 0-1, original generates 3-2), frames 1-72, 0.03-2.43 s (asked for 0 s): "
+            "sections 1-2 (f1 generates 1-2, original generates 4-3, original in a loop generates 2-1), "
+            "frames 1-72, 0.03-2.43 s (asked for 0 s): "
             "a man => a man"
         ),
         (
-            "sections 2-3 (f1 generates 2-3, original generates 1-0), frames 73-144, 2.43-4.83 s (asked for 3 s, "
+            "sections 3-4 (f1 generates 3-4, original generates 2-1, original in a loop generates 4-3), "
+            "frames 73-144, 2.43-4.83 s (asked for 3 s, "
             "forced): an empty room"
         ),
     ]

@@ -235,7 +235,10 @@ def test_a_headless_run_with_two_prompts(tmp_path, layout, prompts):
         "an empty blue sky": "a blue sky",
     }
     [landing] = [shown["text"] for shown in report["texts"] if shown["node"] == "report"]
-    assert "section 1 (f1 generates 1, original generates 0), frames 37-72" in landing
+    assert (
+        "section 2 (f1 generates 2, original generates 1, original in a loop generates 2), frames 37-72"
+        in landing
+    )
 
 
 def test_a_headless_run_refuses_a_wrong_text_before_it_starts(tmp_path, capsys):

@@ -33,7 +33,7 @@ def rehearsed(*techniques, prompts=LATE, steps=10) -> None:
         ((SemanticKVGate(mode="cap"), SemanticKVGate(mode="cap", cap=0.3)), "cap"),
         ((AttentionScaling(), AttentionScaling()), "attention scalings"),
         ((RopeJitter(sigma=0.1), RopeJitter(sigma=0.2)), "jitter"),
-        ((ContextPurge(), ContextPurge(history_2x="zero")), r"part of the past \(2x\) in section 2"),
+        ((ContextPurge(), ContextPurge(history_2x="zero")), r"part of the past \(2x\) in section 3"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -46,7 +46,7 @@ def test_conflicts_after_a_late_switch_are_found_at_once(techniques, words):
 
 def test_a_rest_of_all_steps_is_refused():
     rehearsed(AdaptiveCFG(zero_init=0.5))
-    with pytest.raises(ValueError, match="zero_init leaves no step of section 2"):
+    with pytest.raises(ValueError, match="zero_init leaves no step of section 3"):
         rehearsed(AdaptiveCFG(zero_init=0.5), steps=1)
 
 

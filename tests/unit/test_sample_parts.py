@@ -77,7 +77,7 @@ def test_a_run_that_continues_gives_what_the_whole_run_gives(driver, layout):
 def test_a_past_of_another_length_is_refused(driver, latent_frames):
     given = inputs()
     past = None if latent_frames is None else normal(1, 16, latent_frames, 8, 8, seed=6)
-    with pytest.raises(ValueError, match=f"the past holds {latent_frames or 0} latent frames, but section 1"):
+    with pytest.raises(ValueError, match=f"the past holds {latent_frames or 0} latent frames, but section 2"):
         sample(driver, plan("f1", 2, given.negative)[1:], replace(given, earlier_sections=past))
 
 

@@ -398,7 +398,7 @@ def test_two_purges_of_the_same_part_are_refused_and_of_different_parts_add_up()
     everywhere = {**NOTHING, "apply_to": "all"}
     first = ContextPurge(**{**everywhere, "start": "remove"})
     step = Step(0.9, 0.9)
-    with pytest.raises(ValueError, match="same part of the past .start. in section 0; keep one of them"):
+    with pytest.raises(ValueError, match="same part of the past .start. in section 1; keep one of them"):
         check_claims((first, ContextPurge(**{**everywhere, "start": "zero"})), SECTION, step)
     check_claims((first, ContextPurge(**{**everywhere, "last": "remove"})), SECTION, step)
     early, late = (replace(first, t_end=0.5), replace(first, t_start=0.5))
