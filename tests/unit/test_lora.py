@@ -96,6 +96,16 @@ def test_fused_layers_are_split_whatever_the_names(
         assert_rows(lora, shapes, expected, targets)
 
 
+def test_factors_stored_in_fp8_are_taken_at_their_value(
+    lora_cases: ModuleType, factors: dict, shapes: Shapes
+) -> None:
+    # As the few-step LoRA that is published for HunyuanVideo (hyvideo_FastVideo_LoRA-fp8) has them.
+    layer = f"{DOUBLE}.img_attn_qkv"
+    down, up = (factor.to(torch.float8_e4m3fn) for factor in factors[layer])
+    lora = convert(lora_cases.ORIGINAL_STYLES["diffusion_model"].write({layer: (down, up)}), shapes)
+    assert_rows(lora, shapes, up.double().numpy() @ down.double().numpy(), QKV)
+
+
 @pytest.mark.parametrize("style", ["musubi", "diffusers", "bare", "onetrainer", "lycoris", "old_diffusers"])
 def test_names_of_our_own_modules_are_known_in_every_spelling(
     lora_cases: ModuleType, shapes: Shapes, style: str
