@@ -18,6 +18,10 @@ USUAL_WINDOW = 9  # latent frames of FramePack's sections
 TEXT_FILES = (".json", ".txt")
 
 
+class NoTimelineError(ValueError):
+    """Raised for a file that can be read and is no timeline; its message says by itself which and why."""
+
+
 @dataclass(frozen=True)
 class Timeline:
     """The prompts of videos over time, in one of three forms; all empty: none were named.
@@ -87,6 +91,8 @@ def read_timeline(text_or_file: str) -> Timeline:
         timeline = _timeline_of(data, path.name)
         for trace in (timeline.traces or {}).values():
             switches_from_trace(trace, fps=FPS)  # reads all of it that a video needs
+    except NoTimelineError:
+        raise
     except DAMAGED as error:
         raise ValueError(f"the timeline {path.name} cannot be read: {said(error)}") from error
     return timeline
@@ -116,7 +122,7 @@ def _timeline_of(data: Any, name: str) -> Timeline:
     videos = [Path(video["path"]).name for video in data.get("videos", ())] if traces else []
     if traces and len(videos) == len(traces):
         return Timeline(traces=dict(zip(videos, traces)))
-    raise ValueError(
+    raise NoTimelineError(
         f"{name} holds no timeline: give a trace, the report.json of a run with a sampler, or a list of "
         '{"start": seconds, "prompt": text}'
     )
@@ -133,7 +139,7 @@ def _cue(entry: Any, name: str) -> Cue:
             interval=None if interval is None else (float(interval[0]), float(interval[1])),
         )
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(
+        raise NoTimelineError(
             f"{name}: {shortened(json.dumps(entry, ensure_ascii=False))} is no entry of a timeline, which needs a start in "
             "seconds and a prompt"
         ) from error
