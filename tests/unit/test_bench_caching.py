@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.samplers.techniques.schedule.step_cache import StepCache
 from framepack_transitions.tiny.bundle import load_tiny
 
+DOCS = Path(__file__).parents[2] / "docs"
 EPISODE = CachedEpisode(
     arm=UNCACHED.name,
     case="colour",
@@ -77,6 +79,17 @@ def test_episodes_come_back_from_their_file_and_equal_ones_make_equal_bytes(tmp_
         study.save_episodes(tmp_path / name, [EPISODE, CACHED])
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert list(study.load_episodes(tmp_path / "one")) == [EPISODE, CACHED]
+
+
+@pytest.mark.parametrize("rows", ["step_cache", "step_cache_host"])
+def test_the_lines_of_the_page_are_those_of_the_episodes_beside_it(rows):
+    def cells(text: str) -> list[list[str]]:
+        return [line.split("|") for line in text.replace(" ", "").splitlines() if line.startswith("|")]
+
+    episodes = list(study.load_episodes(DOCS / "lab" / f"{rows}.jsonl.gz"))
+    page = cells((DOCS / "BENCHMARKS.md").read_text(encoding="utf-8"))
+    _, _, *lines = cells(study.table(study.rows(episodes)))
+    assert lines and all(line in page for line in lines)
 
 
 def test_every_arm_has_a_name_of_its_own():
