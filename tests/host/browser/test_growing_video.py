@@ -88,7 +88,8 @@ def test_the_video_grows_in_decode_where_the_sampler_shows_its_steps(browser, no
     seen = run(browser, "tiny_timeline", WITHOUT_VAE, nodes2=nodes2)
     states = seen["watched"]
     assert any(state["pictures"] for state in states)
-    assert len(set(lengths(states, "FramePack_decoding").values())) > 1
+    parts = lengths(states, "FramePack_decoding").values()
+    assert parts and min(parts) < 20, "a shorter video was shown while it was decoded"
     (video,) = states[-1]["videos"]
     assert not video["file"].startswith("FramePack") and video["width"] > 0 and video["shown"] > 0
     assert video["seconds"] == pytest.approx(24, abs=0.5) and seen["result"][0] > 0
