@@ -191,7 +191,17 @@ def image_tokens(sampler: EpisodeSampler, start: StartState, arm: Arm) -> list[t
     return seen
 
 
-class TestStudio:
+@pytest.fixture(scope="module")
+def start(sampler):
+    return sampler.sample_past([make_episode("cut", seed) for seed in range(2)])
+
+
+@pytest.fixture(scope="module")
+def plain(sampler, start):
+    return sampler.sample_after_switch(start, PLAIN)
+
+
+class TestEpisodeSampler:
     def test_techniques_act_after_the_switch_alone(self, sampler):
         start = sampler.sample_past([make_episode("colour", 0)])
         plain, treated = (sampler.sample_after_switch(start, arm) for arm in TWO)
@@ -224,14 +234,6 @@ class TestStudio:
     )
     def test_every_arm_acts(self, sampler, start, plain, arm):
         assert not np.array_equal(sampler.sample_after_switch(start, arm).frames, plain.frames)
-
-    @pytest.fixture(scope="class")
-    def start(self, sampler):
-        return sampler.sample_past([make_episode("cut", seed) for seed in range(2)])
-
-    @pytest.fixture(scope="class")
-    def plain(self, sampler, start):
-        return sampler.sample_after_switch(start, PLAIN)
 
     def test_a_refreshed_anchor_brings_its_own_image_tokens(self, sampler, start):
         seen = image_tokens(sampler, start, BY_NAME["preset cut"])
