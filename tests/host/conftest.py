@@ -47,10 +47,12 @@ def comfy():
     return sys.modules["comfy"]
 
 
-@pytest.fixture(autouse=True)
-def keep_no_sections(monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def keep_no_sections():
     """Every run in this process samples all of its sections, whichever tests came before."""
-    monkeypatch.setenv("FRAMEPACK_SECTIONS", "off")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRAMEPACK_SECTIONS", "off")
+        yield
 
 
 @pytest.fixture
@@ -120,8 +122,9 @@ def server(tmp_path_factory):
     ]
     if FRONT_END is not None:
         command += ["--front-end-root", FRONT_END]
+    usual = {name: value for name, value in os.environ.items() if name != "FRAMEPACK_SECTIONS"}
     with log.open("w") as stream:
-        process = subprocess.Popen(command, cwd=COMFYUI, stdout=stream, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=COMFYUI, env=usual, stdout=stream, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}", process, log, base)
     try:
         _wait_until_ready(server)
