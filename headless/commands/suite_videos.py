@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ...benchmarks.suites.episodes import Suite, SuiteEpisode
-from ...samplers.denoising.trace import TRACE_SCHEMA
 from ..files.folders import Folders
 from ..running.progress import ProgressBars
-from ..running.report import Record, write_report
+from ..running.report import Record, traces_of, write_report
 from ..running.runs import EXAMPLES, PACK, LocalRunner, Runner, ServerRunner
 from ..workflows.errors import WorkflowError
 from ..workflows.specs import NodeSpec
@@ -104,7 +103,7 @@ class VideoMaker:
         except BaseException:
             remove_parts(path)
             raise
-        trace = _trace(record)
+        trace = next(iter(traces_of(record)), None)
         facts = {"episode": video.episode.id, "seed": video.seed, "arm": video.arm, "key": video.key}
         # Written last: only a video with its facts counts as finished.
         write_report(path.with_suffix(".json"), {**facts, "seconds": seconds, "trace": trace})
@@ -151,18 +150,3 @@ def _finished(path: Path) -> FinishedVideo | None:
         return FinishedVideo(path, float(facts["seconds"]), facts["trace"]) if path.is_file() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _trace(record: Record) -> Mapping[str, Any] | None:
-    """The sampler's trace: of a run in this process, or as text from a node that shows it."""
-    if record.traces:
-        trace: Mapping[str, Any] = record.traces[0]["trace"]
-        return trace
-    for entry in record.texts:
-        try:
-            shown = json.loads(entry["text"])
-        except ValueError:
-            continue
-        if isinstance(shown, Mapping) and shown.get("schema") == TRACE_SCHEMA:
-            return shown
-    return None

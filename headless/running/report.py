@@ -6,13 +6,14 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...metrics.reporting.report import SCHEMA, switch_entry
 from ...metrics.switches import switches_from_trace
+from ...samplers.denoising.trace import TRACE_SCHEMA
 from ..files.media import VIDEO_EXTENSIONS, VideoInfo, probe_video
 from ..workflows.executor import Observer
 from ..workflows.workflow import Node
@@ -143,3 +144,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int | bool) else str(value)
+
+
+def traces_of(record: Record) -> list[Mapping[str, Any]]:
+    """The samplers' traces of a run: as it was made in this process, or as texts that nodes of a server have shown."""
+    return [entry["trace"] for entry in record.traces] or list(_shown_traces(record))
+
+
+def _shown_traces(record: Record) -> Iterator[Mapping[str, Any]]:
+    for entry in record.texts:
+        try:
+            shown = json.loads(entry["text"])
+        except ValueError:
+            continue
+        if isinstance(shown, Mapping) and shown.get("schema") == TRACE_SCHEMA:
+            yield shown

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ....samplers.denoising.trace import TRACE_SCHEMA
 from ...files.folders import Folders
 from ...running.progress import ProgressBars
-from ...running.report import Record
+from ...running.report import Record, traces_of
 from ...running.runs import (
     EXAMPLES,
     PACK,
@@ -81,23 +79,6 @@ def _added(workflow: Workflow, class_type: str, inputs: dict[str, Any]) -> Link:
     number = f"calibrate_{len(workflow)}"
     workflow[number] = Node(number, class_type, class_type, inputs)
     return Link(number, 0)
-
-
-def traces_of(record: Record) -> list[Mapping[str, Any]]:
-    """The samplers' traces, of a run in this process or as texts that nodes show."""
-    if record.traces:
-        return [entry["trace"] for entry in record.traces]
-    return list(_shown_traces(record))
-
-
-def _shown_traces(record: Record) -> Iterator[Mapping[str, Any]]:
-    for entry in record.texts:
-        try:
-            shown = json.loads(entry["text"])
-        except ValueError:
-            continue
-        if isinstance(shown, Mapping) and shown.get("schema") == TRACE_SCHEMA:
-            yield shown
 
 
 def mean_magnitudes(traces: Sequence[Mapping[str, Any]]) -> list[float]:
