@@ -7,12 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..context.history import Context
 from ..context.plan import Section
 from ..settings import SampleSettings
 from ..techniques.base import Technique
-from .denoiser import SectionDenoiser
-from .rehearsal import rehearse
+from .rehearsal import planned_denoiser, rehearse
 from .schedules import run_schedule, section_schedules
 from .trace import new_trace, section_record
 
@@ -38,13 +36,7 @@ def preview_trace(
     records = []
     for section in sections:
         own = schedules[section.index]
-        denoiser = SectionDenoiser(
-            section=section,
-            context=Context(indices=section.indices),
-            guidance=settings.guidance,
-            shift=own.shift,
-            techniques=techniques,
-        )
+        denoiser = planned_denoiser(techniques, section, own, settings.guidance)
         record = section_record(section, denoiser, own.sigmas, 0.0)
         records.append({**record, "evaluations": denoiser.planned_evaluations(own)})
     trace = new_trace(settings, schedule, techniques, "")

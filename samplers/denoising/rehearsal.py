@@ -41,13 +41,7 @@ def rehearse(
 def _rehearse_section(
     techniques: Sequence[Technique], section: Section, schedule: Schedule, guidance: Guidance
 ) -> None:
-    denoiser = SectionDenoiser(
-        section=section,
-        context=Context(indices=section.indices),
-        guidance=guidance,
-        shift=schedule.shift,
-        techniques=techniques,
-    )
+    denoiser = planned_denoiser(techniques, section, schedule, guidance)
     if not denoiser.planned_evaluations(schedule):
         raise ValueError(
             f"zero_init leaves no step of section {section.index + 1} to predict anything in; lower it, or take more steps."
@@ -56,3 +50,16 @@ def _rehearse_section(
         step = denoiser.step(sigma)
         denoiser.attention(step)
         check_claims(techniques, section, step)
+
+
+def planned_denoiser(
+    techniques: Sequence[Technique], section: Section, schedule: Schedule, guidance: Guidance
+) -> SectionDenoiser:
+    """The denoiser of a section without tensors: it says what its steps would do, and evaluates nothing."""
+    return SectionDenoiser(
+        section=section,
+        context=Context(indices=section.indices),
+        guidance=guidance,
+        shift=schedule.shift,
+        techniques=techniques,
+    )

@@ -27,7 +27,7 @@ from .drivers import Driver, OnProgress, SectionTask
 from .faults.finite import expect_finite_section
 from .faults.out_of_memory import SmallerAttention
 from .faults.words import Place, faults_told_with
-from .rehearsal import rehearse
+from .rehearsal import planned_denoiser, rehearse
 from .restarts import restart_steps
 from .schedules import section_guidance, section_schedules, warn_of_negative_guidance
 from .trace import new_trace, section_record
@@ -122,13 +122,8 @@ class Run:
     def take_over(self, section: Section, latents: Tensor, measured: Mapping[str, Any]) -> None:
         """Record a section that was finished in an earlier run, with what was measured there; its steps count as done."""
         schedule = self.schedules[section.index]
-        planned = SectionDenoiser(
-            section=section,
-            context=Context(indices=section.indices),
-            guidance=section_guidance(section, self.settings.guidance),
-            shift=schedule.shift,
-            techniques=self.driver.techniques,
-        )
+        guidance = section_guidance(section, self.settings.guidance)
+        planned = planned_denoiser(self.driver.techniques, section, schedule, guidance)
         record = section_record(section, planned, schedule.sigmas, 0.0)
         self.trace["sections"].append({**record, **measured, "reused": True})
         self.cache.learn(section, measured)
