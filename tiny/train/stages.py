@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -39,18 +40,7 @@ def train_stage_codec(run: Run, watch: Stopwatch) -> None:
     frames = _codec_frames(run, recipe.seed, watch)
     with fixed_seed(recipe.seed):
         codec = TinyCodec()
-    train_codec(
-        codec,
-        frames=frames,
-        steps=recipe.codec_steps,
-        rate=recipe.codec_rate,
-        seed=recipe.seed,
-        device=run.device,
-        log=run.log,
-        progress=run.progress,
-        watch=watch,
-    )
-    run.log(stage="codec", psnr=round(psnr(codec, frames[:100], run.device), 2))
+    _learn("codec", train_codec, codec, run=run, frames=frames, steps=recipe.codec_steps, watch=watch)
     state.save(file, codec.state_dict(), {})
 
 
@@ -61,18 +51,7 @@ def train_stage_decoder(run: Run, watch: Stopwatch) -> None:
         return
     recipe, codec = run.recipe, load_codec(run)
     frames = _codec_frames(run, recipe.seed + 1, watch)
-    train_decoder(
-        codec,
-        frames=frames,
-        steps=recipe.decoder_steps,
-        rate=recipe.codec_rate,
-        seed=recipe.seed,
-        device=run.device,
-        log=run.log,
-        progress=run.progress,
-        watch=watch,
-    )
-    run.log(stage="decoder", psnr=round(psnr(codec, frames[:100], run.device), 2))
+    _learn("decoder", train_decoder, codec, run=run, frames=frames, steps=recipe.decoder_steps, watch=watch)
     state.save(file, codec.decoder.state_dict(), {})
 
 
@@ -101,6 +80,31 @@ def train_stage_latents(run: Run, watch: Stopwatch) -> None:
     )
     run.log(stage="latents", clips=len(store.specs), seconds=round(watch.seconds, 1))
     save_store(store, file)
+
+
+def _learn(
+    stage: str,
+    train: Callable[..., None],
+    codec: TinyCodec,
+    *,
+    run: Run,
+    frames: torch.Tensor,
+    steps: int,
+    watch: Stopwatch,
+) -> None:
+    """Train the codec, or its decoder, by the run's recipe, and log how well it does."""
+    train(
+        codec,
+        frames=frames,
+        steps=steps,
+        rate=run.recipe.codec_rate,
+        seed=run.recipe.seed,
+        device=run.device,
+        log=run.log,
+        progress=run.progress,
+        watch=watch,
+    )
+    run.log(stage=stage, psnr=round(psnr(codec, frames[:100], run.device), 2))
 
 
 def _codec_frames(run: Run, seed: int, watch: Stopwatch) -> torch.Tensor:
