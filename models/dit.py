@@ -10,11 +10,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention.gate import with_policy
 from .attention.joint import AttentionFunction, Segments, bool_mask, key_mask, sdpa_attention
-from .attention.kv_mask import with_kv_mask
-from .attention.probe import Probe, with_probe
-from .attention.rows import in_rows
+from .attention.options import with_options
+from .attention.probe import Probe
 from .caching.step_cache import run_cached
 from .config import FramePackConfig
 from .inputs import check_conditions, check_window
@@ -257,15 +255,9 @@ class FramePackDiT(nn.Module):
     ) -> Tensor:
         """All blocks over the joint sequence -> tokens of the noisy window [B, L_noisy, D]."""
         patches = transformer_options.get("patches_replace", {}).get("dit", {})
-        rows = transformer_options.get("framepack_attention_rows")
-        attention = with_policy(
-            in_rows(self.attention, rows), transformer_options.get("framepack_attention"), rows
-        )
         probe: Probe | None = transformer_options.get("framepack_probe")
         sums = None if probe is None else probe.start(segments, img.shape[0], img.device)
-        if sums is not None:
-            attention = with_probe(attention, sums)
-        attention = with_kv_mask(attention, transformer_options.get("framepack_kv_mask"), segments)
+        attention = with_options(self.attention, transformer_options, segments, sums)
         fixed = {"segments": segments, "attention": attention, "rotate": self.rotation.apply}
         shared = {"vec": vec, "pe": pe, "attention_mask": mask, "transformer_options": transformer_options}
 

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..attention.gate import with_policy
 from ..attention.joint import Segments
-from ..attention.kv_mask import with_kv_mask
+from ..attention.options import with_options
 from ..layers.blocks import modulate
 
 
@@ -100,8 +99,7 @@ def first_block_residual(
     dit: Any, *, img: Tensor, segments: Segments, transformer_options: Mapping[str, Any], **sequence: Any
 ) -> Tensor:
     """What the first block adds to the tokens of past and window, [B, L, D]."""
-    attention = with_policy(dit.attention, transformer_options.get("framepack_attention"))
-    attention = with_kv_mask(attention, transformer_options.get("framepack_kv_mask"), segments)
+    attention = with_options(dit.attention, transformer_options, segments)
     attended: Tensor = dit.transformer_blocks[0](
         img=img, segments=segments, attention=attention, rotate=dit.rotation.apply,
         transformer_options=transformer_options, **sequence,
