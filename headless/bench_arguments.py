@@ -10,7 +10,7 @@ from ..benchmarks.speed.bench import SpeedOptions
 from ..benchmarks.speed.sizes import SIZES
 from .commands.bench import BENCHES, STUDIES
 from .commands.evaluate import FEATURES, EvaluateOptions
-from .commands.suite import SUITES
+from .commands.suites.command import SUITES
 from .devices import DEVICE_HELP
 from .help import BENCH_EXAMPLES, HelpFormatter, epilog
 

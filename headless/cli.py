@@ -28,7 +28,7 @@ from .commands.evaluate import EvaluateOptions, run_evaluate
 from .commands.sections import SectionsOptions, run_sections
 from .commands.step_cache.calibrate import run_calibration
 from .commands.step_cache.study import run_cache_study
-from .commands.suite import SuiteOptions, run_suite
+from .commands.suites.command import SuiteOptions, run_suite
 from .devices import device_named
 from .files.folders import Folders
 from .running.progress import ProgressBars

@@ -14,8 +14,8 @@ import pytest
 import torch
 from framepack_transitions.benchmarks.suites.episodes import SHIPPED, PromptedState, SuiteEpisode, read_suite
 from framepack_transitions.headless.cli import main
-from framepack_transitions.headless.commands import suite, suite_videos
-from framepack_transitions.headless.commands.suite_workflow import PLAIN, TREATED, SuiteWorkflow
+from framepack_transitions.headless.commands.suites import command, videos
+from framepack_transitions.headless.commands.suites.workflow import PLAIN, TREATED, SuiteWorkflow
 from framepack_transitions.headless.files import media
 from framepack_transitions.headless.files.folders import Folders, using
 from framepack_transitions.headless.running import client, runs
@@ -183,9 +183,9 @@ def test_a_suite_is_run_measured_and_gone_on_with(
     )
 
     made: list[str] = []
-    whole = suite_videos.VideoMaker._make
+    whole = videos.VideoMaker._make
     monkeypatch.setattr(
-        suite_videos.VideoMaker,
+        videos.VideoMaker,
         "_make",
         lambda maker, video, path: made.append(video.name) or whole(maker, video, path),
     )
@@ -383,4 +383,4 @@ def test_a_study_and_a_suite_are_two_things() -> None:
 
 def test_arms_have_the_names_that_rows_have() -> None:
     assert (PLAIN, TREATED) == ("plain", "treated")
-    assert np.array_equal(suite.ARMS, ("plain", "treated"))
+    assert np.array_equal(command.ARMS, ("plain", "treated"))

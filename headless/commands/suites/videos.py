@@ -10,14 +10,14 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from ...benchmarks.suites.episodes import Suite, SuiteEpisode
-from ..files.folders import Folders
-from ..running.progress import ProgressBars
-from ..running.report import Record, traces_of, write_report
-from ..running.runs import EXAMPLES, PACK, LocalRunner, Runner, ServerRunner
-from ..workflows.errors import WorkflowError
-from ..workflows.specs import NodeSpec
-from .suite_workflow import ARMS, SuiteWorkflow
+from ....benchmarks.suites.episodes import Suite, SuiteEpisode
+from ...files.folders import Folders
+from ...running.progress import ProgressBars
+from ...running.report import Record, traces_of, write_report
+from ...running.runs import EXAMPLES, PACK, LocalRunner, Runner, ServerRunner
+from ...workflows.errors import WorkflowError
+from ...workflows.specs import NodeSpec
+from .workflow import ARMS, SuiteWorkflow
 
 VIDEO_FOLDER = "takes"  # in the output folder, here and on the server
 

@@ -7,19 +7,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...benchmarks.suites import summary as suite_summary
-from ...benchmarks.suites.episodes import SHIPPED, Suite, read_suite
-from ...benchmarks.suites.results import EpisodeResult, measure_video
-from ...benchmarks.transition.episodes import SWITCHES
-from ...benchmarks.transition.pictures import SHEET, TABLE
-from ...nodes.evaluation.models import EvaluationModels, load_models
-from ..files.media import probe_video, video_batches
-from ..running.progress import ProgressBars
-from ..running.report import Record
-from ..workflows.errors import WorkflowError, as_sentences
-from .evaluate import EvaluateOptions
-from .suite_videos import SuiteVideo, VideoMaker
-from .suite_workflow import ARMS, PLAIN, TREATED, SuiteWorkflow
+from ....benchmarks.suites import summary as suite_summary
+from ....benchmarks.suites.episodes import SHIPPED, Suite, read_suite
+from ....benchmarks.suites.results import EpisodeResult, measure_video
+from ....benchmarks.transition.episodes import SWITCHES
+from ....benchmarks.transition.pictures import SHEET, TABLE
+from ....nodes.evaluation.models import EvaluationModels, load_models
+from ...files.media import probe_video, video_batches
+from ...running.progress import ProgressBars
+from ...running.report import Record
+from ...workflows.errors import WorkflowError, as_sentences
+from ..evaluate import EvaluateOptions
+from .videos import SuiteVideo, VideoMaker
+from .workflow import ARMS, PLAIN, TREATED, SuiteWorkflow
 
 SUITES = tuple(SHIPPED)
 BAR = "suite"

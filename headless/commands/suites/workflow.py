@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...benchmarks.suites.episodes import SuiteEpisode
-from ..running.runs import local_nodes
-from ..workflows.errors import WorkflowError
-from ..workflows.workflow import Link, Node, Workflow, to_api
+from ....benchmarks.suites.episodes import SuiteEpisode
+from ...running.runs import local_nodes
+from ...workflows.errors import WorkflowError
+from ...workflows.workflow import Link, Node, Workflow, to_api
 
 PLAIN, TREATED = "plain", "treated"
 ARMS = (PLAIN, TREATED)
