@@ -117,7 +117,7 @@ class SuiteWorkflow:
 
 def technique_classes() -> set[str]:
     """The pack's nodes that take a MODEL and return it with a technique added."""
-    from ...nodes.techniques.base import TechniqueNode
+    from ....nodes.techniques.base import TechniqueNode
 
     return {
         name
