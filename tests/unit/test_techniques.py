@@ -177,7 +177,16 @@ class TestSemanticKVGate:
 
     @pytest.mark.parametrize(
         "values",
-        [{"gamma": -1.0}, {"cap": 1.5}, {"mode": "?"}, {"start": -0.1}, {"blocks": "x"}, {"threshold": 2.0}],
+        [
+            {"gamma": -1.0},
+            {"cap": 1.5},
+            {"mode": "?"},
+            {"start": -0.1},
+            {"history_2x": 11.0},
+            {"history_4x": -1.0},
+            {"blocks": "x"},
+            {"threshold": 2.0},
+        ],
     )
     def test_bad_values_are_refused(self, values):
         with pytest.raises(ValueError, match=next(iter(values))):

@@ -14,6 +14,8 @@ from ..base import AttachmentKey, Step, Technique, attachment, check_range, chec
 
 MODES = ("bias", "cap", "drop", "founding")
 TOKENS = ("all", "mask", *CHANGES)
+# The segments that can be gated, and the fields that weigh them.
+WEIGHTS = {"4x": "history_4x", "2x": "history_2x", "start": "start", "last": "last", "image": "image"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +73,8 @@ class SemanticKVGate(Technique):
         check_range("gamma", self.gamma, 0, 100)
         check_range("cap", self.cap, 0, 1)
         check_range("threshold", self.threshold, 0, 1)
-        for name, weight in self._weights().items():
-            check_range(f"weight of {name}", weight, 0, 10)
+        for name in WEIGHTS.values():
+            check_range(name, getattr(self, name), 0, 10)
         check_window(self.t_start, self.t_end)
         block_set(self.blocks)
 
@@ -149,13 +151,7 @@ class SemanticKVGate(Technique):
 
     def _weights(self) -> dict[str, float]:
         """How much each segment is gated."""
-        return {
-            "4x": self.history_4x,
-            "2x": self.history_2x,
-            "start": self.start,
-            "last": self.last,
-            "image": self.image,
-        }
+        return {segment: getattr(self, name) for segment, name in WEIGHTS.items()}
 
     def _biases(self, amount: float) -> dict[str, float]:
         """What the gate adds to each segment's logits."""
