@@ -44,7 +44,9 @@ def add_sections(commands: Commands, common: argparse.ArgumentParser) -> None:
         epilog=epilog(*SECTIONS_EXAMPLES),
         formatter_class=HelpFormatter,
     )
-    sections.add_argument("folder", type=Path, metavar="DIR", help="such as output/sections")
+    sections.add_argument(
+        "folder", type=Path, metavar="DIR", help="such as output/sections; the --out of a run does too"
+    )
     sections.add_argument(
         "--limit", type=_gigabytes, metavar="GB", help="what may stay, in gigabytes; 0 removes all"
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...nodes.kept_records import GIGABYTE
+from ...nodes.kept_records import GIGABYTE, SECTIONS
 from ...samplers.store.folder import Entry, RecordFolder
 from ...samplers.store.jobs import keys_in_use
 from ..workflows.errors import WorkflowError
@@ -19,7 +19,7 @@ MEGABYTE = 10**6
 class SectionsOptions:
     """What the command is asked for.
 
-    folder: where the records lie.
+    folder: where the records lie, or the --out of a run that has kept some.
     limit: how many gigabytes may stay; None removes nothing.
     """
 
@@ -37,15 +37,16 @@ def run_sections(options: SectionsOptions) -> str:
             f"{options.folder} is no folder: give that of ComfyUI (user/framepack_transitions/sections), or the folder "
             "sections in the --out of a run."
         )
-    folder = RecordFolder(options.folder)
+    below = options.folder / SECTIONS
+    folder = RecordFolder(below if below.is_dir() else options.folder)
     try:
         limit = None if options.limit is None else int(options.limit * GIGABYTE)
         removed = [] if limit is None else folder.shrink(limit)
-        left, in_use = folder.entries(), keys_in_use(options.folder)
+        left, in_use = folder.entries(), keys_in_use(folder.path)
     except OSError as error:
-        raise WorkflowError(f"{options.folder} cannot be read: {error.strerror or error}.") from error
+        raise WorkflowError(f"{folder.path} cannot be read: {error.strerror or error}.") from error
     lines = [f"Removed {_described(removed)}."] if limit is not None else []
-    lines.append(f"{options.folder}: {_described(left)}{_ages(left)}.")
+    lines.append(f"{folder.path}: {_described(left)}{_ages(left)}.")
     if used := sum(entry.key in in_use for entry in left):
         lines.append(f"{used} of them belong to runs that are going on, and stay.")
     return "\n".join(lines)

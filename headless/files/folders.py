@@ -6,14 +6,15 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...nodes.files.names import check_prefix
 from ...nodes.files.reading import shortened
-from ...nodes.run_folders import kept_if_begun, reading_from, writing_to
+from ...nodes.run_folders import PREVIEWS, kept_if_begun, reading_from, writing_to
+from .media import VIDEO_EXTENSIONS
 
 _ANNOTATION = re.compile(r"\s*\[(input|output|temp)\]$")
 
@@ -102,6 +103,20 @@ class Folders:
             file.unfinished.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             raise
+
+    @contextmanager
+    def without_previews(self) -> Iterator[None]:
+        """Removes videos that showed how far the run in the block was: nobody plays them when it has ended."""
+        folder = self.output / PREVIEWS
+        before = set(folder.glob("*"))
+        try:
+            yield
+        finally:
+            for path in set(folder.glob("*")) - before:
+                if path.suffix.lower() in VIDEO_EXTENSIONS:
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):  # it holds pictures that were asked for, or was never made
+                folder.rmdir()
 
     def _reserve(self, prefix: str, extension: str) -> Path:
         check_prefix(prefix)

@@ -78,7 +78,7 @@ class LocalRunner:
     ) -> None:
         """Runs the workflow and adds what it makes to `record`; raises WorkflowError or Interrupted."""
         nodes = local_nodes()
-        with folders.using(places):
+        with folders.using(places), places.without_previews():
             execute(prepare(workflow, nodes), nodes, (bars, record))
 
     def facts(self) -> dict[str, Any]:

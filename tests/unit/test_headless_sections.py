@@ -30,6 +30,7 @@ def test_a_run_below_the_same_out_takes_over_what_is_there(tmp_path: Path, capsy
     assert len(kept) == 4, "two sections, and the two pieces of the video that were decoded"
     capsys.readouterr()
     assert run(tmp_path, "Sampler.section_seeds=2: 5") == [True, False]
+    assert not (tmp_path / "previews").exists(), "nobody has asked for them"
     assert (
         "1 of 2 sections are there from an earlier run and are reused; 1 are sampled."
         in capsys.readouterr().out
@@ -48,6 +49,12 @@ def folder(tmp_path: Path) -> RecordFolder:
 def test_what_is_there_is_shown(folder, capsys) -> None:
     assert main(["sections", str(folder.path)]) == 0
     assert f"{folder.path}: 3 records, 3.0 MB, last used between 2" in capsys.readouterr().out
+
+
+def test_the_folder_of_a_run_leads_to_what_it_has_kept(folder, capsys) -> None:
+    assert main(["sections", str(folder.path.parent), "--limit", "0.002"]) == 0
+    shown = capsys.readouterr().out
+    assert "Removed 2 records, 2.0 MB." in shown and f"{folder.path}: 1 record, 1.0 MB" in shown
 
 
 def test_a_limit_removes_and_zero_empties(folder, capsys) -> None:
