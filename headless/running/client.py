@@ -23,11 +23,12 @@ from .http import IDLE_SECONDS
 from .patience import patiently
 from .progress import ProgressBars
 from .report import Record, is_result
-from .server import Server
+from .server import RunForgotten, Server
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0
+POLL_SECONDS, PONG_SECONDS = 1.0, 5.0
+MOST_RESTARTS = 3  # of the server during one run: a workflow that ends it again and again is given up
 MOST_MESSAGE = 2**25  # bytes of an event; the largest are previews
 
 
@@ -58,15 +59,10 @@ def run_on_server(
 ) -> None:
     """Queues the workflow, waits for its end and brings its files and texts into `record`.
 
-    Raises WorkflowError when the server refuses it or a node fails. KeyboardInterrupt cancels the run there.
+    A server that is restarted meanwhile gets the workflow again. Raises WorkflowError when the server refuses it or a node
+    fails. KeyboardInterrupt cancels the run there.
     """
-    with _events(server) as events:
-        prompt_id = server.queue(workflow)
-        try:
-            entry = _wait(server, prompt_id, events, workflow=workflow, bars=bars)
-        except KeyboardInterrupt:
-            _cancel(server, prompt_id)
-            raise
+    entry = _run_to_its_end(workflow, server, bars)
     with server.understood():
         _raise_failure(entry.get("status") or {}, workflow)
         for node_id, ui in entry.get("outputs", {}).items():
@@ -75,6 +71,44 @@ def run_on_server(
                 record.add_text(node, printable(str(text)))
             for file in filter(is_result, shown_files(ui)):
                 record.add_file(node, fetch(file, server, folders))
+
+
+class _Restarted(WorkflowError):
+    """The server was restarted in the middle of the run."""
+
+
+def _run_to_its_end(workflow: Workflow, server: Server, bars: ProgressBars) -> dict[str, Any]:
+    """The finished run's entry of the history."""
+    for _ in range(MOST_RESTARTS):
+        try:
+            return _run_once(workflow, server, bars)
+        except _Restarted as restart:
+            logger.warning("%s The workflow is queued again.", restart)
+    return _run_once(workflow, server, bars)
+
+
+def _run_once(workflow: Workflow, server: Server, bars: ProgressBars) -> dict[str, Any]:
+    with _events(server) as events:
+        prompt_id = server.queue(workflow)
+        try:
+            return _wait(server, prompt_id, events, workflow=workflow, bars=bars)
+        except RunForgotten as error:
+            if _is_open(events):
+                raise
+            raise _Restarted(f"The server {server.url} was restarted while the workflow ran.") from error
+        except KeyboardInterrupt:
+            _cancel(server, prompt_id)
+            raise
+
+
+def _is_open(events: Any) -> bool:
+    """Whether the server still answers on the connection; one that was restarted does not."""
+    from websockets.exceptions import ConnectionClosed
+
+    try:
+        return bool(events.ping().wait(PONG_SECONDS))
+    except ConnectionClosed:
+        return False
 
 
 def _cancel(server: Server, prompt_id: str) -> None:

@@ -31,6 +31,10 @@ class ServerGone(WorkflowError):
     """The server does not answer now; it may do so later."""
 
 
+class RunForgotten(WorkflowError):
+    """The server knows nothing of a workflow that was queued: it was restarted, or its queue was cleared."""
+
+
 class Server:
     """The HTTP interface of one ComfyUI; every method raises WorkflowError when it cannot be reached."""
 
@@ -103,8 +107,8 @@ class Server:
             }
             entry: dict[str, Any] | None = self._json(f"/history/{quote(prompt_id, safe='')}").get(prompt_id)
         if entry is None and prompt_id not in waiting:
-            raise WorkflowError(
-                f"The server {self.url} no longer knows the queued workflow: was it restarted or cleared?"
+            raise RunForgotten(
+                f"The server {self.url} no longer knows the queued workflow: was its queue cleared?"
             )
         return entry
 

@@ -59,7 +59,8 @@ class FakeComfy:
         self.posts: list[tuple[str, Any]] = []
         self.viewed: list[dict[str, str]] = []
         self.refusal: dict[str, Any] | None = None
-        self.lost = False
+        self.forgets = 0  # how many of the queued workflows it knows nothing of when it is asked
+        self.stays = False  # whether the connection for events stays open after the last one
         self.away = 0  # how many questions after the queueing stay without an answer
         self.text = "done well"
         self.status: dict[str, Any] = {"status_str": "success", "completed": True, "messages": []}
@@ -84,13 +85,13 @@ class FakeComfy:
         self.start = threading.Event()
 
     def history(self) -> dict[str, Any]:
-        if not self.done.is_set() or self.lost:
+        if not self.done.is_set() or len(self.queued) <= self.forgets:
             return {}
         outputs = {"3": {"images": [self.file], "animated": [True]}, "2": {"text": [self.text]}}
         return {PROMPT: {"outputs": outputs, "status": self.status}}
 
     def queue(self) -> dict[str, Any]:
-        running = self.queued and not self.done.is_set() and not self.lost
+        running = len(self.queued) > self.forgets and not self.done.is_set()
         return {"queue_running": [[0, PROMPT, {}, {}, []]] if running else [], "queue_pending": []}
 
 
@@ -161,7 +162,17 @@ class Handler(BaseHTTPRequestHandler):
                 self.comfy.done.set()
             self._frame(event)
         self.comfy.done.set()
+        while self.comfy.stays and (ping := self._ping()) is not None:
+            self.wfile.write(bytes([0x8A, len(ping)]) + ping)
         self.close_connection = True
+
+    def _ping(self) -> bytes | None:
+        """What the client's next ping holds; None where it says anything else."""
+        head = self.rfile.read(2)
+        if not head or head[0] != 0x89:
+            return None
+        mask, data = self.rfile.read(4), self.rfile.read(head[1] & 0x7F)
+        return bytes(byte ^ mask[place % 4] for place, byte in enumerate(data))
 
     def _frame(self, event: Any) -> None:
         data = event if isinstance(event, bytes) else json.dumps(event).encode()
@@ -294,12 +305,29 @@ def test_unknown_nodes_are_named(
     assert "Node 7 Mystery: this class is not known here" in capsys.readouterr().err
 
 
-def test_a_forgotten_run_is_noticed(
+def test_a_workflow_that_was_taken_out_of_the_queue_is_not_queued_again(
     comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    comfy.lost = True
+    comfy.forgets, comfy.stays = 1, True
     assert run(comfy, workflow) == 1
-    assert "no longer knows the queued workflow" in capsys.readouterr().err
+    assert "no longer knows the queued workflow" in capsys.readouterr().err and len(comfy.queued) == 1
+
+
+def test_a_server_that_was_restarted_gets_the_workflow_again(
+    comfy: FakeComfy, workflow: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    comfy.forgets = 2
+    assert run(comfy, workflow) == 0
+    assert len(comfy.queued) == 3 and caplog.text.count("The workflow is queued again.") == 2
+    assert (workflow.parent / "out" / "clip_00001_.mp4").read_bytes() == comfy.video
+
+
+def test_a_workflow_that_ends_the_server_again_and_again_is_given_up(
+    comfy: FakeComfy, workflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comfy.forgets = 10
+    assert run(comfy, workflow) == 1
+    assert len(comfy.queued) == 4 and "was restarted while the workflow ran." in capsys.readouterr().err
 
 
 def test_names_from_the_server_cannot_leave_the_output_folder(
