@@ -32,6 +32,13 @@ class TextConditioning:
     options: dict[str, Any] = field(default_factory=dict)
     guidance: float | None = field(default=None, kw_only=True)
 
+    def says_the_same(self, other: TextConditioning) -> bool:
+        """Whether the model is told the same by both, bit for bit; the distilled guidance is no part of that."""
+        pairs = ((self.states, other.states), (self.pooled, other.pooled), (self.mask, other.mask))
+        attached = self.options.keys() == other.options.keys()
+        attached = attached and all(value is other.options[key] for key, value in self.options.items())
+        return attached and all(_equal(one, two) for one, two in pairs)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prompt:
@@ -60,6 +67,12 @@ class Prompt:
     start_latent: Tensor | None = None
     image_embeds: Tensor | None = None
     vision_strength: float = 1.0
+
+    def says_the_same(self, other: Prompt) -> bool:
+        """Whether the model is told the same by both; where a text is not encoded, only a prompt says what itself says."""
+        if self.conditioning is None or other.conditioning is None:
+            return self is other
+        return self.conditioning.says_the_same(other.conditioning)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,6 +244,10 @@ def expect_finite(tensor: Tensor, name: str) -> None:
 def _expect_width(tensor: Tensor, width: int, name: str, remedy: str) -> None:
     if tensor.shape[-1] != width:
         raise ValueError(f"{name} is {tensor.shape[-1]} wide, this model expects {width}; use {remedy}.")
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
 def _crop(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:

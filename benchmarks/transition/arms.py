@@ -68,6 +68,6 @@ PLAIN = Arm("plain")
 ARMS = (
     PLAIN,
     *(Arm(entry.name, (entry.example,)) for entry in TECHNIQUES if entry.technique is not AttentionScaling),
-    *(Arm(f"preset {name}", PRESETS[name]) for name in ("balanced", "strong", "cut", "founding")),
+    *(Arm(f"preset {name}", PRESETS[name]) for name in ("clean", "balanced", "strong", "cut", "founding")),
     Arm("alignvid", (ALIGNVID,)),
 )

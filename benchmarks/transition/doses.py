@@ -72,6 +72,18 @@ DOSES = (
     dose("context refresh, new anchor", ContextRefresh(sees="none", anchor="replaced"), "strength", (0.9,)),
     dose("contrast, omega", ContrastiveGuidance(), "omega", (0.5, 1.0, 2.0)),
     dose("contrast 1 and KV gate, gamma", SemanticKVGate(), "gamma", (1.0,), ContrastiveGuidance(omega=1.0)),
+    dose(
+        "contrast without the past, omega",
+        ContrastiveGuidance(past="none", t_end=0.75),
+        "omega",
+        (1.0, 2.0),
+    ),
+    dose(
+        "contrast with the anchor alone, omega",
+        ContrastiveGuidance(past="anchor", t_end=0.75),
+        "omega",
+        (1.0,),
+    ),
     dose("contrast, history", ContrastiveGuidance(omega=0.0), "history", (0.3,)),
     dose("refusal of the old prompt", ContrastiveGuidance(omega=0.0), "refusal", (1.0, 2.0)),
     Dose(

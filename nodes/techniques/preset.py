@@ -39,7 +39,7 @@ class FramePackTransitionPreset:
                     list(PRESETS),
                     {
                         "default": "balanced",
-                        "tooltip": "mild keeps most of the old picture, balanced lets a prompt win, strong forgets more, cut starts anew. founding and alignvid are for comparison.",
+                        "tooltip": "mild keeps most of the old picture, clean changes it at the least cost to the drawing, balanced lets a prompt win, strong forgets more, cut starts anew. founding and alignvid are for comparison.",
                     },
                 ),
                 "sections": (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,14 @@ class Section(PlannedSection):
     anchor: Anchor | None = None
     blend: float = 1.0
     blend_from: Prompt | None = None
+
+    @cached_property
+    def text_changed(self) -> bool:
+        """Whether its text says anything else than the one before the latest switch; False before any."""
+        if self.previous is None:
+            return False
+        texts = [self.prompt] if self.blend_from is None else [self.prompt, self.blend_from]
+        return not all(text.says_the_same(self.previous) for text in texts)
 
 
 def section_count(seconds: float, window: int, fps: float = FPS) -> int:

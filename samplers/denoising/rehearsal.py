@@ -29,6 +29,7 @@ def rehearse(
             section.change,
             section.since_switch,
             section.previous is None,
+            section.text_changed,
             schedule.shift,
             tuple(schedule.sigmas.tolist()),
         )

@@ -16,6 +16,7 @@ from .schedule.transition_sigmas import TransitionSigmas
 # Chosen by TransitionBench on the embedded model (docs/TECHNIQUES.md), from the least to the most forgetful.
 PRESETS: dict[str, tuple[Technique, ...]] = {
     "mild": (ContrastiveGuidance(omega=1.0),),
+    "clean": (ContrastiveGuidance(omega=1.0, past="none", t_end=0.75),),
     "balanced": (AdaptiveCFG(base=4.0), SemanticKVGate(gamma=1.0)),
     "strong": (AdaptiveCFG(base=4.0), SemanticKVGate(gamma=1.5)),
     "cut": (

@@ -215,7 +215,7 @@ def test_what_is_refused_is_the_old_prompt(sampler):
 
 
 def test_there_are_not_too_many_doses():
-    assert 1 + sum(len(varied.steps) for varied in doses.DOSES) <= 40
+    assert 1 + sum(len(varied.steps) for varied in doses.DOSES) <= 48
 
 
 def test_a_sham_enters_the_same_prompt_anew():

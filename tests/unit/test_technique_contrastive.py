@@ -12,13 +12,16 @@ from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.techniques.guidance.contrastive import FramePackContrastiveGuidance
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
+from framepack_transitions.samplers.context.history import Context
 from framepack_transitions.samplers.context.plan import Section, plan_sections
+from framepack_transitions.samplers.denoising.denoiser import SectionDenoiser
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.base import NEGATIVE, POSITIVE, Prediction, Step
 from framepack_transitions.samplers.techniques.guidance.contrastive import ContrastiveGuidance, unshared
+from framepack_transitions.samplers.techniques.presets import PRESETS
 from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from hypothesis import given, settings
@@ -28,6 +31,7 @@ WINDOW = 3
 EARLY, LATE = Step(0.9, 0.8), Step(0.3, 0.2)
 OLD = Prediction("previous")
 NO_PAST = Prediction("positive", "anchor")
+NEW_ALONE, OLD_ALONE = Prediction("positive", "none"), Prediction("previous", "none")
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
@@ -44,7 +48,7 @@ def switched(change: float = 1.0) -> Section:
 
 
 def predicted() -> dict[Prediction, torch.Tensor]:
-    wanted = (POSITIVE, NEGATIVE, OLD, NO_PAST, Prediction("key"))
+    wanted = (POSITIVE, NEGATIVE, OLD, NO_PAST, Prediction("key"), NEW_ALONE, OLD_ALONE)
     return {p: normal(2, 16, 3, 4, 4, seed=seed) for seed, p in enumerate(wanted)}
 
 
@@ -52,7 +56,8 @@ def by_hand(technique: ContrastiveGuidance, x: np.ndarray, found: dict, change: 
     """The formula in velocities, at sigma 0.9 from a point x, as the docstring gives it."""
     sigma = 0.9
     v = {p: (x - f.double().numpy()) / sigma for p, f in found.items()}
-    guided = v[POSITIVE] + change * technique.omega * (v[POSITIVE] - v[OLD])
+    new, old = (v[NEW_ALONE], v[OLD_ALONE]) if technique.past == "none" else (v[POSITIVE], v[OLD])
+    guided = v[POSITIVE] + change * technique.omega * (new - old)
     guided = guided + change * (technique.history - 1) * (v[POSITIVE] - v[NO_PAST])
     if technique.concept:
         d, e = v[Prediction("key")] - v[NEGATIVE], v[POSITIVE] - v[NEGATIVE]
@@ -67,6 +72,7 @@ def by_hand(technique: ContrastiveGuidance, x: np.ndarray, found: dict, change: 
     "technique",
     [
         ContrastiveGuidance(omega=1.2),
+        ContrastiveGuidance(omega=0.7, past="none"),
         ContrastiveGuidance(omega=0.0, history=0.3),
         ContrastiveGuidance(omega=0.5, history=0.6, refusal=0.8, concept="key"),
     ],
@@ -91,6 +97,7 @@ def test_only_what_is_on_is_predicted_and_only_inside_the_window():
     section = switched()
     assert ContrastiveGuidance().predictions(section, EARLY) == (OLD,)
     assert ContrastiveGuidance(history=0.5).predictions(section, EARLY) == (OLD, NO_PAST)
+    assert ContrastiveGuidance(past="none").predictions(section, EARLY) == (NEW_ALONE, OLD_ALONE)
     refusing = ContrastiveGuidance(omega=0, refusal=1.0, concept="key")
     assert refusing.predictions(section, EARLY) == (Prediction("key"), NEGATIVE)
     assert refusing.predictions(section, LATE) == ()
@@ -108,6 +115,7 @@ def test_only_what_is_on_is_predicted_and_only_inside_the_window():
         ({"omega": -1.0}, "omega is -1.0; give a value from 0 to 10"),
         ({"history": float("nan")}, "history is nan"),
         ({"without": "full"}, "without is 'full'; choose one of anchor, none"),
+        ({"past": "some"}, "past is 'some'; choose one of full, anchor, none"),
         ({"t_start": 0.2, "t_end": 0.5}, "window runs from t 0.2 to 0.5"),
     ],
 )
@@ -130,12 +138,22 @@ def no_gradients():
         yield
 
 
-def sample(model, *techniques, switch: bool = True, cfg: float = 1.0, batch: int = 1, **objects):
+def sample(
+    model,
+    *techniques,
+    switch: bool = True,
+    cfg: float = 1.0,
+    batch: int = 1,
+    steps: int = 2,
+    says: int = 3,
+    **objects,
+):
+    """A video of two sections; the prompt of the second is the one with the seed `says`, 1 for that of the first."""
     for technique in techniques:
         model = with_technique(model, technique, **objects)
     prompts = [
         Prompt(start=0.0, text="old", conditioning=text(1, batch), change=0.0),
-        Prompt(start=0.4, text="new", conditioning=text(3, batch)),
+        Prompt(start=0.4, text="new", conditioning=text(says, batch)),
     ]
     start, image = normal(batch, 16, 1, 8, 8, seed=5), normal(batch, 4, 12, seed=9)
     inputs = SampleInputs(start=start, has_start=True, negative=text(7, batch), image_embeds=image)
@@ -143,7 +161,7 @@ def sample(model, *techniques, switch: bool = True, cfg: float = 1.0, batch: int
         PlainDriver(model),
         assign_prompts(plan_sections("f1", 2, WINDOW), prompts[: 1 + switch]),
         inputs,
-        SampleSettings(window=WINDOW, steps=2, seed=7, guidance=Guidance(distilled=10.0, cfg=cfg)),
+        SampleSettings(window=WINDOW, steps=steps, seed=7, guidance=Guidance(distilled=10.0, cfg=cfg)),
     )
 
 
@@ -156,6 +174,51 @@ def sample(model, *techniques, switch: bool = True, cfg: float = 1.0, batch: int
 )
 def test_off_and_without_a_switch_nothing_changes(model, technique, switch):
     assert torch.equal(sample(model, technique, switch=switch)[0], sample(model, switch=switch)[0])
+
+
+@pytest.mark.parametrize("past", ["full", "anchor", "none"])
+def test_a_prompt_that_says_the_same_as_the_one_before_is_left_alone_bit_for_bit(model, past):
+    """Four of twelve steps would ask for more, and the solver would begin anew behind them."""
+    technique = ContrastiveGuidance(past=past, t_end=0.7)
+    plain, _ = sample(model, steps=12, says=1)
+    treated, trace = sample(model, technique, steps=12, says=1)
+    assert torch.equal(treated, plain)
+    assert [section["evaluations"] for section in trace["sections"]] == [12, 12]
+    assert trace["sections"][1]["since_switch"] == 0, "it is a switch, and other techniques act"
+
+
+def test_the_direction_without_the_past_costs_half_as_much_again_in_a_quarter_of_the_steps(model):
+    _, trace = sample(model, *PRESETS["clean"], steps=12)
+    assert [section["evaluations"] for section in trace["sections"]] == [12, 18]
+    names = trace["sections"][1]["predictions"]
+    assert names == 3 * [["positive", "positive/none", "previous/none"]] + 9 * [["positive"]]
+
+
+def packed_past(context: Context) -> torch.Tensor:
+    assert context.clean is not None and context.clean_2x is not None and context.clean_4x is not None
+    tokens = [] if context.image_embeds is None else [context.image_embeds]
+    return torch.cat(
+        [part.flatten() for part in (context.clean, context.clean_2x, context.clean_4x, *tokens)]
+    )
+
+
+def test_its_predictions_really_are_those_without_a_past(model, monkeypatch):
+    """The packed past that the two branches are given is all zeros; the guided one keeps its own."""
+    seen = []
+    call = SectionDenoiser.__call__
+
+    def spied(self, x, sigma, evaluate, *rest, **more):
+        def recorded(branches, *at):
+            sums = [float(packed_past(branch.context).abs().sum()) for branch in branches]
+            seen.append([(branch.text, total > 0) for branch, total in zip(branches, sums)])
+            return evaluate(branches, *at)
+
+        return call(self, x, sigma, recorded, *rest, **more)
+
+    monkeypatch.setattr(SectionDenoiser, "__call__", spied)
+    sample(model, ContrastiveGuidance(past="none", t_end=0.6))
+    expected = [("positive", True), ("positive", False), ("previous", False)]
+    assert seen[2:] == [expected, expected[:1]]
 
 
 def test_it_costs_what_it_says_and_shares_the_negative_prediction(model):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from framepack_transitions.samplers.conditioning import Prompt
+import torch
+from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
 from framepack_transitions.samplers.context.plan import plan_sections
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
@@ -69,3 +70,43 @@ def test_starts_count_from_the_end_of_the_video_that_goes_on():
     for start, first_new in ((19 / 30 - 1e-3, 0), (19 / 30 + 1e-3, 1)):
         placed = assign_prompts(sections, prompts(0, start), past_latent_frames=28)
         assert [section.prompt.start > 0 for section in placed] == [index >= first_new for index in (0, 1)]
+
+
+def text(seed: int, **more) -> TextConditioning:
+    generator = torch.Generator().manual_seed(seed)
+    return TextConditioning(
+        torch.randn(1, 5, 8, generator=generator), torch.randn(1, 4, generator=generator), **more
+    )
+
+
+MASK = torch.tensor([[True, True, True, True, False]])
+
+
+@pytest.mark.parametrize(
+    ("later", "changed"),
+    [
+        (text(1), False),
+        (text(1, guidance=7.0), False),
+        (text(2), True),
+        (text(1, mask=MASK), True),
+        (text(1, options={"hooks": "a LoRA"}), True),
+        (None, True),
+    ],
+    ids=["alike", "guidance", "states", "mask", "options", "not encoded"],
+)
+def test_a_section_knows_whether_its_text_says_anything_new(later, changed):
+    entered = [Prompt(start=0, text="", conditioning=text(1)), Prompt(start=2.4, text="", conditioning=later)]
+    sections = assign_prompts(plan_sections("f1", 4, 9), entered)
+    assert [section.text_changed for section in sections] == [False, False, changed, changed]
+
+
+def test_a_text_that_blends_from_another_one_is_a_new_one():
+    entered = [
+        Prompt(start=0, text="", conditioning=text(1)),
+        Prompt(start=1.2, text="", conditioning=text(2)),
+        Prompt(start=2.4, text="", conditioning=text(1), blend=2),
+    ]
+    back = assign_prompts(plan_sections("original", 4, 9), entered)[2]
+    assert back.prompt is entered[1] and back.text_changed
+    blending = assign_prompts(plan_sections("f1", 4, 9), entered)[2]
+    assert blending.blend_from is entered[1] and blending.text_changed

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ....samplers.techniques.base import PASTS
 from ....samplers.techniques.guidance.contrastive import ANCHORS, ContrastiveGuidance
 from ....samplers.techniques.wiring import with_technique
 from ...widgets import advanced_widgets
 from ..base import TechniqueNode, window
 
 
-@advanced_widgets("without", "refusal")
+@advanced_widgets("without", "refusal", "past")
 class FramePackContrastiveGuidance(TechniqueNode):
     DISPLAY_NAME = "FramePack Contrastive Guidance"
     SEARCH_ALIASES = (
@@ -24,7 +25,7 @@ class FramePackContrastiveGuidance(TechniqueNode):
     )
     DESCRIPTION = (
         "Pushes the picture away from what the old prompt, the packed past or a named concept would make of it. Each "
-        "part that is on costs one more evaluation a step inside the window (refusal up to two)."
+        "part that is on costs one more evaluation a step inside the window (refusal up to two, omega two without the full past)."
     )
     TECHNIQUE = ContrastiveGuidance
 
@@ -34,7 +35,14 @@ class FramePackContrastiveGuidance(TechniqueNode):
         concept = {
             "tooltip": "What must not appear, such as 'a man', through CLIP Text Encode; needs refusal above 0."
         }
-        return {**inputs, "optional": {"concept": ("CONDITIONING", concept)}}
+        past = {
+            "default": "full",
+            "tooltip": "How much of the packed past omega compares with: full, the start image alone (anchor), or none, which leaves the text's direction alone for one more evaluation a step.",
+        }
+        return {
+            **inputs,
+            "optional": {"concept": ("CONDITIONING", concept), "past": (list(PASTS), past)},
+        }
 
     @classmethod
     def widgets(cls) -> dict[str, Any]:

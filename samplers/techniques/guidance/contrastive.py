@@ -10,6 +10,7 @@ from torch import Tensor
 from ...context.plan import Section
 from ..base import (
     NEGATIVE,
+    PASTS,
     POSITIVE,
     AttachmentKey,
     Prediction,
@@ -30,7 +31,10 @@ class ContrastiveGuidance(Technique):
 
     With v a velocity:
 
-    - v += omega (v(new) - v(old)): away from the prompt before the switch; omega 0 is off.
+    - v += omega (v(new) - v(old)): away from the prompt before the switch; omega 0 is off. Both predictions see as much of
+      the packed past as `past` says. Where they see none of it, what the old scene in the past does to them is no part of
+      the difference: it is the direction of the text alone. Where both prompts say the same there is no difference, and
+      nothing is predicted for it.
     - v += (history - 1) (v(past) - v(no past)): history guidance (Song et al. 2025, arXiv 2502.06764); below 1 the packed
       past counts less, 1 is off. No past means the start frame alone (`without` anchor) or nothing at all (none).
     - v -= refusal d, with d = v(concept) - v(negative) and its part along e = v(new) - v(negative) removed where it
@@ -38,7 +42,8 @@ class ContrastiveGuidance(Technique):
       no concept is off.
 
     Predictions of x0 are combined, which is the same: v = (x - x0) / sigma, and the weights of each difference sum to 0.
-    Every part costs an evaluation a step (refusal two, or one where real guidance makes the negative one anyway).
+    Every part costs an evaluation a step; omega two where its predictions do not see the full past, and refusal two, or one
+    where real guidance makes the negative one anyway.
 
     omega: the strength of the contrast to the old prompt; 0 is off.
     history: how much the packed past counts; 1 is off.
@@ -46,6 +51,7 @@ class ContrastiveGuidance(Technique):
     refusal: the strength against the concept; 0 is off.
     t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
     concept: the key of the attached CONDITIONING of what is refused.
+    past: how much of the past the two predictions of omega see: full, anchor (the start frame alone) or none.
     """
 
     omega: float = 1.0
@@ -55,14 +61,16 @@ class ContrastiveGuidance(Technique):
     t_start: float = 1.0
     t_end: float = 0.54
     concept: AttachmentKey = attachment()
+    past: str = "full"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("omega", self.omega, 0, 10)
         check_range("history", self.history, 0, 10)
         check_range("refusal", self.refusal, 0, 10)
-        if self.without not in ANCHORS:
-            raise ValueError(f"without is {self.without!r}; choose one of {', '.join(ANCHORS)}.")
+        for name, options in (("without", ANCHORS), ("past", PASTS)):
+            if getattr(self, name) not in options:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(options)}.")
         check_window(self.t_start, self.t_end)
 
     def texts(self) -> tuple[AttachmentKey, ...]:
@@ -73,7 +81,7 @@ class ContrastiveGuidance(Technique):
             return ()
         wanted: list[Prediction] = []
         if self._contrasts(section):
-            wanted.append(Prediction("previous"))
+            wanted += [each for each in (self._new, self._old) if each != POSITIVE]
         if self.history != 1:
             wanted.append(self._no_past)
         if self._refuses:
@@ -87,7 +95,7 @@ class ContrastiveGuidance(Technique):
             return x0
         amount, new = self.amount(section), predictions[POSITIVE]
         if self._contrasts(section):
-            x0 = x0 + amount * self.omega * (new - predictions[Prediction("previous")])
+            x0 = x0 + amount * self.omega * (predictions[self._new] - predictions[self._old])
         if self.history != 1:
             x0 = x0 + amount * (self.history - 1) * (new - predictions[self._no_past])
         if self._refuses:
@@ -99,6 +107,14 @@ class ContrastiveGuidance(Technique):
         return {"amount": self.amount(section) if self.predictions(section, step) else 0.0}
 
     @property
+    def _new(self) -> Prediction:
+        return Prediction("positive", self.past)
+
+    @property
+    def _old(self) -> Prediction:
+        return Prediction("previous", self.past)
+
+    @property
     def _no_past(self) -> Prediction:
         return Prediction("positive", self.without)
 
@@ -107,7 +123,7 @@ class ContrastiveGuidance(Technique):
         return bool(self.concept) and self.refusal != 0
 
     def _contrasts(self, section: Section) -> bool:
-        return self.omega != 0 and section.previous is not None
+        return self.omega != 0 and section.text_changed
 
 
 def unshared(direction: Tensor, wanted: Tensor) -> Tensor:
