@@ -33,8 +33,8 @@ def intentional_dynamics(
     degree of a piece (1 = what VBench calls dynamic), p the mean share of the new state (the curve of STF) and d_R
     the mean flow degree of the reference (1 without one). 0: a frozen video; positive: it moves, at most as much as
     the reference, where the new prompt is seen; negative: it moves elsewhere or too much. High is good. Not valid
-    where flow or share are unknown, or where a window is missing or too short. The founding value is the mean motion
-    of the pieces with p >= 0.5, less `penalty` times that of the others. The curve is the value of each pair of
+    where flow or share are unknown, or where a window is missing or too short. The founding value has
+    two means: that of the motion of the pieces with p >= 0.5, less `penalty` times that of the others (0 without any). The curve is the value of each pair of
     frames, at its first frame.
 
     flow: flow degree of neighbouring frames [T-1]. probability: share of the new state [T].
@@ -59,7 +59,7 @@ def intentional_dynamics(
     p, d = means[np.isfinite(means).all(1)].T
     if not p.size:
         return undefined("motion or fidelity is unknown after the switch")
-    founding = float((np.where(p >= 0.5, 1, -penalty) * d).mean())
+    founding = _or_zero(mean(d[p >= 0.5])) - penalty * _or_zero(mean(d[p < 0.5]))
     if not np.isfinite(usual):
         return undefined("the motion of the reference is unknown", founding)
     curve = np.full(len(probability), np.nan)
@@ -111,6 +111,10 @@ def _near(flags: Array, stride: int) -> Array:
     near = wide[:-2] | wide[1:-1] | wide[2:]
     starts = np.arange(0, len(near), stride)
     return np.repeat(np.logical_or.reduceat(near, starts), stride)[: len(near)] if len(near) else near
+
+
+def _or_zero(value: float) -> float:
+    return value if np.isfinite(value) else 0.0
 
 
 def _balance(p: Array, d: Array, usual: float, penalty: float) -> Array:

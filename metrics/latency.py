@@ -18,7 +18,11 @@ DEVIATIONS = 3.0  # pooled standard deviations by which old and new must differ
 SAME = 1e-3  # of the old mean's length: less is rounding
 LEAST_FIDELITY = 0.5
 ALIKE = "old and new scene differ by no more than 3 standard deviations"
-UNCHECKED = "nothing says that the scene in which the stretch ends is the new one"
+IGNORED = "the new prompt is not followed"
+UNCONFIRMED = (
+    "nothing says that the scene in which the stretch ends is the new one: give features that read the prompts, "
+    "pictures of the new scene, or a detector"
+)
 
 
 def transition_latency(
@@ -38,47 +42,74 @@ def transition_latency(
     The way is u = <x - mu_old, mu_new - mu_old> / |mu_new - mu_old|^2 of the features x of a frame; it is the curve.
     theta is reached at the first frame with u >= theta for which that holds in 90 % of the next full half second.
     mu_old is the mean of the settled frames before the switch; mu_new that of `target`, or of the settled frames
-    after the switch, which count as arrived unless `fidelity` is below 0.5. 0 is the best value; low is good. A wait
-    that ends with the next switch or the video is censored: the value is the number of frames waited. Not valid
-    unless the means differ by more than 3 pooled standard deviations, or where a window is missing or too short. The
-    founding value is the first frame from which `change` stays below a limit. details: seconds, and the distance to
-    `interval` in seconds.
+    after the switch. 0 is the best value; low is good. A wait that ends with the next switch or the video is
+    censored: the value is the number of frames waited. So is one whose prompt was ignored: without a target that is
+    where `fidelity` is below 0.5. Not valid where neither target nor fidelity says that the new scene has come (what
+    the wait would be is then among the details), where the means do not differ by more than 3 pooled standard
+    deviations though the prompt was followed, or where a window is missing or too short. The founding value is the
+    first frame from which `change` stays below a limit; of a censored wait it is the frames waited, because a video
+    in which nothing changes is calm at once. details: seconds, and the distance to `interval` in seconds.
 
     features: of frames [T,D]. fps: frames per second. theta: share of the way. target: features of pictures of what
     should be seen [n,D]. fidelity: STF of the switch, NaN where unknown. change: distance of neighbouring frames
     [T-1]. change_limit: its limit; None is what is usual before the switch. interval: first and last second at which
     a gradual change is meant to be complete.
     """
-    features = rows(features)
-    founding = settling(change, windows, change_limit) if change is not None else float("nan")
+    features, stretch = rows(features), {"stretch": float(windows.stretch)}
     if (reason := _unanswerable(windows, target)) is not None:
-        return undefined(reason, founding)
+        return undefined(reason, details=stretch)
     old = finite(features[slice(*windows.before)])
     new = finite(features[slice(*windows.settled)] if target is None else rows(target))
     if not len(old) or not len(new):
-        return undefined("no frame of a window is finite", founding)
+        return undefined("no frame of a window is finite", details=stretch)
     difference, spread = distance(old, new)
-    details = {"difference": difference, "spread": spread}
-    if difference <= max(DEVIATIONS * spread, SAME * float(np.linalg.norm(old.mean(0)))):
-        return undefined(ALIKE, founding, details=details)
-    curve = progress(features, old.mean(0), new.mean(0))
+    details = stretch | {"difference": difference, "spread": spread}
+    alike = difference <= max(DEVIATIONS * spread, SAME * float(np.linalg.norm(old.mean(0))))
+    curve = None if alike else progress(features, old.mean(0), new.mean(0))
+    if target is None and fidelity < LEAST_FIDELITY:
+        return _wait(None, windows, fps, reason=IGNORED, curve=curve, details=details, interval=interval)
+    if curve is None:
+        return undefined(ALIKE, details=details)
     after = curve[slice(*windows.after)]
     reached = first_held(after >= theta, windows.half, np.isfinite(after))
-    never = target is None and fidelity < LEAST_FIDELITY
-    censored = reached is None or never
-    frames = windows.stretch if reached is None or never else reached
-    details |= {"seconds": frames / fps} | _to_interval(frames / fps, interval)
-    reason = "the new prompt is not followed" if never else "not reached" if censored else ""
     if target is None and not np.isfinite(fidelity):
-        reason = "; ".join(filter(None, (reason, UNCHECKED)))
-    return Metric(
-        value=float(frames),
-        founding=founding,
-        valid=True,
+        seen = np.nan if reached is None else float(reached)
+        return undefined(UNCONFIRMED, curve=curve, details=details | {"unconfirmed": seen})
+    reason = "not reached" if reached is None else ""
+    founding = settling(change, windows, change_limit) if change is not None else np.nan
+    return _wait(
+        reached,
+        windows,
+        fps,
         reason=reason,
-        censored=censored,
         curve=curve,
         details=details,
+        interval=interval,
+        founding=founding,
+    )
+
+
+def _wait(
+    reached: int | None,
+    windows: Windows,
+    fps: float,
+    *,
+    reason: str,
+    curve: Array | None,
+    details: dict[str, float],
+    interval: tuple[float, float] | None,
+    founding: float = np.nan,
+) -> Metric:
+    """A latency of so many frames; None is one that is censored when the stretch ends."""
+    frames = float(windows.stretch if reached is None else reached)
+    return Metric(
+        value=frames,
+        founding=frames if reached is None else founding,
+        valid=True,
+        reason=reason,
+        censored=reached is None,
+        curve=curve,
+        details=details | {"seconds": frames / fps} | _to_interval(frames / fps, interval),
     )
 
 
@@ -95,7 +126,7 @@ def score_latency(evidence: Evidence, fidelity: Metric, vanished: Metric, *, the
         return whole_frames
     reason = "; ".join(filter(None, (f"by the detections of {evidence.vanishing[0]!r}", seen.reason)))
     details = seen.details | {"whole_frames": whole_frames.value}
-    return replace(seen, founding=whole_frames.founding, reason=reason, details=details)
+    return replace(seen, reason=reason, details=details)
 
 
 def score_completion(
@@ -128,6 +159,7 @@ def _by_detections(evidence: Evidence, theta: float) -> Metric:
         fps=evidence.measured.fps,
         theta=theta,
         target=[[free]],
+        change=evidence.measured.change,
         interval=evidence.switch.interval,
     )
 

@@ -21,7 +21,8 @@ class Latencies:
     reached: share of the switches whose event was seen in the end.
     horizon: how far the mean looks, in the unit of the latencies.
     count: number of switches.
-    censored: number of switches whose wait ended before the event was seen.
+    censored: number of switches whose wait ended before the event was seen, unknown ones among them.
+    unknown: number of switches of which nothing says whether the event came.
     """
 
     restricted_mean: float
@@ -29,6 +30,7 @@ class Latencies:
     horizon: float
     count: int
     censored: int
+    unknown: int = 0
 
 
 def kaplan_meier(times: ArrayLike, observed: ArrayLike) -> tuple[Array, Array]:
@@ -62,22 +64,32 @@ def fraction_reached(times: ArrayLike, observed: ArrayLike) -> float:
 
 
 def aggregate_latencies(latencies: Iterable[Metric], horizon: float | None = None) -> Latencies:
-    """Latencies of several switches as one; those without a value are left out.
+    """Latencies of several switches as one.
+
+    A switch whose latency is not valid counts as one that was not reached in its stretch: what nobody has seen is
+    not taken for done. It is left out only where not even the length of its stretch is known. Where no latency is
+    valid there is no value.
 
     horizon: how far the mean looks, in the unit of the metrics; None takes the longest wait, censored or not.
     """
-    known = [latency for latency in latencies if latency.valid and np.isfinite(latency.value)]
+    metrics = list(latencies)
+    known = [metric for metric in metrics if metric.valid and np.isfinite(metric.value)]
     if not known:
         limit = np.nan if horizon is None else horizon
         return Latencies(restricted_mean=np.nan, reached=np.nan, horizon=limit, count=0, censored=0)
-    times, observed = [metric.value for metric in known], [not metric.censored for metric in known]
+    unknown = [
+        metric.details["stretch"] for metric in metrics if not metric.valid and metric.details.get("stretch")
+    ]
+    times = [metric.value for metric in known] + unknown
+    observed = [not metric.censored for metric in known] + [False] * len(unknown)
     horizon = max(times) if horizon is None else horizon
     return Latencies(
         restricted_mean=restricted_mean(times, observed, horizon),
         reached=fraction_reached(times, observed),
         horizon=horizon,
-        count=len(known),
+        count=len(times),
         censored=observed.count(False),
+        unknown=len(unknown),
     )
 
 

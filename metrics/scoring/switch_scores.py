@@ -30,7 +30,8 @@ def summary(scores: Sequence[SwitchScores]) -> dict[str, float]:
     """Averages over switches by name; empty without a switch.
 
     `<key>` is the mean of the valid values and `<key>_founding` that of the founding values. A wait has
-    `<key>_restricted_mean`, in frames, and `<key>_reached`, by Kaplan and Meier's estimate, instead of the first.
+    `<key>_restricted_mean`, in frames, and `<key>_reached`, by Kaplan and Meier's estimate, instead of the first, and
+    `<key>_unknown`, the number of switches that count as not reached because nothing says whether they were.
     """
     averages: dict[str, float] = {}
     for spec in METRICS if scores else ():
@@ -81,7 +82,11 @@ def _kept_object(evidence: Evidence, concept: str) -> Guard:
 
 def _waits(key: str, metrics: Sequence[Metric]) -> dict[str, float]:
     latencies = aggregate_latencies(metrics)
-    return {f"{key}_restricted_mean": latencies.restricted_mean, f"{key}_reached": latencies.reached}
+    return {
+        f"{key}_restricted_mean": latencies.restricted_mean,
+        f"{key}_reached": latencies.reached,
+        f"{key}_unknown": float(latencies.unknown),
+    }
 
 
 def _mean_of_valid(metrics: Sequence[Metric]) -> float:

@@ -101,9 +101,10 @@ def test_what_cannot_be_said_is_not_a_number() -> None:
 
 
 def test_a_timeline_lands_on_the_section_border() -> None:
-    assert transition(cut(), timeline=timeline(1.1))["result"][1] == 0
+    known = {"timeline": timeline(1.1), "target": wall(BLUE, 5)}
+    assert transition(cut(), **known)["result"][1] == 0
     # Taken as it is, the same switch is 4 frames early.
-    assert transition(cut(), timeline=timeline(1.1), window=0)["result"][1] == pytest.approx(4 / 30)
+    assert transition(cut(), **known, window=0)["result"][1] == pytest.approx(4 / 30)
 
 
 def test_a_video_without_prompts_gets_curves_only() -> None:
@@ -250,7 +251,7 @@ def compare(a: torch.Tensor, b: torch.Tensor, **more: Any) -> dict[str, Any]:
 
 
 def test_videos_are_compared_in_columns() -> None:
-    report, plot = compare(cut(60), cut(), trace_a=trace(), trace_b=trace())["result"]
+    report, plot = compare(cut(60), cut(), trace_a=trace(), trace_b=trace(), target=wall(BLUE, 5))["result"]
     row = next(line for line in report.splitlines() if "TL90" in line)
     assert row.index("23 frames") < row.index("0 frames 0.00 s")
     assert "plain" in report and "treated" in report

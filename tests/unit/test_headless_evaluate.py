@@ -50,6 +50,11 @@ def cut(path: Path, at: int = 30, frames: int = 90) -> Path:
     return write(path, [scene(RED if i < at else BLUE, i) for i in range(frames)])
 
 
+def blue_wall(folder: Path) -> Path:
+    """A picture of the new scene, which says where a video should arrive."""
+    return write(folder / "blue_wall.mp4", [scene(BLUE, i) for i in range(16)])
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -63,7 +68,7 @@ def evaluate(*arguments: Any) -> dict[str, Any]:
 
 
 def test_a_hard_cut_has_no_latency(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report = evaluate(cut(folder / "cut.mp4"), "--timeline", TIMELINE)
+    report = evaluate(cut(folder / "cut.mp4"), "--timeline", TIMELINE, "--target", blue_wall(folder))
     (switch,) = report["switches"]
     assert (switch["frame"], switch["seconds"]) == (30, 1.0)
     assert (switch["old"], switch["new"]) == ("a red wall", "a blue wall")
@@ -85,7 +90,8 @@ def test_the_report_has_the_documented_keys(folder: Path, report_page: ModuleTyp
 
 @pytest.mark.parametrize("delay", [10, 25])
 def test_a_late_cut_is_as_late_as_it_is(folder: Path, delay: int) -> None:
-    report = evaluate(cut(folder / "late.mp4", 30 + delay), "--timeline", TIMELINE)
+    late = cut(folder / "late.mp4", 30 + delay)
+    report = evaluate(late, "--timeline", TIMELINE, "--target", blue_wall(folder))
     assert report["switches"][0]["metrics"]["tl90"]["value"] == pytest.approx(delay, abs=1)
 
 
@@ -118,9 +124,8 @@ def test_without_a_timeline_there_are_curves_but_no_scores(folder: Path) -> None
 
 def test_several_videos_are_compared_and_drawn(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     early, late = cut(folder / "early.mp4"), cut(folder / "late.mp4", 60)
-    report = evaluate(
-        early, "--compare", late, "--timeline", TIMELINE, "--out", "there/r.json", "--plot", "there/p.png"
-    )
+    files = ("--target", blue_wall(folder), "--out", "there/r.json", "--plot", "there/p.png")
+    report = evaluate(early, "--compare", late, "--timeline", TIMELINE, *files)
     values = [switches[0]["metrics"]["tl90"]["value"] for switches in report["switches"]]
     assert values == pytest.approx([0, 30], abs=1)
     assert [video["path"] for video in report["videos"]] == ["../early.mp4", "../late.mp4"]
@@ -146,7 +151,7 @@ def test_all_ways_to_write_a_timeline_are_read(folder: Path, text: str, frame: i
     if text.startswith("[{"):
         given = folder / "timeline.json"
         given.write_text(text, encoding="utf-8")
-    report = evaluate(video, "--timeline", given)
+    report = evaluate(video, "--timeline", given, "--target", blue_wall(folder))
     assert [switch["frame"] for switch in report["switches"]] == [frame]
     assert report["switches"][0]["metrics"]["tl90"]["value"] == pytest.approx(0, abs=1)
 
@@ -157,7 +162,8 @@ def test_a_text_file_is_a_timeline(folder: Path) -> None:
 
 
 def test_sections_move_a_switch_to_their_border(folder: Path) -> None:
-    report = evaluate(cut(folder / "v.mp4", 37, 109), "--timeline", TIMELINE, "--window", 9)
+    video = cut(folder / "v.mp4", 37, 109)
+    report = evaluate(video, "--timeline", TIMELINE, "--window", 9, "--target", blue_wall(folder))
     (switch,) = report["switches"]
     assert (switch["frame"], switch["requested"]) == (37, 1.0)
     assert switch["metrics"]["tl90"]["value"] == 0
@@ -185,7 +191,7 @@ def test_the_report_of_a_run_says_when_its_videos_switched(folder: Path) -> None
         "traces": [{"node": "1", "trace": trace_of(37, 90)}, {"node": "2", "trace": trace_of(45, 90)}],
     }
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
-    report = evaluate("a.mp4", "--compare", "b.mp4", "--timeline", "run.json")
+    report = evaluate("a.mp4", "--compare", "b.mp4", "--timeline", "run.json", "--target", blue_wall(folder))
     assert [switches[0]["frame"] for switches in report["switches"]] == [37, 45]
     assert [switches[0]["metrics"]["tl90"]["value"] for switches in report["switches"]] == [0, 0]
 
@@ -196,7 +202,7 @@ def test_a_variable_frame_rate_is_played_back(folder: Path) -> None:
     pictures = [scene(RED if time < 60 else BLUE, time) for time in times]
     video = write(folder / "vfr.mp4", pictures, times)
     assert media.uneven_times(video) == pytest.approx([time / 30 for time in times], abs=1e-3)
-    report = evaluate(video, "--timeline", "red [2s: blue]")
+    report = evaluate(video, "--timeline", "red [2s: blue]", "--target", blue_wall(folder))
     (switch,) = report["switches"]
     fps = report["evaluation"][0]["fps"]
     assert switch["frame"] == pytest.approx(2 * fps, abs=1)

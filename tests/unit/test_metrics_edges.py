@@ -140,6 +140,7 @@ def test_switches_that_crowd_one_another_censor_what_is_known_to_come():
 def test_a_change_that_did_not_follow_the_prompt_has_no_latency():
     features = np.where(np.arange(90)[:, None] < 30, np.zeros(8), np.ones(8))
     windows = windows_of(Switch(frame=30, requested=1.0, old="a", new="b"), [], 90, FPS)
+    assert not transition_latency(features, windows, fps=FPS).valid
     followed, ignored = (transition_latency(features, windows, fps=FPS, fidelity=f) for f in (0.9, 0.2))
     assert followed.value == 0 and not followed.censored
     assert ignored.censored and ignored.value == 60 and "not followed" in ignored.reason
@@ -149,7 +150,7 @@ def test_a_broken_frame_hides_nothing():
     features = np.where(np.arange(90)[:, None] < 35, np.zeros(8), np.ones(8))
     features[[10, 33, 40, 41, 80]] = np.nan
     windows = windows_of(Switch(frame=30, requested=1.0, old="a", new="b"), [], 90, FPS)
-    assert transition_latency(features, windows, fps=FPS).value == 5
+    assert transition_latency(features, windows, fps=FPS, fidelity=1.0).value == 5
 
 
 class TestHeld:

@@ -101,7 +101,7 @@ def test_pixels_need_a_picture_of_the_new_scene(world, still):
     blind = world.metrics(world.video("cut"), **pixels)
     assert np.isnan(blind["stf"].value) and "read no text" in blind["stf"].reason
     assert np.isnan(blind["ddi"].value) and blind["ddi"].reason
-    assert blind["tl90"].value == 0 and "nothing says" in blind["tl90"].reason
+    assert not blind["tl90"].valid and "nothing says" in blind["tl90"].reason
     shown = world.metrics(world.video("cut"), target=still, **pixels)
     assert shown["stf"].value == pytest.approx(1, abs=0.02)
     frozen = world.metrics(world.video("frozen"), target=still, **pixels)
@@ -306,6 +306,15 @@ def test_each_switch_has_a_reference_of_its_own(world, still):
     assert scores.summary["tl90_reached"] == 1
     with pytest.raises(ValueError, match="1 clips were given for 2 switches"):
         world.scores(video, cues, reference=others[:1])
+
+
+def test_a_switch_that_was_ignored_counts_in_the_averages(world):
+    """The first of two switches is followed at once and the second one not at all."""
+    cues = [*CUES, Cue(start=3.5, prompt="other")]
+    summary = world.scores(world.video("cut"), cues).summary
+    assert summary["tl90_reached"] == 0.5 and summary["tl90_unknown"] == 0
+    assert summary["tl90_restricted_mean"] == pytest.approx((0 + 23) / 2, abs=1)
+    assert summary["stf"] == pytest.approx(0.5, abs=0.02)
 
 
 def test_clips_of_different_extractors_are_refused(world, still):

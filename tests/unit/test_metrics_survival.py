@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -55,10 +56,19 @@ def test_what_never_comes_is_never_reached():
     assert (found.restricted_mean, found.reached) == (30, 0)
 
 
-def test_only_valid_latencies_count():
-    found = aggregate_latencies([latency(np.nan, valid=False), latency(7, valid=False), latency(3)])
-    assert (found.restricted_mean, found.count) == (3, 1)
-    assert np.isnan(aggregate_latencies([]).restricted_mean) and aggregate_latencies([]).count == 0
+def test_what_cannot_be_told_counts_as_not_reached():
+    """Of three switches one is reached; one went on for 20 frames and nothing says how it ended."""
+    unknown = replace(latency(np.nan, valid=False), details={"stretch": 20.0})
+    found = aggregate_latencies([latency(np.nan, valid=False), unknown, latency(4)])
+    assert (found.count, found.censored, found.unknown) == (2, 1, 1)
+    assert (found.restricted_mean, found.reached) == (12, 0.5)
+
+
+def test_where_nothing_is_valid_nothing_is_said():
+    unknown = replace(latency(np.nan, valid=False), details={"stretch": 20.0})
+    for latencies in ([], [unknown]):
+        found = aggregate_latencies(latencies)
+        assert np.isnan(found.restricted_mean) and np.isnan(found.reached) and found.count == 0
 
 
 def concordance_by_pairs(scores, times, observed):

@@ -118,7 +118,7 @@ def test_a_cross_fade(case, seconds, with_target):
     length = round(seconds * case.fps)
     video = case.video("fade", length)
     assert case.stf(video).value == pytest.approx(1, abs=0.02)
-    options = {} if with_target else {"target": None}
+    options = {} if with_target else {"target": None, "fidelity": case.stf(video).value}
     start, middle, end = (case.latency(video, theta=theta, **options) for theta in (0.1, 0.5, 0.9))
     assert end.valid and not end.censored
     for metric, theta in ((start, 0.1), (middle, 0.5), (end, 0.9)):
@@ -139,6 +139,50 @@ def test_a_late_cut(case, delay, with_target):
     assert fidelity.value == pytest.approx(1, abs=0.02)
     latency = case.latency(video, **options)
     assert latency.valid and not latency.censored and latency.value == frames
+
+
+def drifting(case, kind: str) -> np.ndarray:
+    """The old scene throughout, with what a video may do by itself after a switch."""
+    video = case.video("frozen")
+    for frame in range(case.switch, case.frames):
+        share = (frame - case.switch + 1) / (case.frames - case.switch)
+        if kind == "pushes in by 5 %":
+            rows, columns = (
+                np.clip(
+                    ((np.arange(side) - side / 2) / (1 + 0.05 * share) + side / 2).round().astype(int),
+                    0,
+                    side - 1,
+                )
+                for side in case.size
+            )
+            video[frame] = case.old[rows][:, columns]
+        elif kind == "pans by 5 %":
+            video[frame] = np.roll(case.old, round(0.05 * share * case.size[1]), axis=1)
+        else:
+            video[frame] = case.old * (1 - 0.05 * share)
+    return video
+
+
+@pytest.mark.parametrize("kind", ["frozen", "pushes in by 5 %", "pans by 5 %", "darkens by 5 %"])
+def test_an_ignored_prompt_never_has_a_good_latency(case, kind):
+    """Only STF, a target or a detector can say that the scene where a video ends is the new one."""
+    video = case.video("frozen") if kind == "frozen" else drifting(case, kind)
+    change = np.abs(np.diff(video, axis=0)).mean((1, 2, 3))
+    for theta in (0.1, 0.9):
+        blind = case.latency(video, target=None, theta=theta, change=change)
+        assert not blind.valid and np.isnan(blind.value) and np.isnan(blind.founding)
+        read = case.latency(video, target=None, fidelity=case.stf(video).value, theta=theta, change=change)
+        assert read.valid and read.censored and read.value == case.frames - case.switch
+        assert read.founding == read.value and "not followed" in read.reason
+    shown = case.latency(video, change=change)
+    assert shown.valid and shown.censored and shown.founding == case.frames - case.switch
+
+
+def test_what_a_latency_would_be_is_told_apart_from_one(case):
+    frames = round(0.4 * case.fps)
+    metric = case.latency(case.video("cut", frames), target=None)
+    assert not metric.valid and "nothing says" in metric.reason
+    assert metric.details["unconfirmed"] == frames and metric.curve is not None
 
 
 def test_ghosts_grow_with_their_opacity(case):
@@ -235,7 +279,8 @@ def test_the_founding_latency_ends_when_frames_no_longer_differ(case):
     assert case.latency(video, change=change).founding == length - 1
     still = case.video("frozen")
     change = np.abs(np.diff(still, axis=0)).mean((1, 2, 3))
-    assert case.latency(still, change=change).founding == 0
+    ignored = case.latency(still, change=change)
+    assert ignored.censored and ignored.founding == case.frames - case.switch
 
 
 class TestDynamics:
@@ -267,6 +312,13 @@ class TestDynamics:
 
     def test_the_penalty_weighs_what_is_not_asked_for(self):
         assert self.ddi(0.6, 0, penalty=0.5).value == pytest.approx(-0.3)
+
+    @pytest.mark.parametrize("penalty", [0.0, 1.0, 2.5])
+    def test_the_founding_form_has_two_means(self, penalty):
+        """Two of six half seconds follow the prompt and move by 0.9; the others move by 0.3."""
+        p = np.where((np.arange(150) >= 60) & (np.arange(150) < 90), 0.8, 0.2)
+        metric = self.ddi(np.where(p[:-1] > 0.5, 0.9, 0.3), p, penalty=penalty)
+        assert metric.founding == pytest.approx(0.9 - penalty * 0.3)
 
     def test_what_moves_at_a_cut_is_left_out(self):
         flow, change = np.full(149, 0.4), np.full(149, 0.01)
