@@ -41,7 +41,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--study",
         choices=STUDIES,
         default="techniques",
-        help="of the embedded model. techniques: all of them against plain; doses: each at rising strength; conflict: "
+        help="of the embedded model. techniques: all of them against plain; pairs: two "
+        "subjects, one of which is told to leave; doses: each technique at rising strength; conflict: "
         "what the past shows against what the prompt asks, under a cap on attention; agreement: whether the metrics say what "
         "is true (%(default)s)",
     )
@@ -59,6 +60,13 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"with --study, episodes of each case; 32 and more are enough to quote ({STUDY_SEEDS}). With --suite, "
         f"videos of each episode and arm ({SUITE_SEEDS})",
+    )
+    bench.add_argument(
+        "--first-seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --study, the number of the first of them; presets were chosen on 0 to 31 (%(default)s)",
     )
     bench.add_argument(
         "--kills", type=int, metavar="N", help=f"of reliability: how many signals are sent ({KILLS})"

@@ -43,7 +43,13 @@ TEXT_LINES, TEXT_COLUMNS = 12, 240  # of a node's text on the terminal
 SUITE_OPTIONS = ("workflow", "server", "features", "model", "pretrained")
 # What one bench alone reads, with what stands for nothing given.
 OWN_OPTIONS: dict[str, dict[str, Any]] = {
-    "transition": {"study": "techniques", "suite": None, "seeds": None, **dict.fromkeys(SUITE_OPTIONS)},
+    "transition": {
+        "study": "techniques",
+        "suite": None,
+        "seeds": None,
+        "first_seed": 0,
+        **dict.fromkeys(SUITE_OPTIONS),
+    },
     "speed": {
         "size": None,
         "rounds": SpeedOptions.rounds,
@@ -149,7 +155,11 @@ def _bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -> d
         if own:
             raise WorkflowError(f"--{next(iter(own))} belongs to --suite, which is missing.")
         seeds = STUDY_SEEDS if options.seeds is None else options.seeds
-        return run_transition(options.out, seeds, options.study, record=record, bars=bars)
+        return run_transition(
+            options.out, seeds, options.study, first_seed=options.first_seed, record=record, bars=bars
+        )
+    if options.first_seed:
+        raise WorkflowError("--first-seed belongs to --study; leave it out with --suite.")
     seeds = SUITE_SEEDS if options.seeds is None else options.seeds
     return run_suite(SuiteOptions(suite=options.suite, out=options.out, seeds=seeds, **own), record, bars)
 

@@ -24,7 +24,7 @@ class Bench:
     """What is to be measured.
 
     folder: where results and pictures lie.
-    seeds: episodes of each case.
+    seeds: episodes of each case, from number `first_seed` on.
     settings: how they are sampled.
     arms: what they are sampled with; the first one is the plain sampler, with which the others are compared.
     cases: kinds of episodes.
@@ -33,6 +33,7 @@ class Bench:
 
     folder: Path
     seeds: int
+    first_seed: int = 0
     settings: BenchSettings = BenchSettings()
     arms: Sequence[Arm] = ARMS
     cases: Sequence[str] = CASES
@@ -43,10 +44,13 @@ class Bench:
             raise ValueError(
                 f"seeds is {self.seeds}; give at least 1 (8 for a quick look, 32 or more to quote)."
             )
+        if self.first_seed < 0:
+            raise ValueError(f"first_seed is {self.first_seed}; give 0 or more.")
 
     def chunks(self) -> Iterator[range]:
         """The seeds, in groups that are sampled as one batch."""
-        return (range(first, min(first + CHUNK, self.seeds)) for first in range(0, self.seeds, CHUNK))
+        end = self.first_seed + self.seeds
+        return (range(first, min(first + CHUNK, end)) for first in range(self.first_seed, end, CHUNK))
 
     def tasks(self, keys: ResultKeys) -> list[Task]:
         """Everything that is to be measured, a task for each case and group of seeds."""
@@ -58,7 +62,7 @@ class Bench:
                 case=case,
                 seeds=seeds,
                 arms=tuple(self.arms),
-                recording=Recording(self.folder / STRIPS if 0 in seeds else None, videos),
+                recording=Recording(self.folder / STRIPS if self.first_seed in seeds else None, videos),
             )
             for seeds in self.chunks()
             for case in self.cases

@@ -59,13 +59,16 @@ def cells() -> list[Cell]:
     return made
 
 
-def benches(folder: Path, seeds: int, settings: BenchSettings | None = None) -> dict[int, Bench]:
+def benches(
+    folder: Path, seeds: int, settings: BenchSettings | None = None, *, first_seed: int = 0
+) -> dict[int, Bench]:
     """One bench for each length of history."""
     settings = replace(settings or BenchSettings(), after=AFTER)
     return {
         length: Bench(
             folder=folder / f"history_{length}",
             seeds=seeds,
+            first_seed=first_seed,
             settings=replace(settings, before=length),
             arms=tuple(cell.arm for cell in cells() if cell.length == length),
             cases=CASES,

@@ -100,10 +100,17 @@ DOSES = (
 CASES = ("disappear", "colour", "background", "cut", "sham")
 
 
-def bench(folder: Path, seeds: int) -> Bench:
+def bench(folder: Path, seeds: int, first_seed: int = 0) -> Bench:
     """Plain and every dose, on four kinds of switch and on shams, for the treated section alone."""
     arms = (PLAIN, *(arm for varied in DOSES for arm in varied.arms))
-    return Bench(folder=folder, seeds=seeds, settings=BenchSettings(after=1), arms=arms, cases=CASES)
+    return Bench(
+        folder=folder,
+        seeds=seeds,
+        first_seed=first_seed,
+        settings=BenchSettings(after=1),
+        arms=arms,
+        cases=CASES,
+    )
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

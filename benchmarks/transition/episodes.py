@@ -7,10 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...tiny.world import FAST, Scene, make_clip, prompt_of
+from ...tiny.world import FAST, Scene, Subject, make_clip, prompt_of
 
 SWITCHES = ("disappear", "appear", "colour", "background", "cut", "motion")
 CASES = (*SWITCHES, "control", "sham")
+# Two subjects: one is told to leave, or the same prompt is entered anew.
+PAIR_CASES = ("leave", "pair sham")
+EVERY_CASE = (*CASES, *PAIR_CASES)
+CHANGES = (*SWITCHES, "leave")
 # These go on for ever: a subject that moves right would have to turn back. Half of the subjects stand still.
 LASTING_MOTIONS = ("still", "still", *FAST)
 FIRST_SEED = 2 * 10**9  # training and its own evaluation use smaller ones
@@ -20,7 +24,7 @@ FIRST_SEED = 2 * 10**9  # training and its own evaluation use smaller ones
 class Episode:
     """One episode. In a control nothing is switched; in a sham the same prompt is entered anew.
 
-    case: one of CASES.
+    case: one of EVERY_CASE.
     seed: its number within the case.
     noise_seed: the seed of the sampler's noise.
     image: the start image, uint8 [64,64,3].
@@ -46,7 +50,24 @@ class Episode:
     @property
     def changes(self) -> bool:
         """Whether that entry asks for another scene."""
-        return self.case in SWITCHES
+        return self.case in CHANGES
+
+    @property
+    def pair(self) -> bool:
+        """Whether the episode begins with two subjects."""
+        return len(self.before.shown) > 1
+
+    @property
+    def staying(self) -> Subject | None:
+        """The subject, the first of those, that is to be there before and after the switch."""
+        after = [subject for subject, _ in self.after.shown]
+        return next((subject for subject, _ in self.before.shown if subject in after), None)
+
+    @property
+    def leaving(self) -> Subject | None:
+        """The subject that is to be there before the switch and not after it."""
+        after = [subject for subject, _ in self.after.shown]
+        return next((subject for subject, _ in self.before.shown if subject not in after), None)
 
     @property
     def asks_for_motion(self) -> bool:
@@ -61,19 +82,19 @@ class Episode:
 
 def make_episode(case: str, seed: int) -> Episode:
     """The episode of a case with this number, always the same; raises ValueError for an unknown case."""
-    if case not in CASES:
-        raise ValueError(f"TransitionBench has no case {case!r}; take one of {', '.join(CASES)}.")
-    rng = np.random.default_rng([FIRST_SEED, CASES.index(case), seed])
+    if case not in EVERY_CASE:
+        raise ValueError(f"TransitionBench has no case {case!r}; take one of {', '.join(EVERY_CASE)}.")
+    rng = np.random.default_rng([FIRST_SEED, EVERY_CASE.index(case), seed])
     clip_seed = FIRST_SEED + int(rng.integers(10**9))
     motion = _choose(rng, LASTING_MOTIONS)
     # Two frames are enough to learn the first picture and both scenes.
-    clip = make_clip(clip_seed, 2, _event(case, seed), 1, motion=motion, empty=False)
+    clip = make_clip(clip_seed, 2, _event(case, seed), 1, pair=case in PAIR_CASES, motion=motion, empty=False)
     before, after = clip.scenes[0][1], clip.scenes[-1][1]
     if case == "motion":
         after = replace(after, motion=_choose(rng, [fast for fast in FAST if fast != motion]))
-    elif after.subject is not None:
+    elif after.subject is not None and case not in PAIR_CASES:
         after = replace(after, motion=_choose(rng, LASTING_MOTIONS) if case == "cut" else motion)
-    noise_seed = FIRST_SEED + CASES.index(case) * 10**6 + seed
+    noise_seed = FIRST_SEED + EVERY_CASE.index(case) * 10**6 + seed
     prompts = _prompts(case, before, after, rng)
     return Episode(
         case=case,
@@ -112,6 +133,8 @@ def episode_under(episode: Episode, history: str, prompt: str) -> Episode:
 
 def _event(case: str, seed: int) -> str:
     """The world's event: a background changes by place and by time of day in turn."""
+    if case == "leave":
+        return "disappear"
     if case not in SWITCHES:
         return "none"
     return "night" if case == "background" and seed % 2 else case
@@ -119,7 +142,7 @@ def _event(case: str, seed: int) -> str:
 
 def _prompts(case: str, before: Scene, after: Scene, rng: np.random.Generator) -> tuple[str, str]:
     old = prompt_of(before, rng)
-    return old, prompt_of(after, rng) if case in SWITCHES else old
+    return old, old if before == after else prompt_of(after, rng)
 
 
 def _choose(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str:

@@ -37,6 +37,7 @@ class Measures:
     jump: px between where the subject was going and where it is in the first new frame; before and after:
         the usual values between other frames.
     artefacts: share of the first new section's frames that show something else than a scene of the world.
+    gone, other: of two subjects, whether the one that is told to leave is gone, and whether the other one is as it was.
     """
 
     success: bool
@@ -47,6 +48,8 @@ class Measures:
     jump_before: float | None
     jump_after: float | None
     artefacts: float
+    gone: bool | None = None
+    other: bool | None = None
 
 
 def is_valid(detection: Detection, episode: Episode) -> bool:
@@ -85,9 +88,9 @@ def _measures(
         held=(success, *later),
         latency=latency(state, section) if episode.changes else None,
         remaining=_remaining(new, episode, settled) if episode.changes else None,
-        jump=_finite(jumps[len(past) - 1 : len(past)]),
-        jump_before=_finite(jumps[: len(past) - 1]),
-        jump_after=_finite(jumps[len(past) :]),
+        jump=middle(jumps[len(past) - 1 : len(past)]),
+        jump_before=middle(jumps[: len(past) - 1]),
+        jump_after=middle(jumps[len(past) :]),
         artefacts=float(artefact.mean()),
     )
 
@@ -128,7 +131,7 @@ def latency(state: Array, section: int) -> int | None:
 def artefacts(frames: Array, detection: Detection) -> Array:
     """Which frames [T,64,64,3] in 0..1 show more than the scene that is detected in them, bool [T]."""
     return np.array(
-        [_unexplained(frame, _described(detection, number)) > ARTEFACT for number, frame in enumerate(frames)]
+        [unexplained(frame, _described(detection, number)) for number, frame in enumerate(frames)]
     )
 
 
@@ -154,11 +157,11 @@ def _described(detection: Detection, frame: int) -> Array:
     return render(Scene(*place, subject), x, y) / 255
 
 
-def _unexplained(frame: Array, described: Array) -> float:
-    """The largest difference of a block's mean colour between a frame and a picture; edges may be soft."""
+def unexplained(frame: Array, described: Array) -> bool:
+    """Whether a block's mean colour differs by more than ARTEFACT between a frame and a picture; edges may be soft."""
     side = SIZE // BLOCK
     blocks = (frame - described).reshape(side, BLOCK, side, BLOCK, 3).mean((1, 3))
-    return float(np.abs(blocks).mean(-1).max())
+    return bool(np.abs(blocks).mean(-1).max() > ARTEFACT)
 
 
 def _remaining(detection: Detection, episode: Episode, settled: slice) -> float:
@@ -190,7 +193,7 @@ def _of_subject(detection: Detection, names: Array) -> Array:
     return np.where(detection.present, names, "")
 
 
-def _finite(values: list[float]) -> float | None:
+def middle(values: list[float]) -> float | None:
     """Median of the values that are numbers, None without any."""
     numbers = [value for value in values if np.isfinite(value)]
     return float(np.median(numbers)) if numbers else None

@@ -9,7 +9,7 @@ from typing import Any
 from ...metrics.scoring.survival import fraction_reached, restricted_mean
 from .. import statistics
 from .arms import PLAIN
-from .episodes import SWITCHES
+from .episodes import CHANGES, SWITCHES
 from .running.results import Result
 
 POOLED = "all"  # the case of rows over all switches
@@ -56,14 +56,11 @@ def _pick(
 
 def _row(strata: Sequence[Stratum], plain: Sequence[Stratum], section: int) -> dict[str, Any]:
     every = [result for stratum in strata for result in stratum.values()]
-    switched = [result for result in every if result.case in SWITCHES]
+    switched = [result for result in every if result.case in CHANGES]
     times = latencies(switched, section)
     return {
         "n": len(every),
-        "success": _mean(every, lambda result: result.measures.success),
-        "success_ci": _interval(
-            [[result.measures.success for result in stratum.values()] for stratum in strata]
-        ),
+        **_share("success", strata, lambda result: result.measures.success),
         **_paired("gain", strata, plain, lambda result: float(result.measures.success)),
         "lasting": _mean(every, lambda result: result.measures.held[-1]),
         "relapse": _mean(
@@ -78,9 +75,18 @@ def _row(strata: Sequence[Stratum], plain: Sequence[Stratum], section: int) -> d
         "continuity_before": _mean(every, lambda result: result.measures.jump_before),
         "continuity_after": _mean(every, lambda result: result.measures.jump_after),
         "artefacts": _mean(every, lambda result: result.measures.artefacts),
+        **_share("gone", strata, lambda result: result.measures.gone),
+        **_share("other", strata, lambda result: result.measures.other),
         "evaluations": _mean(every, lambda result: result.evaluations),
         "seconds": _mean(every, lambda result: result.seconds),
     }
+
+
+def _share(name: str, strata: Sequence[Stratum], value: Callable[[Result], bool | None]) -> dict[str, Any]:
+    """In how many of the episodes that have it something is so, with its interval."""
+    shares = [[so for result in stratum.values() if (so := value(result)) is not None] for stratum in strata]
+    every = [so for stratum in shares for so in stratum]
+    return {name: fmean(every) if every else None, f"{name}_ci": _interval(shares)}
 
 
 def _paired(

@@ -18,7 +18,7 @@ from ...benchmarks.speed.bench import SpeedOptions, run_speed
 from ...benchmarks.speed.peer import PeerMissingError
 from ...benchmarks.speed.table import table as speed_table
 from ...benchmarks.transition import bench as transition
-from ...benchmarks.transition import conflict, doses, pictures, summary
+from ...benchmarks.transition import conflict, doses, pictures, selective, summary
 from ...benchmarks.transition.running.recording import VIDEOS
 from ...benchmarks.transition.running.results import EPISODES, Result
 from ...benchmarks.transition.running.sampling import EpisodeSampler
@@ -39,16 +39,20 @@ ENOUGH = 32  # seeds a case, for numbers that may be quoted
 
 
 def run_transition(
-    out: Path, seeds: int, study: str, *, record: Record, bars: ProgressBars
+    out: Path, seeds: int, study: str, *, first_seed: int = 0, record: Record, bars: ProgressBars
 ) -> dict[str, Any]:
     """Runs a study of TransitionBench, or what is left of it; raises WorkflowError for a wrong number of seeds."""
+    if first_seed and study == "agreement":
+        raise WorkflowError("The study agreement takes its seeds from 0 on; leave --first-seed out.")
+    if first_seed < 0:
+        raise WorkflowError(f"First seed is {first_seed}; give 0 or more.")
     if seeds < 1:
         raise WorkflowError(
             f"Seeds is {seeds}; give at least 1 (8 for a quick look, {ENOUGH} or more to quote)."
         )
-    found = STUDIES[study](out, seeds, partial(_measure, record, bars))
+    found = STUDIES[study](out, range(first_seed, first_seed + seeds), partial(_measure, record, bars))
     trained = load_tiny().trained
-    remarks = _remarks(study, seeds, trained)
+    remarks = _remarks(study, range(first_seed, first_seed + seeds), trained)
     (out / pictures.TABLE).write_text("\n".join([*remarks, "", found["text"]]), encoding="utf-8")
     print(found.pop("text"))
     quotable = seeds >= ENOUGH and trained
@@ -57,6 +61,7 @@ def run_transition(
         "bench": "transition",
         "study": study,
         "seeds": seeds,
+        "first_seed": first_seed,
         "quotable": quotable,
         "remarks": remarks,
         **files,
@@ -120,9 +125,9 @@ def _measure(record: Record, bars: ProgressBars, bench: transition.Bench) -> lis
     return results
 
 
-def _techniques(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
+def _techniques(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Plain, each technique, the presets and the published baseline."""
-    bench = transition.Bench(folder=out, seeds=seeds)
+    bench = transition.Bench(folder=out, seeds=len(seeds), first_seed=seeds.start)
     results, section = measure(bench), bench.settings.section_frames
     rows = summary.rows(results, section)
     pictures.save_plot(
@@ -130,32 +135,44 @@ def _techniques(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
         rows,
         results=results,
         section=section,
-        title=f"TransitionBench, {seeds} seeds a case",
+        title=f"TransitionBench, {len(seeds)} seeds a case",
     )
     pictures.save_sheet(out / pictures.SHEET, results, out, bench.settings)
     return {**_facts(bench), "rows": rows, "text": pictures.table(rows), "contact_sheet": pictures.SHEET}
 
 
-def _doses(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
+def _pairs(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
+    """Two subjects, one of which is told to leave."""
+    bench = selective.bench(out, len(seeds), seeds.start)
+    results, section = measure(bench), bench.settings.section_frames
+    rows = summary.rows(results, section)
+    pictures.save_sheet(out / pictures.SHEET, results, out, bench.settings)
+    selective.save_plot(out / pictures.PLOT, rows)
+    return {**_facts(bench), "rows": rows, "text": selective.table(rows), "contact_sheet": pictures.SHEET}
+
+
+def _doses(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Every technique at rising strength."""
-    bench = doses.bench(out, seeds)
+    bench = doses.bench(out, len(seeds), seeds.start)
     rows = summary.rows(measure(bench), bench.settings.section_frames)
     doses.save_plot(out / pictures.PLOT, rows)
     return {**_facts(bench), "rows": rows, "text": doses.table(rows)}
 
 
-def _conflict(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
+def _conflict(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """What the past shows against what the prompt asks."""
-    benches = conflict.benches(out, seeds)
+    benches = conflict.benches(out, len(seeds), first_seed=seeds.start)
     cells = conflict.rows({length: measure(bench) for length, bench in benches.items()})
     conflict.save_plot(out / pictures.PLOT, cells)
     return {"cells": cells, "conclusions": conflict.conclusions(cells), "text": conflict.table(cells)}
 
 
-def _agreement(out: Path, seeds: int, measure: Measure) -> dict[str, Any]:
+def _agreement(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Whether the metrics say what is true."""
-    bench = agreement.bench(out, seeds)
-    scored = agreement.score_all(agreement.cached_scorer(out), seeds, measure(bench), bench.folder / VIDEOS)
+    bench = agreement.bench(out, len(seeds))
+    scored = agreement.score_all(
+        agreement.cached_scorer(out), len(seeds), measure(bench), bench.folder / VIDEOS
+    )
     agreement.save_clips(out / agreement.CLIPS, scored)
     agreement_pictures.save_plot(out / pictures.PLOT, scored)
     return {
@@ -177,24 +194,26 @@ def _facts(bench: transition.Bench) -> dict[str, Any]:
 
 
 Measure = Callable[[transition.Bench], list[Result]]
-STUDIES: dict[str, Callable[[Path, int, Measure], dict[str, Any]]] = {
+STUDIES: dict[str, Callable[[Path, range, Measure], dict[str, Any]]] = {
     "techniques": _techniques,
     "doses": _doses,
+    "pairs": _pairs,
     "conflict": _conflict,
     "agreement": _agreement,
 }
 
 
-def _remarks(study: str, seeds: int, trained: bool) -> list[str]:
+def _remarks(study: str, seeds: range, trained: bool) -> list[str]:
     """What must be known to read the numbers."""
     remarks = [
-        f"TransitionBench, study {study}, {seeds} seeds a case; only episodes that were right before the switch are counted."
+        f"TransitionBench, study {study}, {len(seeds)} seeds a case (from {seeds.start} on).",
+        "Only episodes that were right before the switch are counted.",
     ]
     if not trained:
         remarks.append(
             "The embedded model's weights are random: these numbers only show that everything runs."
         )
-    if seeds < ENOUGH:
+    if len(seeds) < ENOUGH:
         remarks.append(f"A quick look: fewer than {ENOUGH} seeds a case are not enough to quote.")
     remarks.append("Sizes of effects in this miniature do not carry over to the 13B model.")
     return remarks

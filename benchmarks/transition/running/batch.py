@@ -9,10 +9,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ....tiny.detector import Detection, detect
 from ..arms import PLAIN, USUAL_CONDITIONS, Arm
 from ..episodes import Episode, episode_under, reversed_episode
-from ..measures import HALF_SECOND, is_valid, measure_episode
+from ..judge import judge_of
+from ..measures import HALF_SECOND
 from .recording import save_strip, save_video_frames, strip_frames
 from .results import Result, ResultKeys
 from .sampling import EpisodeSampler, SampledVideos, StartState
@@ -30,7 +30,7 @@ class MeasuredPast:
     """
 
     start: StartState
-    detections: list[Detection]
+    detections: list[Any]
     valid: list[bool]
 
 
@@ -69,8 +69,9 @@ class EpisodeBatch:
         if history == "new":
             shown = [reversed_episode(episode) for episode in shown]
         start = self._sampler.sample_past(shown)
-        detections = [detect(frames[-2 * HALF_SECOND :]) for frames in start.frames]
-        valid = [is_valid(detection, episode) for detection, episode in zip(detections, shown, strict=True)]
+        judge = judge_of(shown[0])
+        detections = [judge.see(frames[-2 * HALF_SECOND :]) for frames in start.frames]
+        valid = [judge.is_valid(seen, episode) for seen, episode in zip(detections, shown, strict=True)]
         return MeasuredPast(start, detections, valid)
 
     def measure(self, arm: Arm, keys: ResultKeys, recording: Recording = Recording()) -> list[Result]:
@@ -80,6 +81,7 @@ class EpisodeBatch:
         """
         videos, past = self._sample(arm), self.past(arm.conditions.history)
         seeds = [episode.seed for episode in self._episodes]
+        judge = judge_of(self._episodes[0])
         results = [
             Result(
                 key=keys.key(episode.case, episode.seed, arm, seeds),
@@ -87,7 +89,7 @@ class EpisodeBatch:
                 seed=episode.seed,
                 arm=arm.name,
                 valid=past.valid[number],
-                measures=measure_episode(
+                measures=judge.measure(
                     episode_under(episode, arm.conditions.history, arm.conditions.prompt),
                     past.detections[number],
                     videos.frames[number],
