@@ -54,6 +54,14 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         help="of a workflow: make the videos of these episodes, each with the workflow's technique nodes and without "
         f"them, and measure both. A file, or {' or '.join(SUITES)} ({SUITES[0]})",
     )
+    what.add_argument(
+        "--ratings",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="of a suite that has run into --out: read what people have answered on its rating page (see --rate), and add to "
+        "the report how far they and the judge agree, and what they preferred",
+    )
     bench.add_argument(
         "--seeds",
         type=int,
@@ -109,6 +117,15 @@ def _add_suite(bench: argparse.ArgumentParser) -> None:
         choices=FEATURES,
         help="what frames are compared by; clip understands the prompts and needs its weights on this machine "
         "(default: what the suite names)",
+    )
+    suite.add_argument(
+        "--rate",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="ORDER",
+        help="write rating.html beside the videos: a page on which people rate them without knowing how they were made. A "
+        "number other than 0 gives another order",
     )
     suite.add_argument("--model", metavar="NAME", help=f"open_clip model for clip ({EvaluateOptions.model})")
     suite.add_argument(

@@ -29,6 +29,7 @@ from .commands.sections import SectionsOptions, run_sections
 from .commands.step_cache.calibrate import run_calibration
 from .commands.step_cache.study import run_cache_study
 from .commands.suites.command import SuiteOptions, run_suite
+from .commands.suites.ratings import run_ratings
 from .devices import device_named
 from .files.folders import Folders
 from .running.progress import ProgressBars
@@ -40,12 +41,13 @@ from .workflows.executor import describe
 
 OK, FAILED = 0, 1
 TEXT_LINES, TEXT_COLUMNS = 12, 240  # of a node's text on the terminal
-SUITE_OPTIONS = ("workflow", "server", "features", "model", "pretrained")
+SUITE_OPTIONS = ("workflow", "server", "features", "model", "pretrained", "rate")
 # What one bench alone reads, with what stands for nothing given.
 OWN_OPTIONS: dict[str, dict[str, Any]] = {
     "transition": {
         "study": "techniques",
         "suite": None,
+        "ratings": None,
         "seeds": None,
         "first_seed": 0,
         **dict.fromkeys(SUITE_OPTIONS),
@@ -154,6 +156,8 @@ def _bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -> d
     if options.suite is None:
         if own:
             raise WorkflowError(f"--{next(iter(own))} belongs to --suite, which is missing.")
+        if options.ratings is not None:
+            return run_ratings(options.out, options.ratings, record)
         seeds = STUDY_SEEDS if options.seeds is None else options.seeds
         return run_transition(
             options.out, seeds, options.study, first_seed=options.first_seed, record=record, bars=bars
@@ -244,7 +248,7 @@ def _finish(options: argparse.Namespace, record: Record, facts: dict[str, Any]) 
         )
     for image in record.images:
         print(record.out / image["path"])
-    for name in ("comparison", "table", "plot", "contact_sheet"):
+    for name in ("comparison", "table", "plot", "contact_sheet", "rating_page"):
         if name in facts:
             print(record.out / facts[name])
     for remark in facts.get("remarks", ()):

@@ -88,12 +88,12 @@ class Record(Observer):
         return written + [path for path in self.kept if path.is_file()]
 
     def report(self, kind: str, **facts: Any) -> dict[str, Any]:
-        """The report as plain data; `facts` are added at the top level and may bring their own `switches`."""
+        """The report as plain data; `facts` are added at the top level and may bring their own `switches` and `seconds`."""
         return {
             "schema": SCHEMA,
             "kind": kind,
             **facts,
-            "seconds": round(time.perf_counter() - self._began, 3),
+            "seconds": facts.get("seconds", round(time.perf_counter() - self._began, 3)),
             "videos": self.videos,
             "images": self.images,
             "texts": self.texts,

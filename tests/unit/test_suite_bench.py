@@ -323,6 +323,82 @@ def test_more_seeds_are_other_videos(quick: list[str], tmp_path: Path, server: F
     assert any("read no text" in remark for remark in written["remarks"])
 
 
+def test_people_rate_the_videos_and_the_report_says_what_they_found(
+    quick: list[str], tmp_path: Path, server: FakeServer, report_page: ModuleType
+) -> None:
+    assert main([*quick, "--rate", "5", "--server", "http://there"]) == 0
+    out, first = tmp_path / "out", report(tmp_path)
+    report_page.check(first, "suite")
+    text = (out / first["rating_page"]).read_text(encoding="utf-8")
+    plan = json.loads(text.split('id="plan">', 1)[1].split("</script>", 1)[0])
+    assert {entry["video"] for entry in plan["videos"]} == {video["path"] for video in first["videos"]}
+    # The switch is at frame 13, and the first section of three latent frames after it ends at 25.
+    assert {(entry["switch"], entry["until"]) for entry in plan["videos"]} == {(0.433, 0.833)}
+    prompts = {entry["left"].split("_")[0]: entry["prompts"] for entry in plan["pairs"]}
+    assert {name: [prompt["seconds"] for prompt in said] for name, said in prompts.items()} == {
+        "takes/tiny-cut": [0, 0.433],
+        "takes/tiny-control": [0],
+    }
+
+    answers = {
+        "schema": "framepack-transitions/ratings/1",
+        "rater": "Ann",
+        "order": 5,
+        "videos": [{"video": entry["video"], "seen": "new", "jumped": True} for entry in plan["videos"]],
+        "pairs": [],
+    }
+    (tmp_path / "ann.json").write_text(json.dumps(answers), encoding="utf-8")
+    assert main(["bench", "transition", "--ratings", str(tmp_path / "ann.json"), "--out", str(out)]) == 0
+    second = report(tmp_path)
+    report_page.check(second, "suite")
+    assert {name: second[name] for name in first} == first
+    assert [row["videos"] for row in second["ratings"]["raters"]] == [4]
+    assert (out / second["ratings"]["table"]).read_text(encoding="utf-8").startswith("| agreement ")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"videos": [{"video": "takes/other.mp4"}]}, "rates videos that this report does not have"),
+        ({"schema": "other"}, "holds no answers"),
+    ],
+)
+def test_answers_that_do_not_fit_are_refused(
+    change: dict[str, Any], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite_report = {"suite": "few", "episodes": [], "videos": []}
+    answers = {
+        "schema": "framepack-transitions/ratings/1",
+        "rater": "Ann",
+        "order": 0,
+        "videos": [],
+        "pairs": [],
+    }
+    (tmp_path / "ann.json").write_text(json.dumps({**answers, **change}), encoding="utf-8")
+    command = ["bench", "transition", "--ratings", str(tmp_path / "ann.json"), "--out", str(tmp_path)]
+    assert main(command) == 1
+    assert "There is no report of a suite" in capsys.readouterr().err
+    (tmp_path / "report.json").write_text(json.dumps(suite_report), encoding="utf-8")
+    assert main(command) == 1
+    assert sentence in capsys.readouterr().err
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == suite_report
+
+
+def test_one_person_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = {
+        "schema": "framepack-transitions/ratings/1",
+        "rater": "Ann",
+        "order": 0,
+        "videos": [],
+        "pairs": [],
+    }
+    (tmp_path / "report.json").write_text(json.dumps({"suite": "few", "episodes": [], "videos": []}))
+    (tmp_path / "ann.json").write_text(json.dumps(answers))
+    twice = [str(tmp_path / "ann.json")] * 2
+    assert main(["bench", "transition", "--ratings", *twice, "--out", str(tmp_path)]) == 1
+    assert "Several files are by Ann" in capsys.readouterr().err
+
+
 def test_what_a_server_refuses_names_the_episode(
     quick: list[str], server: FakeServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -355,6 +431,7 @@ def test_a_run_that_saves_nothing_is_said(
         (["--suite", "tiny", "--seeds", "0"], "Seeds is 0; give at least 1."),
         (["--workflow", "w.json"], "--workflow belongs to --suite, which is missing."),
         (["--features", "clip"], "--features belongs to --suite, which is missing."),
+        (["--rate"], "--rate belongs to --suite, which is missing."),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_made(

@@ -15,7 +15,15 @@ import pytest
 
 ROOT = Path(framepack_transitions.__file__).resolve().parent
 # Folders whose files are read at run time.
-DATA = ("benchmarks/suites/shipped", "example_workflows", "locales", "subgraphs", "tiny/weights", "web/docs")
+DATA = (
+    "benchmarks/rating/shipped",
+    "benchmarks/suites/shipped",
+    "example_workflows",
+    "locales",
+    "subgraphs",
+    "tiny/weights",
+    "web/docs",
+)
 NOT_SOURCE = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist", "*output", "tests")
 
 

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ....benchmarks.rating.page import write_page
+from ....benchmarks.rating.plan import RatedVideo, rating_plan
 from ....benchmarks.suites import summary as suite_summary
-from ....benchmarks.suites.episodes import SHIPPED, Suite, read_suite
-from ....benchmarks.suites.results import EpisodeResult, measure_video
+from ....benchmarks.suites.episodes import SHIPPED, Suite, SuiteEpisode, read_suite
+from ....benchmarks.suites.results import LATENT, EpisodeResult, measure_video
 from ....benchmarks.transition.episodes import SWITCHES
 from ....benchmarks.transition.pictures import SHEET, TABLE
 from ....nodes.evaluation.models import EvaluationModels, load_models
@@ -28,7 +30,7 @@ READS_NO_TEXT = "pixel"
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteOptions:
-    """What the command line asks for; see its help. None: what the suite says."""
+    """What the command line asks for; see its help. None: what the suite says; for `rate`, no page."""
 
     suite: str
     out: Path
@@ -38,6 +40,7 @@ class SuiteOptions:
     features: str | None = None
     model: str = EvaluateOptions.model
     pretrained: str = EvaluateOptions.pretrained
+    rate: int | None = None
 
 
 def run_suite(options: SuiteOptions, record: Record, bars: ProgressBars) -> dict[str, Any]:
@@ -55,7 +58,8 @@ def run_suite(options: SuiteOptions, record: Record, bars: ProgressBars) -> dict
     planned = maker.videos(suite, options.seeds)
     results = list(_results(maker, planned, models, record=record, bars=bars))
     videos = [video["path"] for video in record.videos]
-    return _facts(options, suite, maker=maker, features=features, results=results, videos=videos)
+    facts = _facts(options, suite, maker=maker, features=features, results=results, videos=videos)
+    return facts | _rating_page(options, suite, maker=maker, results=results, videos=videos)
 
 
 def _models(suite: Suite, features: str, options: SuiteOptions) -> EvaluationModels:
@@ -132,6 +136,7 @@ def _facts(
         "episodes": [
             {
                 "video": video,
+                "image": episode.image,
                 **result.to_json(),
                 "seconds": round(result.seconds, 3),
                 "prompts": [asdict(view) for view in (episode.old, episode.new) if view is not None],
@@ -146,6 +151,44 @@ def _facts(
         "table": TABLE,
         "contact_sheet": SHEET,
     }
+
+
+def _rating_page(
+    options: SuiteOptions,
+    suite: Suite,
+    *,
+    maker: VideoMaker,
+    results: Sequence[EpisodeResult],
+    videos: Sequence[str],
+) -> dict[str, str]:
+    """Writes the page on which people rate the videos, where one is asked for."""
+    if options.rate is None:
+        return {}
+    episodes = {episode.id: episode for episode in suite.episodes}
+    rated = [
+        _rated(path, result, episodes[result.episode], maker.workflows[result.arm].window)
+        for path, result in zip(videos, results, strict=True)
+    ]
+    page = write_page(options.out, rating_plan(rated, suite=suite.name, order=options.rate))
+    return {"rating_page": page.name}
+
+
+def _rated(path: str, result: EpisodeResult, episode: SuiteEpisode, window: int) -> RatedVideo:
+    """A video as people see it: until the end of the first section after the switch."""
+    switch = round(result.switch / result.fps, 3)
+    entered = episode.old if episode.new is None else episode.new
+    then = ((switch, entered.prompt),) if episode.case != "control" else ()
+    return RatedVideo(
+        path=path,
+        episode=result.episode,
+        seed=result.seed,
+        arm=result.arm,
+        old=episode.old.state,
+        new=episode.other_state,
+        prompts=((0.0, episode.old.prompt), *then),
+        switch=switch,
+        until=round((result.switch + LATENT * window) / result.fps, 3),
+    )
 
 
 def _techniques(workflow: SuiteWorkflow) -> list[dict[str, Any]]:

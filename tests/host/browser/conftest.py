@@ -94,13 +94,19 @@ class Browser:
 
 
 @pytest.fixture(scope="session")
-def browser(server):
-    """A browser on the server; the test is skipped where there is none."""
+def chromium():
+    """Where playwright's modules lie, and the browser; the test is skipped where there is none."""
     modules = Path(COMFYUI).resolve().parent / "browser" / "node_modules"
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if shutil.which("node") is None or chromium is None or not (modules / "playwright-core").is_dir():
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if shutil.which("node") is None or browser is None or not (modules / "playwright-core").is_dir():
         pytest.skip(NEEDS_BROWSER)
-    return Browser(server.url, modules, chromium)
+    return modules, browser
+
+
+@pytest.fixture(scope="session")
+def browser(chromium, server):
+    """A browser on the server."""
+    return Browser(server.url, *chromium)
 
 
 @pytest.fixture(scope="session", params=[False, True], ids=["canvas", "nodes2"])
