@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from math import tanh
+from textwrap import shorten
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import Array, cosines, mean, rows
 from .measuring.evidence import Evidence, features_of
+from .picture_fidelity import picture_fidelity
 from .results import Metric, undefined
 from .switches import Windows, too_little_to_compare
 
 LEAST_DENOMINATOR = 0.1
 FOUNDING_DELAY = 5  # frames after the switch
+QUOTED = 60  # letters of a text in a reason
 
 
 def stf(
@@ -64,23 +72,61 @@ def stf(
 
 
 def score_stf(evidence: Evidence) -> Metric:
-    """STF of a switch."""
-    states = evidence.states()
-    if states is None:
-        return undefined(
-            f"{evidence.measured.extractor} features read no text: give pictures of the new scene"
-        )
-    reference = features_of(evidence.reference)
-    return stf(
-        evidence.measured.features - states.centre,
+    """STF of a switch: by the texts of its states, or without a text tower by pictures of the new scene."""
+    return _by_texts(evidence) if evidence.texts else _by_pictures(evidence)
+
+
+def separation(new: ArrayLike, old: ArrayLike, logit_scale: float) -> float:
+    """How far two states [D] are apart for the softmax: p of a frame like the new one less p of one like the old, 0..1."""
+    cosine = min(float(cosines(new, old)[0, 0]), 1.0)
+    return tanh(logit_scale * (1 - cosine) / 2)
+
+
+def _by_texts(evidence: Evidence) -> Metric:
+    states, scale = evidence.states(), float(evidence.extractor.logit_scale)
+    switch = evidence.switch
+    cut = truncated(evidence.extractor, (switch.old, switch.new, *evidence.distractors))
+    remark = f"{evidence.extractor.name} reads only the beginning of {_quoted(cut)}" if cut else ""
+    if separation(states.new, states.old, scale) < LEAST_DENOMINATOR:
+        reason = f"{evidence.extractor.name} cannot tell {_quoted([switch.old, switch.new])} apart"
+        return undefined("; ".join(filter(None, (reason, remark))))
+    metric = stf(
+        evidence.measured.features,
         states.new,
         states.old,
         evidence.windows,
-        logit_scale=float(evidence.extractor.logit_scale),
+        logit_scale=scale,
         distractors=states.distractors,
-        reference=None if reference is None else reference - states.centre,
+        reference=features_of(evidence.reference),
         prompt=states.prompt,
     )
+    return replace(metric, reason="; ".join(filter(None, (metric.reason, remark))))
+
+
+def _by_pictures(evidence: Evidence) -> Metric:
+    part, pictures = evidence.changed_part, evidence.target or evidence.reference
+    features, shown = features_of(evidence.clip, part), features_of(pictures, part)
+    if features is None or shown is None:
+        name = evidence.measured.extractor
+        where = "" if pictures is None else " by their box, too"
+        return undefined(f"{name} features read no text: give pictures of the new scene{where}")
+    return picture_fidelity(
+        features,
+        shown,
+        evidence.windows,
+        reference=features_of(evidence.reference, part) if evidence.target else None,
+        fields=getattr(evidence.extractor, "fields", None) if part is None else None,
+    )
+
+
+def truncated(extractor: Any, texts: Sequence[str]) -> list[str]:
+    """The texts that an extractor reads the beginning of only; none where it does not say so."""
+    ask = getattr(extractor, "truncated", None)
+    return [] if ask is None else list(ask(list(dict.fromkeys(texts))))
+
+
+def _quoted(texts: Sequence[str]) -> str:
+    return " and ".join(repr(shorten(text, QUOTED, placeholder="...")) for text in texts)
 
 
 def probability(features: ArrayLike, states: ArrayLike, logit_scale: float) -> Array:

@@ -18,6 +18,9 @@ class Extractor(Protocol):
     name: what reports call it.
     logit_scale: the factor of cosines before a softmax.
     resolution: the short side in px above which larger frames change nothing; None where size always matters.
+
+    Two things are optional. `fields`, an int: features are the colours of fields x fields parts of the picture, row by
+    row. `truncated(texts)`: those of the texts whose end the model does not read.
     """
 
     @property

@@ -18,6 +18,7 @@ from torch import Tensor
 from .frames import as_frames, planes
 
 MODELS_KEPT = 2
+MORE = 8  # tokens, of a context in which a text that is cut off is seen to go on
 INTERPOLATIONS = {"bilinear": "bilinear"}  # open_clip resizes with anything else bicubically
 
 
@@ -51,6 +52,14 @@ class ClipModel:
         tokens = self.tokenizer(list(texts)).to(self.device)
         features: NDArray[np.float32] = self.model.encode_text(tokens).float().cpu().numpy()
         return features
+
+    def is_cut(self, text: str) -> bool:
+        """Whether a text has more tokens than the model reads: what it has in a longer context is then no padding."""
+        length = self.tokenizer.context_length
+        beyond, empty = (
+            self.tokenizer([read], context_length=length + MORE)[0, length:] for read in (text, "")
+        )
+        return not torch.equal(beyond, empty)
 
 
 @lru_cache(maxsize=MODELS_KEPT)

@@ -85,6 +85,10 @@ class OpenClipExtractor:
         """Features [M,D] of texts; what does not fit into the model's context is cut off."""
         return self._clip.texts(texts)
 
+    def truncated(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts that are longer than the model's context, and are cut off there."""
+        return [text for text in texts if self._clip.is_cut(text)]
+
 
 def _is_file(pretrained: str | Path) -> bool:
     return Path(pretrained).suffix != "" or Path(pretrained).is_file()

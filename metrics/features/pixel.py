@@ -30,6 +30,11 @@ class PixelExtractor:
     logit_scale: float = USUAL_LOGIT_SCALE
     resolution: int = RESOLUTION
 
+    @property
+    def fields(self) -> int:
+        """Fields along each side of the picture, as features lie in them."""
+        return self.side
+
     def images(self, frames: Any) -> NDArray[np.float32]:
         """Features [N, side*side*3] of frames [N,H,W,3], rows first, in 0..1."""
         import torch.nn.functional as F

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
-from ..arrays import Array, finite
+from ..arrays import Array
 from ..switches import Switch, Windows
 from .clip import Clip
 from .measurements import Measurements
@@ -23,14 +23,12 @@ class States:
     new: the new state.
     old: the old state.
     prompt: the new prompt, where it differs from the new state.
-    centre: what is subtracted from frames before they are compared, [D] or 0.
     distractors: states that are neither [K,D], None without any.
     """
 
     new: Array
     old: Array
     prompt: Array
-    centre: Array | float
     distractors: Sequence[Array] | None = None
 
 
@@ -83,30 +81,15 @@ class Evidence:
             return None
         return "inside" if self.kept_region == "outside" else "outside"
 
-    def states(self) -> States | None:
-        """The states by their texts; without a text tower by pictures of the new scene and the frames before.
-
-        None where there is neither.
-        """
-        return self._states_of_texts() if self.texts else self._states_of_pictures()
-
-    def _states_of_texts(self) -> States:
+    def states(self) -> States:
+        """The states by their texts; raises KeyError without a text tower."""
         switch, texts = self.switch, self.texts
         return States(
             new=texts[switch.new],
             old=texts[switch.old],
             prompt=texts[switch.prompt or switch.new],
-            centre=0.0,
             distractors=[texts[text] for text in self.distractors] or None,
         )
-
-    def _states_of_pictures(self) -> States | None:
-        old = _mean(self.measured.features[slice(*self.windows.before)])
-        new = _mean(features_of(self.target or self.reference))
-        if old is None or new is None:
-            return None
-        new = new - self.centre
-        return States(new=new, old=old - self.centre, prompt=new, centre=self.centre)
 
 
 def features_of(clip: Clip | None, part: Part | None = None) -> Array | None:
@@ -116,11 +99,3 @@ def features_of(clip: Clip | None, part: Part | None = None) -> Array | None:
     if part is None:
         return clip.measurements.features
     return None if clip.region is None else clip.region.part(part)
-
-
-def _mean(features: Array | None) -> Array | None:
-    """Mean [D] of the frames that are finite; None without any."""
-    if features is None or not len(known := finite(features)):
-        return None
-    mean: Array = known.mean(0)
-    return mean

@@ -336,7 +336,9 @@ def test_only_motion_of_what_was_asked_for_counts(world):
     reference = pan(world.new)[SWITCH:]
     asked = np.concatenate([world.old[None].repeat(SWITCH, 0), reference])
     moved = ddi(asked, reference=reference)
-    assert moved.value > 0.5 and moved.founding > 0.5
+    assert moved.value > 0.5
+    # The founding form weighs the pieces that follow the prompt like those that do not, however few they are.
+    assert moved.founding == pytest.approx(0, abs=0.1)
     assert moved.value > ddi(asked).value, "more motion than usual is too much, unless the reference has it"
     assert ddi(world.video("cut"), reference=reference).value == pytest.approx(0, abs=0.02)
     assert ddi(pan(world.old), reference=reference).value < 0
