@@ -17,7 +17,7 @@ from .help import BENCH_EXAMPLES, HelpFormatter, epilog
 if TYPE_CHECKING:
     from .tool_arguments import Commands
 
-STUDY_SEEDS, SUITE_SEEDS, KILLS = 8, 1, 200
+STUDY_SEEDS, KILLS = 8, 200
 
 
 def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
@@ -67,7 +67,7 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help=f"with --study, episodes of each case; 32 and more are enough to quote ({STUDY_SEEDS}). With --suite, "
-        f"videos of each episode and arm ({SUITE_SEEDS})",
+        "videos of each episode and arm (what the suite says)",
     )
     bench.add_argument(
         "--first-seed",

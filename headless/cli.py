@@ -20,7 +20,7 @@ from ..models.plain import models_on, plain_device
 from ..nodes.kept_records import SECTIONS
 from ..samplers.progress import Interrupted
 from .arguments import parser
-from .bench_arguments import KILLS, STUDY_SEEDS, SUITE_SEEDS
+from .bench_arguments import KILLS, STUDY_SEEDS
 from .commands.bench import run_reliability, run_speed_bench, run_transition
 from .commands.convert import run_convert
 from .commands.demo import run_demo
@@ -164,8 +164,9 @@ def _bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -> d
         )
     if options.first_seed:
         raise WorkflowError("--first-seed belongs to --study; leave it out with --suite.")
-    seeds = SUITE_SEEDS if options.seeds is None else options.seeds
-    return run_suite(SuiteOptions(suite=options.suite, out=options.out, seeds=seeds, **own), record, bars)
+    return run_suite(
+        SuiteOptions(suite=options.suite, out=options.out, seeds=options.seeds, **own), record, bars
+    )
 
 
 def _refuse_options_of_other_benches(options: argparse.Namespace) -> None:

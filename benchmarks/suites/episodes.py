@@ -22,6 +22,7 @@ LEAST_SECONDS = 0.5  # that must follow a switch to be scored
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _SUITE = {"schema", "name", "workflow", "features", "seconds", "switch", "episodes"}
+_MAY = {"seeds"}
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,14 @@ class SuiteEpisode:
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """Episodes and what they are usually run and looked at with: an example workflow and features."""
+    """Episodes and what they are usually run and looked at with: an example workflow, features, and how many seeds."""
 
     path: Path
     name: str
     workflow: str
     features: str
     episodes: tuple[SuiteEpisode, ...]
+    seeds: int = 1
 
     @property
     def folder(self) -> Path:
@@ -133,6 +135,7 @@ def _checked_suite(path: Path, data: Any) -> Suite:
         workflow=data["workflow"],
         features=data["features"],
         episodes=tuple(_episode(entry, data) for entry in data["episodes"]),
+        seeds=data.get("seeds", 1),
     )
 
 
@@ -154,7 +157,10 @@ def _problems(data: Any, folder: Path) -> Iterator[str]:
     if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
         yield f'it is no suite of the schema "{SCHEMA}"'
         return
-    yield from _key_problems(data, _SUITE, _SUITE)
+    yield from _key_problems(data, _SUITE, _SUITE | _MAY)
+    seeds = data.get("seeds", 1)
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        yield "seeds is no whole number from 1 on"
     yield from (f"{name} is no text" for name in ("name", "workflow", "features") if not _is_text(data, name))
     episodes = data.get("episodes")
     if not isinstance(episodes, list) or not episodes:

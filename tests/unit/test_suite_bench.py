@@ -51,9 +51,8 @@ class TestSuiteWorkflow:
     def test_plain_passes_the_model_through(self, name: str) -> None:
         treated = SuiteWorkflow.of(load(name), name)
         plain = treated.arm(PLAIN)
-        assert [node.class_type for node in treated.techniques()] == [
-            "FramePackAdaptiveCFG",
-            "FramePackSemanticKVGate",
+        assert [(node.class_type, node.inputs["preset"]) for node in treated.techniques()] == [
+            ("FramePackTransitionPreset", "balanced")
         ]
         assert not plain.techniques()
         assert titled(plain.workflow, "Sampler")["model"] == Link("1", 0)
@@ -84,7 +83,7 @@ class TestSuiteWorkflow:
         one.write_bytes(b"one")
         other.write_bytes(b"other")
         stronger = load("tiny_bench")
-        titled(stronger, "Semantic KV Gate")["gamma"] = 3.0
+        titled(stronger, "Preset")["preset"] = "strong"
         keys = [
             suite_workflow.key(EPISODE, 1, one),
             suite_workflow.key(EPISODE, 2, one),
@@ -105,7 +104,7 @@ class TestSuiteWorkflow:
             (lambda graph: graph["12"]["inputs"].pop("filename_prefix"), "has no input 'filename_prefix'"),
             (lambda graph: graph["9"]["inputs"].pop("timeline"), "has no timeline connected"),
             (
-                lambda graph: [graph["9"]["inputs"].update(model=["1", 0]), graph.pop("7"), graph.pop("8")],
+                lambda graph: [graph["9"]["inputs"].update(model=["1", 0]), graph.pop("7")],
                 "has no technique node between loader and sampler",
             ),
         ],
@@ -272,7 +271,7 @@ def test_a_server_makes_the_videos(quick: list[str], tmp_path: Path, server: Fak
     assert server.uploaded == ["tiny_cut.png"] * 2 + ["tiny_control.png"] * 2
     plain, treated = server.queued[:2]
     assert plain["9"]["inputs"]["model"] == ["1", 0] and "7" not in plain
-    assert treated["9"]["inputs"]["model"] == ["8", 0]
+    assert treated["9"]["inputs"]["model"] == ["7", 0]
     assert plain["2"]["inputs"]["image"] == "tiny_cut.png"
     episodes = {episode.case: episode for episode in read_suite(str(tmp_path / "few.json")).episodes}
     assert plain["5"]["inputs"]["text"] == episodes["cut"].timeline()

@@ -55,11 +55,13 @@ def test_a_shipped_suite_holds_every_case(name: str) -> None:
 
 
 def test_the_suite_for_the_large_model_has_enough_of_every_change() -> None:
-    episodes = read_suite("transition").episodes
-    cases = Counter(episode.case for episode in episodes)
-    assert 16 <= len(episodes) <= 24
-    assert all(cases[case] >= 3 for case in CASES if case not in ("control", "sham"))
-    assert cases["control"] >= 2 and cases["sham"] >= 2
+    known = read_suite("transition")
+    cases = Counter(episode.case for episode in known.episodes)
+    assert all(cases[case] >= 4 for case in CASES)
+    assert cases["control"] + cases["sham"] >= 10
+    images = Counter(episode.image for episode in known.episodes)
+    assert len(images) >= 10 and min(images.values()) >= 3
+    assert known.seeds >= 2
 
 
 @BOTH
@@ -110,6 +112,14 @@ def test_the_suites_are_installed_with_the_package() -> None:
     patterns = settings["tool"]["setuptools"]["package-data"]["framepack_transitions"]
     installed = {path for pattern in patterns for path in FOLDER.parents[2].glob(pattern)}
     assert {path for path in FOLDER.rglob("*") if path.is_file()} <= installed
+
+
+def test_a_suite_may_say_how_many_seeds_it_is_meant_for(files: Path) -> None:
+    assert read(files, suite()).seeds == 1
+    assert read(files, suite(seeds=3)).seeds == 3
+    for wrong in (0, True, "2", 1.5):
+        with pytest.raises(ValueError, match="seeds is no whole number from 1 on"):
+            read(files, suite(seeds=wrong))
 
 
 def test_an_episode_may_have_a_length_of_its_own(files: Path) -> None:

@@ -34,7 +34,7 @@ class SuiteOptions:
 
     suite: str
     out: Path
-    seeds: int = 1
+    seeds: int | None = None
     workflow: Path | None = None
     server: str | None = None
     features: str | None = None
@@ -45,7 +45,7 @@ class SuiteOptions:
 
 def run_suite(options: SuiteOptions, record: Record, bars: ProgressBars) -> dict[str, Any]:
     """Makes what is missing, measures everything and compares; raises WorkflowError with a sentence."""
-    if options.seeds < 1:
+    if options.seeds is not None and options.seeds < 1:
         raise WorkflowError(f"Seeds is {options.seeds}; give at least 1.")
     try:
         suite = read_suite(options.suite)
@@ -55,7 +55,7 @@ def run_suite(options: SuiteOptions, record: Record, bars: ProgressBars) -> dict
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise WorkflowError(as_sentences(str(error))) from error
     maker = VideoMaker.load(suite, out=options.out, workflow=options.workflow, server=options.server)
-    planned = maker.videos(suite, options.seeds)
+    planned = maker.videos(suite, options.seeds or suite.seeds)
     results = list(_results(maker, planned, models, record=record, bars=bars))
     videos = [video["path"] for video in record.videos]
     facts = _facts(options, suite, maker=maker, features=features, results=results, videos=videos)
@@ -127,7 +127,7 @@ def _facts(
         "suite": suite.name,
         "workflow": options.workflow.name if options.workflow else suite.workflow,
         "server": options.server,
-        "seeds": options.seeds,
+        "seeds": options.seeds or suite.seeds,
         "features": features,
         "remarks": remarks,
         "techniques": _techniques(maker.workflows[TREATED]),
