@@ -131,7 +131,8 @@ def _add_evaluate(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--timeline",
         metavar="TEXT|FILE",
         help='the prompts and their times, such as "a man [3s: the man disappears => an empty room]"; or a file '
-        "with such a text, a report.json of a run, a trace, or a list of {start, prompt, state, change} as JSON",
+        "with such a text, a report.json of a run, a trace, a list of {start, prompt, state, change} as JSON, or a script of "
+        "MemFlow or NarraStream-Bench, the third line of whose file is scripts.jsonl#3",
     )
     evaluate.add_argument(
         "--compare", type=Path, nargs="+", default=[], metavar="VIDEO", help="more videos of the same prompts"

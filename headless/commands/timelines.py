@@ -11,11 +11,13 @@ from typing import Any
 from ...metrics import Cue, switches_from_trace
 from ...nodes.files.reading import DAMAGED, MOST_BYTES, said, shortened
 from ...samplers.context.plan import FPS
+from ...samplers.timeline.syntaxes.scripts import looks_like_script
 from ...samplers.timeline.syntaxes.table import SYNTAXES, detect_syntax, parse
 from ..files.media import VideoInfo
+from .scripts import SUFFIX, script_file, script_of
 
 USUAL_WINDOW = 9  # latent frames of FramePack's sections
-TEXT_FILES = (".json", ".txt")
+TEXT_FILES = (".json", SUFFIX, ".txt")
 
 
 class NoTimelineError(ValueError):
@@ -66,35 +68,50 @@ class Timeline:
 
 
 def read_timeline(text_or_file: str) -> Timeline:
-    """Prompts over time from a text, or from a file: a text, a trace, a report with traces, or a list of prompts.
+    """Prompts over time from a text, or from a file: a text, a script, a trace, a report with traces, or a list of prompts.
+
+    Of a file with several scripts one is named by its number, such as `scripts.jsonl#3`.
 
     Raises ValueError or PromptSyntaxError in a sentence, and FileNotFoundError.
     """
     if not text_or_file.strip():
         raise ValueError("the timeline is empty: write at least one prompt, or leave --timeline out")
-    path = Path(text_or_file)
-    if not names_file(path, text_or_file):
+    name, number = script_file(text_or_file)
+    path = Path(name)
+    if not names_file(path, name):
         return Timeline(text=text_or_file)
+    text = _text_of(path)
+    if path.suffix.lower() == SUFFIX:
+        return Timeline(text=script_of(text, number, path.name))
+    if path.suffix.lower() != ".json" or looks_like_script(text):
+        return Timeline(text=text)
+    return _timeline_in(text, path.name)
+
+
+def _text_of(path: Path) -> str:
+    """What a file says; raises ValueError for a large one, and for one that is no text."""
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"the timeline {path.name} has more than {MOST_BYTES:,} bytes")
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"the timeline {path.name} has more than {MOST_BYTES:,} bytes")
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"the timeline {path.name} is no text in UTF-8") from error
-    if path.suffix.lower() != ".json":
-        return Timeline(text=text)
+
+
+def _timeline_in(text: str, name: str) -> Timeline:
+    """The timeline in a JSON file's text; raises ValueError."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the timeline {path.name} is no JSON: {said(error)}") from error
+        raise ValueError(f"the timeline {name} is no JSON: {said(error)}") from error
     try:
-        timeline = _timeline_of(data, path.name)
+        timeline = _timeline_of(data, name)
         for trace in (timeline.traces or {}).values():
             switches_from_trace(trace, fps=FPS)  # reads all of it that a video needs
     except NoTimelineError:
         raise
     except DAMAGED as error:
-        raise ValueError(f"the timeline {path.name} cannot be read: {said(error)}") from error
+        raise ValueError(f"the timeline {name} cannot be read: {said(error)}") from error
     return timeline
 
 

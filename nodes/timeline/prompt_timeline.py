@@ -69,21 +69,21 @@ class FramePackPromptTimeline:
                     list(SYNTAX_CHOICES),
                     {
                         "default": AUTO,
-                        "tooltip": "How the text is written: brackets and times (one a line) are seconds or frames, keyframes are JSON by frame, sections are numbers, bars and lines divide the video evenly. auto recognises it.",
+                        "tooltip": "How the text is written: brackets and times (one a line) are seconds or frames, keyframes are JSON by frame, sections are numbers, script (JSON of a benchmark), bars and lines divide the video evenly. auto recognises it.",
                     },
                 ),
                 "seconds": (
                     "FLOAT",
                     {
                         **widgets.SECONDS,
-                        "tooltip": "Length of the video, as in the sampler. The report, sections, bars and lines depend on it.",
+                        "tooltip": "Length of the video, as in the sampler. The report, sections, script, bars and lines depend on it.",
                     },
                 ),
                 "window": (
                     "INT",
                     {
                         **widgets.WINDOW,
-                        "tooltip": "Latent frames per section, as in the sampler. The report, sections, bars and lines depend on it.",
+                        "tooltip": "Latent frames per section, as in the sampler. The report, sections, script, bars and lines depend on it.",
                     },
                 ),
             },

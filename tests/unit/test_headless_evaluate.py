@@ -156,6 +156,18 @@ def test_all_ways_to_write_a_timeline_are_read(folder: Path, text: str, frame: i
     assert report["switches"][0]["metrics"]["tl90"]["value"] == pytest.approx(0, abs=1)
 
 
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [("script.json", "script.json"), ("one.jsonl", "one.jsonl"), ("two.jsonl", "two.jsonl#2")],
+)
+def test_a_script_of_a_benchmark_is_a_timeline_of_equal_parts(folder: Path, name: str, named: str) -> None:
+    script = json.dumps({"prompts": ["a red wall", "a blue wall"]})
+    first = json.dumps({"prompts": ["a", "b", "c"]}) + "\n\n" if name == "two.jsonl" else ""
+    (folder / name).write_text(f"{first}{script}\n", encoding="utf-8")
+    report = evaluate(cut(folder / "v.mp4", 60, 120), "--timeline", named, "--target", blue_wall(folder))
+    assert [(switch["frame"], switch["new"]) for switch in report["switches"]] == [(60, "a blue wall")]
+
+
 def test_a_text_file_is_a_timeline(folder: Path) -> None:
     (folder / "prompts.txt").write_text(TIMELINE, encoding="utf-8")
     assert evaluate(cut(folder / "v.mp4"), "--timeline", "prompts.txt")["switches"][0]["frame"] == 30
@@ -245,6 +257,14 @@ def broken(path: Path) -> Path:
         (cut, ["--timeline", "v.json"], "v.json is no JSON"),
         (cut, ["--timeline", "other.json"], "holds no timeline"),
         (cut, ["--timeline", "entries.json"], "is no entry of a timeline"),
+        (
+            cut,
+            ["--timeline", "two.jsonl"],
+            "two.jsonl holds 2 scripts: name one by its number, such as two.jsonl#1",
+        ),
+        (cut, ["--timeline", "two.jsonl#3"], "two.jsonl holds 2 scripts, counted from 1, not number 3"),
+        (cut, ["--timeline", "two.jsonl#0"], "not number 0"),
+        (cut, ["--timeline", "nowhere.jsonl#1"], "nowhere.jsonl does not exist"),
         (cut, ["--timeline", TIMELINE, "--plot", "p.jpg"], "give a name with .png"),
         (cut, ["--timeline", "other.json", "--out", "other.json"], "would overwrite the timeline"),
         (cut, ["--timeline", TIMELINE, "--concept", "a man"], "cannot read what 'a man' is"),
@@ -262,6 +282,7 @@ def test_what_is_wrong_is_one_sentence(
     (folder / "v.json").write_text("{", encoding="utf-8")
     (folder / "other.json").write_text('{"a": 1}', encoding="utf-8")
     (folder / "entries.json").write_text('[{"prompt": "red"}]', encoding="utf-8")
+    (folder / "two.jsonl").write_text('{"prompts": ["a", "b"]}\n' * 2, encoding="utf-8")
     assert main(["evaluate", str(video), *arguments]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert sentence in error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from framepack_transitions.samplers.timeline.syntaxes.brackets import format_spans
+from framepack_transitions.samplers.timeline.syntaxes.scripts import format_script
 from framepack_transitions.samplers.timeline.syntaxes.spans import PromptSpan, PromptSyntaxError
 from framepack_transitions.samplers.timeline.syntaxes.table import SYNTAX_CHOICES, detect_syntax, parse
 from hypothesis import given, settings
@@ -99,6 +101,16 @@ SECTIONS = [  # four sections of 1.2 s
     ("０：a；；；２－３：b：１", [(0, "a"), (2.4, "b：１")]),
 ]
 
+SCRIPTS = [  # as in the lines of MemFlow's and NarraStream-Bench's files
+    ('{"prompts": ["a", "b", "c", "d"]}', [(0, "a"), (1.2, "b"), (2.4, "c"), (3.6, "d")]),
+    (
+        ' {\n"prompts":["a | \\"b\\"; [3s: c]", "d\\u96ea"], "seed": 5}\n',
+        [(0, 'a | "b"; [3s: c]'), (2.4, "d雪")],
+    ),
+    ('{"prompts": ["a", "a", "b"]}', [(0, "a"), (3.2, "b")]),
+    ('{"prompts": ["just one"]}', [(0, "just one")]),
+]
+
 EVENLY = [
     ("a | b | c | d", [(0, "a"), (1.2, "b"), (2.4, "c"), (3.6, "d")]),
     ("a|b", [(0, "a"), (2.4, "b")]),
@@ -114,7 +126,7 @@ EVENLY = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), BRACKETS + SECTIONS + TIMES + KEYFRAMES + EVENLY)
+@pytest.mark.parametrize(("text", "expected"), BRACKETS + SECTIONS + TIMES + KEYFRAMES + SCRIPTS + EVENLY)
 def test_every_notation_is_recognised_and_read(text, expected):
     assert starts_and_texts(text) == expected
 
@@ -155,6 +167,8 @@ def test_a_chosen_syntax_beats_what_the_text_looks_like(text, syntax, expected):
         ("[3s: never closed", "brackets"),
         ("16:9", "lines"),
         ('{"0": "a [3s: b]"}', "keyframes"),
+        ('{"prompts": ["a [3s: b]"]}', "script"),
+        ('{"0": "prompts"}', "keyframes"),
         ('{"0": "a | b;;;c"}', "keyframes"),
         ("0s: a | b\n2s: c", "times"),
         ("{red|blue} cat", "bars"),
@@ -241,6 +255,14 @@ def test_detection_goes_by_the_strongest_mark(text, syntax):
         ('{"0": "a", "0": "b"}', 12, "two prompts start at 0 s"),
         ('{"0": ""}', 7, "prompt is missing"),
         (r'{"0": "a \q"}', 7, "no JSON string"),
+        ('{"prompts": []}', 12, "no list of texts"),
+        ('{"prompts": "a"}', 12, "no list of texts"),
+        ('{"prompts": ["a", 5]}', 12, "no list of texts"),
+        ('{"prompts": ["a", " "]}', 19, "prompt is missing"),
+        ('{"prompts": ["a => b => c"]}', 14, "state text"),
+        ('{"prompts": ["a",', 17, "no JSON"),
+        ('{"prompts": ["a"]}\n{"prompts": ["b"]}', 19, "one a line, and a video follows one"),
+        ('{"prompts": ["a"]} b', 19, "remove it"),
     ],
 )
 def test_an_error_names_the_place_and_a_remedy(text, position, words):
@@ -257,14 +279,34 @@ def test_an_error_counts_lines_and_columns_from_one():
         parse("\n[3s: b")
 
 
-@pytest.mark.parametrize("text", ["a | b", "a\nb", "0:a;;;1:b"])
+def test_a_script_must_begin_with_its_prompts():
+    with pytest.raises(PromptSyntaxError, match="no first key"):
+        parse('{"id": 3, "prompts": ["a"]}', "script", sections=4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.from_regex(r"[a-zé雪\"\\\n:;|]{1,9}[a-z]", fullmatch=True),
+        min_size=1,
+        max_size=6,
+        unique_by=str.strip,
+    )
+)
+def test_prompts_survive_the_way_through_a_script(prompts):
+    spans = parse(format_script(prompts), sections=len(prompts))
+    assert [span.text for span in spans] == [prompt.strip() for prompt in prompts]
+    assert json.loads(format_script(prompts)) == {"prompts": prompts}
+
+
+@pytest.mark.parametrize("text", ["a | b", "a\nb", "0:a;;;1:b", '{"prompts": ["a", "b"]}'])
 def test_syntaxes_that_divide_the_video_ask_for_its_length(text):
     with pytest.raises(PromptSyntaxError, match="needs the length"):
         parse(text)
 
 
 def test_an_unknown_syntax_is_named():
-    with pytest.raises(ValueError, match="'yaml'; choose one of auto, keyframes"):
+    with pytest.raises(ValueError, match="'yaml'; choose one of auto, script, keyframes"):
         parse("a", "yaml")
 
 
@@ -321,7 +363,7 @@ def test_long_nonsense_is_read_in_no_time(text):
         parse(text, sections=4)
 
 
-@pytest.mark.parametrize(("text", "_"), BRACKETS + SECTIONS + TIMES + KEYFRAMES + EVENLY)
+@pytest.mark.parametrize(("text", "_"), BRACKETS + SECTIONS + TIMES + KEYFRAMES + SCRIPTS + EVENLY)
 def test_text_to_spans_to_text_keeps_the_spans(text, _):
     spans = parse(text, sections=4)
     assert parse(format_spans(spans)) == spans
@@ -404,6 +446,8 @@ fragments = st.sampled_from(
         "［3秒：",
         "36f: ",
         '"0": "',
+        '{"prompts": [',
+        '"]}',
         '", ',
         "(2s:",
     ]

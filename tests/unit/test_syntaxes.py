@@ -20,7 +20,15 @@ from framepack_transitions.samplers.timeline.syntaxes.table import (
 
 ROOT = Path(framepack_transitions.__file__).resolve().parent
 HELP_PAGES = ("web/docs/FramePackPromptTimeline.md", "web/docs/FramePackPromptTimeline/ja.md")
-HOW_MANY_PROMPTS = {"brackets": 3, "keyframes": 3, "sections": 4, "times": 3, "bars": 3, "lines": 3}
+HOW_MANY_PROMPTS = {
+    "brackets": 3,
+    "script": 3,
+    "keyframes": 3,
+    "sections": 4,
+    "times": 3,
+    "bars": 3,
+    "lines": 3,
+}
 
 each_syntax = pytest.mark.parametrize("name", SYNTAXES)
 
@@ -83,5 +91,5 @@ def test_a_syntax_that_is_added_to_the_table_is_used(monkeypatch: pytest.MonkeyP
 
 
 def test_a_syntax_that_is_not_in_the_table_is_refused() -> None:
-    with pytest.raises(ValueError, match="'arrows'; choose one of auto, keyframes"):
+    with pytest.raises(ValueError, match="'arrows'; choose one of auto, script, keyframes"):
         parse("a >> b", "arrows")

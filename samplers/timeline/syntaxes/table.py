@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import bars, brackets, keyframes, lines, sections, times
+from . import bars, brackets, keyframes, lines, scripts, sections, times
 from .joining import join_spans
 from .lookalikes import refuse_lookalikes
 from .spans import PlacedSpan, PromptSpan, PromptSyntaxError, VideoLength
@@ -37,6 +37,7 @@ class Syntax:
 
 # The first one that a text looks like is taken, so the most telling marks come first and lines, which takes any, last.
 SYNTAXES = {
+    "script": Syntax(looks_like=scripts.looks_like_script, read=scripts.read_script, example=scripts.EXAMPLE),
     "keyframes": Syntax(
         looks_like=keyframes.looks_like_keyframes, read=keyframes.read_keyframes, example=keyframes.EXAMPLE
     ),
