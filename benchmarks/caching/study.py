@@ -23,7 +23,6 @@ CASES = ("disappear", "colour", "background", "cut")
 CHUNK = 8  # episodes sampled as one batch
 # Float32, so that a difference to the uncached video is the cache's.
 SETTINGS = BenchSettings(bfloat16=False)
-SEED = 0  # of the bootstrap
 
 Pairs = Sequence[tuple[CachedEpisode, CachedEpisode]]
 
@@ -77,9 +76,9 @@ def _row(name: str, pairs: Pairs) -> dict[str, Any]:
         "success": fmean(episode.success for episode in own),
         "tl_frames": restricted_mean(waits, [episode.latency is not None for episode in own], section),
         "artefacts": fmean(episode.artefacts for episode in own),
-        **_paired("gain", pairs, lambda episode: float(episode.success)),
-        **_paired("tl_gain", pairs, _wait),
-        **_paired("artefact_gain", pairs, lambda episode: episode.artefacts),
+        **_paired("gain", statistics.gain_interval, pairs, lambda episode: float(episode.success)),
+        **_paired("tl_gain", statistics.mean_interval, pairs, _wait),
+        **_paired("artefact_gain", statistics.mean_interval, pairs, lambda episode: episode.artefacts),
         "psnr_before": fmean(episode.psnr_before for episode in own),
         "psnr_before_least": min(episode.psnr_before for episode in own),
         "psnr_after": fmean(episode.psnr_after for episode in own),
@@ -96,11 +95,16 @@ def _wait(episode: CachedEpisode) -> float:
     return SETTINGS.section_frames if episode.latency is None else episode.latency
 
 
-def _paired(name: str, pairs: Pairs, value: Callable[[CachedEpisode], float]) -> dict[str, Any]:
-    """How much more of a value there is than without the cache, with its interval; episodes are drawn within their case."""
-    strata = [[value(a) - value(b) for a, b in pairs if a.case == case] for case in CASES]
-    every = [gain for stratum in strata for gain in stratum]
-    return {name: fmean(every), f"{name}_ci": list(statistics.bootstrap_interval(strata, SEED))}
+def _paired(
+    name: str,
+    interval: Callable[[Sequence[float]], statistics.Interval | None],
+    pairs: Pairs,
+    value: Callable[[CachedEpisode], float],
+) -> dict[str, Any]:
+    """How much more of a value there is than without the cache, with its interval; that is not compared with itself."""
+    gains = [value(own) - value(other) for own, other in pairs if own is not other]
+    found = interval(gains) if gains else None
+    return {name: fmean(gains) if gains else None, f"{name}_ci": None if found is None else list(found)}
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:

@@ -25,7 +25,7 @@ Array = NDArray[Any]
 class EpisodeResult:
     """The measures of one video. None stands where a measure does not apply or cannot be told; `why` gives the reason.
 
-    episode, case, seed: the episode, its case, and the seed of its noise.
+    episode, case, image, seed: the episode, its case, its start image, and the seed of its noise.
     arm: "plain" or "treated".
     switch: the first frame under the new prompt.
     valid: whether the old scene was seen before the switch.
@@ -46,6 +46,7 @@ class EpisodeResult:
 
     episode: str
     case: str
+    image: str
     seed: int
     arm: str
     switch: int
@@ -102,6 +103,7 @@ def measure_video(
     return EpisodeResult(
         episode=episode.id,
         case=episode.case,
+        image=episode.image,
         switch=frame,
         **_columns(episode, scores, windows),
         jump=_jump(measured.change, windows),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,7 +23,7 @@ from ..transition.pictures import (
     percent,
     with_interval,
 )
-from ..transition.summary import BOOTSTRAP_SEED, POOLED
+from ..transition.summary import POOLED
 from .episodes import SuiteEpisode
 from .results import EpisodeResult
 
@@ -34,6 +34,7 @@ SHOWN = 10  # frames of a video in the sheet
 TITLE = 40  # px
 
 Pair = tuple[EpisodeResult, EpisodeResult]
+Groups = Sequence[Sequence[float]]  # values by start image
 
 
 def pairs_of(results: Sequence[EpisodeResult], plain: str, treated: str) -> list[Pair]:
@@ -50,58 +51,21 @@ def pairs_of(results: Sequence[EpisodeResult], plain: str, treated: str) -> list
 def rows(pairs: Sequence[Pair], cases: Sequence[str]) -> list[dict[str, Any]]:
     """One row for each arm and case, and for each arm pooled over the cases with a change.
 
-    Seeds of one episode are averaged before anything else, so that n and the intervals count episodes. Only `pairs`
-    count, which are the same episodes for both arms.
+    Only `pairs` count, which are the same videos for both arms. Intervals take the videos of one start image together.
     """
-    made = []
-    for place in range(2):
-        for case in (POOLED, *cases):
-            strata = _strata(pairs, cases, case)
-            values = {name: _values(strata, place, name) for name in MEASURES}
-            every = {name: [value for stratum in values[name] for value in stratum] for name in MEASURES}
-            waits = [pair[place] for stratum in strata for pair in stratum if pair[place].reached is not None]
-            gains = _gains(strata, "success")
-            made.append(
-                {
-                    "technique": ("plain", "treated")[place],
-                    "case": case,
-                    "n": len({pair[0].episode for stratum in strata for pair in stratum}),
-                    "videos": sum(map(len, strata)),
-                    "success": _mean(every["success"]),
-                    "success_ci": _interval(values["success"]),
-                    "gain": _mean([gain for stratum in gains for gain in stratum]) if place else None,
-                    "gain_ci": _interval(gains) if place else None,
-                    "stf": _mean(every["stf"]),
-                    "df": _mean(every["df"]),
-                    "tl_frames": _wait(waits),
-                    "reached": fmean(bool(result.reached) for result in waits) if waits else None,
-                    "remaining": _mean(every["remaining"]),
-                    "continuity": _mean(every["jump"]),
-                    "evaluations": _mean(every["evaluations"]),
-                    "seconds": _mean(every["seconds"]),
-                }
-            )
-    return made
+    return [
+        _row(place, case, _of_case(pairs, cases, case)) for place in range(2) for case in (POOLED, *cases)
+    ]
 
 
 def differences(pairs: Sequence[Pair], cases: Sequence[str]) -> list[dict[str, Any]]:
-    """Treated minus plain, episode by episode, with an interval: one entry for each measure and case."""
-    made = []
-    for case in (POOLED, *cases):
-        strata = _strata(pairs, cases, case)
-        for name in DIFFERENCES:
-            gains = _gains(strata, name)
-            if every := [gain for stratum in gains for gain in stratum]:
-                made.append(
-                    {
-                        "measure": name,
-                        "case": case,
-                        "n": len(every),
-                        "mean": fmean(every),
-                        "ci": _interval(gains),
-                    }
-                )
-    return made
+    """Treated minus plain, video by video, with an interval: one entry for each measure and case."""
+    return [
+        entry
+        for case in (POOLED, *cases)
+        for name in DIFFERENCES
+        if (entry := _difference(name, case, _of_case(pairs, cases, case))) is not None
+    ]
 
 
 def table(rows: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]) -> str:
@@ -147,40 +111,83 @@ def save_sheet(path: Path, episodes: Sequence[SuiteEpisode], results: Sequence[E
     return path
 
 
-def _strata(pairs: Sequence[Pair], cases: Sequence[str], case: str) -> list[list[Pair]]:
+def _of_case(pairs: Sequence[Pair], cases: Sequence[str], case: str) -> list[Pair]:
     """The pairs of a case, or of every case with a change."""
     names = [name for name in cases if name in SWITCHES] if case == POOLED else [case]
-    return [[pair for pair in pairs if pair[0].case == name] for name in names]
+    return [pair for pair in pairs if pair[0].case in names]
 
 
-def _values(strata: Iterable[Sequence[Pair]], place: int, name: str) -> list[list[float]]:
-    """A measure of one arm, one value an episode, by stratum."""
-    return [_by_episode((pair[place], getattr(pair[place], name)) for pair in stratum) for stratum in strata]
+def _row(place: int, case: str, pairs: Sequence[Pair]) -> dict[str, Any]:
+    mine = [pair[place] for pair in pairs]
+    values = {name: _by_image((result, getattr(result, name)) for result in mine) for name in MEASURES}
+    means = {name: _mean(groups) for name, groups in values.items()}
+    gains = _gains(pairs, "success") if place else []
+    waits = [result for result in mine if result.reached is not None]
+    return {
+        "technique": ("plain", "treated")[place],
+        "case": case,
+        "n": len({result.episode for result in mine}),
+        "images": len({result.image for result in mine}),
+        "videos": len(mine),
+        "success": means["success"],
+        "success_ci": _interval(statistics.grouped_share_interval, values["success"]),
+        "gain": _mean(gains),
+        "gain_ci": _interval(statistics.grouped_gain_interval, gains),
+        "stf": means["stf"],
+        "df": means["df"],
+        "tl_frames": _wait(waits),
+        "reached": fmean(bool(result.reached) for result in waits) if waits else None,
+        "remaining": means["remaining"],
+        "continuity": means["jump"],
+        "evaluations": means["evaluations"],
+        "seconds": means["seconds"],
+    }
 
 
-def _gains(strata: Iterable[Sequence[Pair]], name: str) -> list[list[float]]:
-    """Treated minus plain, one value an episode, by stratum."""
-    return [
-        _by_episode(
-            (
-                new,
-                None
-                if None in (values := (getattr(new, name), getattr(old, name)))
-                else values[0] - values[1],
-            )
-            for old, new in stratum
-        )
-        for stratum in strata
-    ]
+def _difference(name: str, case: str, pairs: Sequence[Pair]) -> dict[str, Any] | None:
+    """The mean difference of a measure, None where no pair has it."""
+    gains = _gains(pairs, name)
+    by = statistics.grouped_gain_interval if name == "success" else statistics.grouped_mean_interval
+    episodes = {new.episode for old, new in pairs if _gain(old, new, name) is not None}
+    if not gains:
+        return None
+    return {
+        "measure": name,
+        "case": case,
+        "n": len(episodes),
+        "videos": sum(map(len, gains)),
+        "mean": _mean(gains),
+        "ci": _interval(by, gains),
+    }
 
 
-def _by_episode(values: Iterable[tuple[EpisodeResult, float | None]]) -> list[float]:
-    """Means over the seeds of each episode; None is left out."""
+def _gains(pairs: Sequence[Pair], name: str) -> Groups:
+    """Treated minus plain, video by video."""
+    return _by_image((new, _gain(old, new, name)) for old, new in pairs)
+
+
+def _gain(old: EpisodeResult, new: EpisodeResult, name: str) -> float | None:
+    less, more = getattr(old, name), getattr(new, name)
+    return None if less is None or more is None else float(more) - float(less)
+
+
+def _by_image(values: Iterable[tuple[EpisodeResult, float | None]]) -> Groups:
+    """The values of the videos of each start image; None is left out."""
     found: dict[str, list[float]] = {}
     for result, value in values:
         if value is not None:
-            found.setdefault(result.episode, []).append(float(value))
-    return [fmean(numbers) for numbers in found.values()]
+            found.setdefault(result.image, []).append(float(value))
+    return list(found.values())
+
+
+def _mean(groups: Groups) -> float | None:
+    """The mean of all values, each of them alike."""
+    return fmean(value for group in groups for value in group) if groups else None
+
+
+def _interval(of: Callable[[Groups], statistics.Interval | None], groups: Groups) -> list[float] | None:
+    found = of(groups) if groups else None
+    return None if found is None else list(found)
 
 
 def _wait(results: Sequence[EpisodeResult]) -> float | None:
@@ -192,24 +199,9 @@ def _wait(results: Sequence[EpisodeResult]) -> float | None:
     return restricted_mean(frames, reached, max(frames))
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return fmean(values) if values else None
-
-
-def _interval(strata: Sequence[Sequence[float]]) -> list[float] | None:
-    """Over all episodes alike: a case has too few to be resampled within itself. None for fewer than two."""
-    every = [value for stratum in strata for value in stratum]
-    return list(statistics.bootstrap_interval([every], BOOTSTRAP_SEED)) if len(every) > 1 else None
-
-
 def _signed(entry: Mapping[str, Any]) -> str:
-    ends = "" if entry["ci"] is None else f" [{', '.join(f'{end:+.2f}' for end in entry['ci'])}]"
-    return f"{entry['mean']:+.2f}{ends}"
-
-
-def _shown(row: Mapping[str, Any], name: str) -> str:
-    """A share with its interval where there is one."""
-    return percent(row[name]) if row[f"{name}_ci"] is None else with_interval(row, name)
+    ends = "?" if entry["ci"] is None else ", ".join(f"{end:+.2f}" for end in entry["ci"])
+    return f"{entry['mean']:+.2f} [{ends}]"
 
 
 def _overview(
@@ -221,15 +213,15 @@ def _overview(
         "arm": arm,
         "episodes": str(row["n"]),
         "videos": str(row["videos"]),
-        "success": _shown(row, "success"),
-        "gain over plain": _shown(row, "gain"),
+        "success": with_interval(row, "success"),
+        "gain over plain": with_interval(row, "gain"),
         "STF": percent(row["stf"]),
         "DF": percent(row["df"]),
         "TL frames": number(row["tl_frames"]),
         "reached": percent(row["reached"]),
         "remaining": percent(row["remaining"]),
         "jump": number(row["continuity"]),
-        **{f"{case} success": percent(by_key[arm, case]["success"]) for case in others},
+        **{f"{case} success": with_interval(by_key[arm, case], "success") for case in others},
         **{f"{case} jump": number(by_key[arm, case]["continuity"]) for case in others},
         "evaluations": number(row["evaluations"]),
         "seconds": number(row["seconds"]),

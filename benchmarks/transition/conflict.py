@@ -83,7 +83,6 @@ def rows(results: dict[int, Sequence[Result]]) -> list[dict[str, Any]]:
     for cell in cells():
         valid = [r for r in results[cell.length] if r.arm == cell.arm.name and r.valid]
         won = [r for r in valid if r.measures.success]
-        strata = [[float(r.measures.success) for r in valid if r.case == case] for case in CASES]
         made.append(
             {
                 "history": cell.conditions.history,
@@ -93,7 +92,7 @@ def rows(results: dict[int, Sequence[Result]]) -> list[dict[str, Any]]:
                 "length": cell.length,
                 "n": len(valid),
                 "success": fmean(r.measures.success for r in valid) if valid else None,
-                "success_ci": list(statistics.bootstrap_interval(strata, 0)) if valid else None,
+                "success_ci": list(statistics.share_interval(len(won), len(valid))) if valid else None,
                 "lasting": fmean(r.measures.held[-1] for r in valid) if valid else None,
                 "relapse": fmean(not r.measures.held[-1] for r in won) if won else None,
             }

@@ -70,6 +70,7 @@ def _costs(arm: str, rows: Mapping[str, Row]) -> dict[str, str]:
         cells |= {
             f"{case} success ({row['n']})": with_interval(row, "success"),
             f"{case} gain": with_interval(row, "gain"),
+            f"{case} loss not excluded": loss_not_excluded(row),
             f"{case} jump over plain (n)": jump_over_plain(row),
         }
     return cells
@@ -81,11 +82,16 @@ def jump_over_plain(row: Row) -> str:
 
 
 def with_interval(row: Row, name: str, form: Callable[[float | None], str] | None = None) -> str:
-    """A mean and its confidence interval as text, "-" where there is no mean."""
-    form = form or percent
+    """A mean and its interval as text, "[?]" where too few values differ for one, "-" where there is no mean."""
+    form, ends = form or percent, row[f"{name}_ci"]
     if row[name] is None:
         return "-"
-    return f"{form(row[name])} [{', '.join(map(form, row[f'{name}_ci']))}]"
+    return f"{form(row[name])} [{'?' if ends is None else ', '.join(map(form, ends))}]"
+
+
+def loss_not_excluded(row: Row) -> str:
+    """The largest loss of success against the plain sampler that the interval of the gain holds."""
+    return "-" if row["gain_ci"] is None else f"up to {max(-row['gain_ci'][0], 0):.0%}"
 
 
 def signed(value: float | None) -> str:

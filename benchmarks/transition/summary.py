@@ -13,7 +13,6 @@ from .episodes import CHANGES, SWITCHES
 from .running.results import Result
 
 POOLED = "all"  # the case of rows over all switches
-BOOTSTRAP_SEED = 0
 
 Episodes = Sequence[Result]
 Stratum = Mapping[int, Result]  # the episodes of one case by seed
@@ -58,10 +57,15 @@ def _row(strata: Sequence[Stratum], plain: Sequence[Stratum], section: int) -> d
     every = [result for stratum in strata for result in stratum.values()]
     switched = [result for result in every if result.case in CHANGES]
     times = latencies(switched, section)
+    pairs = [
+        (mine[seed], theirs[seed])
+        for mine, theirs in zip(strata, plain)
+        for seed in sorted(mine.keys() & theirs.keys())
+    ]
     return {
         "n": len(every),
-        **_share("success", strata, lambda result: result.measures.success),
-        **_paired("gain", strata, plain, lambda result: float(result.measures.success)),
+        **_share("success", every, lambda result: result.measures.success),
+        **_paired("gain", statistics.gain_interval, pairs, lambda result: float(result.measures.success)),
         "lasting": _mean(every, lambda result: result.measures.held[-1]),
         "relapse": _mean(
             [result for result in every if result.measures.success],
@@ -71,41 +75,44 @@ def _row(strata: Sequence[Stratum], plain: Sequence[Stratum], section: int) -> d
         "reached": fraction_reached(*times) if switched else None,
         "remaining": _mean(every, lambda result: result.measures.remaining),
         "continuity": _mean(every, lambda result: result.measures.jump),
-        **_paired("jump_gain", strata, plain, lambda result: result.measures.jump),
+        **_paired("jump_gain", statistics.mean_interval, pairs, lambda result: result.measures.jump),
         "continuity_before": _mean(every, lambda result: result.measures.jump_before),
         "continuity_after": _mean(every, lambda result: result.measures.jump_after),
         "artefacts": _mean(every, lambda result: result.measures.artefacts),
-        **_share("gone", strata, lambda result: result.measures.gone),
-        **_share("other", strata, lambda result: result.measures.other),
+        **_share("gone", every, lambda result: result.measures.gone),
+        **_share("other", every, lambda result: result.measures.other),
         "evaluations": _mean(every, lambda result: result.evaluations),
         "seconds": _mean(every, lambda result: result.seconds),
     }
 
 
-def _share(name: str, strata: Sequence[Stratum], value: Callable[[Result], bool | None]) -> dict[str, Any]:
+def _share(name: str, results: Episodes, value: Callable[[Result], bool | None]) -> dict[str, Any]:
     """In how many of the episodes that have it something is so, with its interval."""
-    shares = [[so for result in stratum.values() if (so := value(result)) is not None] for stratum in strata]
-    every = [so for stratum in shares for so in stratum]
-    return {name: fmean(every) if every else None, f"{name}_ci": _interval(shares)}
+    every = [so for result in results if (so := value(result)) is not None]
+    found = statistics.share_interval(sum(every), len(every))
+    return {name: fmean(every) if every else None, f"{name}_ci": list(found) if every else None}
 
 
 def _paired(
     name: str,
-    strata: Sequence[Stratum],
-    plain: Sequence[Stratum],
+    interval: Callable[[Sequence[float]], statistics.Interval | None],
+    pairs: Sequence[tuple[Result, Result]],
     value: Callable[[Result], float | None],
 ) -> dict[str, Any]:
-    """How much more of a value there is than under the plain sampler, over the episodes in which both have it."""
+    """How much more of a value there is than under the plain sampler, over the episodes in which both have it.
+
+    The plain sampler is not compared with itself.
+    """
     gains = [
-        [
-            more - less
-            for seed in sorted(mine.keys() & theirs.keys())
-            if (more := value(mine[seed])) is not None and (less := value(theirs[seed])) is not None
-        ]
-        for mine, theirs in zip(strata, plain)
+        more - less
+        for mine, theirs in pairs
+        if mine is not theirs and (more := value(mine)) is not None and (less := value(theirs)) is not None
     ]
-    every = [gain for stratum in gains for gain in stratum]
-    return {name: fmean(every) if every else None, f"{name}_ci": _interval(gains), f"{name}_n": len(every)}
+    return {
+        name: fmean(gains) if gains else None,
+        f"{name}_ci": _interval(interval, gains),
+        f"{name}_n": len(gains),
+    }
 
 
 def _mean(results: Episodes, value: Callable[[Result], float | None]) -> float | None:
@@ -113,5 +120,8 @@ def _mean(results: Episodes, value: Callable[[Result], float | None]) -> float |
     return fmean(values) if values else None
 
 
-def _interval(strata: Sequence[Sequence[float]]) -> list[float] | None:
-    return list(statistics.bootstrap_interval(strata, BOOTSTRAP_SEED)) if any(strata) else None
+def _interval(
+    of: Callable[[Sequence[float]], statistics.Interval | None], values: Sequence[float]
+) -> list[float] | None:
+    found = of(values) if values else None
+    return None if found is None else list(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from math import inf
 from pathlib import Path
 
@@ -63,35 +62,6 @@ def scored(
         gone=gone,
         scores=Scores(**known),
     )
-
-
-class TestStatistics:
-    @pytest.mark.parametrize("seed", range(5))
-    def test_auc_counts_the_pairs_that_are_in_order(self, seed):
-        rng = np.random.default_rng(seed)
-        yes, no = rng.integers(0, 6, 17), rng.integers(-2, 4, 11)
-        pairs = [(high > low) + 0.5 * (high == low) for high, low in product(yes, no)]
-        assert statistics.auc(yes, no) == pytest.approx(np.mean(pairs))
-
-    def test_auc_of_separate_groups(self):
-        assert statistics.auc([2, 3], [0, 1]) == 1 and statistics.auc([0], [1]) == 0
-        assert np.isnan(statistics.auc([], [1]))
-
-    @pytest.mark.parametrize("seed", range(5))
-    def test_rank_correlation_is_that_of_ranks_counted_one_by_one(self, seed):
-        rng = np.random.default_rng(seed)
-        first, second = rng.integers(0, 5, 9), rng.integers(0, 5, 9)
-
-        def places(values):
-            return [sum(v < x for v in values) + (sum(v == x for v in values) + 1) / 2 for x in values]
-
-        x, y = (np.array(places(values)) - 5 for values in (first, second))
-        assert statistics.rank_correlation(first, second) == pytest.approx(x @ y / np.sqrt((x @ x) * (y @ y)))
-
-    def test_rank_correlation_sees_order_only(self):
-        assert statistics.rank_correlation([1, 2, 3], [1, 10, 1000]) == pytest.approx(1)
-        assert statistics.rank_correlation([1, 2, 3], [3, 2, -5]) == pytest.approx(-1)
-        assert np.isnan(statistics.rank_correlation([1, 1], [1, 2]))
 
 
 class TestRenderedClips:

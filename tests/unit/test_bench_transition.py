@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from framepack_transitions.benchmarks import statistics
 from framepack_transitions.benchmarks.transition import bench as transition
 from framepack_transitions.benchmarks.transition import pictures, summary
 from framepack_transitions.benchmarks.transition.arms import ARMS, PLAIN, Arm
@@ -315,7 +316,8 @@ class TestRows:
     def test_gains_are_paired_by_episode(self):
         row = self.rows["gate", "colour"]
         assert row["gain"] == 0.75 and row["gain_ci"][0] < 0.75 <= row["gain_ci"][1]
-        assert self.rows["plain", "colour"]["gain_ci"] == [0, 0]
+        assert row["gain_ci"] == pytest.approx(statistics.paired_interval(3, 0, 4))
+        assert self.rows["plain", "colour"]["gain"] is None, "it is not compared with itself"
 
     def test_arms_are_paired_by_seed_whatever_their_order_and_what_is_missing(self):
         results = [
@@ -333,8 +335,13 @@ class TestRows:
         ]
         row = summary.rows(results, 36)[-1]
         assert (row["technique"], row["jump_gain"], row["jump_gain_n"]) == ("gate", 2.0, 2)
-        assert row["jump_gain_ci"] == [1.0, 3.0]
-        assert "+2.0 [+1.0, +3.0] (2)" in pictures.table(summary.rows(results, 36))
+        assert row["jump_gain_ci"] is None, "of two jumps nothing follows"
+        assert "+2.0 [?] (2)" in pictures.table(summary.rows(results, 36))
+
+    def test_the_loss_that_a_sham_does_not_exclude_is_said(self):
+        results = [result(arm, "sham", seed, True) for arm in ("plain", "gate") for seed in range(31)]
+        text = pictures.table(summary.rows(results, 36))
+        assert "sham loss not excluded" in text and "up to 11%" in text
 
     def test_all_switches_are_pooled_without_controls_and_shams(self):
         assert self.rows["gate", "all"]["n"] == 4

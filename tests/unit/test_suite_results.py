@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from framepack_transitions.benchmarks.statistics import paired_interval
 from framepack_transitions.benchmarks.suites.episodes import PromptedState, SuiteEpisode
 from framepack_transitions.benchmarks.suites.results import EpisodeResult, measure_video, switch_frame
 from framepack_transitions.benchmarks.suites.summary import differences, pairs_of, rows, save_sheet, table
@@ -169,7 +170,7 @@ def test_features_that_read_no_text_count_nothing() -> None:
 
 def many(arm: str, videos: Sequence[np.ndarray], seeds: int = 1) -> list[EpisodeResult]:
     return [
-        replace(result(video), episode=f"e{number}", seed=seed, arm=arm)
+        replace(result(video), episode=f"e{number}", image=f"{number}.png", seed=seed, arm=arm)
         for seed in range(seeds)
         for number, video in enumerate(videos)
     ]
@@ -179,11 +180,13 @@ def test_rows_and_differences_count_episodes() -> None:
     found = many("plain", [NEVER, NEVER, AT_ONCE], seeds=2) + many("treated", [AT_ONCE] * 3, seeds=2)
     pairs = pairs_of(found, "plain", "treated")
     plain, treated = (row for row in rows(pairs, ["colour"]) if row["case"] == "all")
-    assert (plain["n"], plain["videos"]) == (3, 6)
+    assert (plain["n"], plain["images"], plain["videos"]) == (3, 3, 6)
     assert plain["success"] == pytest.approx(1 / 3) and treated["success"] == 1
     assert treated["gain"] == pytest.approx(2 / 3)
     low, high = treated["gain_ci"]
-    assert 0 <= low < 2 / 3 < high <= 1
+    assert low < paired_interval(2, 0, 3)[0] < 2 / 3 < high <= 1, (
+        "videos of an image that are alike count once"
+    )
     assert plain["tl_frames"] == pytest.approx(2 / 3 * (FRAMES - SWITCH))
     assert plain["reached"] == pytest.approx(1 / 3)
     success = next(entry for entry in differences(pairs, ["colour"]) if entry["measure"] == "success")
@@ -196,10 +199,15 @@ def test_an_episode_counts_only_where_both_arms_are_valid() -> None:
     assert [pair[0].episode for pair in pairs_of(found, "plain", "treated")] == ["e0"]
 
 
-def test_a_single_episode_has_no_interval() -> None:
-    pairs = pairs_of(many("plain", [NEVER]) + many("treated", [AT_ONCE]), "plain", "treated")
+def test_a_single_image_says_little_of_shares_and_nothing_of_means() -> None:
+    pairs = pairs_of(
+        many("plain", [NEVER], seeds=3) + many("treated", [AT_ONCE], seeds=3), "plain", "treated"
+    )
     treated = rows(pairs, ["colour"])[2]
-    assert (treated["gain"], treated["gain_ci"], treated["success_ci"]) == (1, None, None)
+    assert (treated["gain"], treated["success"]) == (1, 1)
+    assert treated["success_ci"] == pytest.approx([0.025, 1]) and treated["gain_ci"][0] < 0
+    waits = next(entry for entry in differences(pairs, ["colour"]) if entry["measure"] == "frames")
+    assert waits["ci"] is None and f"{waits['mean']:+.2f} [?]" in table(rows(pairs, ["colour"]), [waits])
 
 
 def test_nothing_valid_is_a_table_of_dashes() -> None:

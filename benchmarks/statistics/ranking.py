@@ -1,37 +1,11 @@
-"""Statistics of TransitionBench: bootstrap intervals of paired episodes, and how well scores rank them."""
+"""How well scores rank what they score."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-ROUNDS = 2000
-LEVEL = 0.95
-
 Array = NDArray[np.float64]
-
-
-def bootstrap_interval(
-    strata: Sequence[ArrayLike], seed: int, rounds: int = ROUNDS, level: float = LEVEL
-) -> tuple[float, float]:
-    """Percentile interval of the mean of all values, each stratum [n] resampled within itself.
-
-    Without values it is nan. What is drawn depends on the seed and on the strata's sizes alone, so the
-    interval of differences between two techniques, episode by episode, is that of a paired bootstrap.
-    """
-    samples = [np.asarray(values, float) for values in strata]
-    count = sum(len(values) for values in samples)
-    if not count:
-        return float("nan"), float("nan")
-    sums = np.zeros(rounds)
-    for number, values in enumerate(samples):
-        if len(values):
-            drawn = np.random.default_rng([seed, number]).integers(len(values), size=(rounds, len(values)))
-            sums += values[drawn].sum(1)
-    low, high = np.quantile(sums / count, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def auc(positive: ArrayLike, negative: ArrayLike) -> float:
