@@ -20,8 +20,8 @@ from .help import (
     run_examples,
 )
 from .running.report import FILE_NAME
-from .tool_arguments import add_convert, add_sections
-from .workflows.workflow import Setting
+from .sweep_arguments import add_sweep
+from .tool_arguments import add_convert, add_sections, setting
 
 if TYPE_CHECKING:
     from .tool_arguments import Commands
@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     _add_demo(commands, common)
     _add_run(commands, common)
     _add_evaluate(commands, common)
+    add_sweep(commands, common)
     add_bench(commands, common)
     add_convert(commands, common)
     add_sections(commands, common)
@@ -88,7 +89,7 @@ def _add_run(commands: Commands, common: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--set",
-        type=_setting,
+        type=setting,
         action="append",
         default=[],
         dest="settings",
@@ -196,10 +197,3 @@ def _add_evaluate(commands: Commands, common: argparse.ArgumentParser) -> None:
     )
     evaluate.add_argument("--plot", type=Path, metavar="FILE.png", help="draw curves, scores and frames")
     evaluate.set_defaults(kind="evaluate")
-
-
-def _setting(text: str) -> Setting:
-    try:
-        return Setting.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

@@ -30,6 +30,7 @@ from .commands.step_cache.calibrate import run_calibration
 from .commands.step_cache.study import run_cache_study
 from .commands.suites.command import SuiteOptions, run_suite
 from .commands.suites.ratings import run_ratings
+from .commands.sweep.command import SweepOptions, run_sweep
 from .devices import device_named
 from .files.folders import Folders
 from .running.progress import ProgressBars
@@ -129,9 +130,9 @@ def _device_of(options: argparse.Namespace) -> torch.device:
     name = getattr(options, "device", None)
     if name is None:
         return torch.device("cpu")
-    if getattr(options, "server", None):
+    if getattr(options, "server", None) or getattr(options, "dask", None):
         raise WorkflowError(
-            "--device is for runs in this process; a server chooses its own: leave out one of the two."
+            "--device is for runs in this process; a server or cluster chooses its own: leave out one of the two."
         )
     return device_named(name)
 
@@ -223,9 +224,16 @@ def _run(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dic
     return run_job(runner, job, record, bars)
 
 
+def _sweep(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
+    names = {field.name for field in fields(SweepOptions)}
+    values = {name: value for name, value in vars(options).items() if name in names}
+    return run_sweep(SweepOptions(**values), record, bars)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, Record, ProgressBars], dict[str, Any]]] = {
     "demo": _demo,
     "run": _run,
+    "sweep": _sweep,
     "evaluate": _evaluate,
     "bench": _bench,
 }
@@ -255,7 +263,7 @@ def _finish(options: argparse.Namespace, record: Record, facts: dict[str, Any]) 
     for remark in facts.get("remarks", ()):
         print(remark)
     print(write_report(options.report, record.report(options.kind, **facts)))
-    return OK
+    return FAILED if facts.get("failed") else OK
 
 
 def shortened(text: str, report: Path) -> str:

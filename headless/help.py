@@ -51,6 +51,15 @@ def run_examples() -> list[str]:
     ]
 
 
+def sweep_examples() -> list[str]:
+    """Examples of `sweep`, with the paths of shipped workflows."""
+    tiny, large = _example_file("tiny_timeline.json"), _example_file("framepack_timeline.json")
+    return [
+        f"sweep {tiny} --grid Preset.preset=balanced,strong --grid Sampler.seed=1,2,3 --features tiny",
+        f"sweep {large} --grid Sampler.steps=15,25 --server http://127.0.0.1:8188 --server http://127.0.0.1:8189",
+    ]
+
+
 def _example_file(name: str) -> str:
     """The path of a shipped example as it can be typed here."""
     path = PACK / EXAMPLES / "api" / name

@@ -1,4 +1,4 @@
-"""The options of the commands that make no videos."""
+"""The options of the commands that make no videos, and how single options are read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .help import CONVERT_EXAMPLES, SECTIONS_EXAMPLES, HelpFormatter, epilog
+from .workflows.workflow import Setting
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -51,6 +52,14 @@ def add_sections(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--limit", type=_gigabytes, metavar="GB", help="what may stay, in gigabytes; 0 removes all"
     )
     sections.set_defaults(kind="sections")
+
+
+def setting(text: str) -> Setting:
+    """NODE.INPUT=VALUE."""
+    try:
+        return Setting.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _gigabytes(text: str) -> float:

@@ -89,6 +89,12 @@ def outside_comfyui(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(scope="session")
+def fake_comfy() -> ModuleType:
+    """An imitation of a ComfyUI server: with fake_comfy.serving(video) as comfy: ... comfy.url"""
+    return _helper("fake_comfy")
+
+
+@pytest.fixture(scope="session")
 def metric_videos() -> ModuleType:
     """Videos whose scores are known: metric_videos.scene(size, seed), .mixed(old, new, shares), ..."""
     return _helper("metric_videos")

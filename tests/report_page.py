@@ -10,7 +10,7 @@ import framepack_transitions
 
 DOCS = Path(framepack_transitions.__file__).resolve().parent / "docs"
 PAGES = {"en": DOCS / "REPORT.md", "ja": DOCS / "ja" / "REPORT.md"}
-COMMANDS = ("demo", "run", "evaluate", "study", "suite", "reliability")
+COMMANDS = ("demo", "run", "evaluate", "study", "suite", "reliability", "sweep")
 _ROW = re.compile(r"\| `(?P<key>\w+)` \| (?P<commands>[^|]+) \| [^|]+ \|")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,12 +20,16 @@ BACKGROUND, TEXT, BORDER, SWITCH = (24, 24, 28), (230, 230, 230), (90, 90, 100),
 
 @dataclass(frozen=True)
 class Row:
-    """One video: `frames` [T,H,W,3], where sections after the first begin, and where the prompt switches."""
+    """One video: `frames` [T,H,W,3], where sections after the first begin, and where the prompt switches.
+
+    numbers: which frames of the video these are; empty where they are all.
+    """
 
     name: str
     frames: torch.Tensor
     borders: Sequence[int] = ()
     switch: int | None = None
+    numbers: Sequence[int] = field(default=(), kw_only=True)
 
 
 def contact_sheet(rows: Sequence[Row], columns: int = FRAMES, min_cell: int = 96) -> Image.Image:
@@ -52,15 +56,17 @@ def save_sheet(path: Path, rows: Sequence[Row]) -> Path:
 
 
 def _strip(row: Row, columns: int, min_cell: int) -> Image.Image:
-    numbers = _even_numbers(len(row.frames), columns)
+    places = _even_numbers(len(row.frames), columns)
+    numbers = row.numbers or range(len(row.frames))
     factor = max(1, -(-min_cell // row.frames.shape[1]))
     height, width = (side * factor for side in row.frames.shape[1:3])
-    strip = Image.new("RGB", (len(numbers) * (width + GAP), height + 2 * LABEL_HEIGHT), BACKGROUND)
+    strip = Image.new("RGB", (len(places) * (width + GAP), height + 2 * LABEL_HEIGHT), BACKGROUND)
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default()
     previous, last = 0, -1
-    for position, number in enumerate(numbers):
+    for position, place in enumerate(places):
+        number = numbers[place]
         left, section = position * (width + GAP), bisect_right(row.borders, number)
-        picture = Image.fromarray(to_bytes(row.frames[number])).resize(
+        picture = Image.fromarray(to_bytes(row.frames[place])).resize(
             (width, height), Image.Resampling.NEAREST
         )
         strip.paste(picture, (left, LABEL_HEIGHT))

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...nodes.files.reading import DAMAGED, said
+from ...samplers.progress import Interrupted
 from ..files.folders import Folders
 from ..workflows.errors import WorkflowError
 from ..workflows.specs import NodeSpec
@@ -23,7 +24,7 @@ from .http import IDLE_SECONDS
 from .patience import patiently
 from .progress import ProgressBars
 from .report import Record, is_result
-from .server import RunForgotten, Server
+from .server import RunForgotten, Server, ServerGone
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def run_on_server(
             for text in ui.get("text", ()):
                 record.add_text(node, printable(str(text)))
             for file in filter(is_result, shown_files(ui)):
-                record.add_file(node, fetch(file, server, folders))
+                record.add_file(node, fetch(file, server, folders, bars))
 
 
 class _Restarted(WorkflowError):
@@ -96,7 +97,7 @@ def _run_once(workflow: Workflow, server: Server, bars: ProgressBars) -> dict[st
             if _is_open(events):
                 raise
             raise _Restarted(f"The server {server.url} was restarted while the workflow ran.") from error
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             _cancel(server, prompt_id)
             raise
 
@@ -130,7 +131,7 @@ def _events(server: Server) -> Iterator[Any]:
     try:
         socket = connect(server.events_url, max_size=MOST_MESSAGE, open_timeout=IDLE_SECONDS, close_timeout=1)
     except (OSError, EOFError, ValueError, WebSocketException) as error:
-        raise WorkflowError(
+        raise ServerGone(
             f"No ComfyUI answers at {server.url} ({said(error)}): start it, or correct --server."
         ) from error
     with socket:
@@ -147,7 +148,7 @@ def _wait(
             connected = _watch(events, prompt_id, workflow, bars)
         else:
             time.sleep(POLL_SECONDS)
-        entry = patiently(lambda: server.result(prompt_id))
+        entry = patiently(lambda: server.result(prompt_id), server, bars)
     return entry
 
 

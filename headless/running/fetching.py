@@ -13,6 +13,7 @@ from ..files.media import VIDEO_EXTENSIONS, probe_video
 from ..files.pictures import IMAGE_EXTENSIONS, load_image
 from ..workflows.errors import WorkflowError
 from .patience import patiently
+from .progress import ProgressBars
 from .server import Server
 
 MOST_NAME = 100  # characters
@@ -29,15 +30,15 @@ def shown_files(ui: Mapping[str, Any]) -> Iterator[dict[str, str]]:
                 yield {key: str(entry.get(key, "")) for key in ("filename", "subfolder", "type")}
 
 
-def fetch(file: Mapping[str, str], server: Server, folders: Folders) -> Path:
+def fetch(file: Mapping[str, str], server: Server, folders: Folders, bars: ProgressBars) -> Path:
     """Downloads a file into the output folder, with the next free number: the server's may be taken there."""
     name = PurePosixPath(file["filename"].replace("\\", "/"))
     folder = PREVIEWS if file["type"] == "temp" else file["subfolder"].replace("\\", "/")
-    prefix = "/".join(filter(None, (folder, _COUNTER.sub("", name.stem) or name.stem)))
+    prefix = "/".join(filter(None, (folder, without_counter(name.stem))))
     ending = name.suffix if _ENDING.fullmatch(name.suffix) else ""
     try:
         with folders.new_file(plain_name(prefix), ending) as target:
-            patiently(lambda: server.download(file, target.unfinished))
+            patiently(lambda: server.download(file, target.unfinished), server, bars)
             check_file(target.unfinished)
     except OSError as error:
         raise WorkflowError(
@@ -46,6 +47,11 @@ def fetch(file: Mapping[str, str], server: Server, folders: Folders) -> Path:
     except ValueError as error:
         raise WorkflowError(f"The server's file {plain_name(name.name)} cannot be used: {error}.") from error
     return target.path
+
+
+def without_counter(stem: str) -> str:
+    """The name of a file without the number that it has got, such as `clip` of `clip_00001_`."""
+    return _COUNTER.sub("", stem) or stem
 
 
 def plain_name(prefix: str) -> str:

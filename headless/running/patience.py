@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from .server import ServerGone
+from .progress import ProgressBars
+from .server import Server, ServerGone
 
 logger = logging.getLogger(__name__)
 
@@ -16,17 +17,22 @@ Result = TypeVar("Result")
 PATIENCE_SECONDS, POLL_SECONDS = 300.0, 1.0
 
 
-def patiently(ask: Callable[[], Result]) -> Result:
-    """What `ask` gives; while the server is gone it is asked again, for PATIENCE_SECONDS at most."""
-    until = time.monotonic() + PATIENCE_SECONDS
+def patiently(ask: Callable[[], Result], server: Server, bars: ProgressBars) -> Result:
+    """What `ask` gives; while the server is gone it is asked again, as long as its patience says, or PATIENCE_SECONDS.
+
+    Raises Interrupted where `bars` say that the run is no longer wanted.
+    """
+    seconds = PATIENCE_SECONDS if server.patience is None else server.patience
+    until = time.monotonic() + seconds
     said_so = False
     while True:
+        bars.check()
         try:
             return ask()
         except ServerGone as error:
             if time.monotonic() > until:
                 raise
             if not said_so:
-                logger.warning("%s Waiting for it, %g s at most.", error, PATIENCE_SECONDS)
+                logger.warning("%s Waiting for it, %g s at most.", error, seconds)
             said_so = True
         time.sleep(POLL_SECONDS)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Event
 from typing import Any
 
 from tqdm import tqdm
 
+from ...samplers.progress import Interrupted
 from ..workflows.executor import Observer
 from ..workflows.workflow import Node
 
@@ -32,6 +34,9 @@ class ProgressBars(Observer):
         bar.set_postfix(facts, refresh=False)
         bar.update(step - bar.n)
 
+    def check(self) -> None:
+        """Called while the run waits; raises Interrupted where it is no longer wanted. This one is always wanted."""
+
     def close(self, key: str | None = None) -> None:
         """Closes one bar, or all that are open."""
         for name in list(self._open) if key is None else [key]:
@@ -46,3 +51,22 @@ class ProgressBars(Observer):
     def finished(self, node: Node, outputs: Mapping[str, Any], ui: Mapping[str, Any], seconds: float) -> None:
         """Closes the node's bar."""
         self.close(node.id)
+
+
+class NoBars(ProgressBars):
+    """No bars, for one of several runs side by side; when `stop` is set, the run ends at its next step."""
+
+    def __init__(self, stop: Event) -> None:
+        super().__init__()
+        self._stop = stop
+
+    def update(
+        self, key: str, label: str, step: int, total: int, *, info: Mapping[str, Any] | None = None
+    ) -> None:
+        """Shows nothing; raises Interrupted where the run is no longer wanted."""
+        self.check()
+
+    def check(self) -> None:
+        """Raises Interrupted where the run is no longer wanted."""
+        if self._stop.is_set():
+            raise Interrupted

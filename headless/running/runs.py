@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from ..workflows.errors import WorkflowError
 from ..workflows.executor import HINT, execute, prepare
 from ..workflows.specs import NodeClasses, NodeSpec, specs_of
 from ..workflows.validation import fill_defaults, output_nodes, warn_of_nothing_saved
-from ..workflows.workflow import Setting, Workflow, apply_settings
+from ..workflows.workflow import Setting, Workflow, apply_settings, copied
 from . import client
 from .progress import ProgressBars
 from .report import Record
@@ -39,6 +39,12 @@ class Job:
 class Runner(Protocol):
     """Reads workflow files and runs workflows, in one place."""
 
+    def specs(self, class_types: Iterable[str]) -> dict[str, NodeSpec]:
+        """What is known of these node classes there; unknown ones are left out."""
+
+    def check(self, workflow: Workflow, places: Folders) -> None:
+        """Raises WorkflowError for what is known to be wrong before the workflow runs."""
+
     def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
         """Reads a workflow file and the specs of its node classes; raises WorkflowError."""
 
@@ -60,12 +66,20 @@ class Runner(Protocol):
 class LocalRunner:
     """Runs workflows in this process, with the nodes of this pack and a few of ComfyUI's core nodes."""
 
+    def specs(self, class_types: Iterable[str]) -> dict[str, NodeSpec]:
+        """What is known of these node classes here; unknown ones are left out."""
+        return specs_of(local_nodes(), class_types)
+
+    def check(self, workflow: Workflow, places: Folders) -> None:
+        """Raises WorkflowError for every input that does not fit; the workflow stays as it is."""
+        with folders.using(places):
+            prepare(copied(workflow), local_nodes())
+
     def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
         """Reads a workflow file and the specs of its node classes; raises WorkflowError."""
         refuse_13b_example(path)
-        nodes = local_nodes()
         with folders.using(places):
-            return load_workflow(path, lambda names: specs_of(nodes, names), HINT)
+            return load_workflow(path, self.specs, HINT)
 
     def run(
         self,
@@ -87,15 +101,25 @@ class LocalRunner:
 
 
 class ServerRunner:
-    """Runs workflows on the ComfyUI at a URL; raises WorkflowError when that is not a URL."""
+    """Runs workflows on the ComfyUI at a URL; raises WorkflowError when that is not a URL.
 
-    def __init__(self, url: str) -> None:
-        self.server = Server(url)
+    patience: seconds that a run waits for it when it is gone in the middle; None is as long as usual.
+    """
+
+    def __init__(self, url: str, *, patience: float | None = None) -> None:
+        self.server = Server(url, patience=patience)
+
+    def specs(self, class_types: Iterable[str]) -> dict[str, NodeSpec]:
+        """What the server knows of these node classes; unknown ones are left out."""
+        return self.server.specs(class_types)
+
+    def check(self, workflow: Workflow, places: Folders) -> None:
+        """Nothing: the server checks what is queued."""
 
     def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
         """Reads a workflow file and the server's specs of its node classes; raises WorkflowError."""
         hint = f"the ComfyUI at {self.server.url} does not have it either"
-        return load_workflow(path, self.server.specs, hint)
+        return load_workflow(path, self.specs, hint)
 
     def run(
         self,

@@ -36,15 +36,19 @@ class RunForgotten(WorkflowError):
 
 
 class Server:
-    """The HTTP interface of one ComfyUI; every method raises WorkflowError when it cannot be reached."""
+    """The HTTP interface of one ComfyUI; every method raises WorkflowError when it cannot be reached.
 
-    def __init__(self, url: str) -> None:
+    patience: seconds that a run waits for it when it is gone in the middle; None is as long as usual.
+    """
+
+    def __init__(self, url: str, *, patience: float | None = None) -> None:
         if "://" not in url:
             url = f"http://{url}"
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise WorkflowError(f"--server takes an address like http://127.0.0.1:8188, got {url!r}.")
         self.url = url.rstrip("/")
+        self.patience = patience
         self.client_id = uuid.uuid4().hex
 
     @property
@@ -117,6 +121,15 @@ class Server:
         for path, body in (("/queue", {"delete": [prompt_id]}), ("/interrupt", {"prompt_id": prompt_id})):
             with self._open(path, json.dumps(body).encode()):
                 pass
+
+    def cancel_all(self) -> None:
+        """Cancels every workflow of this client that waits or runs, whoever has lost sight of it."""
+        with self.understood():
+            queue = self._json("/queue")
+            entries = [*queue.get("queue_running", ()), *queue.get("queue_pending", ())]
+            own = [entry[1] for entry in entries if entry[3].get("client_id") == self.client_id]
+        for prompt_id in own:
+            self.cancel(prompt_id)
 
     def download(self, file: Mapping[str, str], target: Path) -> None:
         """Fetches one written file, described by filename, subfolder and type."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...nodes.files.reading import read_json_file, said
 from .errors import WorkflowError
-from .specs import NodeSpec, suggestion
+from .specs import InputSpec, NodeSpec, suggestion
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,11 @@ def to_api(workflow: Workflow) -> dict[str, Any]:
     }
 
 
+def copied(workflow: Workflow) -> Workflow:
+    """The same nodes with inputs of their own, which can be changed without changing the others."""
+    return {node.id: replace(node, inputs=dict(node.inputs)) for node in workflow.values()}
+
+
 def _parse_node(node_id: str, entry: Mapping[str, Any]) -> Node:
     meta = entry.get("_meta")
     title = (meta.get("title") if isinstance(meta, Mapping) else None) or entry["class_type"]
@@ -142,48 +147,51 @@ def capital(node: Node) -> str:
     return text[0].upper() + text[1:]
 
 
-def apply_settings(workflow: Workflow, settings: Iterable[Setting], specs: Mapping[str, NodeSpec]) -> None:
-    """Carries out every --set in place; raises WorkflowError naming each missing node or input."""
+def apply_settings(
+    workflow: Workflow, settings: Iterable[Setting], specs: Mapping[str, NodeSpec], *, option: str = "--set"
+) -> None:
+    """Carries out every setting in place; raises WorkflowError naming each missing node or input, and the `option`."""
     problems: list[str] = []
     for setting in settings:
         try:
-            node = find_node(workflow, setting.node)
-            node.inputs[setting.input] = _setting_value(setting, node, specs.get(node.class_type))
+            node = find_node(workflow, setting.node, option)
+            spec = specs.get(node.class_type)
+            known = spec.inputs if spec else dict.fromkeys(node.inputs)
+            if setting.input not in known:
+                raise WorkflowError(
+                    f"{option} names the input {setting.input!r}, which {node} does not have: "
+                    f"{suggestion(setting.input, known)}."
+                )
+            node.inputs[setting.input] = _setting_value(setting.value, known[setting.input])
         except WorkflowError as error:
             problems += error.problems
     if problems:
         raise WorkflowError(problems)
 
 
-def find_node(workflow: Workflow, name: str) -> Node:
-    """The node with this id, else the only one with this title; raises WorkflowError."""
+def find_node(workflow: Workflow, name: str, option: str) -> Node:
+    """The node with this id, else the only one with this title; raises WorkflowError, which says what `option` names."""
     if name in workflow:
         return workflow[name]
     titled = [node for node in workflow.values() if node.title == name]
     if not titled:
         there = ", ".join(f"{node.id} ({node.title})" for node in workflow.values())
         raise WorkflowError(
-            f"--set names the node {name!r}, which the workflow does not have: there is {there}."
+            f"{option} names the node {name!r}, which the workflow does not have: there is {there}."
         )
     if len(titled) > 1:
         ids = ", ".join(node.id for node in titled)
         raise WorkflowError(
-            f"--set names the node {name!r}, but several have this title: use one of the ids {ids}."
+            f"{option} names the node {name!r}, but several have this title: use one of the ids {ids}."
         )
     return titled[0]
 
 
-def _setting_value(setting: Setting, node: Node, spec: NodeSpec | None) -> Any:
-    known = spec.inputs if spec else dict.fromkeys(node.inputs)
-    if setting.input not in known:
-        raise WorkflowError(
-            f"--set names the input {setting.input!r}, which {node} does not have: "
-            f"{suggestion(setting.input, known)}."
-        )
+def _setting_value(text: str, target: InputSpec | None) -> Any:
+    """What a text that was typed means to an input, of which None says that nothing is known."""
     try:
-        value = _value_from_json(json.loads(setting.value))
+        value = _value_from_json(json.loads(text))
     except ValueError:
-        return setting.value
-    target = known[setting.input]
-    wants_text = target is not None and (target.type == "STRING" or setting.value in (target.choices or ()))
-    return setting.value if wants_text and not isinstance(value, str | Link) else value
+        return text
+    wants_text = target is not None and (target.type == "STRING" or text in (target.choices or ()))
+    return text if wants_text and not isinstance(value, str | Link) else value

@@ -21,7 +21,7 @@ from framepack_transitions.headless.workflows.executor import prepare
 from framepack_transitions.headless.workflows.workflow import parse_api, read_json
 
 API = PACK / EXAMPLES / "api"
-COMMANDS = ["", "demo", "run", "evaluate", "bench", "convert", "sections"]
+COMMANDS = ["", "demo", "run", "evaluate", "sweep", "bench", "convert", "sections"]
 BOM = codecs.BOM_UTF8
 
 

@@ -63,6 +63,8 @@ HOST_FILES = {
 }
 NETWORK_MODULES = {
     "aiohttp",
+    "dask",
+    "distributed",
     "ftplib",
     "http",
     "httpx",
@@ -75,7 +77,10 @@ NETWORK_MODULES = {
     "websocket",
     "websockets",
 }
-NETWORK_FILES = {f"headless/running/{name}.py" for name in ("client", "http", "server")}
+NETWORK_FILES = {
+    *(f"headless/running/{name}.py" for name in ("client", "http", "server")),
+    "headless/spreading/cluster.py",
+}
 UNSAFE_MODULES = {"cloudpickle", "ctypes", "dill", "joblib", "marshal", "pickle", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load"}
 TALKATIVE = ("headless/", "benchmarks/")

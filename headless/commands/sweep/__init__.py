@@ -1,0 +1,1 @@
+"""The command `sweep`: a workflow with every combination of some values, in one table, contact sheet and plot."""
