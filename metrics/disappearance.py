@@ -53,27 +53,34 @@ def disappearance_fidelity(
     fps: float,
     threshold: float | None = None,
     object_free: ArrayLike | None = None,
+    floor: float | None = None,
 ) -> Metric:
     """Whether an object that should disappear is gone: 1 - clip((hits - fpr) / (recall - fpr), 0, 1).
 
     hits is the share of the settled frames after the switch in which the detector sees the object, recall that of
-    the settled frames before, and fpr that of frames without the object. 1: gone; 0: seen as often as before. High is
+    the settled frames before, and fpr that of frames without the object. With a `floor` a frame counts for as much as is
+    seen of the object: (confidence - threshold) / (usual - threshold), within 0..1, where usual is the median before
+    the switch. 1: gone; 0: seen as often, or as much, as before. High is
     good. Not valid where recall is below 0.8 or not above fpr, or where a window is missing or too short. The curve
     is the confidence. The founding value is 1 less the mean confidence after the switch. details: the first frame
     without the object, and its longest reappearance.
 
     confidence: of a detector for the object [T], its best box in each frame. fps: frames per second.
     threshold: confidence above which the object counts as seen; None takes the 95th percentile of `object_free`.
-    object_free: the detector's confidence on frames without the object [n].
+    object_free: the detector's confidence on frames without the object [n]. floor: confidence from which on it says how
+    much of the object is seen; it is the threshold where neither of the two is given. None where it says only whether.
     """
     confidence = np.asarray(confidence, np.float64)
     after = confidence[slice(*windows.after)]
     founding = 1 - mean(after)
     if (reason := too_little_to_compare(windows)) is not None:
         return undefined(reason, founding, confidence)
-    limit = calibrate(object_free, threshold)
+    limit = calibrate(object_free, threshold if object_free is not None or threshold is not None else floor)
     seen = np.where(np.isfinite(confidence), confidence > limit.confidence, np.nan)
-    hits, recall = mean(seen, windows.settled), mean(seen, windows.before)
+    recall, share = mean(seen, windows.before), seen
+    if floor is not None:
+        share = _graded(confidence, limit.confidence, confidence[slice(*windows.before)])
+    hits, whole = mean(share, windows.settled), mean(share, windows.before)
     details = {"hits": hits, "recall": recall, "fpr": limit.fpr, "threshold": limit.confidence}
     details |= _absence(seen[slice(*windows.after)], fps)
     if not np.isfinite(hits + recall):
@@ -83,11 +90,25 @@ def disappearance_fidelity(
         if recall >= LEAST_RECALL:
             reason = f"the detector sees the object in {limit.fpr:.0%} of the frames without it, too"
         return undefined(reason, founding, confidence, details)
-    value = 1 - float(np.clip((hits - limit.fpr) / (recall - limit.fpr), 0, 1))
-    reason = "" if limit.calibrated else f"the threshold of {limit.confidence:g} is not calibrated"
+    value = 1 - float(np.clip((hits - limit.fpr) / (whole - limit.fpr), 0, 1))
+    reason = (
+        ""
+        if limit.calibrated or floor is not None
+        else f"the threshold of {limit.confidence:g} is not calibrated"
+    )
     return Metric(
         value=value, founding=founding, valid=True, reason=reason, curve=confidence, details=details
     )
+
+
+def _graded(confidence: Array, threshold: float, before: Array) -> Array:
+    """How much of the object is seen in each frame [T]: 0 at the threshold, 1 at the median of the frames before."""
+    known = finite(before)
+    usual = float(np.median(known)) if known.size else np.nan
+    if not usual > threshold:
+        return np.where(np.isfinite(confidence), confidence > threshold, np.nan)
+    share: Array = np.clip((confidence - threshold) / (usual - threshold), 0, 1)
+    return share
 
 
 def score_disappearance(evidence: Evidence) -> Metric:
@@ -107,6 +128,7 @@ def _of_concept(evidence: Evidence, concept: str) -> Metric:
         fps=evidence.measured.fps,
         threshold=evidence.threshold,
         object_free=evidence.object_free.get(concept),
+        floor=evidence.measured.detection_floor,
     )
 
 

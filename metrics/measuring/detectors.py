@@ -30,6 +30,9 @@ class Detector(Protocol):
     """Looks for concepts in frames.
 
     name: what reports call it.
+
+    A detector may have a `floor`, too: a confidence above which it grows evenly with how much of the concept is seen,
+    up to the whole of it. Without one a confidence only says whether it is seen.
     """
 
     name: str

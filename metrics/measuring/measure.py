@@ -127,6 +127,7 @@ class _VideoPass:
             finite=finite,
             detections=self._by_concept(confidence),
             boxes=self._by_concept(boxes),
+            detection_floor=getattr(self.detector, "floor", None),
             thumbnails=self.thumbnails.pictures,
             **known,
         )

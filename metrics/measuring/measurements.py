@@ -29,6 +29,7 @@ class Measurements:
     noise: standard deviation of the noise [T] at full size (Immerkaer 1996, with a median).
     finite: whether a frame holds finite values only, bool [T].
     detections: the detector's confidence [T] by concept.
+    detection_floor: where those confidences begin to say how much is seen; None where they only say whether it is.
     boxes: the box of the detection [T,4] by concept: left, top, right, bottom in 0..1.
     thumbnails: small pictures uint8 [h,w,3] by frame number, evenly spaced.
     flow_stride: frames between which one flow is measured; all neighbours in between have its value.
@@ -51,6 +52,7 @@ class Measurements:
     boxes: Mapping[str, Array] = field(default_factory=dict)
     thumbnails: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
     flow_stride: int = 1
+    detection_floor: float | None = None
 
     def __len__(self) -> int:
         """The number of frames."""

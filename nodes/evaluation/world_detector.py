@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...metrics.measuring.detectors import Detections
-from ...tiny import detector as world_detector
+from ...tiny.presence import presence, wanted_subjects
 from ...tiny.world import COLOURS, SHAPES, SIZE, SIZES
 
 ANYTHING = {"subject", "object", "shape"}
@@ -19,11 +19,14 @@ class WorldDetector:
     """Finds the subjects of the embedded model's world by concepts such as `red circle`, `star` or `a subject`.
 
     concepts: checked at once, so that a word that the world does not hold raises ValueError before a video is read.
-    The confidence of a frame says how well the subject that is found explains the picture; it is 0 where the
-    subject is another one.
+    The confidence of a frame is the subject's opacity, less where the picture around it is not explained so; it is 0
+    where the subject is another one.
+
+    name: as for every detector. floor: opacities below it are those of noise.
     """
 
     name = "tiny"
+    floor = 0.05
 
     def __init__(self, concepts: Sequence[str] = ()) -> None:
         for concept in concepts:
@@ -37,15 +40,21 @@ class WorldDetector:
                 f"the detector tiny knows frames of {SIZE}x{SIZE} of the embedded model, but these are "
                 f"{frames.shape[2]}x{frames.shape[1]}: choose another detector."
             )
-        seen = world_detector.detect(frames)
-        columns = [_matching(seen, concept) for concept in concepts]
-        half = np.array([SIZES.get(str(size), 0) for size in seen.size]) / 2
-        boxes = np.stack([seen.x - half, seen.y - half, seen.x + half, seen.y + half], -1) / SIZE
-        confidence = np.stack([np.where(column, np.clip(seen.score, 0, 1), 0.0) for column in columns], -1)
-        shown = (np.stack(columns, -1) & seen.present[:, None])[..., None]
+        found = [self._detect(frames, concept) for concept in concepts]
         return Detections(
-            confidence.astype(np.float32),
-            np.where(shown, np.clip(boxes, 0, 1)[:, None], np.nan).astype(np.float32),
+            np.stack([one.confidence for one in found], axis=1),
+            np.stack([one.boxes for one in found], axis=1),
+        )
+
+    def _detect(self, frames: NDArray[Any], concept: str) -> Detections:
+        """Detections of one concept: confidence [N], boxes [N,4]."""
+        seen = presence(frames, wanted_subjects(*_words(concept)))
+        half = np.array([SIZES[str(size)] for size in seen.size]) / 2
+        boxes = np.stack([seen.x - half, seen.y - half, seen.x + half, seen.y + half], -1) / SIZE
+        shown = (seen.score > self.floor)[:, None]
+        return Detections(
+            np.clip(seen.score, 0, 1).astype(np.float32),
+            np.where(shown, np.clip(boxes, 0, 1), np.nan).astype(np.float32),
         )
 
 
@@ -59,12 +68,3 @@ def _words(concept: str) -> tuple[set[str], set[str], set[str]]:
             f"({', '.join(SHAPES)}), or write `a subject`."
         )
     return shapes, colours, sizes
-
-
-def _matching(seen: Any, concept: str) -> NDArray[np.bool_]:
-    """Whether the subject of each frame is what a concept names, bool [N]."""
-    fits = np.ones(len(seen), bool)
-    for named, found in zip(_words(concept), (seen.shape, seen.colour, seen.size)):
-        if named:
-            fits &= np.isin(found.astype(str), sorted(named))
-    return fits

@@ -218,6 +218,14 @@ class TestDisappearance:
     def test_a_detector_that_is_sure_of_empty_frames_still_needs_a_twentieth(self):
         assert calibrate(np.zeros(50)).confidence == 0.05
 
+    @pytest.mark.parametrize(
+        ("after", "value"), [(0.05, 1), (0.1, 1), (0.3, 0.75), (0.5, 0.5), (0.9, 0), (1.0, 0)]
+    )
+    def test_a_detector_that_says_how_much_is_seen_is_believed(self, after, value):
+        """From the floor of 0.1 to the usual 0.9 a frame counts for as much as is seen in it."""
+        metric = self.df(after, floor=0.1)
+        assert metric.valid and not metric.reason and metric.value == pytest.approx(value)
+
     def test_false_alarms_and_misses_are_allowed_for(self):
         confidence = np.r_[np.tile([1.0] * 9 + [0], 3), np.full(60, 0.0), np.tile([1.0, 0, 0, 0, 0], 6)]
         windows = windows_of(Switch(frame=30, requested=1.0, old="a", new="b"), [], 120, FPS)
