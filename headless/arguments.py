@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..nodes.evaluation.models import DETECTORS
 from .bench_arguments import add_bench
 from .commands.evaluate import FEATURES, EvaluateOptions
+from .dataset_arguments import add_dataset
 from .devices import DEVICE_HELP
 from .help import (
     BENCH_EXAMPLES,
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     _add_evaluate(commands, common)
     add_sweep(commands, common)
     add_bench(commands, common)
+    add_dataset(commands, common)
     add_convert(commands, common)
     add_sections(commands, common)
     return root

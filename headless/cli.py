@@ -23,6 +23,7 @@ from .arguments import parser
 from .bench_arguments import KILLS, STUDY_SEEDS
 from .commands.bench import run_reliability, run_speed_bench, run_transition
 from .commands.convert import run_convert
+from .commands.dataset.command import run_dataset
 from .commands.demo import run_demo
 from .commands.evaluate import EvaluateOptions, run_evaluate
 from .commands.sections import SectionsOptions, run_sections
@@ -240,6 +241,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Record, ProgressBars], dict[st
 
 
 TOOLS: dict[str, Callable[[argparse.Namespace], str]] = {
+    "dataset": run_dataset,
     "convert": lambda options: run_convert(options.workflow, options.out),
     "sections": lambda options: run_sections(SectionsOptions(folder=options.folder, limit=options.limit)),
 }

@@ -30,6 +30,12 @@ EVALUATE_EXAMPLES = (
         '--timeline "a large red circle in the sky by day [2.4s: an empty city at night]"'
     ),
 )
+DATASET_EXAMPLES = (
+    "dataset build clips --out training_data",
+    "dataset prune training_data",
+    "dataset check training_data",
+    "dataset recycle training_data --bank error_bank.safetensors",
+)
 CONVERT_EXAMPLES = ("convert saved.json --out mended.json",)
 SECTIONS_EXAMPLES = ("sections output/sections", "sections output/sections --limit 0")
 EXAMPLES_HEADING = "examples:"

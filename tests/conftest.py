@@ -52,6 +52,12 @@ def recorded_frequencies(upstream: ModuleType, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(scope="session")
+def training_cases() -> ModuleType:
+    """Clips and caches of training data: training_cases.write_clip(path, 130, cut=72), training_cases.make_dataset(folder)."""
+    return _helper("training_cases")
+
+
+@pytest.fixture(scope="session")
 def dit_cases() -> ModuleType:
     """Small transformers and their inputs: dit_cases.make_dit(), dit_cases.make_inputs(batch=2)."""
     return _helper("dit_cases")

@@ -25,9 +25,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "samplers": {"models"},
     "video": {"samplers", "models"},
     "tiny": {"samplers", "models"},
-    "nodes": {"metrics", "tiny", "video", "samplers", "models"},
-    "benchmarks": {"nodes", "metrics", "tiny", "video", "samplers", "models"},
-    "headless": {"benchmarks", "nodes", "metrics", "tiny", "video", "samplers", "models"},
+    "training": {"samplers", "models"},
+    "nodes": {"metrics", "tiny", "training", "video", "samplers", "models"},
+    "benchmarks": {"nodes", "metrics", "tiny", "training", "video", "samplers", "models"},
+    "headless": {"benchmarks", "nodes", "metrics", "tiny", "training", "video", "samplers", "models"},
     "__init__.py": {"nodes"},
     "__main__.py": {"headless"},
 }

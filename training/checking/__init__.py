@@ -1,0 +1,1 @@
+"""What contradicts what in a dataset: files, tensors, captions and pictures."""
