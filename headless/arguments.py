@@ -22,7 +22,7 @@ from .help import (
 )
 from .running.report import FILE_NAME
 from .sweep_arguments import add_sweep
-from .tool_arguments import add_convert, add_sections, setting
+from .tool_arguments import add_convert, add_export, add_sections, setting
 
 if TYPE_CHECKING:
     from .tool_arguments import Commands
@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add_dataset(commands, common)
     add_convert(commands, common)
     add_sections(commands, common)
+    add_export(commands, common)
     return root
 
 

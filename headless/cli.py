@@ -26,6 +26,7 @@ from .commands.convert import run_convert
 from .commands.dataset.command import run_dataset
 from .commands.demo import run_demo
 from .commands.evaluate import EvaluateOptions, run_evaluate
+from .commands.exports.command import ExportOptions, run_export
 from .commands.sections import SectionsOptions, run_sections
 from .commands.step_cache.calibrate import run_calibration
 from .commands.step_cache.study import run_cache_study
@@ -212,9 +213,13 @@ def _speed_options(options: argparse.Namespace) -> SpeedOptions:
 
 
 def _evaluate(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
-    names = {field.name for field in fields(EvaluateOptions)}
-    values = {name: value for name, value in vars(options).items() if name in names}
-    return run_evaluate(EvaluateOptions(**values), record, bars)
+    return run_evaluate(EvaluateOptions(**_named(EvaluateOptions, options)), record, bars)
+
+
+def _named(kind: type[EvaluateOptions | ExportOptions], options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says for the fields of a command's options."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in vars(options).items() if name in names}
 
 
 def _run(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
@@ -243,6 +248,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Record, ProgressBars], dict[st
 TOOLS: dict[str, Callable[[argparse.Namespace], str]] = {
     "dataset": run_dataset,
     "convert": lambda options: run_convert(options.workflow, options.out),
+    "export": lambda options: run_export(ExportOptions(**_named(ExportOptions, options))),
     "sections": lambda options: run_sections(SectionsOptions(folder=options.folder, limit=options.limit)),
 }
 

@@ -38,6 +38,10 @@ DATASET_EXAMPLES = (
 )
 CONVERT_EXAMPLES = ("convert saved.json --out mended.json",)
 SECTIONS_EXAMPLES = ("sections output/sections", "sections output/sections --limit 0")
+EXPORT_EXAMPLES = (
+    "export output/video_00001_.mp4 --to vbench --timeline output/report.json --out for_vbench",
+    "export take1.mp4 take2.mp4 --to narrastream --timeline scripts.jsonl --window 9 --out for_narrastream",
+)
 EXAMPLES_HEADING = "examples:"
 
 

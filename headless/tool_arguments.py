@@ -7,7 +7,8 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .help import CONVERT_EXAMPLES, SECTIONS_EXAMPLES, HelpFormatter, epilog
+from .commands.exports.command import BENCHMARKS, ExportOptions
+from .help import CONVERT_EXAMPLES, EXPORT_EXAMPLES, SECTIONS_EXAMPLES, HelpFormatter, epilog
 from .workflows.workflow import Setting
 
 if TYPE_CHECKING:
@@ -60,6 +61,46 @@ def setting(text: str) -> Setting:
         return Setting.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_export(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """`export`: videos for other benchmarks."""
+    export = commands.add_parser(
+        "export",
+        parents=[common],
+        help="write videos and their prompts as VBench or NarraStream-Bench read them",
+        description="Writes copies of videos, and their prompts, in the form that another benchmark reads, and says which "
+        "command of it comes next. vbench: its custom input, each part between two switches as a file with its own prompt. "
+        "narrastream: one file a video, and a script of prompts for segments of one length.",
+        epilog=epilog(*EXPORT_EXAMPLES),
+        formatter_class=HelpFormatter,
+    )
+    export.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="video files")
+    export.add_argument("--to", choices=BENCHMARKS, required=True, help="the benchmark")
+    export.add_argument(
+        "--timeline",
+        required=True,
+        metavar="TEXT|FILE",
+        help="the prompts, as evaluate reads them; a file with a script a line (.jsonl) has one for each video",
+    )
+    export.add_argument(
+        "--window",
+        type=int,
+        default=ExportOptions.window,
+        metavar="N",
+        help="latent frames of a section, for videos by FramePack whose prompts do not come from a report (usual: 9)",
+    )
+    export.add_argument(
+        "--segment",
+        type=int,
+        default=ExportOptions.segment,
+        metavar="SECONDS",
+        help="of narrastream: whole seconds from one prompt to the next (%(default)s)",
+    )
+    export.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="a folder that is new, or empty"
+    )
+    export.set_defaults(kind="export")
 
 
 def _gigabytes(text: str) -> float:

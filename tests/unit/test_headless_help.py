@@ -22,7 +22,7 @@ from framepack_transitions.headless.workflows.workflow import parse_api, read_js
 
 API = PACK / EXAMPLES / "api"
 COMMANDS = [
-    *("", "demo", "run", "evaluate", "sweep", "bench", "convert", "sections"),
+    *("", "demo", "run", "evaluate", "sweep", "bench", "convert", "export", "sections"),
     *("dataset", "dataset build", "dataset prune", "dataset check", "dataset recycle"),
 ]
 BOM = codecs.BOM_UTF8

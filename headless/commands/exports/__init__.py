@@ -1,0 +1,1 @@
+"""The command `export`: videos and their prompts as other benchmarks read them."""
