@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isfinite
 from typing import Any
 
+from ..statistics import counted, grouped_share_interval, kappa, kappa_interval
 from .answers import BROKEN, NEW, OLD, SEEN, Ratings
-from .kappa import counted, kappa, kappa_interval
-from .shares import share_interval
 
 ARMS = ("plain", "treated")
 QUESTIONS = ("followed", "looks")
@@ -114,20 +112,25 @@ def _seen_row(
     ratings: Sequence[Ratings], videos: Sequence[JudgedVideo], arm: str, changes: bool
 ) -> dict[str, Any]:
     """What was seen in the videos of an arm, and how often they jumped or were broken, over all answers."""
-    paths = {video.path for video in videos if video.arm == arm and video.changes == changes}
-    answers = [answer for person in ratings for path, answer in person.videos.items() if path in paths]
-    seen = Counter(answer.seen for answer in answers if answer.seen is not None)
-    jumps = [answer.jumped for answer in answers if answer.jumped is not None]
-    total = seen.total()
-    right = seen[NEW if changes else OLD]
+    images = {video.path: video.image for video in videos if video.arm == arm and video.changes == changes}
+    answers = [
+        (images[path], answer)
+        for person in ratings
+        for path, answer in person.videos.items()
+        if path in images
+    ]
+    seen = [(image, answer.seen) for image, answer in answers if answer.seen is not None]
+    right = NEW if changes else OLD
     return {
         "technique": arm,
         "case": "changes" if changes else "unchanged",
-        "n": total,
-        **{name: seen[name] for name in SEEN},
-        **_share("success", right, total),
-        **_share("broken_share", seen[BROKEN], total),
-        **_share("jumped", sum(jumps), len(jumps)),
+        "n": len(seen),
+        **{name: sum(what == name for _, what in seen) for name in SEEN},
+        **_share("success", [(image, what == right) for image, what in seen]),
+        **_share("broken_share", [(image, what == BROKEN) for image, what in seen]),
+        **_share(
+            "jumped", [(image, answer.jumped) for image, answer in answers if answer.jumped is not None]
+        ),
     }
 
 
@@ -135,29 +138,35 @@ def _preference(
     ratings: Sequence[Ratings], videos: Sequence[JudgedVideo], question: str, changes: bool
 ) -> dict[str, Any]:
     """How often the treated video was chosen over the plain one of its pair."""
-    arms = {video.path: video.arm for video in videos if video.changes == changes}
-    chosen = Counter(_choices(ratings, arms, question))
-    decided = chosen["plain"] + chosen["treated"]
+    known = {video.path: video for video in videos if video.changes == changes}
+    chosen = list(_choices(ratings, known, question))
     return {
         "question": question,
         "case": "changes" if changes else "unchanged",
-        "n": chosen.total(),
-        **{name: chosen[name] for name in ("treated", "same", "plain")},
-        **_share("preferred", chosen["treated"], decided),
+        "n": len(chosen),
+        **{name: sum(what == name for _, what in chosen) for name in ("treated", "same", "plain")},
+        **_share("preferred", [(image, what == "treated") for image, what in chosen if what != "same"]),
     }
 
 
-def _choices(ratings: Sequence[Ratings], arms: Mapping[str, str], question: str) -> Iterable[str]:
+def _choices(
+    ratings: Sequence[Ratings], videos: Mapping[str, JudgedVideo], question: str
+) -> Iterable[tuple[str, str]]:
+    """For every answered pair its start image, and the arm that was chosen or "same"."""
     for person in ratings:
         for paths, answer in person.pairs.items():
             choice = getattr(answer, question)
-            if choice is not None and paths <= arms.keys():
-                yield arms.get(choice, "same")
+            if choice is not None and paths <= videos.keys():
+                image = next(videos[path].image for path in paths)
+                yield image, videos[choice].arm if choice in videos else "same"
 
 
-def _share(name: str, count: int, total: int) -> dict[str, Any]:
-    """A share and its interval, None without answers."""
-    return {
-        name: count / total if total else None,
-        f"{name}_ci": list(share_interval(count, total)) if total else None,
-    }
+def _share(name: str, answers: Sequence[tuple[str, bool]]) -> dict[str, Any]:
+    """The share of yes among answers with their start images, and its interval; None without answers."""
+    if not answers:
+        return {name: None, f"{name}_ci": None}
+    groups: dict[str, list[bool]] = {}
+    for image, yes in answers:
+        groups.setdefault(image, []).append(yes)
+    share = sum(yes for _, yes in answers) / len(answers)
+    return {name: share, f"{name}_ci": list(grouped_share_interval(list(groups.values())))}

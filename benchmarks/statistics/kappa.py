@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-CHI_SQUARE_95 = 3.841458820694124  # of one degree of freedom
+from .distributions import normal_quantile
+from .intervals import LEVEL, Interval, solve
+
 ROUNDS, SEED = 2000, 0
-LEVEL = 0.95
 
 Array = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ def kappa(counts: Counts) -> float:
     return 1 - counts.differ / (2 * counts.total * spread) if spread > 0 else float("nan")
 
 
-def independent_interval(counts: Counts, chi_square: float = CHI_SQUARE_95) -> tuple[float, float]:
+def independent_interval(counts: Counts, level: float = LEVEL) -> Interval:
     """All kappas that a goodness-of-fit test does not reject, for answers that do not depend on one another.
 
     It keeps its level for small numbers, and has a width where all answers agree. Donner and Eliasziw, Statistics in
@@ -52,13 +53,10 @@ def independent_interval(counts: Counts, chi_square: float = CHI_SQUARE_95) -> t
     middle = kappa(counts)
     if not np.isfinite(middle):
         return float("nan"), float("nan")
-    yes = counts.yes
+    yes, most = counts.yes, normal_quantile((1 + level) / 2) ** 2
     least = -min(yes / (1 - yes), (1 - yes) / yes)
-
-    def rejected(value: float) -> bool:
-        return _misfit(counts, value) > chi_square
-
-    return _border(rejected, middle, least), _border(rejected, middle, 1.0)
+    low = solve(lambda value: -_misfit(counts, value), -most, least, middle)
+    return low, solve(lambda value: _misfit(counts, value), most, middle, 1.0)
 
 
 def _misfit(counts: Counts, value: float) -> float:
@@ -72,20 +70,7 @@ def _misfit(counts: Counts, value: float) -> float:
     return float(parts.sum())
 
 
-def _border(rejected: Callable[[float], bool], inside: float, end: float) -> float:
-    """The last value that is not rejected on the way from one that is not to `end`."""
-    if not rejected(end):
-        return end
-    outside = end
-    for _ in range(60):
-        middle = (inside + outside) / 2
-        inside, outside = (inside, middle) if rejected(middle) else (middle, outside)
-    return inside
-
-
-def clustered_interval(
-    first: Sequence[bool], second: Sequence[bool], clusters: Sequence[str]
-) -> tuple[float, float]:
+def clustered_interval(first: Sequence[bool], second: Sequence[bool], clusters: Sequence[str]) -> Interval:
     """Percentile interval of kappa when whole clusters are drawn anew, with fixed draws.
 
     clusters: for each answer the name of its cluster; answers about the same picture depend on one another.
@@ -113,9 +98,7 @@ def _kappas(counts: Array) -> Array:
     return values
 
 
-def kappa_interval(
-    first: Sequence[bool], second: Sequence[bool], clusters: Sequence[str]
-) -> tuple[float, float]:
+def kappa_interval(first: Sequence[bool], second: Sequence[bool], clusters: Sequence[str]) -> Interval:
     """The wider of both intervals on each side.
 
     The one that draws clusters anew is empty where all agree and too short with few of them; the one that does not know
