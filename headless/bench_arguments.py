@@ -43,7 +43,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         default="techniques",
         help="of the embedded model. techniques: all of them against plain; pairs: two "
         "subjects, one of which is told to leave; doses: each technique at rising strength; conflict: "
-        "what the past shows against what the prompt asks, under a cap on attention; agreement: whether the metrics say what "
+        "what the past shows against what the prompt asks, under a cap on attention; long: videos of 38 to 60 s with many switches, "
+        "and a minute without any; agreement: whether the metrics say what "
         "is true (%(default)s)",
     )
     what.add_argument(

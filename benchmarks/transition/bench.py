@@ -81,7 +81,7 @@ def run(
     `on_steps(done, total, case)` is called after every solver step, with the case that it belongs to. `workers`:
     processes, see `run_tasks`.
     """
-    keys, kept = ResultKeys(sampler.fingerprint()), ResultFile.open(bench.folder)
+    keys, kept = ResultKeys(sampler.fingerprint()), ResultFile.open(bench.folder, Result.from_line)
     tasks = bench.tasks(keys)
     missing = [task for task in (task.without(kept) for task in tasks) if task.arms]
     total = sum(task.steps for task in tasks)

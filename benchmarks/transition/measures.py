@@ -87,7 +87,9 @@ def _measures(
         success=success,
         held=(success, *later),
         latency=latency(state, section) if episode.changes else None,
-        remaining=_remaining(new, episode, settled) if episode.changes else None,
+        remaining=remaining_share(new, episode.before, episode.after, settled, motion=motion)
+        if episode.changes
+        else None,
         jump=middle(jumps[len(past) - 1 : len(past)]),
         jump_before=middle(jumps[: len(past) - 1]),
         jump_after=middle(jumps[len(past) :]),
@@ -131,7 +133,7 @@ def latency(state: Array, section: int) -> int | None:
 def artefacts(frames: Array, detection: Detection) -> Array:
     """Which frames [T,64,64,3] in 0..1 show more than the scene that is detected in them, bool [T]."""
     return np.array(
-        [unexplained(frame, _described(detection, number)) for number, frame in enumerate(frames)]
+        [unexplained(frame, described_picture(detection, number)) for number, frame in enumerate(frames)]
     )
 
 
@@ -145,8 +147,8 @@ def joined(first: Detection, second: Detection) -> Detection:
     )
 
 
-def _described(detection: Detection, frame: int) -> Array:
-    """The picture that a detection speaks of, float [64,64,3]."""
+def described_picture(detection: Detection, frame: int) -> Array:
+    """The picture that a detection speaks of in a frame, float [64,64,3] in 0..1."""
     at = {field.name: getattr(detection, field.name)[frame] for field in fields(Detection)}
     place = str(at["background"]), bool(at["night"])
     if not at["present"]:
@@ -164,8 +166,13 @@ def unexplained(frame: Array, described: Array) -> bool:
     return bool(np.abs(blocks).mean(-1).max() > ARTEFACT)
 
 
-def _remaining(detection: Detection, episode: Episode, settled: slice) -> float:
-    """Share of frames in which what should have changed is still old, over all that should have changed."""
+def remaining_share(
+    detection: Detection, before: Scene, after: Scene, settled: slice, *, motion: bool = False
+) -> float:
+    """Share of frames in which what should have changed is still old, over all that should have changed.
+
+    settled: the frames of the detection that are looked at. motion: whether how the subject moves should have changed.
+    """
     attributes: dict[str, tuple[Callable[[Scene], Any], Array]] = {
         "background": (lambda scene: scene.background, detection.background),
         "night": (lambda scene: scene.night, detection.night),
@@ -179,13 +186,9 @@ def _remaining(detection: Detection, episode: Episode, settled: slice) -> float:
             _of_subject(detection, detection.colour),
         ),
     }
-    if episode.asks_for_motion:
+    if motion:
         attributes["motion"] = (lambda scene: scene.motion, motions(detection))
-    still_old = [
-        seen[settled] == of(episode.before)
-        for of, seen in attributes.values()
-        if of(episode.before) != of(episode.after)
-    ]
+    still_old = [seen[settled] == of(before) for of, seen in attributes.values() if of(before) != of(after)]
     return float(np.mean(still_old))
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ...benchmarks.agreement import figures
 from ...benchmarks.agreement import pictures as agreement_pictures
 from ...benchmarks.agreement import study as agreement
+from ...benchmarks.long import pictures as long_pictures
+from ...benchmarks.long import study as long_study
+from ...benchmarks.long import summary as long_summary
+from ...benchmarks.long.results import LongResult
+from ...benchmarks.long.sampling import LongSampler
 from ...benchmarks.reliability import summary as reliability_summary
 from ...benchmarks.reliability.bench import Found, Reliability
 from ...benchmarks.reliability.bench import run as run_kills
@@ -24,7 +31,8 @@ from ...benchmarks.transition.running.results import EPISODES, Result
 from ...benchmarks.transition.running.sampling import EpisodeSampler
 from ...benchmarks.transition.running.tasks import available_cores
 from ...models.plain import plain_device
-from ...tiny.bundle import load_tiny
+from ...samplers.context.plan import FPS
+from ...tiny.bundle import TinyBundle, load_tiny
 from ..running.progress import ProgressBars
 from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
@@ -36,6 +44,7 @@ RENDERED = PACK / EXAMPLES / "api" / "tiny_f1.json"
 RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=2")
 UNDISTURBED, TRIALS = "undisturbed", "trials.json"
 ENOUGH = 32  # seeds a case, for numbers that may be quoted
+ENOUGH_LONG = 16  # seeds of long videos, with several switches each
 
 
 def run_transition(
@@ -48,14 +57,14 @@ def run_transition(
         raise WorkflowError(f"First seed is {first_seed}; give 0 or more.")
     if seeds < 1:
         raise WorkflowError(
-            f"Seeds is {seeds}; give at least 1 (8 for a quick look, {ENOUGH} or more to quote)."
+            f"Seeds is {seeds}; give at least 1 (8 for a quick look, {_enough(study)} or more to quote)."
         )
-    found = STUDIES[study](out, range(first_seed, first_seed + seeds), partial(_measure, record, bars))
+    found = STUDIES[study](out, range(first_seed, first_seed + seeds), Measure(record, bars))
     trained = load_tiny().trained
     remarks = _remarks(study, range(first_seed, first_seed + seeds), trained)
     (out / pictures.TABLE).write_text("\n".join([*remarks, "", found["text"]]), encoding="utf-8")
     print(found.pop("text"))
-    quotable = seeds >= ENOUGH and trained
+    quotable = seeds >= _enough(study) and trained
     files = {"table": pictures.TABLE, "plot": pictures.PLOT}
     return {
         "bench": "transition",
@@ -109,20 +118,42 @@ def run_speed_bench(options: SpeedOptions, out: Path, bars: ProgressBars) -> dic
     return {"bench": "speed", "table": pictures.TABLE, **found}
 
 
-def _measure(record: Record, bars: ProgressBars, bench: transition.Bench) -> list[Result]:
-    """Results of a bench, with its progress on a bar; what is finished stays when it is broken off."""
-    record.kept.append(bench.folder / EPISODES)
-    bundle, device = load_tiny(), plain_device()
-    bundle.dit.to(device)
-    results = transition.run(
-        bench,
-        EpisodeSampler(bundle, bench.settings),
-        # Processes load the model themselves, on the CPU.
-        available_cores() if device.type == "cpu" else 1,
-        lambda done, total, case: bars.update("bench", "TransitionBench", done, total, info={"case": case}),
-    )
-    bars.close("bench")
-    return results
+@dataclass(frozen=True)
+class Measure:
+    """Measures what a study asks for, with its progress on a bar; what is finished stays when it is broken off."""
+
+    record: Record
+    bars: ProgressBars
+
+    def __call__(self, bench: transition.Bench) -> list[Result]:
+        """The results of a bench."""
+        bundle, device = self._prepared(bench.folder)
+        results = transition.run(
+            bench,
+            EpisodeSampler(bundle, bench.settings),
+            # Processes load the model themselves, on the CPU.
+            available_cores() if device.type == "cpu" else 1,
+            self._on_steps,
+        )
+        self.bars.close("bench")
+        return results
+
+    def long(self, bench: long_study.LongBench) -> list[LongResult]:
+        """The results of a bench of long videos."""
+        bundle, _ = self._prepared(bench.folder)
+        results = long_study.run(bench, LongSampler(bundle, bench.settings), self._on_steps)
+        self.bars.close("bench")
+        return results
+
+    def _prepared(self, folder: Path) -> tuple[TinyBundle, torch.device]:
+        """The embedded model on its device."""
+        self.record.kept.append(folder / EPISODES)
+        bundle, device = load_tiny(), plain_device()
+        bundle.dit.to(device)
+        return bundle, device
+
+    def _on_steps(self, done: int, total: int, case: str) -> None:
+        self.bars.update("bench", "TransitionBench", done, total, info={"case": case})
 
 
 def _techniques(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
@@ -167,6 +198,23 @@ def _conflict(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     return {"cells": cells, "conclusions": conflict.conclusions(cells), "text": conflict.table(cells)}
 
 
+def _long(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
+    """Videos of half a minute to a minute with many switches, and one without any."""
+    bench = long_study.LongBench(folder=out, seeds=seeds)
+    results, section = measure.long(bench), bench.settings.section_frames
+    rows, curves = long_summary.rows(results, section), long_summary.over_time(results)
+    kinds = long_summary.kinds(results)
+    long_pictures.save_plot(out / pictures.PLOT, curves, bench.switched_sections(), section / FPS)
+    return {
+        "settings": {"section_frames": section, **vars(bench.settings)},
+        "techniques": {arm.name: arm.describe() for arm in bench.arms},
+        "rows": rows,
+        "switches_in_turn": kinds,
+        "over_time": curves,
+        "text": long_pictures.table(rows, kinds),
+    }
+
+
 def _agreement(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Whether the metrics say what is true."""
     bench = agreement.bench(out, len(seeds))
@@ -193,27 +241,34 @@ def _facts(bench: transition.Bench) -> dict[str, Any]:
     }
 
 
-Measure = Callable[[transition.Bench], list[Result]]
 STUDIES: dict[str, Callable[[Path, range, Measure], dict[str, Any]]] = {
     "techniques": _techniques,
     "doses": _doses,
     "pairs": _pairs,
     "conflict": _conflict,
+    "long": _long,
     "agreement": _agreement,
 }
+
+
+def _enough(study: str) -> int:
+    """How many seeds numbers need that may be quoted."""
+    return ENOUGH_LONG if study == "long" else ENOUGH
 
 
 def _remarks(study: str, seeds: range, trained: bool) -> list[str]:
     """What must be known to read the numbers."""
     remarks = [
         f"TransitionBench, study {study}, {len(seeds)} seeds a case (from {seeds.start} on).",
-        "Only episodes that were right before the switch are counted.",
+        "All switches of a video are counted, also those after one that failed."
+        if study == "long"
+        else "Only episodes that were right before the switch are counted.",
     ]
     if not trained:
         remarks.append(
             "The embedded model's weights are random: these numbers only show that everything runs."
         )
-    if len(seeds) < ENOUGH:
-        remarks.append(f"A quick look: fewer than {ENOUGH} seeds a case are not enough to quote.")
+    if len(seeds) < _enough(study):
+        remarks.append(f"A quick look: fewer than {_enough(study)} seeds a case are not enough to quote.")
     remarks.append("Sizes of effects in this miniature do not carry over to the 13B model.")
     return remarks

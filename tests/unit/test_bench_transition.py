@@ -89,7 +89,7 @@ class TestRuns:
         first = transition.run(small(tmp_path), sampler)
         both = transition.run(small(tmp_path, seeds=2), sampler)
         assert not {result.key for result in first} & {result.key for result in both}
-        assert len(ResultFile.open(tmp_path).results) == 4 + 8
+        assert len(ResultFile.open(tmp_path, Result.from_line).results) == 4 + 8
         monkeypatch.setattr(results, "world_digest", lambda: "another world")
         assert not {result.key for result in transition.run(small(tmp_path), sampler)} & {
             r.key for r in first
@@ -118,16 +118,16 @@ class TestRuns:
         with caplog.at_level(logging.WARNING):
             assert timeless(transition.run(small(tmp_path), sampler)) == timeless(whole)
         assert "line 4 cannot be read" in caplog.text
-        assert len(ResultFile.open(tmp_path).results) == 4
+        assert len(ResultFile.open(tmp_path, Result.from_line).results) == 4
 
     def test_other_settings_and_other_techniques_are_measured_anew(self, tmp_path, sampler, bundle):
         transition.run(small(tmp_path), sampler)
         stronger = (PLAIN, Arm(TWO[1].name, (AdaptiveCFG(base=9.0),)))
         transition.run(small(tmp_path, arms=stronger), sampler)
-        assert len(ResultFile.open(tmp_path).results) == 4 + 2
+        assert len(ResultFile.open(tmp_path, Result.from_line).results) == 4 + 2
         other = replace(SMALL, steps=1)
         transition.run(small(tmp_path, settings=other), EpisodeSampler(bundle, other))
-        assert len(ResultFile.open(tmp_path).results) == 4 + 2 + 4
+        assert len(ResultFile.open(tmp_path, Result.from_line).results) == 4 + 2 + 4
 
     def test_an_interrupt_keeps_the_arms_that_are_done(self, tmp_path, sampler):
         in_the_second_arm = SMALL.steps * (SMALL.before + SMALL.after + 1)
@@ -138,7 +138,7 @@ class TestRuns:
 
         with pytest.raises(KeyboardInterrupt):
             transition.run(small(tmp_path), sampler, on_steps=stop)
-        kept = ResultFile.open(tmp_path).results.values()
+        kept = ResultFile.open(tmp_path, Result.from_line).results.values()
         assert [(result.case, result.arm) for result in kept] == [("colour", "plain")]
 
     def test_every_solver_step_moves_the_progress(self, tmp_path, sampler):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from ....tiny import detector, world
 from ....tiny.source import source_digest
@@ -19,6 +20,15 @@ logger = logging.getLogger(__name__)
 
 VERSION = 3  # of what is measured and how: results of another version are not mixed with these
 EPISODES = "episodes.jsonl"
+
+
+class Line(Protocol):
+    """What is kept as a line of JSON under a key."""
+
+    @property
+    def key(self) -> str: ...
+
+    def to_line(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,24 +65,27 @@ class Result:
         return cls(measures=Measures(**{**measures, "held": tuple(measures["held"])}), **facts)
 
 
+L = TypeVar("L", bound=Line)
+
+
 @dataclass
-class ResultFile:
+class ResultFile(Generic[L]):
     """A file of results, and what it holds by key. Lines are appended as results come."""
 
     path: Path
-    results: dict[str, Result] = field(default_factory=dict)
+    results: dict[str, L] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folder: Path) -> ResultFile:
-        """Read the file that an earlier run has left in `folder`.
+    def open(cls, folder: Path, from_line: Callable[[str], L]) -> ResultFile[L]:
+        """Read the file that an earlier run has left in `folder`; `from_line` reads a line as `Result.from_line` does.
 
         A line that was cut off is left out with a warning, so that it is measured again.
         """
-        file = cls(folder / EPISODES)
+        file: ResultFile[L] = cls(folder / EPISODES)
         lines = file.path.read_text(encoding="utf-8").splitlines() if file.path.is_file() else []
         for number, line in enumerate(lines, 1):
             try:
-                result = Result.from_line(line)
+                result = from_line(line)
             except (ValueError, KeyError, TypeError) as error:
                 logger.warning(
                     "%s, line %d cannot be read (%s) and is measured again.", file.path, number, error
@@ -81,7 +94,7 @@ class ResultFile:
                 file.results[result.key] = result
         return file
 
-    def add(self, results: Sequence[Result]) -> None:
+    def add(self, results: Sequence[L]) -> None:
         """Append results to the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(result.to_line() for result in results)

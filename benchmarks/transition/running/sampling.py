@@ -116,10 +116,10 @@ class EpisodeSampler:
     def sample_past(self, episodes: Sequence[Episode]) -> StartState:
         """Sample a batch of episodes of one case up to the switch, without techniques."""
         settings = self.settings
-        images = _images([episode.image for episode in episodes])
+        images = images_of([episode.image for episode in episodes])
         driver = self._driver(PLAIN, images)
         inputs = self._inputs(driver, images)
-        sampling = self._sampling(episodes)
+        sampling = self._sampling([episode.noise_seed for episode in episodes])
         sections = self._sections(episodes)
         latents, _ = self._sample(driver, sections[: settings.before], inputs, sampling)
         frames = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
@@ -136,9 +136,10 @@ class EpisodeSampler:
         self, episodes: Sequence[Episode], driver: Driver, observer: SectionObserver | None = None
     ) -> np.ndarray:
         """All frames of a batch of episodes [B,T,64,64,3] in 0..1, on a driver's model with its techniques."""
-        inputs = self._inputs(driver, _images([episode.image for episode in episodes]))
+        inputs = self._inputs(driver, images_of([episode.image for episode in episodes]))
         sections = self._sections(episodes)
-        latents, _ = self._sample(driver, sections, inputs, self._sampling(episodes), observer=observer)
+        sampling = self._sampling([episode.noise_seed for episode in episodes])
+        latents, _ = self._sample(driver, sections, inputs, sampling, observer=observer)
         frames: np.ndarray = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
         return frames
 
@@ -150,7 +151,7 @@ class EpisodeSampler:
 
         `start` must hold the history that the conditions ask for; with "zero" it is left out.
         """
-        images = _images([e.image if conditions.anchor == "kept" else e.image_after for e in episodes])
+        images = images_of([e.image if conditions.anchor == "kept" else e.image_after for e in episodes])
         inputs = self._inputs(self._driver(PLAIN, images), images)
         asked = Prompt(
             start=self.settings.switch_frame / FPS,
@@ -182,12 +183,12 @@ class EpisodeSampler:
             sum(section["seconds"] for section in sections) / batch,
         )
 
-    def _sampling(self, episodes: Sequence[Episode]) -> SampleSettings:
+    def _sampling(self, noise_seeds: Sequence[int]) -> SampleSettings:
         return SampleSettings(
             window=self.settings.window,
             steps=self.settings.steps,
             guidance=Guidance(distilled=self.settings.distilled_guidance),
-            seeds=tuple(episode.noise_seed for episode in episodes),
+            seeds=tuple(noise_seeds),
         )
 
     def _sample(
@@ -263,7 +264,7 @@ class EpisodeSampler:
         return decoded[:, -4 * new :].numpy()
 
 
-def _images(pictures: Sequence[np.ndarray]) -> Tensor:
+def images_of(pictures: Sequence[np.ndarray]) -> Tensor:
     """Pictures uint8 [64,64,3] as one batch in 0..1."""
     return torch.from_numpy(np.stack(pictures)).float() / 255
 

@@ -57,7 +57,7 @@ class Task:
         """Solver steps of the whole task."""
         return self.past_steps + len(self.arms) * self.arm_steps if self.arms else 0
 
-    def without(self, kept: ResultFile) -> Task:
+    def without(self, kept: ResultFile[Result]) -> Task:
         """The task without the arms whose results are all there."""
         missing = [
             arm

@@ -1,0 +1,1 @@
+"""Long videos with many switches: what becomes of them, switch by switch and over time."""
