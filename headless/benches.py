@@ -1,0 +1,111 @@
+"""The command `bench`: which benchmark its options ask for, and which of them do not go together."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import torch
+
+from ..benchmarks.speed.bench import SpeedOptions
+from ..models.plain import plain_device
+from .bench_arguments import KILLS, STUDY_SEEDS
+from .commands.bench import run_reliability, run_speed_bench, run_transition
+from .commands.step_cache.calibrate import run_calibration
+from .commands.step_cache.study import run_cache_study
+from .commands.suites.command import SuiteOptions, run_suite
+from .commands.suites.ratings import run_ratings
+from .running.progress import ProgressBars
+from .running.report import Record
+from .workflows.errors import WorkflowError
+
+SUITE_OPTIONS = ("workflow", "server", "features", "model", "pretrained", "rate")
+# What one bench alone reads, with what stands for nothing given.
+OWN_OPTIONS: dict[str, dict[str, Any]] = {
+    "transition": {
+        "study": "techniques",
+        "suite": None,
+        "ratings": None,
+        "seeds": None,
+        "first_seed": 0,
+        **dict.fromkeys(SUITE_OPTIONS),
+    },
+    "speed": {
+        "size": None,
+        "rounds": SpeedOptions.rounds,
+        "threads": None,
+        "no_peer": False,
+        "compile": False,
+    },
+    "cache": {"calibrate": False, "comfyui": None, "seeds": None, "workflow": None, "server": None},
+}
+
+
+def run_bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
+    """Runs the benchmark that the options name; raises WorkflowError for options that do not go together."""
+    _refuse_options_of_other_benches(options)
+    if options.bench == "speed":
+        return run_speed_bench(_speed_options(options), options.out, bars)
+    if options.bench == "cache":
+        return _bench_cache(options, record, bars)
+    if options.bench == "reliability":
+        if options.device is not None:
+            raise WorkflowError(
+                "--device is not for bench reliability, whose renders run on the CPU; leave it out."
+            )
+        return run_reliability(options.out, KILLS if options.kills is None else options.kills, record, bars)
+    own = {name: value for name in SUITE_OPTIONS if (value := getattr(options, name)) is not None}
+    if options.suite is None:
+        if own:
+            raise WorkflowError(f"--{next(iter(own))} belongs to --suite, which is missing.")
+        if options.ratings is not None:
+            return run_ratings(options.out, options.ratings, record)
+        seeds = STUDY_SEEDS if options.seeds is None else options.seeds
+        return run_transition(
+            options.out, seeds, options.study, first_seed=options.first_seed, record=record, bars=bars
+        )
+    if options.first_seed:
+        raise WorkflowError("--first-seed belongs to --study; leave it out with --suite.")
+    return run_suite(
+        SuiteOptions(suite=options.suite, out=options.out, seeds=options.seeds, **own), record, bars
+    )
+
+
+def _refuse_options_of_other_benches(options: argparse.Namespace) -> None:
+    shared = OWN_OPTIONS.get(options.bench, {})
+    others = {bench: own for bench, own in OWN_OPTIONS.items() if bench != options.bench}
+    for bench, own in others.items():
+        theirs = (name for name in own if name not in shared)
+        for name in (name for name in theirs if getattr(options, name) != own[name]):
+            raise WorkflowError(
+                f"--{name.replace('_', '-')} belongs to bench {bench}, but this is bench {options.bench}."
+            )
+
+
+def _bench_cache(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
+    if options.calibrate:
+        return run_calibration(options.out, options.workflow, options.server, record=record, bars=bars)
+    for name in ("workflow", "server"):
+        if getattr(options, name) is not None:
+            raise WorkflowError(
+                f"--{name} belongs to bench cache --calibrate; add --calibrate, or leave it out."
+            )
+    seeds = STUDY_SEEDS if options.seeds is None else options.seeds
+    return run_cache_study(options.out, seeds, options.comfyui, record=record, bars=bars)
+
+
+def _speed_options(options: argparse.Namespace) -> SpeedOptions:
+    if options.threads is not None:
+        if options.threads < 1:
+            raise WorkflowError(f"--threads is {options.threads}; give at least 1.")
+        torch.set_num_threads(options.threads)
+    if options.rounds < 1:
+        raise WorkflowError(f"--rounds is {options.rounds}; give at least 1.")
+    device = plain_device()
+    return SpeedOptions(
+        device=device,
+        size=options.size or ("mid" if device.type == "cpu" else "13b"),
+        rounds=options.rounds,
+        peer=not options.no_peer,
+        compiled=options.compile,
+    )
