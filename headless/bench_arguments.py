@@ -13,6 +13,7 @@ from .commands.evaluate import FEATURES, EvaluateOptions
 from .commands.suites.command import SUITES
 from .devices import DEVICE_HELP
 from .help import BENCH_EXAMPLES, HelpFormatter, epilog
+from .place_arguments import add_places
 
 if TYPE_CHECKING:
     from .tool_arguments import Commands
@@ -110,9 +111,7 @@ def _add_suite(bench: argparse.ArgumentParser) -> None:
         help="the workflow to measure, with technique nodes between loader and sampler; docs/BENCHMARKS.md says which "
         "titles its nodes need (default: the example that the suite names)",
     )
-    suite.add_argument(
-        "--server", metavar="URL", help="queue to this running ComfyUI (default: run in this process)"
-    )
+    add_places(suite)
     suite.add_argument(
         "--features",
         choices=FEATURES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from .running.progress import ProgressBars
 from .running.report import Record
 from .workflows.errors import WorkflowError
 
-SUITE_OPTIONS = ("workflow", "server", "features", "model", "pretrained", "rate")
+SUITE_OPTIONS = ("workflow", "server", "dask", "features", "model", "pretrained", "rate")
 # What one bench alone reads, with what stands for nothing given.
 OWN_OPTIONS: dict[str, dict[str, Any]] = {
     "transition": {
@@ -84,7 +85,8 @@ def _refuse_options_of_other_benches(options: argparse.Namespace) -> None:
 
 def _bench_cache(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
     if options.calibrate:
-        return run_calibration(options.out, options.workflow, options.server, record=record, bars=bars)
+        server = _only_server(options.server)
+        return run_calibration(options.out, options.workflow, server, record=record, bars=bars)
     for name in ("workflow", "server"):
         if getattr(options, name) is not None:
             raise WorkflowError(
@@ -92,6 +94,14 @@ def _bench_cache(options: argparse.Namespace, record: Record, bars: ProgressBars
             )
     seeds = STUDY_SEEDS if options.seeds is None else options.seeds
     return run_cache_study(options.out, seeds, options.comfyui, record=record, bars=bars)
+
+
+def _only_server(servers: Sequence[str] | None) -> str | None:
+    if servers and len(servers) > 1:
+        raise WorkflowError(
+            f"--server is given {len(servers)} times, but a calibration is one run: give it once."
+        )
+    return servers[0] if servers else None
 
 
 def _speed_options(options: argparse.Namespace) -> SpeedOptions:

@@ -108,7 +108,7 @@ def _device_of(options: argparse.Namespace) -> torch.device:
         return torch.device("cpu")
     if getattr(options, "server", None) or getattr(options, "dask", None):
         raise WorkflowError(
-            "--device is for runs in this process; a server or cluster chooses its own: leave out one of the two."
+            "--device is for runs in this process; a server chooses its own, and a cluster too: leave out one of the two."
         )
     return device_named(name)
 
@@ -137,7 +137,7 @@ def _run(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dic
 
 def _sweep(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
     names = {field.name for field in fields(SweepOptions)}
-    values = {name: value for name, value in vars(options).items() if name in names}
+    values = {name: value for name, value in vars(options).items() if name in names and value is not None}
     return run_sweep(SweepOptions(**values), record, bars)
 
 

@@ -10,6 +10,7 @@ from .commands.evaluate import FEATURES, EvaluateOptions
 from .commands.sweep.grid import Axis
 from .devices import DEVICE_HELP
 from .help import HelpFormatter, epilog, sweep_examples
+from .place_arguments import add_places
 from .tool_arguments import setting
 
 if TYPE_CHECKING:
@@ -80,24 +81,6 @@ def add_sweep(commands: Commands, common: argparse.ArgumentParser) -> None:
     )
     sweep.add_argument("--device", metavar="DEVICE", help=DEVICE_HELP.format(default="cpu"))
     sweep.set_defaults(kind="sweep")
-
-
-def add_places(command: argparse._ActionsContainer) -> None:
-    """`--server` and `--dask`: where the runs are made."""
-    command.add_argument(
-        "--server",
-        action="append",
-        default=[],
-        metavar="URL",
-        help="queue to this running ComfyUI (default: run in this process); may be repeated: the runs are divided among the "
-        "servers, and a server that is gone loses the one that it was at to another",
-    )
-    command.add_argument(
-        "--dask",
-        metavar="ADDRESS",
-        help="run on the workers of the dask.distributed cluster whose scheduler is at this address, which need this package; "
-        "--server is then the ComfyUI beside each worker, as it sees it",
-    )
 
 
 def _axis(text: str) -> Axis:

@@ -19,6 +19,8 @@ from framepack_transitions.headless.commands.suites.workflow import PLAIN, TREAT
 from framepack_transitions.headless.files import media
 from framepack_transitions.headless.files.folders import Folders, using
 from framepack_transitions.headless.running import client, runs
+from framepack_transitions.headless.running.server import ServerGone
+from framepack_transitions.headless.spreading import spread
 from framepack_transitions.headless.workflows.errors import WorkflowError
 from framepack_transitions.headless.workflows.specs import specs_of
 from framepack_transitions.headless.workflows.workflow import Link, Workflow, parse_api, read_json, to_api
@@ -186,7 +188,7 @@ def test_a_suite_is_run_measured_and_gone_on_with(
     monkeypatch.setattr(
         videos.VideoMaker,
         "_make",
-        lambda maker, video, path: made.append(video.name) or whole(maker, video, path),
+        lambda maker, video, *where: made.append(video.name) or whole(maker, video, *where),
     )
     (out / cut[1]).with_suffix(".json").write_text("{")
     assert main(quick) == 0
@@ -205,6 +207,8 @@ class FakeServer:
         self.queued: list[dict[str, Any]] = []
         self.uploaded: list[str] = []
         self.refuses = ""
+        self.patience = None
+        self.gone = False
         self.understood = nullcontext
         self.saved: list[dict[str, str]] = [
             {"filename": "a_00007_.mp4", "subfolder": "takes", "type": "output"}
@@ -236,10 +240,16 @@ class FakeServer:
         return path.name
 
     def queue(self, workflow: Workflow) -> str:
+        if self.gone:
+            raise ServerGone(f"No ComfyUI answers at {self.url}.")
         if self.refuses:
             raise WorkflowError(self.refuses)
         self.queued.append(to_api(workflow))
         return "1"
+
+    def cancel_all(self) -> None:
+        if self.gone:
+            raise ServerGone(f"No ComfyUI answers at {self.url}.")
 
     def result(self, prompt_id: str) -> dict[str, Any]:
         outputs = {"12": {"images": self.saved}, "13": {"text": [self.trace]}}
@@ -252,17 +262,26 @@ class FakeServer:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
-    fake = FakeServer("http://there")
+def servers(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeServer]:
+    """The imitation at each address that is asked for."""
+    fakes: dict[str, FakeServer] = {}
 
     @contextmanager
     def events(server: Any) -> Iterator[None]:
         yield None
 
-    monkeypatch.setattr(runs, "Server", lambda url: fake)
+    def server_at(url: str, *, patience: float | None) -> FakeServer:
+        return fakes.setdefault(url, FakeServer(url))
+
+    monkeypatch.setattr(runs, "Server", server_at)
     monkeypatch.setattr(client, "_events", events)
     monkeypatch.setattr(client, "_watch", lambda *arguments: True)
-    return fake
+    return fakes
+
+
+@pytest.fixture
+def server(servers: dict[str, FakeServer]) -> FakeServer:
+    return servers.setdefault("http://there", FakeServer("http://there"))
 
 
 def test_a_server_makes_the_videos(quick: list[str], tmp_path: Path, server: FakeServer) -> None:
@@ -283,6 +302,24 @@ def test_a_server_makes_the_videos(quick: list[str], tmp_path: Path, server: Fak
     assert (
         sorted(path.suffix for path in (tmp_path / "out" / "takes").iterdir()) == [".json"] * 4 + [".mp4"] * 4
     )
+
+
+def test_several_servers_share_the_videos_and_the_report_keeps_their_order(
+    quick: list[str], tmp_path: Path, servers: dict[str, FakeServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "POLL_SECONDS", 0.05)
+    gone = servers.setdefault("http://gone", FakeServer("http://gone"))
+    gone.gone = True
+    addresses = ["http://gone", "http://there"]
+    assert main([*quick, *(word for url in addresses for word in ("--server", url))]) == 0
+    assert not gone.queued and len(servers["http://there"].queued) == 4
+    written = report(tmp_path)
+    assert written["server"] == addresses and written["dask"] is None
+    names = [(entry["case"], entry["arm"]) for entry in written["episodes"]]
+    assert names == [("cut", "plain"), ("cut", "treated"), ("control", "plain"), ("control", "treated")]
+    for entry, video in zip(written["episodes"], written["videos"]):
+        assert entry["video"] == video["path"]
+        assert Path(video["path"]).name.startswith(f"{entry['episode']}_1_{entry['arm']}_")
 
 
 def test_nothing_of_a_video_that_was_stopped_is_left_over(

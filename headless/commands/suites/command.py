@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from ....nodes.evaluation.models import EvaluationModels, load_models
 from ...files.media import probe_video, video_batches
 from ...running.progress import ProgressBars
 from ...running.report import Record
+from ...spreading.places import Place, opened_places
+from ...spreading.spread import spread
 from ...workflows.errors import WorkflowError, as_sentences
 from ..evaluate import EvaluateOptions
-from .videos import SuiteVideo, VideoMaker
+from .videos import FinishedVideo, SuiteVideo, VideoMaker
 from .workflow import ARMS, PLAIN, TREATED, SuiteWorkflow
 
 SUITES = tuple(SHIPPED)
@@ -36,7 +38,8 @@ class SuiteOptions:
     out: Path
     seeds: int | None = None
     workflow: Path | None = None
-    server: str | None = None
+    server: Sequence[str] = ()
+    dask: str | None = None
     features: str | None = None
     model: str = EvaluateOptions.model
     pretrained: str = EvaluateOptions.pretrained
@@ -54,9 +57,12 @@ def run_suite(options: SuiteOptions, record: Record, bars: ProgressBars) -> dict
         models = _models(suite, features, options)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise WorkflowError(as_sentences(str(error))) from error
-    maker = VideoMaker.load(suite, out=options.out, workflow=options.workflow, server=options.server)
-    planned = maker.videos(suite, options.seeds or suite.seeds)
-    results = list(_results(maker, planned, models, record=record, bars=bars))
+    with opened_places(options.server, options.dask) as places:
+        maker = VideoMaker.load(suite, places, out=options.out, workflow=options.workflow)
+        planned = maker.videos(suite, options.seeds or suite.seeds)
+        measured = _measured(maker, planned, places, models, record=record, bars=bars)
+    results = [measured[video] for video in planned]
+    record.videos.sort(key=lambda entry: [video.name for video in planned].index(Path(entry["path"]).stem))
     videos = [video["path"] for video in record.videos]
     facts = _facts(options, suite, maker=maker, features=features, results=results, videos=videos)
     return facts | _rating_page(options, suite, maker=maker, results=results, videos=videos)
@@ -71,38 +77,50 @@ def _models(suite: Suite, features: str, options: SuiteOptions) -> EvaluationMod
     )
 
 
-def _results(
+def _measured(
     maker: VideoMaker,
     videos: Sequence[SuiteVideo],
+    places: Sequence[Place],
     models: EvaluationModels,
     *,
     record: Record,
     bars: ProgressBars,
-) -> Iterator[EpisodeResult]:
-    bars.update(BAR, "TransitionBench", 0, len(videos))
-    for number, video in enumerate(videos, 1):
-        finished = maker.finish(video)
-        info = probe_video(finished.path)
-        record.add_video(finished.path, info)
-        try:
-            yield measure_video(
-                video.episode,
-                video_batches(finished.path),
-                replace(models, concept=video.episode.concept),
-                fps=info.fps,
-                window=maker.workflows[video.arm].window,
-                trace=finished.trace,
-                wall_seconds=finished.seconds,
-                seed=video.seed,
-                arm=video.arm,
-            )
-        except ValueError as error:
-            raise WorkflowError(
-                [f"Episode {video.episode.id}: {sentence}" for sentence in as_sentences(str(error))]
-            ) from error
+) -> dict[SuiteVideo, EpisodeResult]:
+    """The result of every video, measured when it is made; the videos are noted in `record` in that order."""
+    found: dict[SuiteVideo, EpisodeResult] = {}
+
+    def take(video: SuiteVideo, finished: FinishedVideo) -> None:
+        record.add_video(finished.path, probe_video(finished.path))
+        found[video] = _result(video, finished, maker.workflows[video.arm].window, models)
         position = {"episode": video.episode.id, "arm": video.arm}
-        bars.update(BAR, "TransitionBench", number, len(videos), info=position)
+        bars.update(BAR, "TransitionBench", len(found), len(videos), info=position)
+
+    bars.update(BAR, "TransitionBench", 0, len(videos))
+    spread(videos, places, lambda place, video, own: maker.finish(video, place.runner, own), take)
     bars.close(BAR)
+    return found
+
+
+def _result(
+    video: SuiteVideo, finished: FinishedVideo, window: int, models: EvaluationModels
+) -> EpisodeResult:
+    """The measures of a finished video; raises WorkflowError naming its episode."""
+    try:
+        return measure_video(
+            video.episode,
+            video_batches(finished.path),
+            replace(models, concept=video.episode.concept),
+            fps=probe_video(finished.path).fps,
+            window=window,
+            trace=finished.trace,
+            wall_seconds=finished.seconds,
+            seed=video.seed,
+            arm=video.arm,
+        )
+    except ValueError as error:
+        raise WorkflowError(
+            [f"Episode {video.episode.id}: {sentence}" for sentence in as_sentences(str(error))]
+        ) from error
 
 
 def _facts(
@@ -126,7 +144,8 @@ def _facts(
         "bench": "transition",
         "suite": suite.name,
         "workflow": options.workflow.name if options.workflow else suite.workflow,
-        "server": options.server,
+        "server": options.server[0] if len(options.server) == 1 else list(options.server) or None,
+        "dask": options.dask,
         "seeds": options.seeds or suite.seeds,
         "features": features,
         "remarks": remarks,

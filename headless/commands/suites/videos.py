@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -14,7 +14,9 @@ from ....benchmarks.suites.episodes import Suite, SuiteEpisode
 from ...files.folders import Folders
 from ...running.progress import ProgressBars
 from ...running.report import Record, traces_of, write_report
-from ...running.runs import EXAMPLES, PACK, LocalRunner, Runner, ServerRunner
+from ...running.runs import EXAMPLES, PACK, Runner
+from ...running.server import ServerGone
+from ...spreading.places import Place, load_for
 from ...workflows.errors import WorkflowError
 from ...workflows.specs import NodeSpec
 from .workflow import ARMS, SuiteWorkflow
@@ -55,27 +57,24 @@ class FinishedVideo:
 class VideoMaker:
     """Makes the videos of a suite.
 
-    runner: runs workflows in this process or on a server.
     workflows: the workflow of each arm.
     specs: what is known of the workflow's node classes.
     folders: the suite's folder with its start images, and the output folder.
     """
 
-    runner: Runner
     workflows: Mapping[str, SuiteWorkflow]
     specs: Mapping[str, NodeSpec]
     folders: Folders
 
     @classmethod
-    def load(cls, suite: Suite, *, out: Path, workflow: Path | None, server: str | None) -> VideoMaker:
-        """Loads the workflow (None: the suite's own); raises WorkflowError when it does not fit or no server answers."""
+    def load(cls, suite: Suite, places: Sequence[Place], *, out: Path, workflow: Path | None) -> VideoMaker:
+        """Loads the workflow (None: the suite's own); raises WorkflowError when it does not fit or no place answers."""
         path = workflow or PACK / EXAMPLES / "api" / suite.workflow
         folders = Folders(suite.folder, out)
-        runner = ServerRunner(server) if server else LocalRunner()
-        nodes, specs = runner.load(path, folders)
+        nodes, specs = load_for(places, path, folders)
         treated = SuiteWorkflow.of(nodes, path.name)
         workflows = {arm: treated.arm(arm) for arm in ARMS}
-        return cls(runner=runner, workflows=workflows, specs=specs, folders=folders)
+        return cls(workflows=workflows, specs=specs, folders=folders)
 
     def videos(self, suite: Suite, seeds: int) -> list[SuiteVideo]:
         """All videos of the suite; plain and treated follow one another, so that an interrupted run leaves pairs."""
@@ -88,16 +87,16 @@ class VideoMaker:
             for arm in ARMS
         ]
 
-    def finish(self, video: SuiteVideo) -> FinishedVideo:
-        """The finished video, made now unless it is there; raises WorkflowError naming the episode."""
+    def finish(self, video: SuiteVideo, runner: Runner, bars: ProgressBars) -> FinishedVideo:
+        """The finished video, made now unless it is there; raises WorkflowError naming the episode, and ServerGone."""
         path = self.folders.output / VIDEO_FOLDER / f"{video.name}.mp4"
-        return _finished(path) or self._make(video, path)
+        return _finished(path) or self._make(video, path, runner, bars)
 
-    def _make(self, video: SuiteVideo, path: Path) -> FinishedVideo:
+    def _make(self, video: SuiteVideo, path: Path, runner: Runner, bars: ProgressBars) -> FinishedVideo:
         remove_parts(path)
         began = time.perf_counter()
         try:
-            record = self._run(video)
+            record = self._run(video, runner, bars)
             seconds = time.perf_counter() - began
             (self.folders.output / self._saved(video, record)).replace(path)
         except BaseException:
@@ -109,18 +108,18 @@ class VideoMaker:
         write_report(path.with_suffix(".json"), {**facts, "seconds": seconds, "trace": trace})
         return FinishedVideo(path, seconds, trace)
 
-    def _run(self, video: SuiteVideo) -> Record:
+    def _run(self, video: SuiteVideo, runner: Runner, bars: ProgressBars) -> Record:
         """Runs the video's workflow and returns what it made."""
         prefix = f"{VIDEO_FOLDER}/{video.name}"
         workflow = self.workflows[video.arm].filled(video.episode, video.seed, prefix)
-        record, bars = Record(self.folders.output), ProgressBars()
+        record = Record(self.folders.output)
         try:
-            self.runner.run(workflow, self.specs, places=self.folders, record=record, bars=bars)
+            runner.run(workflow, self.specs, places=self.folders, record=record, bars=bars)
+        except ServerGone:
+            raise
         except WorkflowError as error:
             where = f"{video.episode.id}, seed {video.seed}, {video.arm}"
             raise WorkflowError([f"Episode {where}: {problem}" for problem in error.problems]) from error
-        finally:
-            bars.close()
         return record
 
     def _saved(self, video: SuiteVideo, record: Record) -> str:
