@@ -6,7 +6,7 @@ changes.
 
 from __future__ import annotations
 
-from . import evaluation, loading, sampling, techniques, timeline, video
+from . import evaluation, loading, sampling, techniques, timeline, training, video
 from .types import Node
 
 NODES: tuple[type[Node], ...] = (
@@ -16,6 +16,7 @@ NODES: tuple[type[Node], ...] = (
     *techniques.NODES,
     *video.NODES,
     *evaluation.NODES,
+    *training.NODES,
 )
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}
 NODE_DISPLAY_NAME_MAPPINGS = {node.__name__: node.DISPLAY_NAME for node in NODES}

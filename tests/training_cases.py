@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from framepack_transitions.training.building import examples_of, read_captions
 from framepack_transitions.training.dataset import Dataset, Example, kind_cache
 from framepack_transitions.training.files import write_files
-from framepack_transitions.training.labelling import takes_of
+from framepack_transitions.training.making.building import examples_of, read_captions
+from framepack_transitions.training.making.labelling import takes_of
+from framepack_transitions.training.making.sections import section_caches
 from framepack_transitions.training.musubi.latents import write_latents
 from framepack_transitions.training.musubi.names import LatentName, text_file
 from framepack_transitions.training.musubi.texts import TextCache, write_text
-from framepack_transitions.training.sections import section_caches
 from framepack_transitions.video.writing import VideoWriter
 
 CAPTION = "a red field [2.4s: a blue field]"

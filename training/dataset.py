@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -83,10 +83,10 @@ class Dataset:
         """Its examples of one kind."""
         return [example for example in self.examples if example.kind == kind]
 
-    def with_clip(self, clip: str, examples: tuple[Example, ...]) -> Dataset:
-        """The dataset with these examples in place of those that the clip had before."""
-        kept = tuple(example for example in self.examples if example.clip != clip)
-        return replace(self, examples=kept + examples)
+    def with_source(self, source: str, examples: Iterable[Example]) -> Dataset:
+        """The dataset with these examples in place of those that it had of the same source."""
+        kept = (example for example in self.examples if example.source != source)
+        return replace(self, examples=(*kept, *examples))
 
 
 def clip_folder(root: Path) -> Path:

@@ -58,23 +58,23 @@ def write_files(dataset: Dataset, root: Path) -> None:
     blocks = []
     for kind, times in repeats.items():
         if not dataset.one_frame:
-            _write(
+            write_text_file(
                 root / f"{kind}.jsonl", jsonl_of(_item(root, example) for example in dataset.of_kind(kind))
             )
         block = image_block if dataset.one_frame else video_block
         items = root / (IMAGES if dataset.one_frame else f"{kind}.jsonl")
         blocks.append({**block(dataset, items, kind_cache(root, kind)), "num_repeats": times})
-    _write(root / TRAIN_TOML, toml_of(general_of(dataset), blocks))
-    _write(root / README, page_of(dataset, root))
+    write_text_file(root / TRAIN_TOML, toml_of(general_of(dataset), blocks))
+    write_text_file(root / README, page_of(dataset, root))
 
 
 def write_clip_list(dataset: Dataset, root: Path) -> None:
     """Writes what musubi-tuner needs to cache the latents of whole takes. Raises OSError."""
     clips = dict.fromkeys(example.clip for example in dataset.examples)
     items = root / "clips.jsonl"
-    _write(items, jsonl_of({"video_path": _clip_path(root, clip), "caption": ""} for clip in clips))
+    write_text_file(items, jsonl_of({"video_path": _clip_path(root, clip), "caption": ""} for clip in clips))
     block = video_block(dataset, items, clip_cache(root))
-    _write(root / CLIPS_TOML, toml_of(general_of(dataset), [block]))
+    write_text_file(root / CLIPS_TOML, toml_of(general_of(dataset), [block]))
 
 
 def used_repeats(dataset: Dataset) -> dict[str, int]:
@@ -107,7 +107,8 @@ def _clip_path(root: Path, name: str) -> str:
     return path_text(clip_folder(root) / f"{name}.mp4")
 
 
-def _write(file: Path, text: str) -> None:
+def write_text_file(file: Path, text: str) -> None:
+    """Writes a text whole or not at all. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f"{file.name}.tmp")
     unfinished.write_text(text, encoding="utf-8")

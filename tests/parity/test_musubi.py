@@ -25,10 +25,10 @@ from framepack_transitions.models.files.lora import convert, parameter_shapes
 from framepack_transitions.models.files.lora_file import read_lora_file
 from framepack_transitions.training.checking.check import check
 from framepack_transitions.training.dataset import load_dataset
+from framepack_transitions.training.making.sections import section_caches
 from framepack_transitions.training.musubi.latents import write_latents
 from framepack_transitions.training.musubi.names import LatentName
 from framepack_transitions.training.one_frame import CONTROLS, layout_named
-from framepack_transitions.training.sections import section_caches
 from PIL import Image
 from safetensors.torch import load_file
 

@@ -127,6 +127,17 @@ def hidden_cut(root: Path, dataset: Dataset) -> None:
     edited(root, cut, "walk__s3_00000-049-0003_0016x0016_fp.safetensors", "after")
 
 
+def late_time(root: Path, dataset: Dataset) -> None:
+    """The section begins with the old scene, which its caption does not name."""
+
+    def late(cache: LatentCache) -> LatentCache:
+        target = cache.target.clone()
+        target[:, :, :2] = cache.context.clean[:, :, 1:]
+        return replace(cache, target=target)
+
+    edited(root, late)
+
+
 def same_caption(root: Path, dataset: Dataset) -> None:
     examples = tuple(replace(example, caption="a field") for example in dataset.examples)
     save_dataset(replace(dataset, examples=examples), root)
@@ -176,6 +187,7 @@ PLANTED = {
     other_start: "its start frame is another one",
     late_caption: "its picture changes no more",
     hidden_cut: "a cut lies inside of it",
+    late_time: "its picture jumps 2 latent frames away from the change of the prompt",
     same_caption: "every section of its clip has the same caption",
     two_captions: "the same section has the captions",
     same_name: "2 examples have this name",

@@ -12,11 +12,11 @@ from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands.dataset.clips import frames_shown
 from framepack_transitions.headless.files.media import probe_video, read_video
 from framepack_transitions.samplers.context.indices import Direction
-from framepack_transitions.training.cuts import find_cuts
 from framepack_transitions.training.dataset import clip_cache, kind_cache, load_dataset
+from framepack_transitions.training.errors.recycling import ErrorBank, load_bank, save_bank
+from framepack_transitions.training.making.cuts import find_cuts
 from framepack_transitions.training.musubi.latents import read_latents
 from framepack_transitions.training.musubi.names import LatentName, read_name
-from framepack_transitions.training.recycling import ErrorBank, load_bank, save_bank
 from PIL import Image
 from safetensors import safe_open
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from framepack_transitions.training.building import plan_clip, read_captions
-from framepack_transitions.training.labelling import Take, first_new_frame, takes_of
+from framepack_transitions.training.making.building import plan_clip, read_captions
+from framepack_transitions.training.making.labelling import Take, first_new_frame, takes_of
 from framepack_transitions.training.shares import parse_shares, repeats_for, shares_of
 
 

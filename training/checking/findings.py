@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ...samplers.context.indices import Direction
 from ...samplers.context.plan import direction_of
+from ..caches import latent_caches
 from ..dataset import Dataset, Example, kind_cache
 from ..musubi.latents import LatentCache, read_latents
-from ..musubi.names import latent_files, read_name, text_file
+from ..musubi.names import text_file
 from ..musubi.texts import read_text
 
 ERROR, WARNING = "error", "warning"
@@ -55,14 +56,13 @@ def reading_direction(dataset: Dataset) -> Direction:
 
 def load_example(example: Example, dataset: Dataset, root: Path) -> tuple[Loaded, list[Finding]]:
     """The caches of an example, and what is wrong with the files themselves."""
-    folder = kind_cache(root, example.kind)
-    own = [file for file in latent_files(folder) if (name := read_name(file)) and name.item == example.name]
+    own = latent_caches(example, root)
     findings = list(_count_findings(example, own))
     loaded = Loaded(example=example)
     if len(own) == 1:
         loaded, found = _with_latents(loaded, own[0], dataset)
         findings += found
-    text = text_file(folder, example.name)
+    text = text_file(kind_cache(root, example.kind), example.name)
     if not text.is_file():
         return loaded, [
             *findings,

@@ -16,21 +16,24 @@ from .findings import Finding, Loaded, error, warning
 
 # A step from one latent frame to the next that is so many times the usual one is a cut.
 CUT = 6.0
+LAG = 1  # latent frames by which a change may come later than its prompt
 START_DIFFERS = 0.05  # root mean square of start frames of one clip, of latents that are about 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Movement:
     """How much a section changes, as root mean squares of latents.
 
     across: from the remembered frame next to it to its farther end.
     largest: the largest step from one of its frames to the next.
     usual: the median of these steps, the lower of two in the middle.
+    lag: how many of its frames lie between the remembered frame and the largest step.
     """
 
     across: float
     largest: float
     usual: float
+    lag: int
 
 
 def movement_of(cache: LatentCache) -> Movement:
@@ -40,7 +43,14 @@ def movement_of(cache: LatentCache) -> Movement:
     forward = cache.context.indices.direction is Direction.FORWARD
     far = target[:, :, -1] if forward else target[:, :, 0]
     near = target[:, :, 0] if clean is None else clean[:, :, -1]
-    return Movement(_rms(far - near), max(steps, default=0.0), median_low(steps) if steps else 0.0)
+    largest = max(steps, default=0.0)
+    place = 1 + steps.index(largest) if steps else 0
+    return Movement(
+        across=_rms(far - near),
+        largest=largest,
+        usual=median_low(steps) if steps else 0.0,
+        lag=place if forward else target.shape[2] - place,
+    )
 
 
 def picture_findings(loaded: Sequence[Loaded], dataset: Dataset) -> Iterator[Finding]:
@@ -54,7 +64,7 @@ def picture_findings(loaded: Sequence[Loaded], dataset: Dataset) -> Iterator[Fin
     for item, _ in whole:
         name = item.example.name
         yield from _switch_seen(item, moved[name], median(still) if still else None)
-        yield from _cut_inside(name, moved[name], usual)
+        yield from _cut_inside(item, moved[name], usual)
     yield from _start_findings(whole)
 
 
@@ -73,12 +83,21 @@ def _switch_seen(item: Loaded, moved: Movement, still: float | None) -> Iterator
         )
 
 
-def _cut_inside(name: str, moved: Movement, usual: float) -> Iterator[Finding]:
-    if usual > 0 and moved.largest > CUT * max(moved.usual, usual):
+def _cut_inside(item: Loaded, moved: Movement, usual: float) -> Iterator[Finding]:
+    if not usual > 0 or moved.largest <= CUT * max(moved.usual, usual):
+        return
+    step = f"(a step of {moved.largest:.2f}, usual are {moved.usual:.2f})"
+    if item.example.kind != REAL:
         yield warning(
-            name,
-            f"a cut lies inside of it (a step of {moved.largest:.2f}, usual are {moved.usual:.2f}), which its caption does not "
-            "name; give the cut a prompt with its time, or leave the clip out",
+            item.example.name,
+            f"a cut lies inside of it {step}, which its caption does not name; give the cut a prompt with its time, or leave the "
+            "clip out",
+        )
+    elif moved.lag > LAG:
+        yield warning(
+            item.example.name,
+            f"its picture jumps {moved.lag} latent frames away from the change of the prompt {step}; correct the time in its "
+            "caption",
         )
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....samplers.timeline.syntaxes.spans import PromptSpan
-from ....training.building import (
+from ....training.dataset import FILE, Dataset, Example, clip_folder
+from ....training.files import IMAGES, README, described_shares, write_clip_list, write_files
+from ....training.making.building import (
     Plan,
     check_root,
     picture_examples,
@@ -16,9 +18,7 @@ from ....training.building import (
     plan_clip,
     read_captions,
 )
-from ....training.cuts import find_cuts, proposal
-from ....training.dataset import FILE, Dataset, Example, clip_folder
-from ....training.files import IMAGES, README, described_shares, write_clip_list, write_files
+from ....training.making.cuts import find_cuts, proposal
 from ....training.musubi.config import jsonl_of
 from ....training.one_frame import CONTROLS, ONE_FRAME_LAYOUTS, pair_up
 from ...files.media import VIDEO_EXTENSIONS

@@ -9,9 +9,9 @@ from pathlib import Path
 from ....training.checking.check import check
 from ....training.checking.findings import ERROR, Finding
 from ....training.dataset import Dataset, load_dataset
+from ....training.errors.recycling import load_bank, recycle
 from ....training.files import described_shares, write_files
 from ....training.pruning import prune
-from ....training.recycling import load_bank, recycle
 from ...workflows.errors import WorkflowError, as_sentences
 
 REPORT = "check.txt"

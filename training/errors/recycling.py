@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .checking.findings import reading_direction
-from .dataset import Dataset, Example, kind_cache
-from .musubi.latents import LatentCache, read_latents, read_whole, save_whole, write_latents
-from .musubi.names import latent_files, read_name, text_file
+from ..caches import latent_file, remove_caches
+from ..checking.findings import reading_direction
+from ..dataset import Dataset, Example, kind_cache
+from ..musubi.latents import LatentCache, read_latents, read_whole, save_whole, write_latents
+from ..musubi.names import read_name, text_file
 
 BANK_FORMAT = "framepack-transitions error bank 1"
 MOST_COPIES = 16
@@ -104,7 +104,7 @@ def recycle(
     _remove_copies(dataset, root)
     added = []
     for example in originals:
-        file = _own_file(example, root)
+        file = latent_file(example, root)
         cache = read_latents(file, reading_direction(dataset))
         for number in range(1, copies + 1):
             copy = replace(example, name=f"{example.name}_r{number}", copy_of=example.name)
@@ -127,13 +127,6 @@ def _check(dataset: Dataset, share: float, copies: int) -> None:
         raise ValueError(f"copies is {copies}; give 1 to {MOST_COPIES}.")
 
 
-def _own_file(example: Example, root: Path) -> Path:
-    for file in latent_files(kind_cache(root, example.kind)):
-        if (name := read_name(file)) and name.item == example.name:
-            return file
-    raise ValueError(f"{example.name} has no latents yet; run the first two steps of README.md.")
-
-
 def _write_copy(copy: Example, file: Path, spoiled: LatentCache, root: Path) -> None:
     """The latents of a copy, and the encoded caption of its example where there is one."""
     name = read_name(file)
@@ -149,14 +142,7 @@ def _write_copy(copy: Example, file: Path, spoiled: LatentCache, root: Path) -> 
 def _remove_copies(dataset: Dataset, root: Path) -> None:
     for example in dataset.examples:
         if example.copy_of:
-            for file in _files_of(example, root):
-                file.unlink(missing_ok=True)
-
-
-def _files_of(example: Example, root: Path) -> Iterable[Path]:
-    folder = kind_cache(root, example.kind)
-    own = [file for file in latent_files(folder) if (name := read_name(file)) and name.item == example.name]
-    return [*own, text_file(folder, example.name)]
+            remove_caches(example, root)
 
 
 def _same_memory(one: LatentCache, other: LatentCache) -> bool:

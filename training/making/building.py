@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..samplers.context.plan import FPS
-from ..samplers.timeline.syntaxes.spans import PromptSpan
-from ..samplers.timeline.syntaxes.table import parse
-from .dataset import Example
+from ...samplers.context.plan import FPS
+from ...samplers.timeline.syntaxes.spans import PromptSpan
+from ...samplers.timeline.syntaxes.table import parse
+from ..dataset import Example
+from ..musubi.names import PATTERN_MARKS
+from ..one_frame import ONE_FRAME, Pair
 from .labelling import Take, first_new_frame, takes_of
-from .musubi.names import PATTERN_MARKS
-from .one_frame import ONE_FRAME, Pair
 
 MOST_NAME_BYTES = 120
 
@@ -64,14 +64,18 @@ def read_captions(text: str, frames: int, window: int) -> list[PromptSpan]:
     return parse(text, sections=max(round((frames - 1) / (4 * window)), 1), section_seconds=seconds)
 
 
-def plan_clip(source: Path, spans: Sequence[PromptSpan], frames: int, layout: str, *, window: int) -> Plan:
-    """The takes of a clip of `frames` frames at 30 a second. Raises ValueError for a layout or a name that cannot be used."""
-    check_name(source.stem)
+def plan_clip(
+    source: Path, spans: Sequence[PromptSpan], frames: int, layout: str, *, window: int, name: str = ""
+) -> Plan:
+    """The takes of a clip of `frames` frames at 30 a second, called after `name`, or after the file.
+
+    Raises ValueError for a layout or a name that cannot be used.
+    """
+    name = name or source.stem
+    check_name(name)
     takes = takes_of(spans, frames, layout, window)
     many = len(takes) > 1
-    named = {
-        f"{source.stem}_t{number}" if many else source.stem: take for number, take in enumerate(takes, 1)
-    }
+    named = {f"{name}_t{number}" if many else name: take for number, take in enumerate(takes, 1)}
     return Plan(
         source=source, takes=named, remarks=tuple(_remarks(source, spans, frames, takes, window=window))
     )

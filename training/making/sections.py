@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..samplers.context.history import History
-from ..samplers.context.plan import direction_of, plan_sections
-from .musubi.latents import LatentCache
+from ...samplers.context.history import History
+from ...samplers.context.plan import direction_of, plan_sections
+from ..musubi.latents import LatentCache
 
 
 def section_caches(video: Tensor, image_embeds: Tensor, layout: str, window: int) -> list[LatentCache]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from ..samplers.context.plan import FPS
+from ...samplers.context.plan import FPS
 
 # A cut differs from the frame before by more than this, in 0..1, and by so many times what frames usually differ by.
 LEAST, TIMES = 0.06, 6.0

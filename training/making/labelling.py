@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from ..samplers.conditioning import Prompt
-from ..samplers.context.indices import Direction
-from ..samplers.context.plan import FPS, Section, direction_of, plan_sections
-from ..samplers.timeline.assignment import assign_prompts
-from ..samplers.timeline.syntaxes.spans import PromptSpan
-from .shares import AFTER, REAL, SAME
+from ...samplers.conditioning import Prompt
+from ...samplers.context.indices import Direction
+from ...samplers.context.plan import FPS, Section, direction_of, plan_sections
+from ...samplers.timeline.assignment import assign_prompts
+from ...samplers.timeline.syntaxes.spans import PromptSpan
+from ..shares import AFTER, REAL, SAME
 
 ROUNDING = 1e-6  # of a frame, in times that were written in decimals
 

@@ -1,0 +1,1 @@
+"""The errors that a model makes, and copies of examples that remember them."""

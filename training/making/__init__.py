@@ -1,0 +1,1 @@
+"""Clips and pictures become examples."""
