@@ -181,6 +181,14 @@ def _add_evaluate(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--detector-model", metavar="DIR", help="folder of an owlv2 or grounding_dino model"
     )
     evaluate.add_argument(
+        "--distractors",
+        default="",
+        metavar="TEXTS",
+        help="what else might be seen, between semicolons: half-changed, the old subject in the new place, nothing, "
+        "another subject. The new state has to win against all of them. none: old and new alone (default: texts that follow "
+        "from the prompts)",
+    )
+    evaluate.add_argument(
         "--object-free",
         type=Path,
         metavar="VIDEO",

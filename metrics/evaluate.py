@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from .measuring.clip import Box, Clip, batches_of, detected_box, measure_clip, r
 from .measuring.evidence import Evidence, Part
 from .measuring.measurements import Measurements
 from .results import VideoScores
+from .scoring.distractors import suggested_distractors
 from .scoring.guards import guards, whole
 from .scoring.switch_scores import score_switch, summary
 from .switches import Cue, Switch, switches_from_trace, switches_of, windows_of
@@ -22,6 +23,7 @@ NEUTRAL = (0.0, 0.5, 1.0)  # brightness of the pictures without content around w
 NEUTRAL_SIDE = 64  # px
 
 Concepts = Sequence[str] | Mapping[int, Sequence[str]]
+Distractors = Sequence[str] | Callable[[Switch], Sequence[str]]
 
 
 def score(
@@ -38,7 +40,7 @@ def score(
     object_free: Mapping[str, ArrayLike] | None = None,
     threshold: float | None = None,
     trace: Mapping[str, Any] | None = None,
-    distractors: Sequence[str] = (),
+    distractors: Distractors = (),
     name: str = "video",
 ) -> VideoScores:
     """Score the switches of a measured video; without any there are guards and curves only.
@@ -50,7 +52,8 @@ def score(
     differ; None takes all that are not `kept`. kept: detected concepts that should stay. kept_region: the part of a
     region that should not change; GAS looks at the other part. object_free: confidences on frames without an object
     [n], by concept. threshold: confidence above which an object counts as seen, instead of theirs. trace: the
-    sampler's trace, which inertia reads. distractors: texts of states that are neither old nor new.
+    sampler's trace, which inertia reads. distractors: texts of what is neither the old nor the new state of a switch, the
+    same for all switches, or a function that gives those of one, such as `suggested` below.
 
     A metric whose guard fails is not valid and says so. Raises ValueError when clips were measured by different
     extractors, or for concepts that were not detected.
@@ -59,7 +62,8 @@ def score(
     references, targets = (_for_each(clips, len(switches)) for clips in (reference, target))
     _check_extractors(extractor, [clip, other, *references, *targets])
     frames, fps = len(clip.measurements), clip.measurements.fps
-    texts, centre = _texts(extractor, switches, distractors), neutral(extractor)
+    others = [_distractors(distractors, switch) for switch in switches]
+    texts, centre = _texts(extractor, switches, others), neutral(extractor)
     scores = [
         score_switch(
             Evidence(
@@ -77,7 +81,7 @@ def score(
                 kept_region=kept_region,
                 object_free=object_free or {},
                 threshold=threshold,
-                distractors=tuple(distractors),
+                distractors=others[number],
                 trace=trace,
             )
         )
@@ -171,10 +175,22 @@ def neutral(extractor: Any) -> Array:
     return mean
 
 
-def _texts(extractor: Any, switches: Sequence[Switch], distractors: Sequence[str]) -> dict[str, Array]:
+def suggested(switch: Switch) -> tuple[str, ...]:
+    """The distractors that follow from the texts of a switch."""
+    return suggested_distractors(switch.old, switch.new)
+
+
+def _distractors(given: Distractors, switch: Switch) -> tuple[str, ...]:
+    texts = given(switch) if callable(given) else given
+    return tuple(text for text in dict.fromkeys(texts) if text not in (switch.old, switch.new))
+
+
+def _texts(
+    extractor: Any, switches: Sequence[Switch], distractors: Sequence[Sequence[str]]
+) -> dict[str, Array]:
     """Features of all texts by text, none without a text tower."""
     texts = [text for switch in switches for text in (switch.old, switch.new, switch.prompt or switch.new)]
-    texts = list(dict.fromkeys([*texts, *distractors]))
+    texts = list(dict.fromkeys([*texts, *(text for others in distractors for text in others)]))
     features = extractor.texts(texts) if switches else None
     return {} if features is None else dict(zip(texts, np.asarray(features, np.float64)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,26 @@ class Guard:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether a switch succeeded.
+
+    success: None where it cannot be said.
+    share: mean share of the state that should be seen, among all that are known, in the settled frames, 0..1; NaN unknown.
+    reason: why it did not succeed, or why it cannot be said; "" otherwise.
+    distractors: the texts besides the old and the new state that the share is among.
+    """
+
+    success: bool | None
+    share: float = nan
+    reason: str = ""
+    distractors: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; an unknown share is None."""
+        return {**vars(self), "share": number(self.share), "distractors": list(self.distractors)}
+
+
 @dataclass(frozen=True)
 class SwitchScores:
     """The scores of one switch.
@@ -90,11 +110,13 @@ class SwitchScores:
     switch: the switch.
     metrics: its metrics by key, in the order of scoring.registry.METRICS.
     guards: its checks.
+    verdict: whether it succeeded, by scoring.verdict.decide; None where the prompt does not change.
     """
 
     switch: Switch
     metrics: Mapping[str, Metric]
     guards: tuple[Guard, ...] = ()
+    verdict: Verdict | None = None
 
     def to_json(self, fps: float) -> dict[str, Any]:
         """Plain data of a video of `fps` frames per second."""
@@ -107,6 +129,7 @@ class SwitchScores:
             "change": self.switch.change,
             "metrics": {key: metric.to_json() for key, metric in self.metrics.items()},
             "guards": [guard.to_json() for guard in self.guards],
+            "verdict": None if self.verdict is None else self.verdict.to_json(),
         }
 
 

@@ -46,7 +46,8 @@ def stf(
     prompt: features of the new prompt [D], where it differs from the new state.
     """
     features, states = rows(features), _states(new, old, distractors)
-    curve = probability(features, states, logit_scale)
+    shares = state_shares(features, states, logit_scale)
+    curve, old_curve = shares[:, 0], shares[:, 1]
     founding = _founding(features, states[0] if prompt is None else prompt, windows)
     if (reason := too_little_to_compare(windows)) is not None:
         return undefined(reason, founding, curve)
@@ -57,6 +58,8 @@ def stf(
         "p_old": p_old,
         "p_settled": p_settled,
         "p_reference": p_reference,
+        "old_before": mean(old_curve, windows.before),
+        "old_settled": mean(old_curve, windows.settled),
         "margin": mean(similar[:, 0] - similar[:, 1], windows.settled),
     }
     if not np.isfinite(p_reference - p_old + p_settled):
@@ -131,9 +134,15 @@ def _quoted(texts: Sequence[str]) -> str:
 
 def probability(features: ArrayLike, states: ArrayLike, logit_scale: float) -> Array:
     """Share of the first of states [K,D] in the softmax of logit_scale * cosine, [T]; NaN for broken frames."""
+    share: Array = state_shares(features, states, logit_scale)[:, 0]
+    return share
+
+
+def state_shares(features: ArrayLike, states: ArrayLike, logit_scale: float) -> Array:
+    """Shares of all states [K,D] in the softmax of logit_scale * cosine, [T,K]; NaN for broken frames."""
     logits = logit_scale * cosines(features, states)
     exponents = np.exp(logits - logits.max(1, keepdims=True))
-    shares: Array = exponents[:, 0] / exponents.sum(1)
+    shares: Array = exponents / exponents.sum(1, keepdims=True)
     return shares
 
 

@@ -46,6 +46,7 @@ class SuiteEpisode:
     concept: what should disappear, or empty.
     seconds: length of the video.
     switch: when the new prompt is asked for, in seconds.
+    distractors: texts of what else may be seen; None takes those that follow from the states.
     """
 
     id: str
@@ -57,6 +58,7 @@ class SuiteEpisode:
     concept: str
     seconds: float
     switch: float
+    distractors: tuple[str, ...] | None = None
 
     @property
     def changes(self) -> bool:
@@ -150,6 +152,7 @@ def _episode(entry: Mapping[str, Any], suite: Mapping[str, Any]) -> SuiteEpisode
         concept=entry.get("concept", ""),
         seconds=float(entry.get("seconds", suite["seconds"])),
         switch=float(entry.get("switch", suite["switch"])),
+        distractors=tuple(entry["distractors"]) if "distractors" in entry else None,
     )
 
 
@@ -184,7 +187,7 @@ def _episode_problems(entry: Mapping[str, Any], suite: Mapping[str, Any], folder
     texts = ("concept",) if case == "disappear" else ("lost",) if case not in SWITCHES else ()
     needed = {"id", "case", "image", *views, *texts}
     # A thing may vanish in other cases, too.
-    allowed = needed | {"seconds", "switch"} | ({"concept"} if case in SWITCHES else set())
+    allowed = needed | {"seconds", "switch", "distractors"} | ({"concept"} if case in SWITCHES else set())
     yield from _key_problems(entry, needed, allowed)
     yield from (f"{name} is no text" for name in texts if name in entry and not _is_text(entry, name))
     for name in views:
@@ -198,6 +201,9 @@ def _episode_problems(entry: Mapping[str, Any], suite: Mapping[str, Any], folder
     if entry.get("new") is not None and entry.get("old") == entry.get("new"):
         yield "old and new are the same; that is the case sham"
     yield from _image_problems(entry.get("image"), folder)
+    others = entry.get("distractors", [])
+    if not isinstance(others, list) or not all(isinstance(text, str) and text.strip() for text in others):
+        yield "distractors is no list of texts"
     seconds, switch = (entry.get(name, suite.get(name)) for name in ("seconds", "switch"))
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in (seconds, switch)):
         yield "seconds and switch are no numbers"

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...metrics import Metric, Switch, SwitchScores, measure_clip, score, windows_of
+from ...metrics import Switch, SwitchScores, measure_clip, score, windows_of
+from ...metrics.scoring.verdict import decide
 from ...metrics.switches import Windows, effective_frame
 from ...nodes.evaluation.models import EvaluationModels
 from .episodes import SuiteEpisode
 
-HALF = 0.5  # of the share of a state, and of disappearance fidelity: more is seen than not
 LATENT = 4  # frames that one latent frame decodes to, over which a jump is spread
 
 Array = NDArray[Any]
@@ -29,8 +29,9 @@ class EpisodeResult:
     arm: "plain" or "treated".
     switch: the first frame under the new prompt.
     valid: whether the old scene was seen before the switch.
-    success: with a change, whether in the last third after the switch the new scene is seen rather than the old one, what
-        should be gone is gone, and no guard fails; without a change, whether the old scene is still seen.
+    success: the verdict of `metrics.scoring.verdict.decide`: with a change, whether in the last third after the switch the
+        new scene is seen rather than anything else; without a change, whether the old scene still is.
+    share: the share of the scene that should be seen by which it was decided.
     stf, df: the metrics of these names.
     frames: frames until 90 % of the change is done and stays so; all frames after the switch where that never happens.
     reached: whether it happens.
@@ -52,6 +53,7 @@ class EpisodeResult:
     switch: int
     valid: bool
     success: bool | None
+    share: float | None
     stf: float | None
     df: float | None
     frames: float | None
@@ -94,8 +96,14 @@ def measure_video(
     measured = clip.measurements
     frame = switch_frame(episode, fps, window, trace)
     switch = Switch(frame=frame, requested=episode.switch, old=episode.old.state, new=episode.other_state)
+    judged_by = models if episode.distractors is None else replace(models, distractors=episode.distractors)
     found = score(
-        clip, [switch], extractor=models.extractor, vanishing=(concept,) if concept else None, trace=trace
+        clip,
+        [switch],
+        extractor=models.extractor,
+        vanishing=(concept,) if concept else None,
+        trace=trace,
+        distractors=judged_by.distractors_of,
     )
     (scores,) = found.switches
     windows = windows_of(switch, [switch], len(measured), fps)
@@ -129,36 +137,22 @@ def switch_frame(episode: SuiteEpisode, fps: float, window: int, trace: Mapping[
 def _columns(episode: SuiteEpisode, scores: SwitchScores, windows: Windows) -> dict[str, Any]:
     """What the metrics of the switch from the old state to the other one say."""
     fidelity, vanished, arrival = (scores.metrics[name] for name in ("stf", "df", "tl90"))
-    before, after = (fidelity.details.get(name, np.nan) for name in ("p_old", "p_settled"))
-    valid = before < HALF and isfinite(after)
-    gone = _finite(vanished.value) if episode.concept else None
-    success = None
-    if valid:
-        broken = not all(guard.ok for guard in scores.guards)
-        here = after >= HALF if episode.changes else after < HALF
-        success = here and not broken and (gone is None or gone >= HALF)
+    verdict = decide(scores.metrics, scores.guards, stays=not episode.changes)
+    success, share = verdict.success, verdict.share
     judged = episode.changes and success is not None
     # A video that did not follow has arrived nowhere, whatever its path looks like.
     reached = judged and success and isfinite(arrival.value) and not arrival.censored
     return {
-        "valid": bool(valid),
-        "success": success if success is None else bool(success),
-        "stf": _finite(fidelity.value) if valid and episode.changes else None,
-        "df": gone,
+        "valid": success is not None,
+        "success": success,
+        "share": _finite(share),
+        "stf": _finite(fidelity.value) if judged else None,
+        "df": _finite(vanished.value) if episode.concept else None,
         "frames": (arrival.value if reached else float(windows.stretch)) if judged else None,
         "reached": bool(reached) if judged else None,
-        "remaining": float(1 - after) if valid and episode.changes else None,
-        "why": _why(fidelity, before, scores),
+        "remaining": fidelity.details.get("old_settled", 1 - share) if judged else None,
+        "why": verdict.reason,
     }
-
-
-def _why(fidelity: Metric, before: float, scores: SwitchScores) -> str:
-    """What must be known to read the columns."""
-    if not isfinite(before):
-        return fidelity.reason
-    if before >= HALF:
-        return f"the old scene is not seen before the switch (share {1 - before:.2f})"
-    return "; ".join(guard.reason for guard in scores.guards if not guard.ok)
 
 
 def _jump(change: Array, windows: Windows) -> float | None:

@@ -39,6 +39,7 @@ class EvaluateOptions:
     concept: str | None = None
     detector: str = "auto"
     detector_model: str | None = None
+    distractors: str = ""
     object_free: Path | None = None
     reference: Path | None = None
     target: Path | None = None
@@ -83,6 +84,7 @@ def _load_models(options: EvaluateOptions) -> EvaluationModels:
         concept=options.concept or "",
         detector=options.detector,
         detector_model=options.detector_model or "",
+        distractors=options.distractors,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..arrays import Array
 from ..results import Guard, Metric, SwitchScores, VideoScores
 from ..scoring.registry import METRICS, MetricSpec
+from ..scoring.verdict import UNVALIDATED, VALIDATED
 from ..switches import Switch
 from .text import columns, one_line, padded
 
@@ -93,8 +94,18 @@ def text_table(scores: Sequence[VideoScores]) -> str:
     if not any(video.switches for video in scores):
         lines += ["", UNSCORED]
     else:
-        lines += ["", FOUNDING]
+        lines += ["", FOUNDING, *validation(scores)]
     return "\n".join([*lines, *table.notes]).rstrip()
+
+
+def validation(scores: Sequence[VideoScores]) -> list[str]:
+    """A sentence for each kind of features whose verdicts were not compared with the truth."""
+    judging = {
+        video.features
+        for video in scores
+        if any(entry.verdict and entry.verdict.success is not None for entry in video.switches)
+    }
+    return [UNVALIDATED.format(features=features) for features in sorted(judging - VALIDATED)]
 
 
 def describe(video: VideoScores) -> str:
@@ -182,6 +193,8 @@ def _video_entry(video: VideoScores) -> dict[str, Any]:
 def _switch_group(scores: Sequence[VideoScores], index: int, most: int, notes: dict[str, int]) -> Group:
     entries = [video.switches[index] if index < len(video.switches) else None for video in scores]
     rows = [Row("switch at", tuple(map(_place, entries, scores)))]
+    if any(entry and entry.verdict for entry in entries):
+        rows.append(Row("verdict", tuple(_verdict(entry, notes) for entry in entries)))
     for spec in METRICS:
         if any(_is_shown(entry, spec) for entry in entries):
             cells = (_metric_cell(entry, spec, video, notes) for entry, video in zip(entries, scores))
@@ -215,6 +228,16 @@ def _metric_cell(
         return NONE
     metric = entry.metrics[spec.key]
     return cell(metric, spec, video.fps, _mark(metric.reason, notes))
+
+
+def _verdict(entry: SwitchScores | None, notes: dict[str, int]) -> str:
+    """Whether the switch succeeded and the share of the new state, with a note of what is wrong."""
+    if entry is None or entry.verdict is None:
+        return NONE
+    verdict = entry.verdict
+    word = {None: "not known", True: "success", False: "no success"}[verdict.success]
+    share = f"({_decimal(verdict.share)})" if isfinite(verdict.share) else ""
+    return " ".join(filter(None, (word, share, _mark(verdict.reason, notes))))
 
 
 def _guards(guards: Sequence[Guard], notes: dict[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..arrays import mean
 from ..disappearance import calibrate
@@ -11,6 +12,7 @@ from ..results import Guard, Metric, SwitchScores, failures, undefined
 from .guards import guards, kept_features, kept_object
 from .registry import BY_KEY, METRICS
 from .survival import aggregate_latencies
+from .verdict import decide
 
 
 def score_switch(evidence: Evidence) -> SwitchScores:
@@ -23,7 +25,8 @@ def score_switch(evidence: Evidence) -> SwitchScores:
     metrics, failed = _metrics(evidence), failures(checks)
     if failed:
         metrics = {key: metric.but(failed) if metric.valid else metric for key, metric in metrics.items()}
-    return SwitchScores(switch, metrics, checks)
+    verdict = replace(decide(metrics, checks), distractors=evidence.distractors if evidence.texts else ())
+    return SwitchScores(switch, metrics, checks, verdict)
 
 
 def summary(scores: Sequence[SwitchScores]) -> dict[str, float]:

@@ -14,12 +14,12 @@ from ..widgets import advanced_widgets
 from .models import load_models
 from .results import node_result
 from .video_evaluation import VideoEvaluation, without_alpha
-from .widgets import CLIP_VISION, COMMON_INPUTS, PROMPT_INPUTS, REFERENCE, TARGET
+from .widgets import CLIP_VISION, COMMON_INPUTS, DISTRACTORS, PROMPT_INPUTS, REFERENCE, TARGET
 
 VIDEOS = ("a", "b", "c", "d")
 
 
-@advanced_widgets("model", "pretrained", "fps", "window")
+@advanced_widgets("model", "pretrained", "fps", "window", "distractors")
 class FramePackCompare:
     DISPLAY_NAME = "FramePack Compare"
     SEARCH_ALIASES = ("compare videos", "side by side", "a/b test", "ab test", "score video", "benchmark")
@@ -75,6 +75,7 @@ class FramePackCompare:
                 "reference": REFERENCE,
                 "target": TARGET,
                 "clip_vision": CLIP_VISION,
+                "distractors": DISTRACTORS,
             },
         }
 
@@ -101,9 +102,15 @@ class FramePackCompare:
         reference: Tensor | None = None,
         target: Tensor | None = None,
         clip_vision: Any = None,
+        distractors: str = "",
     ) -> dict[str, Any]:
         models = load_models(
-            features, model=model, pretrained=pretrained, clip_vision=clip_vision, concept=concept.strip()
+            features,
+            model=model,
+            pretrained=pretrained,
+            clip_vision=clip_vision,
+            concept=concept.strip(),
+            distractors=distractors,
         )
         evaluation = VideoEvaluation(
             models=models, fps=fps, window=window, first_prompt=first_prompt, timeline=timeline

@@ -12,10 +12,10 @@ from ..widgets import advanced_widgets
 from .models import DETECTORS, load_models
 from .results import mean_over_switches, node_result, seconds_to_completion
 from .video_evaluation import VideoEvaluation, without_alpha
-from .widgets import CLIP_VISION, COMMON_INPUTS, IMAGES, PROMPT_INPUTS
+from .widgets import CLIP_VISION, COMMON_INPUTS, DISTRACTORS, IMAGES, PROMPT_INPUTS
 
 
-@advanced_widgets("detector_model", "model", "pretrained", "fps", "window")
+@advanced_widgets("detector_model", "model", "pretrained", "fps", "window", "distractors")
 class FramePackDisappearanceEvaluator:
     DISPLAY_NAME = "FramePack Disappearance Evaluator"
     SEARCH_ALIASES = (
@@ -85,6 +85,7 @@ class FramePackDisappearanceEvaluator:
                     },
                 ),
                 "clip_vision": CLIP_VISION,
+                "distractors": DISTRACTORS,
             },
         }
 
@@ -106,6 +107,7 @@ class FramePackDisappearanceEvaluator:
         object_free: Tensor | None = None,
         reference: Tensor | None = None,
         clip_vision: Any = None,
+        distractors: str = "",
     ) -> dict[str, Any]:
         if not concept.strip():
             raise ValueError("concept is empty; write what should disappear, for example: a man.")
@@ -117,6 +119,7 @@ class FramePackDisappearanceEvaluator:
             concept=concept.strip(),
             detector=detector,
             detector_model=detector_model,
+            distractors=distractors,
         )
         scores = VideoEvaluation(
             models=models, fps=fps, window=window, first_prompt=first_prompt, timeline=timeline

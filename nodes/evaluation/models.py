@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...metrics.evaluate import suggested
 from ...metrics.features import Extractor, OpenClipExtractor, PixelExtractor
 from ...metrics.measuring.box_detectors import GroundingDinoDetector, Owlv2Detector
 from ...metrics.measuring.clip import Clip, batches_of, measure_clip
 from ...metrics.measuring.detectors import Detector, ZeroShotDetector
+from ...metrics.switches import Switch
 from ...tiny.bundle import WEIGHTS
-from ...tiny.vocabulary import warn_of_unknown_words
+from ...tiny.vocabulary import unknown_words, warn_of_unknown_words
 from ..comfyui import inside_comfyui
 from .host_features import HostExtractor
 from .world_detector import WorldDetector
 
 MODEL, PRETRAINED = "ViT-B-32", "laion2b_s34b_b79k"
+NO_DISTRACTORS = "none"
 TINY = "tiny"  # the name of the embedded model's extractor and of its world's detector
 
 
@@ -30,11 +34,13 @@ class EvaluationModels:
     extractor: turns frames into the features that the metrics compare.
     detector: finds the object in frames; None where no object is looked for.
     concept: what the object is called, in the words of the detector.
+    distractors: texts of what may be seen besides the old and the new state; None takes those that follow from both.
     """
 
     extractor: Extractor
     detector: Detector | None = None
     concept: str = ""
+    distractors: tuple[str, ...] | None = None
 
     @property
     def reads_text(self) -> bool:
@@ -48,9 +54,21 @@ class EvaluationModels:
                 warn_of_unknown_words(text)
 
     def options(self) -> dict[str, Any]:
-        """The arguments of metrics.evaluate_video that name the models."""
+        """The arguments of metrics.evaluate_video that name the models, and what they compare with."""
         concepts = (self.concept,) if self.concept else ()
-        return {"extractor": self.extractor, "detector": self.detector, "vanishing": concepts}
+        return {
+            "extractor": self.extractor,
+            "detector": self.detector,
+            "vanishing": concepts,
+            "distractors": self.distractors_of,
+        }
+
+    def distractors_of(self, switch: Switch) -> tuple[str, ...]:
+        """The distractors of a switch; of suggested ones those alone whose words the extractor has learned."""
+        if self.distractors is not None:
+            return self.distractors
+        texts = suggested(switch)
+        return tuple(text for text in texts if self.extractor.name != TINY or not unknown_words(text))
 
     def measured(self, frames: Any, fps: float) -> Clip | None:
         """A reference or target clip, measured once so that several videos can share it; None stays None."""
@@ -117,11 +135,12 @@ def load_models(
     concept: str = "",
     detector: str = "auto",
     detector_model: str = "",
+    distractors: str = "",
 ) -> EvaluationModels:
     """Load the extractor `features` (a key of FEATURES), and with a concept the detector (one of DETECTORS).
 
     model and pretrained are those of clip; clip_vision is ComfyUI's CLIP_VISION; detector_model is the folder or
-    cached name of an owlv2 or grounding_dino model. Raises ValueError, FileNotFoundError or ModuleNotFoundError
+    cached name of an owlv2 or grounding_dino model; distractors are read by `read_distractors`. Raises ValueError, FileNotFoundError or ModuleNotFoundError
     with what to do.
     """
     sources = ModelSources(
@@ -131,15 +150,24 @@ def load_models(
         detector_model=detector_model,
         device=_device(),
     )
-    extractor = FEATURES[features](sources)
+    extractor, others = FEATURES[features](sources), read_distractors(distractors)
     if not concept:
-        return EvaluationModels(extractor)
+        return EvaluationModels(extractor, distractors=others)
     kind = detector if detector != "auto" else "tiny" if features == "tiny" else "clip"
+    found: Detector
     if kind == "tiny":
-        return EvaluationModels(extractor, WorldDetector((concept,)), concept)
-    if kind == "clip":
-        return EvaluationModels(extractor, _zero_shot(extractor, detector, concept, sources), concept)
-    return EvaluationModels(extractor, _detector_with_boxes(kind, sources), concept)
+        found = WorldDetector((concept,))
+    elif kind == "clip":
+        found = _zero_shot(extractor, detector, concept, sources)
+    else:
+        found = _detector_with_boxes(kind, sources)
+    return EvaluationModels(extractor, found, concept, others)
+
+
+def read_distractors(text: str) -> tuple[str, ...] | None:
+    """Texts that stand on lines of their own or between semicolons; `none` is no text, and nothing is None."""
+    texts = tuple(part.strip() for part in re.split(r"[;\n]", text) if part.strip())
+    return None if not texts else () if texts == (NO_DISTRACTORS,) else texts
 
 
 def _device() -> Any:

@@ -12,10 +12,10 @@ from ..widgets import advanced_widgets
 from .models import load_models
 from .results import mean_over_switches, node_result, seconds_to_completion
 from .video_evaluation import VideoEvaluation, without_alpha
-from .widgets import CLIP_VISION, COMMON_INPUTS, IMAGES, PROMPT_INPUTS, REFERENCE, TARGET
+from .widgets import CLIP_VISION, COMMON_INPUTS, DISTRACTORS, IMAGES, PROMPT_INPUTS, REFERENCE, TARGET
 
 
-@advanced_widgets("model", "pretrained", "fps", "window")
+@advanced_widgets("model", "pretrained", "fps", "window", "distractors")
 class FramePackTransitionEvaluator:
     DISPLAY_NAME = "FramePack Transition Evaluator"
     SEARCH_ALIASES = (
@@ -53,6 +53,7 @@ class FramePackTransitionEvaluator:
                 "reference": REFERENCE,
                 "target": TARGET,
                 "clip_vision": CLIP_VISION,
+                "distractors": DISTRACTORS,
             },
         }
 
@@ -71,8 +72,11 @@ class FramePackTransitionEvaluator:
         reference: Tensor | None = None,
         target: Tensor | None = None,
         clip_vision: Any = None,
+        distractors: str = "",
     ) -> dict[str, Any]:
-        models = load_models(features, model=model, pretrained=pretrained, clip_vision=clip_vision)
+        models = load_models(
+            features, model=model, pretrained=pretrained, clip_vision=clip_vision, distractors=distractors
+        )
         evaluation = VideoEvaluation(
             models=models, fps=fps, window=window, first_prompt=first_prompt, timeline=timeline
         )

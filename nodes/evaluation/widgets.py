@@ -83,3 +83,10 @@ TARGET = (
         "tooltip": "One or more pictures of what should be seen after the switch. TL then waits for them instead of where the video ends up, and STF works without a text model."
     },
 )
+DISTRACTORS = (
+    "STRING",
+    {
+        "default": "",
+        "tooltip": "What else might be seen: half-changed, the old subject in the new place, nothing, another subject. Texts between semicolons; the new state has to win against all of them. Empty takes texts that follow from the prompts (English only), none compares old and new alone.",
+    },
+)

@@ -110,7 +110,7 @@ def test_a_thing_that_should_go_must_be_gone() -> None:
     episode = replace(CHANGE, case="disappear", concept="red things")
     assert result(AT_ONCE, episode).df == 1 and result(AT_ONCE, episode).success
     # Blue to the text, and still red to the detector in every frame.
-    seen = replace(episode, new=PromptedState("It vanishes.", "a grey room"))
+    seen = replace(episode, new=PromptedState("It vanishes.", "a grey room"), distractors=())
     grey = room((RED, SWITCH), ((0.32, 0.3, 0.3), FRAMES - SWITCH))
     assert result(grey, replace(seen, concept="")).success
     assert result(grey, seen).df == 0 and result(grey, seen).success is False
@@ -120,6 +120,13 @@ def test_a_sham_is_a_success_where_the_scene_stays() -> None:
     stays, goes = result(NEVER, SHAM), result(AT_ONCE, SHAM)
     assert (stays.success, goes.success) == (True, False)
     assert stays.frames is None and stays.stf is None and stays.remaining is None
+
+
+def test_a_third_scene_is_no_success_against_the_distractors_of_the_episode() -> None:
+    grey = room((RED, SWITCH), ((0.3, 0.3, 0.3), FRAMES - SWITCH))
+    found = result(grey, replace(CHANGE, distractors=("a grey room",)))
+    assert found.success is False and found.share is not None and found.share < 0.1
+    assert result(AT_ONCE, replace(CHANGE, distractors=("a grey room",))).success
 
 
 def test_a_jump_counts_doublings_of_the_usual_change() -> None:
