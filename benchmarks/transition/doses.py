@@ -141,15 +141,13 @@ def _line(
         "n": str(row["n"]),
         "success": pictures.with_interval(row, "success"),
         "gain over plain": pictures.with_interval(row, "gain"),
+        **pictures.costs_beside_success(row),
         "TL90 frames": pictures.number(row["tl_frames"]),
         "reached": pictures.percent(row["reached"]),
         "old content": pictures.percent(row["remaining"]),
-        "jump over plain (n)": pictures.jump_over_plain(row),
-        "artefacts": pictures.percent(row["artefacts"]),
         f"sham success ({sham['n']})": pictures.percent(sham["success"]),
         "sham gain": pictures.with_interval(sham, "gain"),
         "sham jump over plain (n)": pictures.jump_over_plain(sham),
-        "calls": pictures.number(row["evaluations"]),
     }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...tiny.detector import Detection, agrees, detect, jump
 from ...tiny.world import FAST, SIZE, Scene, Subject, render
+from ...tiny.world.tables import SIZE_WORDS
 from .episodes import Episode
 
 HALF_SECOND = 15  # frames
@@ -37,6 +38,8 @@ class Measures:
     jump: px between where the subject was going and where it is in the first new frame; before and after:
         the usual values between other frames.
     artefacts: share of the first new section's frames that show something else than a scene of the world.
+    size: share of the frames of its last third with the new scene in which the subject has the size that was asked for or, where
+        it should stay as it is, that it had; success does not look at it. None without such frames.
     gone, other: of two subjects, whether the one that is told to leave is gone, and whether the other one is as it was.
     """
 
@@ -48,6 +51,7 @@ class Measures:
     jump_before: float | None
     jump_after: float | None
     artefacts: float
+    size: float | None = None
     gone: bool | None = None
     other: bool | None = None
 
@@ -94,7 +98,20 @@ def _measures(
         jump_before=middle(jumps[: len(past) - 1]),
         jump_after=middle(jumps[len(past) :]),
         artefacts=float(artefact.mean()),
+        size=_size_share(new[settled], episode, state[settled]),
     )
+
+
+def _size_share(seen: Detection, episode: Episode, right: Array) -> float | None:
+    """Share of the frames in which the scene is `right` whose subject has its size; None where nothing says which one."""
+    subject = episode.after.subject
+    if subject is None or not right.any() or not (episode.keeps_subject or _tells_size(episode, subject)):
+        return None
+    return float((seen.size[right] == subject.size).mean())
+
+
+def _tells_size(episode: Episode, subject: Subject) -> bool:
+    return bool(set(SIZE_WORDS[subject.size]) & set(episode.prompts[1].split()))
 
 
 def holds(detection: Detection, scene: Scene, motion: bool = False) -> Array:

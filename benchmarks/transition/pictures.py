@@ -32,17 +32,21 @@ def table(rows: Sequence[Row]) -> str:
     overview = [_cells(arm, by_key[arm, POOLED]) for arm in arms]
     unchanged = [case for case in ("control", "sham") if case in cases]
     costs = [_costs(arm, {case: by_key[arm, case] for case in unchanged}) for arm in arms]
+    by_case = [_by_case(name, arms, cases, by_key) for name in ("success", "artefacts")]
+    return "\n".join(
+        markdown(lines) for lines in ([overview, costs, *by_case] if unchanged else [overview, *by_case])
+    )
+
+
+def _by_case(
+    name: str, arms: Sequence[str], cases: Sequence[str], by_key: Mapping[tuple[str, str], Row]
+) -> list[dict[str, str]]:
+    """A share in every case, a line for each technique; each case with its number of episodes."""
     numbers = [f"{case} ({by_key[arms[0], case]['n']})" for case in cases]
-    by_case = [
-        {
-            "success": arm,
-            **{title: percent(by_key[arm, case]["success"]) for title, case in zip(numbers, cases)},
-        }
+    return [
+        {name: arm, **{title: percent(by_key[arm, case][name]) for title, case in zip(numbers, cases)}}
         for arm in arms
     ]
-    return "\n".join(
-        markdown(lines) for lines in ([overview, costs, by_case] if unchanged else [overview, by_case])
-    )
 
 
 def _cells(arm: str, row: Row) -> dict[str, str]:
@@ -51,15 +55,24 @@ def _cells(arm: str, row: Row) -> dict[str, str]:
         "n": str(row["n"]),
         "success": with_interval(row, "success"),
         "gain over plain": with_interval(row, "gain"),
+        **costs_beside_success(row),
         "lasting": percent(row["lasting"]),
         "TL frames": number(row["tl_frames"]),
         "reached": percent(row["reached"]),
         "remaining": percent(row["remaining"]),
+        "size kept": percent(row["size"]),
         "jump px": number(row["continuity"]),
-        "jump over plain (n)": jump_over_plain(row),
-        "artefacts": percent(row["artefacts"]),
-        "evaluations": number(row["evaluations"]),
         "seconds": number(row["seconds"]),
+    }
+
+
+def costs_beside_success(row: Row) -> dict[str, str]:
+    """What success costs, to stand beside it wherever it is told: artefacts, jump and model calls."""
+    return {
+        "artefacts": percent(row["artefacts"]),
+        "artefacts over plain": with_interval(row, "artefacts_gain", signed_share),
+        "jump over plain (n)": jump_over_plain(row),
+        "evaluations": number(row["evaluations"]),
     }
 
 
@@ -97,6 +110,11 @@ def loss_not_excluded(row: Row) -> str:
 def signed(value: float | None) -> str:
     """A value with its sign and one decimal, "-" for None."""
     return "-" if value is None else f"{value:+.1f}"
+
+
+def signed_share(value: float | None) -> str:
+    """A difference of shares with its sign and two decimals, "-" for None."""
+    return "-" if value is None else f"{value:+.2f}"
 
 
 def percent(value: float | None) -> str:

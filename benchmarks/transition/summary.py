@@ -79,6 +79,10 @@ def _row(strata: Sequence[Stratum], plain: Sequence[Stratum], section: int) -> d
         "continuity_before": _mean(every, lambda result: result.measures.jump_before),
         "continuity_after": _mean(every, lambda result: result.measures.jump_after),
         "artefacts": _mean(every, lambda result: result.measures.artefacts),
+        **_paired(
+            "artefacts_gain", statistics.mean_interval, pairs, lambda result: result.measures.artefacts
+        ),
+        "size": _mean(every, lambda result: result.measures.size),
         **_share("gone", every, lambda result: result.measures.gone),
         **_share("other", every, lambda result: result.measures.other),
         "evaluations": _mean(every, lambda result: result.evaluations),

@@ -59,6 +59,24 @@ def test_a_switch_that_is_ignored_fails_and_keeps_the_old(case):
     assert measures.latency is None and measures.remaining == 1 and measures.artefacts == 0
 
 
+def test_a_subject_of_another_size_is_a_success_and_said_to_be_of_another_size():
+    """Where a subject goes on, and where the words tell the size: "a large ..." against "a ..."."""
+    episode = make_episode("colour", 1)
+    size = {"small": "large", "large": "small"}[episode.after.subject.size]
+    resized = replace(
+        episode, after=replace(episode.after, subject=replace(episode.after.subject, size=size))
+    )
+    assert measured(episode, *video(episode)).size == 1
+    grown = measured(episode, *video(resized))
+    assert (grown.success, grown.size) == (True, 0)
+    assert measured(episode, *video(episode, delay=None)).size is None
+    cut = make_episode("cut", 1)
+    told, untold = (
+        replace(cut, prompts=("", f"a {word} star")) for word in (cut.after.subject.size, "pretty")
+    )
+    assert (measured(told, *video(cut)).size, measured(untold, *video(cut)).size) == (1, None)
+
+
 @pytest.mark.parametrize("delay", [5, 20, 35])
 def test_latency_is_the_delay_of_a_late_switch(delay):
     episode = make_episode("background", 0)

@@ -191,6 +191,8 @@ def test_doses_rise_from_plain_and_are_tabled_and_drawn(tmp_path, sampler):
             "jump_gain": None,
             "jump_gain_ci": None,
             "jump_gain_n": 0,
+            "artefacts_gain": 0.125,
+            "artefacts_gain_ci": [0.0, 0.25],
         }
         others = dict.fromkeys(
             ("tl_frames", "reached", "remaining", "continuity", "artefacts", "evaluations"), 0.5
@@ -198,6 +200,7 @@ def test_doses_rise_from_plain_and_are_tabled_and_drawn(tmp_path, sampler):
         rows += [{"technique": arm.name, "case": case, **facts, **others} for case in ("all", "sham")]
     text = doses.table(rows)
     assert text.count("\n") == len(bench.arms) + 2
+    assert text.count("| +0.12 [+0.00, +0.25] ") == len(bench.arms)
     for label in ("5 (default)", "0.4 (default)", "shift 12 (default)", "history removed (default)"):
         assert f"| {label} " in text, label
     with Image.open(doses.save_plot(tmp_path / "plot.png", rows)) as picture:

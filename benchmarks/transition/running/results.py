@@ -18,7 +18,7 @@ from ..measures import Measures
 
 logger = logging.getLogger(__name__)
 
-VERSION = 3  # of what is measured and how: results of another version are not mixed with these
+VERSION = 4  # of what is measured and how: results of another version are not mixed with these
 EPISODES = "episodes.jsonl"
 
 
