@@ -1,5 +1,6 @@
 """How far, how fast and how cleanly a video follows its prompts."""
 
+from .definitions.side_effects import side_effects
 from .disappearance import disappearance_fidelity
 from .dynamics import intentional_dynamics
 from .evaluate import evaluate_video, score
@@ -33,6 +34,7 @@ __all__ = [
     "measure_clip",
     "score",
     "semantic_inertia",
+    "side_effects",
     "stf",
     "switches_from_trace",
     "switches_of",

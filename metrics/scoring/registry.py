@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from ..definitions.side_effects import score_side_effects
 from ..disappearance import score_disappearance
 from ..dynamics import score_dynamics
 from ..ghosting import score_ghosting
@@ -133,6 +134,17 @@ METRICS = (
         window="settled frames",
         needs="a detector and the name of the object",
         founding="1 less the mean confidence after the switch",
+        on_demand=True,
+    ),
+    MetricSpec(
+        key="side_effects",
+        name="side-effects",
+        meaning="shadow stays",
+        compute=score_side_effects,
+        better="low",
+        window="settled frames",
+        needs="a detector with boxes, the name of the object, and a target or reference without it",
+        founding="none",
         on_demand=True,
     ),
     MetricSpec(
