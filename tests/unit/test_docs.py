@@ -22,9 +22,7 @@ PAGES = sorted(
     page.relative_to(ROOT).as_posix() for pattern in ("*.md", "docs/**/*.md") for page in ROOT.glob(pattern)
 )
 # A file that a page names in backticks: a path below one of the checkout's folders.
-FOLDERS = (
-    "benchmarks|docs|example_workflows|headless|locales|metrics|models|nodes|samplers|tests|tiny|video|web"
-)
+FOLDERS = "benchmarks|docs|example_workflows|headless|locales|metrics|models|nodes|samplers|tests|tiny|training|video|web"
 FILE = re.compile(rf"`((?:{FOLDERS})/[\w./-]*)`")
 COMMAND = re.compile(r"^(?:framepack-transitions|python -m framepack_transitions) .*$", re.MULTILINE)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 
 from .clock import Stopwatch
+from .data.captions import CAPTIONS
+from .lora import LoraRecipe, train_stage_lora
 from .recipe import PRESETS, Recipe
 from .run import STAGES, TIMED_STAGES, run_stages
 from .state import Run
@@ -20,9 +22,10 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m framepack_transitions.tiny.train", description=__doc__)
     p.add_argument(
         "--stage",
-        choices=(*STAGES, "all"),
+        choices=(*STAGES, "lora", "all"),
         default="all",
-        help="one stage, or all in order; finished stages are skipped, a broken-off one goes on",
+        help="one stage, or all in order; finished stages are skipped, a broken-off one goes on. lora is none of them: it "
+        "trains a LoRA of the finished transformer, or of --init",
     )
     p.add_argument("--preset", choices=PRESETS, help="sizes of the run (default: by the device)")
     p.add_argument("--seed", type=int, default=0)
@@ -69,6 +72,19 @@ def parser() -> argparse.ArgumentParser:
         default=16,
         help="episodes of each event in them; the stage evaluate takes twice as many",
     )
+    p.add_argument(
+        "--captions",
+        choices=CAPTIONS,
+        default=LoraRecipe.captions,
+        help="lora: one caption a section, or one a clip (%(default)s)",
+    )
+    p.add_argument(
+        "--switches",
+        type=_share,
+        default=LoraRecipe.real,
+        metavar="SHARE",
+        help="lora: share of examples at a change of the prompt; `natural` takes sections as they come (%(default)s)",
+    )
     p.add_argument("--device", default="cpu")
     p.add_argument(
         "--out", type=Path, default=Path("build/tiny"), help="folder of the run, with its checkpoints"
@@ -80,6 +96,20 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--weights", type=Path, help="where to write the weights (default: OUT/weights)")
     return p
+
+
+def _share(text: str) -> float | None:
+    try:
+        return None if text == "natural" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a share nor natural") from None
+
+
+def lora_recipe_of(options: argparse.Namespace) -> LoraRecipe:
+    """How the LoRA is trained: as the command line says, with --steps, --batch, --rate and --seed for it."""
+    given = {name: getattr(options, name) for name in ("steps", "batch", "rate", "seed")}
+    given = {name: value for name, value in given.items() if value is not None}
+    return LoraRecipe(captions=options.captions, real=options.switches, **given)
 
 
 def time_limit(minutes: float) -> float:
@@ -122,6 +152,9 @@ def main() -> None:
         init=options.init,
         compiled=(timed and device.type == "cuda") if options.compile is None else options.compile,
     )
+    if options.stage == "lora":
+        train_stage_lora(run, lora_recipe_of(options))
+        return
     every = TIMED_STAGES if timed else STAGES
     stages = every if options.stage == "all" else (options.stage,)
     if timed:

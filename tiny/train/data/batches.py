@@ -5,10 +5,13 @@ Which examples a step has is drawn on the CPU as numbers; everything else is a g
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..mix import Mix
@@ -62,6 +65,14 @@ class Batches:
         listed = places(layout, window, has_image=not text_only)
         chooser = Chooser(self.store.specs, clips, listed, self.mix)
         return Pool(table=PlaceTable.of(listed, self.device), chooser=chooser)
+
+    def sizes(self) -> dict[str, int]:
+        """How many examples with a start image there are of each kind that a scene change makes, over all windows."""
+        found = Counter[str]()
+        for (_, text_only), pool in self._pools.items():
+            if not text_only:
+                found.update(pool.chooser.sizes())
+        return dict(found)
 
     def of_step(self, step: int, replica: int = 0) -> Batch:
         """The batch of a step. All replicas' batches are equally long: they would wait for the longest."""
@@ -128,7 +139,7 @@ class Batches:
 
     def _texts(self, choices: Choices, table: PlaceTable) -> tuple[Tensor, Tensor | None]:
         """Token ids [B,L] and what of them is real; L is that of the longest, rounded up for a compiler's sake."""
-        sections = np.array([place.section for place in table.places])[choices.place]
+        sections = self._caption_sections(choices, table)
         rows = self.store.text_rows[choices.clip, sections, choices.other_text.astype(int), choices.phrasing]
         rows = np.where(choices.phrasing < 0, 0, rows)
         lengths = self.store.lengths[rows]
@@ -140,6 +151,11 @@ class Batches:
             return tokens, None
         real = torch.arange(longest, device=self.device) < self._sent(lengths)[:, None]
         return tokens, real
+
+    def _caption_sections(self, choices: Choices, table: PlaceTable) -> NDArray[Any]:
+        """The section that each example's text is of: its own."""
+        sections: NDArray[Any] = np.array([place.section for place in table.places])[choices.place]
+        return sections
 
     def _sent(self, numbers: np.ndarray) -> Tensor:
         """Numbers on the training device, without waiting for it."""

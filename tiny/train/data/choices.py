@@ -65,6 +65,10 @@ class Chooser:
     def _any(self) -> list[tuple[int, int]]:
         return self._pools["normal"] or self._pools["after"] or self._pools["real"]
 
+    def sizes(self) -> dict[str, int]:
+        """How many examples there are of each kind that `scene_change` names."""
+        return {kind: len(self._pools[kind]) for kind in ("real", "after", "normal")}
+
     def draw(self, rng: np.random.Generator, count: int, *, text_only: bool) -> Choices:
         """Examples with a start image, or of all kinds of clips without one, where no text is noise."""
         if text_only:
