@@ -49,6 +49,7 @@ class Switch:
     change: how much the scene is meant to change, 0..1.
     prompt: the new prompt itself, "" where it is `new`.
     interval: first and last second after the switch at which a gradual change is meant to be complete.
+    until: the frame before which the outcome is to be there; None looks at all frames up to the next switch.
     """
 
     frame: int
@@ -59,6 +60,7 @@ class Switch:
     change: float = 1.0
     prompt: str = ""
     interval: tuple[float, float] | None = None
+    until: int | None = None
 
     @property
     def changes(self) -> bool:
@@ -75,7 +77,7 @@ class Windows:
     """Half-open frame ranges around a switch.
 
     before: the settled window of the stretch that ends at the switch; empty when the switch is the first frame.
-    after: the stretch from the switch to the next one, or to the end.
+    after: the stretch from the switch to the next one, to the end, or to where the outcome is to be there.
     settled: the last third of that stretch, at least half a second.
     half: frames of a full half second.
     """
@@ -164,7 +166,8 @@ def windows_of(switch: Switch, switches: Sequence[Switch], frames: int, fps: flo
     borders = sorted({other.frame for other in switches if other.changes and 0 < other.frame < frames})
     start = min(max(switch.frame, 0), frames)
     begin = max([border for border in borders if border < start], default=0)
-    end = min([border for border in borders if border > start], default=frames)
+    ends = [border for border in borders if border > start] + [frames]
+    end = min([*ends, *([] if switch.until is None else [max(switch.until, start)])])
     return Windows(settled((begin, start), half), (start, end), settled((start, end), half), half)
 
 

@@ -29,13 +29,14 @@ class EpisodeResult:
     arm: "plain" or "treated".
     switch: the first frame under the new prompt.
     valid: whether the old scene was seen before the switch.
-    success: the verdict of `metrics.scoring.verdict.decide`: with a change, whether in the last third after the switch the
-        new scene is seen rather than anything else; without a change, whether the old scene still is.
+    success: the verdict of `metrics.scoring.verdict.decide`: with a change, whether at the end of the first section after the
+        switch the new scene is seen rather than anything else; without a change, whether the old scene still is.
+    lasting: the same verdict on the last third after the switch.
     share: the share of the scene that should be seen by which it was decided.
     stf, df: the metrics of these names.
-    frames: frames until 90 % of the change is done and stays so; all frames after the switch where that never happens.
+    frames: frames until 90 % of the change is done and stays so; all frames of the section where that never happens.
     reached: whether it happens.
-    remaining: share of the old state in the last third.
+    remaining: share of the old state at the end of the first section.
     jump: log2 of the change between frames at the switch, by the usual change before: 0 as usual, 1 twice, 3 eight times.
     evaluations: calls of the model.
     seconds: time of sampling.
@@ -53,6 +54,7 @@ class EpisodeResult:
     switch: int
     valid: bool
     success: bool | None
+    lasting: bool | None
     share: float | None
     stf: float | None
     df: float | None
@@ -97,16 +99,21 @@ def measure_video(
     frame = switch_frame(episode, fps, window, trace)
     switch = Switch(frame=frame, requested=episode.switch, old=episode.old.state, new=episode.other_state)
     judged_by = models if episode.distractors is None else replace(models, distractors=episode.distractors)
-    found = score(
-        clip,
-        [switch],
-        extractor=models.extractor,
-        vanishing=(concept,) if concept else None,
-        trace=trace,
-        distractors=judged_by.distractors_of,
-    )
-    (scores,) = found.switches
-    windows = windows_of(switch, [switch], len(measured), fps)
+    first = replace(switch, until=section_end(frame, window, trace))
+
+    def scored(seen: Switch) -> SwitchScores:
+        found = score(
+            clip,
+            [seen],
+            extractor=models.extractor,
+            vanishing=(concept,) if concept else None,
+            trace=trace,
+            distractors=judged_by.distractors_of,
+        )
+        return found.switches[0]
+
+    scores, whole = scored(first), scored(switch)
+    windows = windows_of(first, [first], len(measured), fps)
     sections = (trace or {}).get("sections", ())
     return EpisodeResult(
         episode=episode.id,
@@ -114,6 +121,7 @@ def measure_video(
         image=episode.image,
         switch=frame,
         **_columns(episode, scores, windows),
+        lasting=decide(whole.metrics, whole.guards, stays=not episode.changes).success,
         jump=_jump(measured.change, windows),
         evaluations=sum(section["evaluations"] for section in sections) if sections else None,
         seconds=sum(section["seconds"] for section in sections) if sections else wall_seconds,
@@ -132,6 +140,18 @@ def switch_frame(episode: SuiteEpisode, fps: float, window: int, trace: Mapping[
         if section.get("since_switch") == 0 and section["frames"][0] > 0
     ]
     return min(switched) if switched else effective_frame(episode.switch, fps, window)
+
+
+def section_end(frame: int, window: int, trace: Mapping[str, Any] | None) -> int | None:
+    """The frame behind the section that begins with `frame`; None where neither trace nor window say how long one is.
+
+    There success is read, as in the studies of the embedded model: techniques act in that section, and what follows catches up
+    a little by itself.
+    """
+    ends = [
+        section["frames"][1] for section in (trace or {}).get("sections", ()) if section["frames"][0] == frame
+    ]
+    return ends[0] if ends else frame + LATENT * window if window else None
 
 
 def _columns(episode: SuiteEpisode, scores: SwitchScores, windows: Windows) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from ..transition.summary import POOLED
 from .episodes import SuiteEpisode
 from .results import EpisodeResult
 
-MEASURES = ("success", "stf", "df", "frames", "remaining", "jump", "evaluations", "seconds")
-DIFFERENCES = ("success", "stf", "df", "frames", "remaining", "jump")
+MEASURES = ("success", "lasting", "stf", "df", "frames", "remaining", "jump", "evaluations", "seconds")
+DIFFERENCES = ("success", "lasting", "stf", "df", "frames", "remaining", "jump")
 CELL, NUMBERS = 96, 16  # px: height of a frame in the sheet, and of the numbers above it
 SHOWN = 10  # frames of a video in the sheet
 TITLE = 40  # px
@@ -133,6 +133,7 @@ def _row(place: int, case: str, pairs: Sequence[Pair]) -> dict[str, Any]:
         "success_ci": _interval(statistics.grouped_share_interval, values["success"]),
         "gain": _mean(gains),
         "gain_ci": _interval(statistics.grouped_gain_interval, gains),
+        "lasting": means["lasting"],
         "stf": means["stf"],
         "df": means["df"],
         "tl_frames": _wait(waits),
@@ -147,7 +148,11 @@ def _row(place: int, case: str, pairs: Sequence[Pair]) -> dict[str, Any]:
 def _difference(name: str, case: str, pairs: Sequence[Pair]) -> dict[str, Any] | None:
     """The mean difference of a measure, None where no pair has it."""
     gains = _gains(pairs, name)
-    by = statistics.grouped_gain_interval if name == "success" else statistics.grouped_mean_interval
+    by = (
+        statistics.grouped_gain_interval
+        if name in ("success", "lasting")
+        else statistics.grouped_mean_interval
+    )
     episodes = {new.episode for old, new in pairs if _gain(old, new, name) is not None}
     if not gains:
         return None
@@ -215,15 +220,16 @@ def _overview(
         "videos": str(row["videos"]),
         "success": with_interval(row, "success"),
         "gain over plain": with_interval(row, "gain"),
+        "jump": number(row["continuity"]),
+        "evaluations": number(row["evaluations"]),
+        "lasting": percent(row["lasting"]),
         "STF": percent(row["stf"]),
         "DF": percent(row["df"]),
         "TL frames": number(row["tl_frames"]),
         "reached": percent(row["reached"]),
         "remaining": percent(row["remaining"]),
-        "jump": number(row["continuity"]),
         **{f"{case} success": with_interval(by_key[arm, case], "success") for case in others},
         **{f"{case} jump": number(by_key[arm, case]["continuity"]) for case in others},
-        "evaluations": number(row["evaluations"]),
         "seconds": number(row["seconds"]),
     }
 

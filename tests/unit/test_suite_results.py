@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from framepack_transitions.benchmarks.statistics import paired_interval
 from framepack_transitions.benchmarks.suites.episodes import PromptedState, SuiteEpisode
-from framepack_transitions.benchmarks.suites.results import EpisodeResult, measure_video, switch_frame
+from framepack_transitions.benchmarks.suites.results import (
+    EpisodeResult,
+    measure_video,
+    section_end,
+    switch_frame,
+)
 from framepack_transitions.benchmarks.suites.summary import differences, pairs_of, rows, save_sheet, table
 from framepack_transitions.metrics.measuring.detectors import CallableDetector
 from framepack_transitions.nodes.evaluation.models import EvaluationModels
@@ -148,6 +153,31 @@ def test_the_trace_says_where_the_switch_is_and_what_it_cost() -> None:
         section |= {"index": 0, "prompt": "", "change": 1.0}
     found = result(AT_ONCE, trace={"sections": sections})
     assert (found.switch, found.evaluations, found.seconds) == (37, 80, 7.5)
+
+
+@pytest.mark.parametrize(
+    ("stretches", "success", "lasting"),
+    [
+        # The switch is at frame 73, and its section ends at 109.
+        (((RED, 73), (BLUE, 77)), True, True),
+        (((RED, 115), (BLUE, 35)), False, True),
+        (((RED, 73), (BLUE, 40), (RED, 37)), True, False),
+        (((RED, 150),), False, False),
+    ],
+)
+def test_success_is_read_in_the_first_section_and_later_as_lasting(
+    stretches: Sequence[tuple[tuple[float, float, float], int]], success: bool, lasting: bool
+) -> None:
+    found = result(room(*stretches), window=9)
+    assert (found.switch, found.success, found.lasting) == (73, success, lasting)
+    assert found.frames == (0 if success else 36)
+    # A trace knows where the section ends, here at once behind the first half second.
+    sections = [
+        {"frames": frames, "since_switch": since, "evaluations": 1, "seconds": 1.0}
+        for frames, since in (([0, 73], None), ([73, 90], 0), ([90, 150], 1))
+    ]
+    assert section_end(73, 9, {"sections": sections}) == 90
+    assert (section_end(73, 9, None), section_end(73, 0, None)) == (109, None)
 
 
 @pytest.mark.parametrize(("window", "frame"), [(0, 60), (9, 73), (3, 61)])
