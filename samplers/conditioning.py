@@ -55,6 +55,7 @@ class Prompt:
         one before.
     image_embeds: the image tokens [B, N, D] from here on; None for those before.
     vision_strength: what the image tokens are multiplied by while the prompt holds.
+    section_seed: the seed of the first section of the prompt; None leaves it the run's.
     """
 
     start: float
@@ -67,6 +68,7 @@ class Prompt:
     start_latent: Tensor | None = None
     image_embeds: Tensor | None = None
     vision_strength: float = 1.0
+    section_seed: int | None = None
 
     def says_the_same(self, other: Prompt) -> bool:
         """Whether the model is told the same by both; where a text is not encoded, only a prompt says what itself says."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .context.plan import PlannedSection
+from .context.plan import PlannedSection, Section
 
 LARGEST_SEED = 2**64 - 1
 EXPECTED = "write the number of a section, counted from 1, and its seed, such as 3: 77 or 3: 77, 5: 12"
@@ -32,6 +32,15 @@ def section_seeds(text: str, sections: Sequence[PlannedSection]) -> dict[int, in
             raise ValueError(f"section_seeds gives section {number} two seeds; leave one of them.")
         seeds[index] = seed
     return seeds
+
+
+def entry_seeds(sections: Sequence[Section]) -> dict[int, int]:
+    """By the index of a section the seed that a timeline gives it: that of a prompt goes to its first section in time."""
+    first: dict[int, Section] = {}
+    for section in sorted(sections, key=lambda section: section.latents):
+        first.setdefault(id(section.prompt), section)
+    seeds = {section.index: section.prompt.section_seed for section in first.values()}
+    return {index: seed for index, seed in seeds.items() if seed is not None}
 
 
 def _read(part: str) -> tuple[int, int]:

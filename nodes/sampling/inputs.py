@@ -112,6 +112,7 @@ def _prompt(driver: Driver, entry: TimelineEntry, name: str, start: Tensor) -> P
         start_latent=None if keyframe is None else driver.to_model(one_image(keyframe, label)),
         image_embeds=tokens,
         vision_strength=entry.vision_strength,
+        section_seed=entry.section_seed,
     )
 
 

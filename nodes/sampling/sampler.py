@@ -9,6 +9,7 @@ from ...samplers.context.plan import plan_sections
 from ...samplers.denoising.drivers import driver_for
 from ...samplers.denoising.sections import sample_sections
 from ...samplers.guidance import Guidance
+from ...samplers.section_seeds import entry_seeds
 from ...samplers.section_seeds import section_seeds as read_section_seeds
 from ...samplers.settings import SampleSettings
 from ...samplers.timeline.assignment import assign_prompts
@@ -120,7 +121,8 @@ class FramePackTransitionsSampler:
         )
         prompts = sample_prompts(driver, positive, timeline, inputs.start)
         sections = assign_prompts(planned, prompts, past_latent_frames=past)
-        settings = replace(settings, section_seeds=read_section_seeds(section_seeds, sections))
+        seeds = {**entry_seeds(sections), **read_section_seeds(section_seeds, sections)}
+        settings = replace(settings, section_seeds=seeds)
         notices = logged_notices(
             driver=driver,
             settings=settings,

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ...samplers.section_seeds import LARGEST_SEED
 from ...samplers.timeline.timeline import Timeline, TimelineEntry
 from ..notices import log_notices, with_notices
 from ..types import ROOT, TIMELINE
@@ -13,8 +14,10 @@ from ..widgets import MAX_BLEND, advanced_widgets
 from ..workflow.encoding import crop_notices, picture_notices
 from ..workflow.graph import WorkflowGraph
 
+NO_SEED = -1
 
-@advanced_widgets("change", "blend", "vision_strength")
+
+@advanced_widgets("change", "blend", "vision_strength", "section_seed")
 class FramePackTimelineEntry:
     DISPLAY_NAME = "FramePack Timeline Entry"
     SEARCH_ALIASES = (
@@ -122,6 +125,15 @@ class FramePackTimelineEntry:
                         "tooltip": "What is seen while this entry holds, such as: an empty room. Evaluation nodes look for it in place of the prompt; the picture does not depend on it.",
                     },
                 ),
+                "section_seed": (
+                    "INT",
+                    {
+                        "default": NO_SEED,
+                        "min": NO_SEED,
+                        "max": LARGEST_SEED,
+                        "tooltip": "Another number draws the first section of this entry with other noise; what is before it stays. -1 leaves it the sampler's seed.",
+                    },
+                ),
             },
             "hidden": {"prompt_graph": "PROMPT", "unique_id": "UNIQUE_ID"},
         }
@@ -139,6 +151,7 @@ class FramePackTimelineEntry:
         blend: int = 0,
         vision_strength: float = 1.0,
         state: str = "",
+        section_seed: int = NO_SEED,
         prompt_graph: Any = None,
         unique_id: Any = None,
     ) -> Any:
@@ -153,6 +166,7 @@ class FramePackTimelineEntry:
             start_latent=start_latent,
             clip_vision_output=clip_vision_output,
             vision_strength=vision_strength,
+            section_seed=None if section_seed == NO_SEED else section_seed,
         )
         earlier = Timeline(()) if timeline is None else timeline
         notices = _keyframe_notices(WorkflowGraph(prompt_graph), unique_id, start_latent)

@@ -181,4 +181,5 @@ def _entry(span: PromptSpan, conditioning: Any, change: float) -> TimelineEntry:
         state=span.state,
         cut=span.cut,
         blend=span.blend,
+        section_seed=span.section_seed,
     )

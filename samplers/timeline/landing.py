@@ -137,7 +137,8 @@ def _options(span: PromptSpan) -> str:
     """What the span says about how it takes over, each with a comma before it."""
     holds = {"cut": span.cut, "sham": span.sham, "forced": span.forced and not span.sham}
     flags = "".join(f", {name}" for name, is_set in holds.items() if is_set)
-    return flags + (f", blended over {span.blend}" if span.blend else "")
+    blended = f", blended over {span.blend}" if span.blend else ""
+    return flags + blended + ("" if span.section_seed is None else f", seed {span.section_seed}")
 
 
 def _frame_count(count: int, window: int) -> int:

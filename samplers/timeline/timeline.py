@@ -8,6 +8,7 @@ from math import inf
 from typing import Any
 
 from ..context.plan import FPS
+from ..section_seeds import LARGEST_SEED
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -24,6 +25,7 @@ class TimelineEntry:
     start_latent: a LATENT that replaces the start frame from here on; None keeps the one in force.
     clip_vision_output: an image whose tokens replace those in force from here on; None keeps them.
     vision_strength: factor of the image tokens while this entry holds.
+    section_seed: the seed of the first section of this entry; None leaves it the run's.
     """
 
     start: float
@@ -36,6 +38,7 @@ class TimelineEntry:
     start_latent: Any = None
     clip_vision_output: Any = None
     vision_strength: float = 1.0
+    section_seed: int | None = None
 
     def __post_init__(self) -> None:
         if self.cut and self.start <= 0:
@@ -51,6 +54,11 @@ class TimelineEntry:
         if self.blend < 0:
             raise ValueError(
                 f"the timeline entry at {self.start:g} s has a blend of {self.blend}; give 0 or more."
+            )
+        if self.section_seed is not None and not 0 <= self.section_seed <= LARGEST_SEED:
+            raise ValueError(
+                f"the timeline entry at {self.start:g} s has the section_seed {self.section_seed}; give 0 to {LARGEST_SEED}, or "
+                "none."
             )
         if not 0 <= self.vision_strength < inf:
             raise ValueError(

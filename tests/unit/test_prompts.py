@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from framepack_transitions.samplers.section_seeds import LARGEST_SEED
 from framepack_transitions.samplers.timeline.syntaxes.brackets import format_spans
 from framepack_transitions.samplers.timeline.syntaxes.scripts import format_script
 from framepack_transitions.samplers.timeline.syntaxes.spans import PromptSpan, PromptSyntaxError
@@ -371,15 +372,51 @@ def test_text_to_spans_to_text_keeps_the_spans(text, _):
 
 def test_the_canonical_text_is_plain_to_read():
     spans = parse(
-        "a man => a man [3.5s!: [x] gone => an empty room] [5s sham: [x] gone] [6s~3!: b] [7s ! cut: night]"
+        "a man => a man [3.5s!: [x] gone => an empty room] [5s sham: [x] gone] [6s~3!#7: b] [7s ! cut # 12: night]"
     )
     assert format_spans(spans).splitlines() == [
         "[0s: a man => a man]",
         r"[3.5s!: \[x\] gone => an empty room]",
         r"[5s sham: \[x\] gone]",
-        "[6s!~3: b]",
-        "[7s! cut: night]",
+        "[6s!~3 #7: b]",
+        "[7s! cut #12: night]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("a [3s #77: b]", [None, 77]),
+        ("[0s #0: a] [3s!#77: b]", [0, 77]),
+        ("a [3s~2#77: b] [6s cut #5: c]", [None, 77, 5]),
+        ("a［３秒　＃７７：b］", [None, 77]),
+        ("a [36f #77: b]", [None, 77]),
+        ("0s: a\n3s #77: b", [None, 77]),
+        ('{"0": "a", "90 #77": "b"}', [None, 77]),
+        ("0:a;;;2-3 #77:b", [None, 77]),
+        ("0#1:a;;;-1#77:b", [1, 77]),
+        (f"a [3s #{LARGEST_SEED}: b]", [None, LARGEST_SEED]),
+    ],
+)
+def test_a_prompt_may_have_the_seed_of_its_first_section(text, seeds):
+    assert [span.section_seed for span in parse(text, sections=4)] == seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "words"),
+    [
+        (f"a [3s #{LARGEST_SEED + 1}: b]", 6, "is too large; give one up to"),
+        ("a [3s #" + "9" * 5000 + ": b]", 6, "is too large"),
+        ("a [3s #: b]", 6, "'#' is no option; after the time only !"),
+        ("a [3s #x: b]", 6, "is no option"),
+        ("a [3s #77: a]", 2, "repeats the one before, so that no section is its first; add !"),
+        ("0:a;;;2 #77:a", 6, "add ! to make it a switch, or give the seed to the sampler's section_seeds"),
+    ],
+)
+def test_a_seed_that_no_section_can_have_is_refused(text, position, words):
+    with pytest.raises(PromptSyntaxError, match=words) as caught:
+        parse(text, sections=4)
+    assert caught.value.position == position
 
 
 words = st.text().map(str.strip).filter(bool)
@@ -398,6 +435,8 @@ def spans_of_a_video(draw) -> list[PromptSpan]:
         if spans and draw(st.booleans()):
             blended = {"blend": draw(st.integers(0, 9999))}
             span = replace(span, **blended) if span.sham or draw(st.booleans()) else replace(span, cut=True)
+        if draw(st.booleans()):
+            span = replace(span, section_seed=draw(st.integers(0, LARGEST_SEED)))
         same = spans and span.text == spans[-1].text
         if same and not (span.sham or span.forced or span.cut):
             continue
@@ -422,6 +461,7 @@ fragments = st.sampled_from(
         " sham",
         " cut",
         "~2",
+        "#7",
         "~",
         ";;;",
         "|",

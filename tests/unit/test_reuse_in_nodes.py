@@ -13,9 +13,12 @@ from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes import kept_records
 from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
+from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.plan import plan_sections
-from framepack_transitions.samplers.section_seeds import LARGEST_SEED, section_seeds
+from framepack_transitions.samplers.section_seeds import LARGEST_SEED, entry_seeds, section_seeds
 from framepack_transitions.samplers.store.folder import MOST_BYTES, RecordFolder
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
+from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
 WINDOW, SECTIONS = 3, 3
 
@@ -82,6 +85,21 @@ def test_one_section_is_drawn_anew_by_the_number_that_the_node_shows(sample, fol
     assert not torch.equal(redone[:, :, first : first + WINDOW], video[:, :, first : first + WINDOW])
 
 
+def test_an_entry_s_seed_draws_the_section_that_it_takes_over_in_and_the_sampler_s_text_wins(sample, folders):
+    def timeline(seed: int | None) -> Timeline:
+        return Timeline(
+            (TimelineEntry(start=0.6, prompt="b", conditioning=conditioning(3), section_seed=seed),)
+        )
+
+    sample(timeline=timeline(None))
+    redone, trace, _ = sample(timeline=timeline(77))
+    assert reused(trace) == [True, False, False] and trace["settings"]["section_seeds"] == {1: 77}
+    by_hand, trace, _ = sample(timeline=timeline(None), section_seeds="2: 77")
+    assert reused(trace) == [True] * SECTIONS and torch.equal(by_hand, redone)
+    _, trace, _ = sample(timeline=timeline(77), section_seeds="2: 5")
+    assert trace["settings"]["section_seeds"] == {1: 5}
+
+
 def test_past_frames_do_not_move_the_numbers(sample, folders):
     past = {"samples": torch.randn(1, 16, 7, 8, 8, generator=torch.Generator().manual_seed(2))}
     sample(past_latent=past)
@@ -143,6 +161,14 @@ class TestSeeds:
     def test_sections_count_from_the_first_that_is_made(self):
         assert self.LATER[0].index == 2
         assert section_seeds("1: 7", self.LATER) == {2: 7}
+
+    @pytest.mark.parametrize(("layout", "index"), [("f1", 2), ("original", 2)])
+    def test_an_entry_gives_its_seed_to_its_first_section_in_time(self, layout, index):
+        prompts = [Prompt(start=0.0, text="a"), Prompt(start=2.4, text="b", section_seed=77)]
+        sections = assign_prompts(plan_sections(layout, 5, 9), prompts)
+        assert entry_seeds(sections) == {index: 77}
+        (drawn,) = [section for section in sections if section.index == index]
+        assert drawn.frames[0] == 73 and drawn.prompt.text == "b"
 
     @pytest.mark.parametrize(
         ("text", "words"),

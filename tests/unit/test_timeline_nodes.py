@@ -40,6 +40,14 @@ def test_an_entry_brings_its_keyframe_cut_and_blend():
     assert second.state == "an empty room" and cues_of(soft)[-1].state == "an empty room"
 
 
+def test_an_entry_has_a_seed_of_its_own_only_where_one_is_given():
+    (timeline,) = add("a", 1.0, "", 1.0, section_seed=0)
+    (both,) = add("b", 2.0, "", 1.0, timeline, section_seed=-1)
+    assert [entry.section_seed for entry in both.entries] == [0, None]
+    with pytest.raises(ValueError, match="at 1 s has the section_seed -5; give 0 to"):
+        add("a", 1.0, "", 1.0, section_seed=-5)
+
+
 def test_a_cut_at_the_beginning_is_refused():
     with pytest.raises(ValueError, match="only begins there"):
         add("a", 0.0, "", 1.0, cut=True)

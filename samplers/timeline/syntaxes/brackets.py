@@ -14,7 +14,7 @@ from .spans import PlacedSpan, PromptSpan, PromptSyntaxError, VideoLength
 EXAMPLE = "a man sits in a living room\n[3s: the man disappears] [6.5s-8s: night falls]"
 
 _TIMED = re.compile(
-    rf"\s*[-+]?\.?[0-9][0-9.,]*\s*(?:[s\-:!~]|f(?:rames?)?\s*(?:[-:!~]|cut|sham)|{OTHER_UNIT}\s*[-:])",
+    rf"\s*[-+]?\.?[0-9][0-9.,]*\s*(?:[s\-:!~#]|f(?:rames?)?\s*(?:[-:!~#]|cut|sham)|{OTHER_UNIT}\s*[-:])",
     re.IGNORECASE,
 )
 _SEPARATORS = " ,;.、。，；．"  # full-width ones too
@@ -130,7 +130,8 @@ def _format_seconds(seconds: float) -> str:
 
 def _format_options(span: PromptSpan) -> str:
     blend = f"~{span.blend}" if span.blend else ""
-    return f"{'!' * span.forced}{blend}{' cut' * span.cut}{' sham' * span.sham}"
+    seed = "" if span.section_seed is None else f" #{span.section_seed}"
+    return f"{'!' * span.forced}{blend}{' cut' * span.cut}{' sham' * span.sham}{seed}"
 
 
 def _format_body(span: PromptSpan) -> str:

@@ -55,6 +55,13 @@ def _continues(span: PromptSpan, running: PromptSpan, text: str, position: int) 
         )
     if not same or span.sham or span.forced or span.cut:
         return False
+    if span.section_seed is not None:
+        raise PromptSyntaxError(
+            text,
+            position,
+            "this prompt repeats the one before, so that no section is its first; add ! to make it a switch, or give the "
+            "seed to the sampler's section_seeds.",
+        )
     if span.state not in ("", running.state):
         raise PromptSyntaxError(
             text,

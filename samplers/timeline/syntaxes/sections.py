@@ -8,21 +8,22 @@ from typing import NamedTuple
 
 from .elements.marks import read_span
 from .elements.pieces import split_pieces
-from .elements.times import narrow
+from .elements.times import narrow, read_seed
 from .spans import PlacedSpan, PromptSyntaxError, VideoLength
 
 EXAMPLE = "0:a man;;;2-3:an empty room;;;-1:night"
 SEPARATOR = ";;;"
 
-_PART = re.compile(r"\s*(-?[0-9]+)\s*(?:-\s*(-?[0-9]+)\s*)?:(.*)", re.DOTALL)
+_PART = re.compile(r"\s*(-?[0-9]+)\s*(?:-\s*(-?[0-9]+)\s*)?(?:#\s*([0-9]+)\s*)?:(.*)", re.DOTALL)
 _MOST_DIGITS = 9
 
 
 class _Part(NamedTuple):
-    """One part of the text: its first and last section, both from the start or both negative, and what it says."""
+    """One part of the text: its first and last section, both from the start or both negative, its seed, and what it says."""
 
     first: int
     last: int
+    seed: int | None
     body: str
 
 
@@ -35,17 +36,20 @@ def read_sections(text: str, length: VideoLength) -> list[PlacedSpan]:
     """A span for every section of the video, and for sections beyond its end; raises PromptSyntaxError.
 
     Sections are numbered from 0; those that no part names get the prompt of section 0. As in musubi-tuner, negative
-    numbers count from the end and win over others, and later parts win over earlier ones.
+    numbers count from the end and win over others, and later parts win over earlier ones. A seed belongs to the first
+    section of its part.
     """
     count = length.known_sections(text)
     from_start: dict[int, PlacedSpan] = {}
     from_end: dict[int, PlacedSpan] = {}
     for position, piece in split_pieces(text, SEPARATOR):
-        first, last, body = _read_part(piece, text, position, count)
+        first, last, seed, body = _read_part(piece, text, position, count)
         placed = PlacedSpan(position, read_span(0.0, body, text, position))
         table = from_end if first < 0 else from_start
         table.update(dict.fromkeys(range(first, max(min(last, count - 1), first) + 1), placed))
-    fallback = from_start[min(from_start)] if from_start else from_end[min(from_end)]
+        table[first] = PlacedSpan(position, replace(placed.span, section_seed=seed))
+    first_placed = from_start[min(from_start)] if from_start else from_end[min(from_end)]
+    fallback = PlacedSpan(first_placed.position, replace(first_placed.span, section_seed=None))
     named = [from_end.get(i - count) or from_start.get(i) or fallback for i in range(count)]
     beyond = {i: placed for i, placed in from_start.items() if i >= count}
     return [
@@ -57,7 +61,7 @@ def read_sections(text: str, length: VideoLength) -> list[PlacedSpan]:
 def _read_part(piece: str, text: str, position: int, count: int) -> _Part:
     match = _PART.fullmatch(narrow(piece))
     if match is None and position == 0:
-        return _Part(0, 0, piece)
+        return _Part(0, 0, None, piece)
     if match is None:
         raise PromptSyntaxError(
             text,
@@ -82,7 +86,8 @@ def _read_part(piece: str, text: str, position: int, count: int) -> _Part:
             f"the range {match[1]} to {match[2]} runs backwards in a "
             f"video of {count} sections; put the earlier section first.",
         )
-    return _Part(first, last, piece[match.start(3) :])
+    seed = None if match[3] is None else read_seed(match[3], text, position)
+    return _Part(first, last, seed, piece[match.start(4) :])
 
 
 def _on_the_same_side(first: int, last: int, count: int) -> int:

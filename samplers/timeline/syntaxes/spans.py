@@ -27,6 +27,7 @@ class PromptSpan:
     sham: whether the text repeats the prompt before it on purpose, as a switch at which nothing changes.
     cut: whether a new shot begins, which remembers nothing of the sections before it.
     blend: number of sections over which the text moves from the prompt before it to this one.
+    section_seed: the seed of the first section of the prompt; None leaves it the run's.
     """
 
     start: float
@@ -37,6 +38,7 @@ class PromptSpan:
     sham: bool = False
     cut: bool = False
     blend: int = 0
+    section_seed: int | None = None
 
 
 class PlacedSpan(NamedTuple):

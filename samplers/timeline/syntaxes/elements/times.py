@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from ....context.plan import FPS
+from ....section_seeds import LARGEST_SEED
 from ..spans import PromptSyntaxError
 
 NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
@@ -18,11 +19,11 @@ _HEADER = re.compile(
     rf"\s*({NUMBER})\s*({UNIT}?)\s*(?:-\s*(?:({NUMBER})\s*({UNIT}?))?)?(?![0-9.])(.*)",
     re.DOTALL | re.IGNORECASE,
 )
-_OPTION = re.compile(r"!|~\s*[0-9]+|[^\s!~]+|~")
-_MOST_BLEND_DIGITS = 4
+_OPTION = re.compile(r"!|[~#]\s*[0-9]+|[^\s!~#]+|[~#]")
+_MOST_BLEND_DIGITS, _MOST_SEED_DIGITS = 4, 20
 _FLAGS = {"!": "forced", "cut": "cut", "sham": "sham"}  # as written, and the field of PromptSpan
-_WIDE = "０１２３４５６７８９．：；｜！％－−–～〜　ｓｆ秒"  # these are what is looked for
-_NARROW = str.maketrans(_WIDE, "0123456789.:;|!%----- sfs")
+_WIDE = "０１２３４５６７８９．：；｜！％＃－−–～〜　ｓｆ秒"  # these are what is looked for
+_NARROW = str.maketrans(_WIDE, "0123456789.:;|!%#----- sfs")
 
 
 class Header(NamedTuple):
@@ -69,6 +70,16 @@ def read_header(text: str, begin: int, end: int, *, unit: str = "") -> Header:
     return Header(first, last, _read_options(text, begin + match.start(5), match[5]))
 
 
+def read_seed(digits: str, text: str, position: int) -> int:
+    """The seed of a section; raises PromptSyntaxError for one that is too large."""
+    number = digits.strip()
+    if len(number) > _MOST_SEED_DIGITS or int(number) > LARGEST_SEED:
+        raise PromptSyntaxError(
+            text, position, f"the seed {number[:40]} is too large; give one up to {LARGEST_SEED}."
+        )
+    return int(number)
+
+
 def _seconds(number: str, unit: str) -> float:
     return float(number) / FPS if unit.lower().startswith("f") else float(number)
 
@@ -92,12 +103,14 @@ def _read_options(text: str, position: int, written: str) -> dict[str, Any]:
             options[_FLAGS[word]] = True
         elif word[0] == "~" and 0 < len(word[1:].strip()) <= _MOST_BLEND_DIGITS:
             options["blend"] = int(word[1:])
+        elif word[0] == "#" and word[1:]:
+            options["section_seed"] = read_seed(word[1:], text, position)
         else:
             raise PromptSyntaxError(
                 text,
                 position,
-                f"{word!r} is no option; after the time only ! (always a switch), ~2 (blended over 2 sections), cut "
-                "(a new shot) and sham (a switch that repeats the prompt) may follow.",
+                f"{word!r} is no option; after the time only ! (always a switch), ~2 (blended over 2 sections), #77 (the "
+                "seed of its first section), cut (a new shot) and sham (a switch that repeats the prompt) may follow.",
             )
     if options.get("cut") and (options.get("sham") or options.get("blend")):
         raise PromptSyntaxError(
