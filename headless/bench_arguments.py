@@ -91,7 +91,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--comfyui",
         type=Path,
         metavar="DIR",
-        help="of cache: compare with EasyCache and LazyCache of the ComfyUI in this folder; run it with ComfyUI's Python",
+        help="of cache: compare with EasyCache and LazyCache of the ComfyUI in this folder; of reliability: render on the "
+        "ComfyUI in this folder, and kill that. Run it with ComfyUI's Python",
     )
     _add_suite(bench)
     _add_speed(bench)

@@ -38,6 +38,7 @@ OWN_OPTIONS: dict[str, dict[str, Any]] = {
         "no_peer": False,
         "compile": False,
     },
+    "reliability": {"kills": None, "comfyui": None},
     "cache": {"calibrate": False, "comfyui": None, "seeds": None, "workflow": None, "server": None},
 }
 
@@ -54,7 +55,8 @@ def run_bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -
             raise WorkflowError(
                 "--device is not for bench reliability, whose renders run on the CPU; leave it out."
             )
-        return run_reliability(options.out, KILLS if options.kills is None else options.kills, record, bars)
+        kills = KILLS if options.kills is None else options.kills
+        return run_reliability(options.out, kills, options.comfyui, record=record, bars=bars)
     own = {name: value for name in SUITE_OPTIONS if (value := getattr(options, name)) is not None}
     if options.suite is None:
         if own:

@@ -25,11 +25,13 @@ class Reliability:
     render: the render that is left alone; the others lie beside it.
     kills: how many signals are sent in all.
     seed: of the moments and the signals.
+    start: makes one start, which is stopped after so many seconds by a signal; None lets it end.
     """
 
     render: Render
     kills: int
     seed: int = 0
+    start: Callable[[Render, float | None, signal.Signals], Trial] = start
 
 
 @dataclass(kw_only=True)
@@ -68,7 +70,7 @@ def run(bench: Reliability, on_trial: Callable[[Found], None] = lambda found: No
     found, moments = Found(loading=loading_seconds(bench.render)), random.Random(bench.seed)
     _let_interrupts_through()
     began = time.monotonic()
-    alone = start(bench.render, None, signal.SIGTERM)
+    alone = bench.start(bench.render, None, signal.SIGTERM)
     if not alone.finished:
         raise RuntimeError(f"the render failed before it was disturbed: see {bench.render.out}")
     found.seconds = time.monotonic() - began
@@ -92,7 +94,7 @@ def _to_its_end(
     """Start a render again and again, each time with a signal on its way until enough were sent."""
     while True:
         seconds = _moment(found, moments) if found.kills < bench.kills else None
-        trial = start(render, seconds, moments.choice(SIGNALS))
+        trial = bench.start(render, seconds, moments.choice(SIGNALS))
         found.trials.append(trial)
         on_trial(found)
         if trial.finished:

@@ -22,20 +22,23 @@ END_SECONDS = 120  # within these a process has to end after a signal
 
 @dataclass(frozen=True, kw_only=True)
 class Render:
-    """A workflow that is rendered outside ComfyUI.
+    """A workflow that the command line renders.
 
     workflow: its file, in API format.
     settings: what --set changes in it.
     out: the folder of the run.
+    server: the ComfyUI that it is queued to; None for none.
     """
 
     workflow: Path
     settings: Sequence[str]
     out: Path
+    server: str | None = None
 
     def command(self) -> list[str]:
         """The command line."""
         changes = [word for setting in self.settings for word in ("--set", setting)]
+        changes += ["--server", self.server] if self.server else []
         return [sys.executable, "-m", PACKAGE, "run", str(self.workflow), "--out", str(self.out), *changes]
 
     @property
@@ -58,8 +61,11 @@ class Render:
         return (self.out / name).read_bytes()
 
     def trace(self) -> dict[str, Any]:
-        """The trace of the finished run, without what a run that went on shows otherwise."""
-        trace: dict[str, Any] = self.report()["traces"][0]["trace"]
+        """The trace of the finished run, without what a run that went on shows otherwise; empty where none was shown."""
+        traces = self.report()["traces"]
+        if not traces:
+            return {}
+        trace: dict[str, Any] = traces[0]["trace"]
         sections = [{**section, "seconds": 0, "reused": None} for section in trace["sections"]]
         return {**trace, "sections": sections, "notices": []}
 
@@ -128,8 +134,13 @@ def start(render: Render, seconds: float | None, signal: Signals) -> Trial:
         left=len(left),
         lost=len(found - left),
         litter=[] if killed else [name for name in litter(render.out) if name not in before],
-        traceback="Traceback" in (render.out / LOG).read_text(encoding="utf-8", errors="replace"),
+        traceback=shows_traceback(render),
     )
+
+
+def shows_traceback(render: Render) -> bool:
+    """Whether the last start has shown one."""
+    return "Traceback" in (render.out / LOG).read_text(encoding="utf-8", errors="replace")
 
 
 def loading_seconds(render: Render) -> float:

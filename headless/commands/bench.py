@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ...benchmarks.long.sampling import LongSampler
 from ...benchmarks.reliability import summary as reliability_summary
 from ...benchmarks.reliability.bench import Found, Reliability
 from ...benchmarks.reliability.bench import run as run_kills
+from ...benchmarks.reliability.host import Host, HostTrials
 from ...benchmarks.reliability.trials import Render
 from ...benchmarks.speed.bench import SpeedOptions, run_speed
 from ...benchmarks.speed.peer import PeerMissingError
@@ -78,14 +79,21 @@ def run_transition(
     }
 
 
-def run_reliability(out: Path, kills: int, record: Record, bars: ProgressBars) -> dict[str, Any]:
+def run_reliability(
+    out: Path, kills: int, comfyui: Path | None, *, record: Record, bars: ProgressBars
+) -> dict[str, Any]:
     """Kills renders of the embedded model until `kills` signals were sent, and compares each with one that was left alone.
 
-    Raises WorkflowError for a wrong number of signals, and where a render fails by itself.
+    With the checkout `comfyui` they run there, and it is that server that is killed. Raises WorkflowError for a wrong number of signals, and where a render fails by itself.
     """
     if kills < 1:
         raise WorkflowError(f"Kills is {kills}; give at least 1 (20 for a quick look, 200 to quote).")
-    render = Render(workflow=RENDERED, settings=RENDER_SETTINGS, out=out / UNDISTURBED)
+    bench = Reliability(
+        render=Render(workflow=RENDERED, settings=RENDER_SETTINGS, out=out / UNDISTURBED), kills=kills
+    )
+    if comfyui is not None:
+        host = Host(comfyui=comfyui, base=(out / "comfyui").resolve())
+        bench = replace(bench, render=replace(bench.render, server=host.url), start=HostTrials(host).start)
     record.kept.append(out / TRIALS)
 
     def on_trial(found: Found) -> None:
@@ -93,7 +101,7 @@ def run_reliability(out: Path, kills: int, record: Record, bars: ProgressBars) -
         write_report(out / TRIALS, reliability_summary.facts(found))
 
     try:
-        found = run_kills(Reliability(render=render, kills=kills), on_trial)
+        found = run_kills(bench, on_trial)
     except RuntimeError as error:
         raise WorkflowError(f"{error}.") from error
     bars.close("bench")

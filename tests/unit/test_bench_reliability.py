@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from framepack_transitions.benchmarks.reliability import bench as reliability
+from framepack_transitions.benchmarks.reliability.host import Host, HostTrials
 from framepack_transitions.benchmarks.reliability.summary import table
 from framepack_transitions.benchmarks.reliability.trials import Render, Trial, litter
 from framepack_transitions.headless.cli import main
@@ -71,6 +73,58 @@ def test_faults_are_told_in_words() -> None:
     assert "2 signals (2 SIGTERM)" in table(found) and "1 finished records were lost, 4 things" in table(
         found
     )
+
+
+# Stands for ComfyUI: says that it listens, notes where it keeps sections, and goes on until it is ended.
+STAND_IN = """
+import os, pathlib, time
+with open(pathlib.Path(__file__).with_name("starts.txt"), "a") as starts:
+    print(os.environ["FRAMEPACK_SECTIONS"], file=starts)
+print("To see the GUI go to: http://127.0.0.1:8179", flush=True)
+time.sleep(60)
+"""
+# Stands for the render: it ends by itself when the server has been started twice.
+WAITS = """
+import pathlib, sys, time
+while len(pathlib.Path(sys.argv[1]).read_text().splitlines()) < int(sys.argv[2]):
+    time.sleep(0.02)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting(Render):
+    """A render that ends when the server has been started so often."""
+
+    starts: int
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", WAITS, str(self.workflow), str(self.starts)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize(("starts", "seconds", "name"), [(2, 0.1, "server SIGKILL"), (1, None, "")])
+def test_a_server_that_is_killed_is_started_again_and_the_render_goes_on(
+    tmp_path: Path, starts: int, seconds: float | None, name: str
+) -> None:
+    (tmp_path / "main.py").write_text(STAND_IN)
+    noted = tmp_path / "starts.txt"
+    render = Waiting(workflow=noted, settings=(), out=tmp_path / "out", starts=starts)
+    trial = HostTrials(Host(comfyui=tmp_path, base=tmp_path / "base")).start(render, seconds, signal.SIGKILL)
+    assert (trial.signal, trial.code, trial.lost, trial.faults()) == (name, 0, 0, [])
+    assert noted.read_text().splitlines() == [str(tmp_path / "out" / "sections")] * starts
+    assert (tmp_path / "base" / "custom_nodes" / "framepack-transitions" / "__init__.py").is_file()
+
+
+def test_a_server_that_does_not_start_is_said(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("raise SystemExit(1)")
+    render = replace(RENDER, out=tmp_path / "out")
+    with pytest.raises(RuntimeError, match="the ComfyUI did not start: see .*comfyui.txt"):
+        HostTrials(Host(comfyui=tmp_path, base=tmp_path / "base")).start(render, 1, signal.SIGTERM)
+
+
+def test_a_render_on_a_server_is_queued_there() -> None:
+    assert replace(RENDER, server="http://x:1").command()[-2:] == ["--server", "http://x:1"]
+    assert "--server" not in RENDER.command()
 
 
 @pytest.mark.slow
