@@ -46,7 +46,7 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "subjects, one of which is told to leave; doses: each technique at rising strength; conflict: "
         "what the past shows against what the prompt asks, under a cap on attention; long: videos of 38 to 60 s with many switches, "
         "and a minute without any; agreement: whether the metrics say what "
-        "is true (%(default)s)",
+        "is true; judge: whether the verdict on a switch is true (%(default)s)",
     )
     what.add_argument(
         "--suite",
@@ -116,8 +116,8 @@ def _add_suite(bench: argparse.ArgumentParser) -> None:
     suite.add_argument(
         "--features",
         choices=FEATURES,
-        help="what frames are compared by; clip understands the prompts and needs its weights on this machine "
-        "(default: what the suite names)",
+        help="what frames are compared by, also in --study judge; clip understands the prompts and needs its weights on "
+        "this machine (default: what the suite names; of the study tiny)",
     )
     suite.add_argument(
         "--rate",

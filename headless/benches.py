@@ -20,7 +20,8 @@ from .running.progress import ProgressBars
 from .running.report import Record
 from .workflows.errors import WorkflowError
 
-SUITE_OPTIONS = ("workflow", "server", "dask", "features", "model", "pretrained", "rate")
+MODEL_OPTIONS = ("features", "model", "pretrained")  # of suites and of the study that judges
+SUITE_OPTIONS = ("workflow", "server", "dask", *MODEL_OPTIONS, "rate")
 # What one bench alone reads, with what stands for nothing given.
 OWN_OPTIONS: dict[str, dict[str, Any]] = {
     "transition": {
@@ -59,13 +60,20 @@ def run_bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -
         return run_reliability(options.out, kills, options.comfyui, record=record, bars=bars)
     own = {name: value for name in SUITE_OPTIONS if (value := getattr(options, name)) is not None}
     if options.suite is None:
-        if own:
-            raise WorkflowError(f"--{next(iter(own))} belongs to --suite, which is missing.")
+        judges = MODEL_OPTIONS if options.ratings is None else ()
+        if others := [name for name in own if name not in judges]:
+            raise WorkflowError(f"--{others[0]} belongs to --suite, which is missing.")
         if options.ratings is not None:
             return run_ratings(options.out, options.ratings, record)
         seeds = STUDY_SEEDS if options.seeds is None else options.seeds
         return run_transition(
-            options.out, seeds, options.study, first_seed=options.first_seed, record=record, bars=bars
+            options.out,
+            seeds,
+            options.study,
+            first_seed=options.first_seed,
+            record=record,
+            bars=bars,
+            **own,
         )
     if options.first_seed:
         raise WorkflowError("--first-seed belongs to --study; leave it out with --suite.")

@@ -35,7 +35,8 @@ def grouped_mean_interval(
     samples = [np.asarray(group, float) for group in groups if np.size(group)]
     if len(samples) < 2:
         return None
-    sums, counts = (np.array([part(group) for group in samples], float)[None] for part in (np.sum, len))
+    sums = np.array([[float(group.sum()) for group in samples]])
+    counts = np.array([[float(len(group)) for group in samples]])
     means, errors = _means_and_errors(sums, counts)
     mean, error = float(means[0]), float(errors[0])
     resampled = _means_and_errors(*_resampled(samples, rounds))

@@ -38,6 +38,7 @@ from ..running.progress import ProgressBars
 from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
 from ..workflows.errors import WorkflowError
+from .judging import JUDGE, judge_study
 
 BENCHES = ("transition", "speed", "cache", "reliability")
 # What `reliability` kills: 24 sections of the embedded model.
@@ -49,9 +50,21 @@ ENOUGH_LONG = 16  # seeds of long videos, with several switches each
 
 
 def run_transition(
-    out: Path, seeds: int, study: str, *, first_seed: int = 0, record: Record, bars: ProgressBars
+    out: Path,
+    seeds: int,
+    study: str,
+    *,
+    first_seed: int = 0,
+    record: Record,
+    bars: ProgressBars,
+    **judged_by: str,
 ) -> dict[str, Any]:
-    """Runs a study of TransitionBench, or what is left of it; raises WorkflowError for a wrong number of seeds."""
+    """Runs a study of TransitionBench, or what is left of it; raises WorkflowError for a wrong number of seeds.
+
+    judged_by: features, model and pretrained, for the study judge.
+    """
+    if judged_by and study != JUDGE:
+        raise WorkflowError(f"--{next(iter(judged_by))} belongs to --suite or to --study {JUDGE}.")
     if first_seed and study == "agreement":
         raise WorkflowError("The study agreement takes its seeds from 0 on; leave --first-seed out.")
     if first_seed < 0:
@@ -60,7 +73,7 @@ def run_transition(
         raise WorkflowError(
             f"Seeds is {seeds}; give at least 1 (8 for a quick look, {_enough(study)} or more to quote)."
         )
-    found = STUDIES[study](out, range(first_seed, first_seed + seeds), Measure(record, bars))
+    found = STUDIES[study](out, range(first_seed, first_seed + seeds), Measure(record, bars), **judged_by)
     trained = load_tiny().trained
     remarks = _remarks(study, range(first_seed, first_seed + seeds), trained)
     (out / pictures.TABLE).write_text("\n".join([*remarks, "", found["text"]]), encoding="utf-8")
@@ -249,13 +262,14 @@ def _facts(bench: transition.Bench) -> dict[str, Any]:
     }
 
 
-STUDIES: dict[str, Callable[[Path, range, Measure], dict[str, Any]]] = {
+STUDIES: dict[str, Callable[..., dict[str, Any]]] = {
     "techniques": _techniques,
     "doses": _doses,
     "pairs": _pairs,
     "conflict": _conflict,
     "long": _long,
     "agreement": _agreement,
+    JUDGE: judge_study,
 }
 
 

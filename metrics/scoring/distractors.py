@@ -35,14 +35,9 @@ def suggested_distractors(old: str, new: str) -> tuple[str, ...]:
     surroundings without their subject. Something else: either with another colour, shape, person, animal, vehicle or
     place, or at the other time of day. A text in which none of these is found gives none. Only English is read.
     """
-    texts = (
-        *_mixed(old, new),
-        *_emptied(old, new),
-        *_moved(old, new),
-        *_moved(new, old),
-        *_other(new),
-        *_other(old),
-    )
+    states = {_named(old), _named(new)}
+    moved = (*_moved(old, new), *_moved(new, old), *_other(new), *_other(old))
+    texts = (*_mixed(old, new), *_emptied(old, new), *(text for text in moved if _named(text) not in states))
     return tuple(
         text for text in dict.fromkeys(texts) if not any(_says_less(text, state) for state in (old, new))
     )
@@ -68,10 +63,10 @@ def subject_and_surroundings(text: str) -> tuple[str, list[str]]:
 
 
 def _mixed(old: str, new: str) -> Iterator[str]:
-    """The subject of each in the surroundings of the other, where neither part says what the other one says, too."""
+    """The subject of each in the surroundings of the other, where both parts differ in more than their wording."""
     (old_subject, old_places), (new_subject, new_places) = map(subject_and_surroundings, (old, new))
     parts = (old_subject, new_subject), (" ".join(old_places), " ".join(new_places))
-    if any(not (_words(a) - _words(b) and _words(b) - _words(a)) for a, b in parts):
+    if not all(_differ(*part) for part in parts):
         return
     if _is_empty(old) or _is_empty(new):
         return
@@ -116,6 +111,22 @@ def _other(text: str) -> Iterator[str]:
 def _at_the_other_time(text: str) -> Iterator[str]:
     for times, others in ((DAY, NIGHT), (NIGHT, DAY)):
         yield from (_replaced(text, time, others[0]) for time in times if _has(text, time))
+
+
+def _named(text: str) -> frozenset[str]:
+    """What a text names of each kind, its time of day, and whether it is empty: equal for other words of one scene."""
+    words = {word for kind in KINDS for word in kind if _has(text, word)}
+    times = {
+        name for name, times in (("day", DAY), ("night", NIGHT)) if any(_has(text, time) for time in times)
+    }
+    return frozenset(words | times | ({"empty"} if _is_empty(text) else set()))
+
+
+def _differ(part: str, other: str) -> bool:
+    """Whether two parts name different things, or, where one names none that is known, each says what the other does not."""
+    if _named(part) and _named(other):
+        return _named(part) != _named(other)
+    return bool(_words(part) - _words(other) and _words(other) - _words(part))
 
 
 def _has(text: str, word: str) -> bool:

@@ -103,6 +103,17 @@ class TestSuggestions:
         assert "an astronaut in an orange suit" not in texts and "an astronaut in a bright red suit" in texts
         assert len(texts) == len(set(texts))
 
+    def test_other_words_of_a_state_are_not_among_them(self):
+        old = "a big red star does not move over the sea by day"
+        texts = suggested_distractors(old, "at night, a little red star stays where it is over the sea")
+        assert "a big red star does not move over the sea at night" not in texts, "it shows what is asked for"
+        assert "a big red star does not move over the city by day" in texts
+        texts = suggested_distractors(
+            "a big red star glides over the sea", "a large green star drifts over the sea"
+        )
+        assert "a big green star glides over the sea" not in texts
+        assert "a big blue star glides over the sea" in texts
+
     def test_articles_follow_the_word(self):
         assert "an orange car" in suggested_distractors("a red car", "a blue car")
         assert "a red apple" in suggested_distractors("an orange apple", "a blue apple")

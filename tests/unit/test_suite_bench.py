@@ -466,7 +466,7 @@ def test_a_run_that_saves_nothing_is_said(
         (["--suite", "tiny", "--workflow", str(API / "tiny_f1.json")], "has no nodes titled 'Prompts'"),
         (["--suite", "tiny", "--seeds", "0"], "Seeds is 0; give at least 1."),
         (["--workflow", "w.json"], "--workflow belongs to --suite, which is missing."),
-        (["--features", "clip"], "--features belongs to --suite, which is missing."),
+        (["--features", "clip"], "--features belongs to --suite or to --study judge."),
         (["--rate"], "--rate belongs to --suite, which is missing."),
     ],
 )
