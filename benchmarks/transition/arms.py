@@ -7,7 +7,7 @@ from typing import Any
 
 from ...samplers.techniques.attention.attention_scaling import AttentionScaling
 from ...samplers.techniques.base import Technique
-from ...samplers.techniques.presets import PRESETS
+from ...samplers.techniques.presets import PRESETS, preset_techniques
 from ...samplers.techniques.registry import TECHNIQUES
 from ...tiny.config import DIT
 
@@ -69,5 +69,6 @@ ARMS = (
     PLAIN,
     *(Arm(entry.name, (entry.example,)) for entry in TECHNIQUES if entry.technique is not AttentionScaling),
     *(Arm(f"preset {name}", PRESETS[name]) for name in ("clean", "balanced", "strong", "cut", "founding")),
+    Arm("preset balanced, fading over 3 sections", preset_techniques("balanced", 3, 0.6)),
     Arm("alignvid", (ALIGNVID,)),
 )

@@ -9,6 +9,18 @@ from ...samplers.techniques.base import APPLY_TO, Technique
 from ...samplers.techniques.wiring import with_technique
 from ..types import ROOT
 
+SECTION_DECAY = (
+    "FLOAT",
+    {
+        "default": 1.0,
+        "min": 0.0,
+        "max": 1.0,
+        "step": 0.05,
+        "advanced": True,
+        "tooltip": "With sections above 1: how much each section gets of what the one before it got. 1 acts in full and then stops at once, lower fades out.",
+    },
+)
+
 
 class TechniqueNode:
     """What technique nodes share: a MODEL in and out, and when the technique acts."""
@@ -44,12 +56,18 @@ class TechniqueNode:
                         "tooltip": "How many sections after a switch the technique acts; more holds against the old scene longer.",
                     },
                 ),
-            }
+            },
+            "optional": {**cls.optional(), "section_decay": SECTION_DECAY},
         }
 
     @classmethod
     def widgets(cls) -> dict[str, Any]:
         raise NotImplementedError
+
+    @classmethod
+    def optional(cls) -> dict[str, Any]:
+        """Its optional inputs. Saved workflows list the values of widgets in order, so that new ones come last."""
+        return {}
 
     def apply(self, model: Any, **values: Any) -> tuple[Any]:
         return (with_technique(model, self.TECHNIQUE(**values)),)

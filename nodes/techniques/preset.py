@@ -7,6 +7,7 @@ from typing import Any
 from ...samplers.techniques.presets import PRESETS, preset_techniques
 from ...samplers.techniques.wiring import with_technique
 from ..types import ROOT
+from .base import SECTION_DECAY
 
 
 class FramePackTransitionPreset:
@@ -63,11 +64,14 @@ class FramePackTransitionPreset:
                         "tooltip": "Makes the new start frame's vision tokens; without it and vae those of the start image stay, which still show the old scene. Only read by cut."
                     },
                 ),
+                "section_decay": SECTION_DECAY,
             },
         }
 
-    def apply(self, model: Any, preset: str, sections: int, **objects: Any) -> tuple[Any]:
-        for technique in preset_techniques(preset, sections):
+    def apply(
+        self, model: Any, preset: str, sections: int, section_decay: float = 1.0, **objects: Any
+    ) -> tuple[Any]:
+        for technique in preset_techniques(preset, sections, section_decay):
             wanted = {name: objects[name] for name in objects.keys() & technique.attachment_names()}
             try:
                 model = with_technique(model, technique, **wanted)

@@ -98,16 +98,19 @@ class Technique:
 
     apply_to: "transition" acts after a switch of the prompt, scaled by the switch's change; "all" in every section, in full.
     sections: on how many sections generated after a switch it acts.
+    section_decay: how much of it each of these gets of what the one before it got, from 0 to 1.
     """
 
     apply_to: str = "transition"
     sections: int = 1
+    section_decay: float = 1.0
 
     def __post_init__(self) -> None:
         if self.apply_to not in APPLY_TO:
             raise ValueError(f"apply_to is {self.apply_to!r}; choose one of {', '.join(APPLY_TO)}.")
         if self.sections < 1:
             raise ValueError(f"sections is {self.sections}; give at least 1.")
+        check_range("section_decay", self.section_decay, 0, 1)
         for name in (each.name for each in fields(self)):
             value = getattr(self, name)
             if isinstance(value, float) and not isfinite(value):
@@ -119,12 +122,12 @@ class Technique:
         return frozenset(each.name for each in fields(cls) if "attachment" in each.metadata)
 
     def amount(self, section: Section) -> float:
-        """How much of the technique a section gets, from 0 (none) to 1."""
+        """How much of the technique a section gets, from 0 (none) to 1: change * section_decay^n after n others."""
         if self.apply_to == "all":
             return 1.0
         if section.since_switch is None or section.since_switch >= self.sections:
             return 0.0
-        return section.change
+        return section.change * self.section_decay**section.since_switch
 
     def schedule(self, section: Section, schedule: Schedule) -> Schedule:
         """Noise levels of a section, from those that the techniques before left; the first and last one must stay."""

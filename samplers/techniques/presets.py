@@ -38,8 +38,10 @@ PRESETS: dict[str, tuple[Technique, ...]] = {
 }
 
 
-def preset_techniques(name: str, sections: int = 0) -> tuple[Technique, ...]:
-    """The techniques of a preset in wired order; `sections` above 0 replaces how long they act after a switch.
+def preset_techniques(name: str, sections: int = 0, section_decay: float = 1.0) -> tuple[Technique, ...]:
+    """The techniques of a preset in wired order, fading by `section_decay` from section to section.
+
+    `sections` above 0 replaces how many sections after a switch they act in.
 
     Raises ValueError for a name that is none of PRESETS.
     """
@@ -47,7 +49,7 @@ def preset_techniques(name: str, sections: int = 0) -> tuple[Technique, ...]:
         raise ValueError(f"preset is {name!r}; choose one of {', '.join(PRESETS)}.")
     if sections < 0:
         raise ValueError(f"sections is {sections}; give 0 (the preset's own) or more.")
-    techniques = PRESETS[name]
-    return (
-        tuple(replace(technique, sections=sections) for technique in techniques) if sections else techniques
+    return tuple(
+        replace(technique, sections=sections or technique.sections, section_decay=section_decay)
+        for technique in PRESETS[name]
     )

@@ -100,7 +100,12 @@ def test_the_technique_in_contributing_does_what_it_says(monkeypatch: pytest.Mon
     assert dimmed.clean is context.clean
     assert dimmed.clean_2x.unique().tolist() == dimmed.clean_4x.unique().tolist() == [0.75]
     assert example.HistoryDim(strength=0.0, apply_to="all").context(section, context, {}) is context
-    assert {field.name for field in fields(technique)} == {"apply_to", "sections", "strength"}
+    assert {field.name for field in fields(technique)} == {
+        "apply_to",
+        "sections",
+        "section_decay",
+        "strength",
+    }
     with pytest.raises(ValueError, match="strength is 2"):
         example.HistoryDim(strength=2.0)
 

@@ -119,6 +119,7 @@ def test_sections_hold_all_of_it_longer(preset):
     assert [technique.sections for technique in longer] == [3] * len(PRESETS[preset])
     assert longer == tuple(replace(technique, sections=3) for technique in PRESETS[preset])
     assert preset_techniques(preset) == PRESETS[preset]
+    assert [technique.section_decay for technique in preset_techniques(preset, 3, 0.6)] == [0.6] * len(longer)
 
 
 def test_the_founding_preset_is_made_of_the_founding_forms():

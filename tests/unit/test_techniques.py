@@ -25,6 +25,8 @@ from framepack_transitions.samplers.techniques.attention.kv_gate import Semantic
 from framepack_transitions.samplers.techniques.base import Step, in_window
 from framepack_transitions.samplers.techniques.chain import attention_at, guidance_at
 from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+from framepack_transitions.samplers.techniques.registry import TECHNIQUES
+from framepack_transitions.samplers.techniques.schedule.step_cache import StepCache
 from framepack_transitions.samplers.techniques.wiring import techniques_of, with_technique
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 from hypothesis import given, settings
@@ -191,6 +193,35 @@ class TestSemanticKVGate:
     def test_bad_values_are_refused(self, values):
         with pytest.raises(ValueError, match=next(iter(values))):
             SemanticKVGate(**values)
+
+
+FADING = [entry.example for entry in TECHNIQUES if not isinstance(entry.example, StepCache)]
+
+
+@pytest.mark.parametrize("example", FADING, ids=lambda example: type(example).__name__)
+def test_a_technique_fades_from_section_to_section_or_stops_at_once(example):
+    """SWIFT's 0.85 for every three latent frames is 0.614 for a section of nine."""
+
+    def amounts(change, **values):
+        technique = replace(example, apply_to="transition", **values)
+        after = (replace(SECTION, change=change, since_switch=n) for n in range(4))
+        return [technique.amount(section) for section in after]
+
+    assert amounts(0.8, sections=3, section_decay=0.85**3) == pytest.approx(
+        [0.8, 0.4913, 0.30172, 0], abs=1e-6
+    )
+    assert amounts(0.3, sections=3) == [0.3, 0.3, 0.3, 0.0]
+    assert amounts(0.3, sections=4, section_decay=0.0) == [0.3, 0.0, 0.0, 0.0]
+    everywhere = replace(example, apply_to="all", section_decay=0.5)
+    assert everywhere.amount(replace(SECTION, change=1.0, since_switch=2)) == 1.0
+    with pytest.raises(ValueError, match="section_decay is 1.5; give a value from 0 to 1"):
+        replace(example, section_decay=1.5)
+
+
+def test_a_gate_that_fades_weighs_less_in_the_second_section():
+    gate = SemanticKVGate(gamma=2.0, sections=2, section_decay=0.25)
+    policies = [attention_at([gate], replace(SWITCHED, since_switch=n), Step(1.0, 1.0)) for n in range(3)]
+    assert [policy and policy.describe()["bias"]["last"] for policy in policies] == [-2.0, -0.5, None]
 
 
 def test_gates_add_up_and_conflicts_are_said():

@@ -29,7 +29,7 @@ class FramePackSemanticKVGate(TechniqueNode):
     TECHNIQUE = SemanticKVGate
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
+    def optional(cls) -> dict[str, Any]:
         mask = {
             "tooltip": "White where the past is gated, for tokens mask; several masks are united. Any size: it is fitted to the picture."
         }
@@ -37,10 +37,7 @@ class FramePackSemanticKVGate(TechniqueNode):
             "default": "all",
             "tooltip": "Which tokens of the past are gated: all alike; those under the mask; those that move over the remembered frames; or those that stand still.",
         }
-        return {
-            **super().INPUT_TYPES(),
-            "optional": {"mask": ("MASK", mask), "tokens": (list(TOKENS), tokens)},
-        }
+        return {"mask": ("MASK", mask), "tokens": (list(TOKENS), tokens)}
 
     @classmethod
     def widgets(cls) -> dict[str, Any]:

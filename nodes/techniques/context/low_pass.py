@@ -21,16 +21,14 @@ class FramePackLowPassGuidance(TechniqueNode):
     TECHNIQUE = LowPassGuidance
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        inputs = super().INPUT_TYPES()
+    def optional(cls) -> dict[str, Any]:
         image = {
             "tooltip": "The start image, as it goes into VAE Encode: its image tokens are made without details too. Needs clip_vision."
         }
         vision = {
             "tooltip": "The model of the CLIP Vision Encode that feeds the sampler (SigLIP). Needs image."
         }
-        optional = {"image": ("IMAGE", image), "clip_vision": ("CLIP_VISION", vision)}
-        return {**inputs, "optional": optional}
+        return {"image": ("IMAGE", image), "clip_vision": ("CLIP_VISION", vision)}
 
     @classmethod
     def widgets(cls) -> dict[str, Any]:

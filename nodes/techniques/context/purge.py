@@ -31,12 +31,11 @@ class FramePackContextPurge(TechniqueNode):
     TECHNIQUE = ContextPurge
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        inputs = super().INPUT_TYPES()
+    def optional(cls) -> dict[str, Any]:
         mask = {
             "tooltip": "White where the past is purged, for select mask and random_in_mask; several masks are united. Any size: it is fitted to the picture."
         }
-        return {**inputs, "optional": {"mask": ("MASK", mask)}}
+        return {"mask": ("MASK", mask)}
 
     @classmethod
     def widgets(cls) -> dict[str, Any]:

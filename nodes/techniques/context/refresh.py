@@ -30,24 +30,20 @@ class FramePackContextRefresh(TechniqueNode):
     TECHNIQUE = ContextRefresh
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        inputs = super().INPUT_TYPES()
+    def optional(cls) -> dict[str, Any]:
         return {
-            **inputs,
-            "optional": {
-                "vae": (
-                    "VAE",
-                    {
-                        "tooltip": "Decodes the new anchor for its vision tokens; only read where anchor is replaced."
-                    },
-                ),
-                "clip_vision": (
-                    "CLIP_VISION",
-                    {
-                        "tooltip": "Makes the new anchor's vision tokens; without it the start image's stay, which still show the old scene."
-                    },
-                ),
-            },
+            "vae": (
+                "VAE",
+                {
+                    "tooltip": "Decodes the new anchor for its vision tokens; only read where anchor is replaced."
+                },
+            ),
+            "clip_vision": (
+                "CLIP_VISION",
+                {
+                    "tooltip": "Makes the new anchor's vision tokens; without it the start image's stay, which still show the old scene."
+                },
+            ),
         }
 
     @classmethod

@@ -27,9 +27,8 @@ class FramePackAdaptiveCFG(TechniqueNode):
     TECHNIQUE = AdaptiveCFG
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        # Behind all others: saved workflows list the values of widgets in order.
-        later = {
+    def optional(cls) -> dict[str, Any]:
+        return {
             "zero_init": (
                 "FLOAT",
                 {
@@ -61,7 +60,6 @@ class FramePackAdaptiveCFG(TechniqueNode):
                 },
             ),
         }
-        return {**super().INPUT_TYPES(), "optional": later}
 
     @classmethod
     def widgets(cls) -> dict[str, Any]:

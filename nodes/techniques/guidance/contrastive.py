@@ -30,8 +30,7 @@ class FramePackContrastiveGuidance(TechniqueNode):
     TECHNIQUE = ContrastiveGuidance
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        inputs = super().INPUT_TYPES()
+    def optional(cls) -> dict[str, Any]:
         concept = {
             "tooltip": "What must not appear, such as 'a man', through CLIP Text Encode; needs refusal above 0."
         }
@@ -39,10 +38,7 @@ class FramePackContrastiveGuidance(TechniqueNode):
             "default": "full",
             "tooltip": "How much of the packed past omega compares with: full, the start image alone (anchor), or none, which leaves the text's direction alone for one more evaluation a step.",
         }
-        return {
-            **inputs,
-            "optional": {"concept": ("CONDITIONING", concept), "past": (list(PASTS), past)},
-        }
+        return {"concept": ("CONDITIONING", concept), "past": (list(PASTS), past)}
 
     @classmethod
     def widgets(cls) -> dict[str, Any]:
