@@ -5,8 +5,7 @@ Source: lllyasviel/FramePack, `demo_gradio_f1.py` (f1) and `demo_gradio.py` (ori
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -185,7 +184,7 @@ def plan_sections(
     sections = []
     for index, (position, padding) in enumerate(_positions(direction, count, closing)):
         latents = (offset + window * position, offset + window * (position + 1))
-        recent = min(recent_frames, max(_remembered(latents, shot, forward), HISTORY_1X))
+        recent = min(recent_frames, max(remembered_frames(latents, shot, forward), HISTORY_1X))
         sections.append(
             PlannedSection(
                 index=made + index,
@@ -240,7 +239,7 @@ def _positions(direction: Direction, count: int, closing: int) -> list[tuple[int
     ]
 
 
-def _remembered(latents: tuple[int, int], shot: Shot, forward: bool) -> int:
+def remembered_frames(latents: tuple[int, int], shot: Shot, forward: bool) -> int:
     """How many latent frames of its shot there are when the section that fills a range is generated."""
     if forward:
         # A later shot begins from a start frame of its own, which is remembered too.
@@ -250,45 +249,6 @@ def _remembered(latents: tuple[int, int], shot: Shot, forward: bool) -> int:
     if latents[0] < shot.loop_from:
         return shot.loop_from - latents[1]
     return shot.latents[1] - latents[1] + shot.loop_from
-
-
-def split_shots(sections: Sequence[PlannedSection], numbers: Sequence[int]) -> list[PlannedSection]:
-    """Give every section of a whole plan to the shot with its number; numbers rise in time.
-
-    In the original layout each shot counts its distances to a start frame of its own, as if it were the whole video.
-    """
-    members: dict[int, list[PlannedSection]] = {}
-    for section, number in zip(sections, numbers):
-        members.setdefault(number, []).append(section)
-    if len(members) == 1 and 0 in members:
-        return list(sections)
-    if sections[0].shot.loop_from is not None:
-        raise ValueError(
-            "loop is on, but the timeline has a cut; a loop is one shot, so remove the cut or turn loop off."
-        )
-    first, end = sections[0].shot.latents
-    starts: list[int | None] = [*sorted(members), None]
-    shots: dict[int, Shot] = {}
-    for number, following in zip(sorted(members), starts[1:]):
-        begin = first if number == 0 else min(section.latents[0] for section in members[number])
-        stop = end if following is None else min(section.latents[0] for section in members[following])
-        shots[number] = Shot(number, (begin, stop), following is None)
-    placed = {
-        section.index: _in_shot(section, shots[number], padding)
-        for number, group in members.items()
-        for section, padding in zip(group, original_paddings(len(group)))
-    }
-    return [placed[section.index] for section in sections]
-
-
-def _in_shot(section: PlannedSection, shot: Shot, padding: int) -> PlannedSection:
-    """The section with its place in a shot: how far the start frame is away, and how much there is to remember."""
-    forward = section.direction is Direction.FORWARD
-    recent = min(len(section.indices.clean) - 1, max(_remembered(section.latents, shot, forward), HISTORY_1X))
-    window = section.latents[1] - section.latents[0]
-    if forward:
-        return replace(section, shot=shot, indices=f1_indices(window, recent))
-    return replace(section, shot=shot, padding=padding, indices=original_indices(window, padding, recent))
 
 
 def pixel_frames(latents: tuple[int, int]) -> tuple[int, int]:

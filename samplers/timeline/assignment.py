@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import groupby, pairwise
 
 from ..conditioning import Anchor, Prompt
-from ..context.plan import FPS, PlannedSection, Section, split_shots
+from ..context.plan import FPS, PlannedSection, Section
+from ..context.shots import split_shots
 
 
 def assign_prompts(

@@ -1,0 +1,50 @@
+"""Which shot each section of a plan belongs to, and what that changes of its place and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .indices import HISTORY_1X, Direction, f1_indices, original_indices, original_paddings
+from .plan import PlannedSection, Shot, remembered_frames
+
+
+def split_shots(sections: Sequence[PlannedSection], numbers: Sequence[int]) -> list[PlannedSection]:
+    """Give every section of a whole plan to the shot with its number; numbers rise in time.
+
+    In the original layout each shot counts its distances to a start frame of its own, as if it were the whole video.
+    """
+    members: dict[int, list[PlannedSection]] = {}
+    for section, number in zip(sections, numbers):
+        members.setdefault(number, []).append(section)
+    if len(members) == 1 and 0 in members:
+        return list(sections)
+    if sections[0].shot.loop_from is not None:
+        raise ValueError(
+            "loop is on, but the timeline has a cut; a loop is one shot, so remove the cut or turn loop off."
+        )
+    first, end = sections[0].shot.latents
+    starts: list[int | None] = [*sorted(members), None]
+    shots: dict[int, Shot] = {}
+    for number, following in zip(sorted(members), starts[1:]):
+        begin = first if number == 0 else min(section.latents[0] for section in members[number])
+        stop = end if following is None else min(section.latents[0] for section in members[following])
+        shots[number] = Shot(number, (begin, stop), following is None)
+    placed = {
+        section.index: _in_shot(section, shots[number], padding)
+        for number, group in members.items()
+        for section, padding in zip(group, original_paddings(len(group)))
+    }
+    return [placed[section.index] for section in sections]
+
+
+def _in_shot(section: PlannedSection, shot: Shot, padding: int) -> PlannedSection:
+    """The section with its place in a shot: how far the start frame is away, and how much there is to remember."""
+    forward = section.direction is Direction.FORWARD
+    recent = min(
+        len(section.indices.clean) - 1, max(remembered_frames(section.latents, shot, forward), HISTORY_1X)
+    )
+    window = section.latents[1] - section.latents[0]
+    if forward:
+        return replace(section, shot=shot, indices=f1_indices(window, recent))
+    return replace(section, shot=shot, padding=padding, indices=original_indices(window, padding, recent))
