@@ -51,6 +51,7 @@ class Prompt:
     state: what can be seen afterwards, for evaluators; empty where the text says it.
     cut: whether a new shot begins with it, which remembers nothing.
     blend: the number of sections over which the text moves from the prompt before to this one.
+    landing: whether it takes over at the nearest section border, or a section begins on its own frame: border or frame.
     start_latent: the start frame [B, 16, 1, H, W] from here on, in the model's scale, zeros for no image; None for the
         one before.
     image_embeds: the image tokens [B, N, D] from here on; None for those before.
@@ -65,6 +66,7 @@ class Prompt:
     state: str = ""
     cut: bool = False
     blend: int = 0
+    landing: str = "border"
     start_latent: Tensor | None = None
     image_embeds: Tensor | None = None
     vision_strength: float = 1.0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -15,9 +15,12 @@ from .settings import SampleSettings
 PREPARATION_SEED_STEP = 1_000_003
 
 
-def section_noises(shape: Sequence[int], settings: SampleSettings) -> Iterator[Tensor]:
+def section_noises(
+    shape: Sequence[int], settings: SampleSettings, lengths: Iterable[int] | None = None
+) -> Iterator[Tensor]:
     """Noise float32 of `shape` [B, 16, T, H, W] for section after section; see SampleSettings for the seeds.
 
+    `lengths`, where they are given, stand in for T section by section.
     Raises ValueError when the seeds are not as many as the videos.
     """
     seeds = settings.seeds or (settings.seed,)
@@ -26,11 +29,11 @@ def section_noises(shape: Sequence[int], settings: SampleSettings) -> Iterator[T
             f"{len(seeds)} seeds were given for a batch of {shape[0]} videos; give one for each, or none."
         )
     generators = [_generator(seed) for seed in seeds]
-    part = (shape[0] // len(seeds), *shape[1:])
-    for index in count():
-        drawn = torch.cat([_drawn(part, generator) for generator in generators])
+    for index, frames in enumerate(repeat(shape[2]) if lengths is None else lengths):
+        size = (*shape[1:2], frames, *shape[3:])
+        drawn = torch.cat([_drawn((shape[0] // len(seeds), *size), each) for each in generators])
         own = settings.section_seeds.get(index)
-        yield drawn if own is None else _drawn(shape, _generator(own))
+        yield drawn if own is None else _drawn((shape[0], *size), _generator(own))
 
 
 def _generator(seed: int) -> torch.Generator:

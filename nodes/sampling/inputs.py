@@ -109,6 +109,7 @@ def _prompt(driver: Driver, entry: TimelineEntry, name: str, start: Tensor) -> P
         state=entry.state,
         cut=entry.cut,
         blend=entry.blend,
+        landing=entry.landing,
         start_latent=None if keyframe is None else driver.to_model(one_image(keyframe, label)),
         image_embeds=tokens,
         vision_strength=entry.vision_strength,

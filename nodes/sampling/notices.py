@@ -39,7 +39,8 @@ def logged_notices(
     workflow, node: as for `wiring_notices`.
     """
     planned = None if timeline is None else timeline.length
-    length = VideoLength(sections=len(sections), window=settings.window)
+    latent_frames = sum(section.window for section in sections)
+    length = VideoLength(sections=latent_frames // settings.window, window=settings.window)
     first = (
         layout_notice(settings.layout, driver.attachments.get(LAYOUT_KEY)),
         length_difference(planned, length),

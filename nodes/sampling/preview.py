@@ -12,7 +12,7 @@ from ...samplers.denoising.preview import preview_trace
 from ...samplers.guidance import Guidance
 from ...samplers.settings import SampleSettings
 from ...samplers.techniques.wiring import framepack_config, techniques_of
-from ...samplers.timeline.assignment import assign_prompts
+from ...samplers.timeline.assignment import assign_prompts, frame_borders
 from .. import widgets
 from ..types import ROOT, TIMELINE, TRACE
 from .trace_plot import plot_trace
@@ -125,8 +125,15 @@ class FramePackTechniquePreview:
             )
             # An empty start latent is text to video, whose sections begin a frame earlier.
             has_start = start_latent is None or bool(torch.count_nonzero(start_latent["samples"]))
-            planned = plan_sections(layout, section_count(seconds, window), window, keeps_start=has_start)
-            sections = assign_prompts(planned, _prompts(timeline))
+            prompts = _prompts(timeline)
+            planned = plan_sections(
+                layout,
+                section_count(seconds, window),
+                window,
+                keeps_start=has_start,
+                borders=frame_borders(prompts),
+            )
+            sections = assign_prompts(planned, prompts)
             size = USUAL_SIZE if start_latent is None else tuple(start_latent["samples"].shape[-2:])
             techniques = techniques_of(model.model_options)
             trace = preview_trace(techniques, sections, settings, size=size, sigmas=sigmas)
@@ -144,6 +151,7 @@ def _prompts(timeline: Any) -> list[Prompt]:
             state=entry.state,
             cut=entry.cut,
             blend=entry.blend,
+            landing=entry.landing,
         )
         for entry in entries
     ]

@@ -12,7 +12,7 @@ from ...samplers.guidance import Guidance
 from ...samplers.section_seeds import entry_seeds
 from ...samplers.section_seeds import section_seeds as read_section_seeds
 from ...samplers.settings import SampleSettings
-from ...samplers.timeline.assignment import assign_prompts
+from ...samplers.timeline.assignment import assign_prompts, frame_borders
 from .. import widgets
 from ..kept_records import REUSE, kept_records
 from ..notices import with_notices
@@ -110,6 +110,7 @@ class FramePackTransitionsSampler:
             past_latent=past_latent,
         )
         past = inputs.past_latent_frames
+        prompts = sample_prompts(driver, positive, timeline, inputs.start)
         planned = plan_sections(
             layout,
             count,
@@ -118,8 +119,8 @@ class FramePackTransitionsSampler:
             past_latent_frames=past,
             recent_frames=recent_frames,
             loop=loop,
+            borders=frame_borders(prompts, past_latent_frames=past),
         )
-        prompts = sample_prompts(driver, positive, timeline, inputs.start)
         sections = assign_prompts(planned, prompts, past_latent_frames=past)
         seeds = {**entry_seeds(sections), **read_section_seeds(section_seeds, sections)}
         settings = replace(settings, section_seeds=seeds)
@@ -143,7 +144,7 @@ class FramePackTransitionsSampler:
                 decode=decode_behind(prompt, unique_id),
                 store=store,
             )
-            observer = RunProgress(driver, count, preview)
+            observer = RunProgress(driver, len(sections), preview)
             latents, trace = sample_sections(
                 driver,
                 sections,

@@ -110,10 +110,9 @@ def preview_of_run(
     """
     if vae is None:
         return None
-    first = sections[0].latents
     batch, channels, _, *size = inputs.start.shape
     samples = torch.empty(batch, channels, max(section.latents[1] for section in sections), *size)
-    settings = preview_settings(decode, window=first[1] - first[0])
+    settings = preview_settings(decode, window=max(section.window for section in sections))
     keep_images = decode.get("output", "video") != "video"
     preview = SectionPreview(vae, settings, samples, keep_images=keep_images, store=store)
     if inputs.past_video is not None:

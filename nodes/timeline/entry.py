@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ...samplers.section_seeds import LARGEST_SEED
-from ...samplers.timeline.timeline import Timeline, TimelineEntry
+from ...samplers.timeline.timeline import LANDINGS, Timeline, TimelineEntry
 from ..notices import log_notices, with_notices
 from ..types import ROOT, TIMELINE
 from ..widgets import MAX_BLEND, advanced_widgets
@@ -54,7 +54,7 @@ class FramePackTimelineEntry:
                         "min": 0.0,
                         "max": 6000.0,
                         "step": 0.1,
-                        "tooltip": "When the prompt takes over, in seconds of the video; the sampler moves it to the nearest section border.",
+                        "tooltip": "When the prompt takes over, in seconds of the video; the sampler moves it to the nearest section border, unless landing is frame.",
                     },
                 ),
                 "prompt": (
@@ -134,6 +134,13 @@ class FramePackTimelineEntry:
                         "tooltip": "Another number draws the first section of this entry with other noise; what is before it stays. -1 leaves it the sampler's seed.",
                     },
                 ),
+                "landing": (
+                    list(LANDINGS),
+                    {
+                        "default": "border",
+                        "tooltip": "border: the prompt takes over at the nearest border between two sections, up to 0.6 s away. frame: on the latent frame that was asked for (0.13 s), where a shorter section ends.",
+                    },
+                ),
             },
             "hidden": {"prompt_graph": "PROMPT", "unique_id": "UNIQUE_ID"},
         }
@@ -152,6 +159,7 @@ class FramePackTimelineEntry:
         vision_strength: float = 1.0,
         state: str = "",
         section_seed: int = NO_SEED,
+        landing: str = "border",
         prompt_graph: Any = None,
         unique_id: Any = None,
     ) -> Any:
@@ -167,6 +175,7 @@ class FramePackTimelineEntry:
             clip_vision_output=clip_vision_output,
             vision_strength=vision_strength,
             section_seed=None if section_seed == NO_SEED else section_seed,
+            landing=landing,
         )
         earlier = Timeline(()) if timeline is None else timeline
         notices = _keyframe_notices(WorkflowGraph(prompt_graph), unique_id, start_latent)

@@ -11,8 +11,8 @@ from ...samplers.context.plan import FPS, section_count
 from ...samplers.timeline.change import measure_changes, text_feature
 from ...samplers.timeline.landing import land, landing_report, landing_warnings
 from ...samplers.timeline.syntaxes.spans import PromptSpan
-from ...samplers.timeline.syntaxes.table import AUTO, SYNTAX_CHOICES, parse
-from ...samplers.timeline.timeline import Timeline, TimelineEntry, VideoLength
+from ...samplers.timeline.syntaxes.table import AUTO, SYNTAX_CHOICES, parse, syntax_of
+from ...samplers.timeline.timeline import LANDINGS, Timeline, TimelineEntry, VideoLength
 from .. import widgets
 from ..notices import log_notices, with_notices
 from ..types import ROOT, TIMELINE
@@ -104,6 +104,13 @@ class FramePackPromptTimeline:
                         "tooltip": "Sections on which the text moves from the old prompt to the new one at every switch: more switch more softly and later, 0 switches at once. An entry's own ~2 wins.",
                     },
                 ),
+                "landing": (
+                    list(LANDINGS),
+                    {
+                        "default": "border",
+                        "tooltip": "Where prompts take over. border: at the nearest border between two sections, up to 0.6 s away. frame: on the latent frame that was asked for (0.13 s), where a shorter section ends. An entry's own word, border or frame, wins; sections, bars and lines always land on borders.",
+                    },
+                ),
             },
         }
 
@@ -127,6 +134,7 @@ class FramePackPromptTimeline:
         window: int,
         change: str = "full",
         blend: int = 0,
+        landing: str = "border",
     ) -> Any:
         if clip is None:
             raise ValueError(
@@ -136,6 +144,8 @@ class FramePackPromptTimeline:
         count = section_count(seconds, window)
         spans = parse(text, syntax, sections=count, section_seconds=4 * window / FPS)
         spans = [spans[0], *(softened(span, blend) for span in spans[1:])]
+        if not syntax_of(text, syntax).divides:
+            spans = [replace(span, landing=span.landing or landing) for span in spans]
         landings = land(spans, count, window)
         encode = _encoder(clip)
         changes, remark = _changes(change, spans, encode)
@@ -182,4 +192,5 @@ def _entry(span: PromptSpan, conditioning: Any, change: float) -> TimelineEntry:
         cut=span.cut,
         blend=span.blend,
         section_seed=span.section_seed,
+        landing=span.landing or "border",
     )

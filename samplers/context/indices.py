@@ -52,10 +52,15 @@ def f1_indices(window: int, recent: int = HISTORY_1X) -> SectionIndices:
     )
 
 
-def original_indices(window: int, padding: int, recent: int = HISTORY_1X) -> SectionIndices:
-    """The original layout generates backwards: [start, blank, window, `recent` at 1x, 2 at 2x, 16 at 4x]."""
+def original_indices(
+    window: int, padding: int, recent: int = HISTORY_1X, *, whole: int = 0
+) -> SectionIndices:
+    """The original layout generates backwards: [start, blank, window, `recent` at 1x, 2 at 2x, 16 at 4x].
+
+    `padding` counts whole sections of `whole` latent frames, 0 for as many as the window has.
+    """
     start, _, target, last, clean_2x, clean_4x = _split(
-        (1, padding * window, window, recent, HISTORY_2X, HISTORY_4X)
+        (1, padding * (whole or window), window, recent, HISTORY_2X, HISTORY_4X)
     )
     return SectionIndices(
         target=target,

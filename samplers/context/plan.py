@@ -5,8 +5,10 @@ Source: lllyasviel/FramePack, `demo_gradio_f1.py` (f1) and `demo_gradio.py` (ori
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import accumulate, pairwise
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from .indices import (
     original_indices,
     original_paddings,
 )
+from .lengths import section_lengths
 
 if TYPE_CHECKING:
     from ..conditioning import Anchor, Prompt
@@ -62,7 +65,7 @@ class PlannedSection:
     index: place in the order of generation, from 0.
     latents: the range of the video's latent frames that the section fills.
     frames: the range of pixel frames that these decode to.
-    padding: distance to the start frame in windows, where the video is generated backward; otherwise 0.
+    padding: distance to the start frame in whole sections, where the video is generated backward; otherwise 0.
     indices: where the section and its memory lie on the model's time axis.
     shot: the stretch between two cuts that it belongs to; nothing is remembered from other shots.
     """
@@ -73,6 +76,11 @@ class PlannedSection:
     padding: int
     indices: SectionIndices
     shot: Shot
+
+    @property
+    def window(self) -> int:
+        """How many latent frames it has."""
+        return self.latents[1] - self.latents[0]
 
     @property
     def direction(self) -> Direction:
@@ -158,6 +166,7 @@ def plan_sections(
     past_latent_frames: int = 0,
     recent_frames: int = HISTORY_1X,
     loop: bool = False,
+    borders: Collection[int] = (),
 ) -> list[PlannedSection]:
     """Sections in the order of generation.
 
@@ -165,25 +174,24 @@ def plan_sections(
     and the video is one latent frame shorter. `past_latent_frames` of a video that the run continues come before the sections,
     instead of the start image; F1 then counts on from the sections that would have made them. `recent_frames` next to the
     window are remembered at full resolution, fewer where the video has fewer. In a `loop` the later half of the sections is
-    generated last and leads back to the start. Raises ValueError for an unknown layout, count, window or number of frames,
+    generated last and leads back to the start. At each of the `borders`, latent frames of the video, a section begins, which
+    makes some sections shorter and the video no longer (see section_lengths). Raises ValueError for an unknown layout, count, window or number of frames,
     and for a loop that is not possible.
     """
     direction = direction_of(layout)
     _check_plan(count, window, recent_frames)
     offset = past_latent_frames or int(keeps_start)
-    closing = count // 2 if loop else 0
     if loop:
         _check_loop(direction, count, past_latent_frames)
-    shot = Shot(
-        0,
-        (offset, offset + window * count),
-        loop_from=offset + window * (count - closing) if loop else None,
-    )
+    lengths = section_lengths(offset, count, window, borders)
+    ranges = list(pairwise(accumulate(lengths, initial=offset)))
+    closing = len(ranges) // 2 if loop else 0
+    shot = Shot(0, (offset, ranges[-1][1]), loop_from=ranges[-closing][0] if loop else None)
     forward = direction is Direction.FORWARD
     made = ceil(max(past_latent_frames - 1, 0) / window) if forward else 0
     sections = []
-    for index, (position, padding) in enumerate(_positions(direction, count, closing)):
-        latents = (offset + window * position, offset + window * (position + 1))
+    for index, (position, padding) in enumerate(_positions(direction, len(ranges), closing)):
+        latents = ranges[position]
         recent = min(recent_frames, max(remembered_frames(latents, shot, forward), HISTORY_1X))
         sections.append(
             PlannedSection(
@@ -191,11 +199,22 @@ def plan_sections(
                 latents=latents,
                 frames=pixel_frames(latents),
                 padding=padding,
-                indices=f1_indices(window, recent) if forward else original_indices(window, padding, recent),
+                indices=section_indices(
+                    direction, length=lengths[position], padding=padding, recent=recent, whole=max(lengths)
+                ),
                 shot=shot,
             )
         )
     return sections
+
+
+def section_indices(
+    direction: Direction, *, length: int, padding: int, recent: int, whole: int
+) -> SectionIndices:
+    """Where a section of `length` latent frames and its memory lie; `padding` counts sections of `whole` latent frames."""
+    if direction is Direction.FORWARD:
+        return f1_indices(length, recent)
+    return original_indices(length, padding, recent, whole=whole)
 
 
 def _check_plan(count: int, window: int, recent_frames: int) -> None:

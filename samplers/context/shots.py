@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .indices import HISTORY_1X, Direction, f1_indices, original_indices, original_paddings
-from .plan import PlannedSection, Shot, remembered_frames
+from .indices import HISTORY_1X, Direction, original_paddings
+from .plan import PlannedSection, Shot, remembered_frames, section_indices
 
 
 def split_shots(sections: Sequence[PlannedSection], numbers: Sequence[int]) -> list[PlannedSection]:
@@ -30,21 +30,24 @@ def split_shots(sections: Sequence[PlannedSection], numbers: Sequence[int]) -> l
         begin = first if number == 0 else min(section.latents[0] for section in members[number])
         stop = end if following is None else min(section.latents[0] for section in members[following])
         shots[number] = Shot(number, (begin, stop), following is None)
+    whole = max(section.window for section in sections)
     placed = {
-        section.index: _in_shot(section, shots[number], padding)
+        section.index: _in_shot(section, shots[number], padding, whole)
         for number, group in members.items()
         for section, padding in zip(group, original_paddings(len(group)))
     }
     return [placed[section.index] for section in sections]
 
 
-def _in_shot(section: PlannedSection, shot: Shot, padding: int) -> PlannedSection:
+def _in_shot(section: PlannedSection, shot: Shot, padding: int, whole: int) -> PlannedSection:
     """The section with its place in a shot: how far the start frame is away, and how much there is to remember."""
     forward = section.direction is Direction.FORWARD
-    recent = min(
-        len(section.indices.clean) - 1, max(remembered_frames(section.latents, shot, forward), HISTORY_1X)
+    remembered = max(remembered_frames(section.latents, shot, forward), HISTORY_1X)
+    indices = section_indices(
+        section.direction,
+        length=section.window,
+        padding=padding,
+        recent=min(len(section.indices.clean) - 1, remembered),
+        whole=whole,
     )
-    window = section.latents[1] - section.latents[0]
-    if forward:
-        return replace(section, shot=shot, indices=f1_indices(window, recent))
-    return replace(section, shot=shot, padding=padding, indices=original_indices(window, padding, recent))
+    return replace(section, shot=shot, padding=0 if forward else padding, indices=indices)

@@ -63,7 +63,7 @@ class Run:
     negative: the negative prompt.
     settings: the run's scalars.
     solver: a name in SOLVERS or a SAMPLER of the host.
-    shape: of a section's latents, [B, 16, T, H, W].
+    shape: of the latents of a section with the full window, [B, 16, T, H, W].
     schedules: each section's schedule, by its index.
     steps_before: how many steps the sections before it take, by a section's index.
     report: takes the steps that are done, x0, and words about the section.
@@ -95,7 +95,9 @@ class Run:
             history=history,
             image_embeds=image_embeds,
             attachments=self.driver.attachments,
-            draw_noise=partial(next, preparation_noises(self.shape, self.settings, section.index)),
+            draw_noise=partial(
+                next, preparation_noises(self.shape_of(section), self.settings, section.index)
+            ),
             to_vae=self.driver.to_vae,
             to_model=self.driver.to_model,
             vision_tokens=self._vision_tokens,
@@ -147,7 +149,7 @@ class Run:
         place = Place(
             number=self._number(given.section),
             count=len(self.schedules),
-            shape=self.shape,
+            shape=self.shape_of(given.section),
             sigmas=schedule.sigmas,
             kept=self._number(given.section) - 1 == len(self.kept),
         )
@@ -193,6 +195,10 @@ class Run:
         denoiser.finite.read()
         expect_finite_section(latents)
         return latents, denoiser
+
+    def shape_of(self, section: Section) -> tuple[int, ...]:
+        """The shape of a section's latents."""
+        return (*self.shape[:2], section.window, *self.shape[3:])
 
     def _number(self, section: Section) -> int:
         """Which section of the run it is, from 1."""

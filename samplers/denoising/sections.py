@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Any
 
 import torch
@@ -59,7 +59,9 @@ def sample_sections(
     )
     observer = observer or SectionObserver()
     kept = KeptSections(run, inputs, store, observer)
-    noises = islice(section_noises(shape, settings), sections[0].index, None)
+    # Sections of an earlier run, whose noise is passed over, had the full window.
+    lengths = chain(repeat(settings.window, sections[0].index), (section.window for section in sections))
+    noises = islice(section_noises(shape, settings, lengths), sections[0].index, None)
     for section, before, noise in zip(sections, [sections[0], *sections], noises):
         observer.section_begins(section)
         begin_section(history, section, before, inputs)

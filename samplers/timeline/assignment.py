@@ -19,6 +19,8 @@ def assign_prompts(
 ) -> list[Section]:
     """Give every section the prompt that holds at its middle, so that a switch moves to the nearest section border.
 
+    Where a plan has the `frame_borders` of its prompts, the nearest border of those that land on a frame is there.
+
     `sections` are all sections of a video in the order of generation. The starts of `prompts` rise; the first prompt
     also holds before its start. Starts count from the end of the `past_latent_frames` that the video continues.
     """
@@ -31,6 +33,16 @@ def assign_prompts(
     for section in _blended(placed):
         assigned.append(_with_latest_switch(section, assigned[-1]) if assigned else section)
     return assigned
+
+
+def frame_borders(prompts: Sequence[Prompt], *, past_latent_frames: int = 0) -> tuple[int, ...]:
+    """The latent frames at which sections must begin for prompts that land on their own frame: the nearest to each start.
+
+    Starts count as in assign_prompts. A latent frame L after the first one shows the pixel frames from 4 L - 3 on.
+    """
+    begin = 4 * max(past_latent_frames - 1, 0)
+    landing = (prompt for prompt in prompts[1:] if prompt.landing == "frame")
+    return tuple(round((begin + prompt.start * FPS + 3) / 4) for prompt in landing)
 
 
 def _prompt_at(prompts: Sequence[Prompt], seconds: float) -> Prompt:

@@ -1,6 +1,7 @@
 """Which sections each prompt of a text really gets.
 
-FramePack generates whole sections, so a switch moves to the nearest border between two of them.
+FramePack generates whole sections, so a switch moves to the nearest border between two of them. Where a prompt is to land
+on its own frame, a section ends there, and is shorter.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from ..conditioning import Prompt
 from ..context.plan import FPS, LAYOUTS, Section, plan_sections
-from .assignment import assign_prompts
+from .assignment import assign_prompts, frame_borders
 from .syntaxes.spans import PromptSpan
 from .timeline import VideoLength
 
@@ -40,15 +41,27 @@ def land(spans: Sequence[PromptSpan], count: int, window: int) -> list[Landing]:
 
     `window` is the number of latent frames in a section.
     """
-    prompts = [Prompt(start=span.start, text=span.text, cut=span.cut, blend=span.blend) for span in spans]
-    plans = {layout: plan_sections(layout, count, window) for layout in LAYOUTS}
+    prompts = [_prompt(span) for span in spans]
+    borders = frame_borders(prompts)
+    plans = {layout: plan_sections(layout, count, window, borders=borders) for layout in LAYOUTS}
     if count > 1 and not any(span.cut for span in spans):  # a loop is one shot
-        plans[LOOP] = plan_sections("original", count, window, loop=True)
+        plans[LOOP] = plan_sections("original", count, window, loop=True, borders=borders)
     assigned = {
         order: sorted(assign_prompts(plan, prompts), key=lambda section: section.frames)
         for order, plan in plans.items()
     }
     return [_landing(span, prompt, assigned) for span, prompt in zip(spans, prompts)]
+
+
+def _prompt(span: PromptSpan) -> Prompt:
+    """A span as the prompt that the sampler gets of it, without its tensors."""
+    return Prompt(
+        start=span.start,
+        text=span.text,
+        cut=span.cut,
+        blend=span.blend,
+        landing=span.landing or "border",
+    )
 
 
 def _landing(span: PromptSpan, prompt: Prompt, assigned: dict[str, list[Section]]) -> Landing:
@@ -68,8 +81,18 @@ def landing_report(landings: Sequence[Landing], count: int, window: int) -> str:
     Sections are counted from 1 in it, as the sampler's progress and its section_seeds count them.
     """
     frames = _frame_count(count, window)
-    head = f"{count} sections of {4 * window / FPS:g} s, {frames} frames, {frames / FPS:.2f} s at {FPS:g} fps"
+    sections = _sections([landing.span for landing in landings], count, window)
+    head = f"{sections}, {frames} frames, {frames / FPS:.2f} s at {FPS:g} fps"
     return "\n".join([head, *map(_line, landings), *landing_warnings(landings, count, window)])
+
+
+def _sections(spans: Sequence[PromptSpan], count: int, window: int) -> str:
+    """How many sections there are and how long they are; each one's latent frames where they are not all alike."""
+    plan = plan_sections(LAYOUTS[0], count, window, borders=frame_borders([_prompt(span) for span in spans]))
+    lengths = [section.window for section in plan]
+    if lengths == [window] * count:
+        return f"{count} sections of {4 * window / FPS:g} s"
+    return f"{len(lengths)} sections of {', '.join(map(str, lengths))} latent frames ({4 / FPS:.3f} s each)"
 
 
 def landing_warnings(landings: Sequence[Landing], count: int, window: int) -> list[str]:
@@ -137,8 +160,10 @@ def _options(span: PromptSpan) -> str:
     """What the span says about how it takes over, each with a comma before it."""
     holds = {"cut": span.cut, "sham": span.sham, "forced": span.forced and not span.sham}
     flags = "".join(f", {name}" for name, is_set in holds.items() if is_set)
+    landing = ", on its frame" if span.landing == "frame" else ""
     blended = f", blended over {span.blend}" if span.blend else ""
-    return flags + blended + ("" if span.section_seed is None else f", seed {span.section_seed}")
+    seed = "" if span.section_seed is None else f", seed {span.section_seed}"
+    return flags + landing + blended + seed
 
 
 def _frame_count(count: int, window: int) -> int:

@@ -10,6 +10,9 @@ from typing import Any
 from ..context.plan import FPS
 from ..section_seeds import LARGEST_SEED
 
+# Where a prompt takes over: at the nearest border between two sections, or where a section begins on its frame.
+LANDINGS = ("border", "frame")
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TimelineEntry:
@@ -26,6 +29,8 @@ class TimelineEntry:
     clip_vision_output: an image whose tokens replace those in force from here on; None keeps them.
     vision_strength: factor of the image tokens while this entry holds.
     section_seed: the seed of the first section of this entry; None leaves it the run's.
+    landing: whether the prompt takes over at the nearest section border, or a section begins on its own frame: one of
+        LANDINGS.
     """
 
     start: float
@@ -39,6 +44,7 @@ class TimelineEntry:
     clip_vision_output: Any = None
     vision_strength: float = 1.0
     section_seed: int | None = None
+    landing: str = "border"
 
     def __post_init__(self) -> None:
         if self.cut and self.start <= 0:
@@ -59,6 +65,11 @@ class TimelineEntry:
             raise ValueError(
                 f"the timeline entry at {self.start:g} s has the section_seed {self.section_seed}; give 0 to {LARGEST_SEED}, or "
                 "none."
+            )
+        if self.landing not in LANDINGS:
+            raise ValueError(
+                f"the timeline entry at {self.start:g} s has the landing {self.landing!r}; choose one of "
+                f"{', '.join(LANDINGS)}."
             )
         if not 0 <= self.vision_strength < inf:
             raise ValueError(

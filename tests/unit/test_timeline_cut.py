@@ -157,7 +157,7 @@ class TestAShotIsARunOfItsOwn:
     def alone(self, driver, monkeypatch, layout, count, start, vision, skipped):
         drawn = sampling.section_noises
 
-        def later_noises(shape, settings):
+        def later_noises(shape, settings, _lengths):
             noises = drawn(shape, settings)
             for _ in range(skipped):
                 next(noises)

@@ -130,8 +130,9 @@ def _format_seconds(seconds: float) -> str:
 
 def _format_options(span: PromptSpan) -> str:
     blend = f"~{span.blend}" if span.blend else ""
+    landing = f" {span.landing}" if span.landing else ""
     seed = "" if span.section_seed is None else f" #{span.section_seed}"
-    return f"{'!' * span.forced}{blend}{' cut' * span.cut}{' sham' * span.sham}{seed}"
+    return f"{'!' * span.forced}{blend}{' cut' * span.cut}{' sham' * span.sham}{landing}{seed}"
 
 
 def _format_body(span: PromptSpan) -> str:

@@ -28,6 +28,8 @@ class PromptSpan:
     cut: whether a new shot begins, which remembers nothing of the sections before it.
     blend: number of sections over which the text moves from the prompt before it to this one.
     section_seed: the seed of the first section of the prompt; None leaves it the run's.
+    landing: whether it takes over at the nearest section border, or a section begins on its own frame: border or frame; ""
+        where the text does not say.
     """
 
     start: float
@@ -39,6 +41,7 @@ class PromptSpan:
     cut: bool = False
     blend: int = 0
     section_seed: int | None = None
+    landing: str = ""
 
 
 class PlacedSpan(NamedTuple):

@@ -26,6 +26,7 @@ class Syntax:
     example: a text in this notation, as the help pages and the tests show it.
     counts_sections: whether what it says depends on how long a section is.
     plain: whether a text without any mark may be meant, so that schedules of other programs have to be refused.
+    divides: whether its prompts begin where sections do, which leaves them no frame of their own to land on.
     """
 
     looks_like: Callable[[str], bool]
@@ -33,6 +34,7 @@ class Syntax:
     example: str
     counts_sections: bool = False
     plain: bool = False
+    divides: bool = False
 
 
 # The first one that a text looks like is taken, so the most telling marks come first and lines, which takes any, last.
@@ -52,11 +54,18 @@ SYNTAXES = {
         read=sections.read_sections,
         example=sections.EXAMPLE,
         counts_sections=True,
+        divides=True,
     ),
     "times": Syntax(looks_like=times.looks_like_times, read=times.read_times, example=times.EXAMPLE),
-    "bars": Syntax(looks_like=bars.looks_like_bars, read=bars.read_bars, example=bars.EXAMPLE, plain=True),
+    "bars": Syntax(
+        looks_like=bars.looks_like_bars, read=bars.read_bars, example=bars.EXAMPLE, plain=True, divides=True
+    ),
     "lines": Syntax(
-        looks_like=lines.looks_like_lines, read=lines.read_lines, example=lines.EXAMPLE, plain=True
+        looks_like=lines.looks_like_lines,
+        read=lines.read_lines,
+        example=lines.EXAMPLE,
+        plain=True,
+        divides=True,
     ),
 }
 SYNTAX_CHOICES = (AUTO, *SYNTAXES)
@@ -75,10 +84,15 @@ def parse(
     text = _without_byte_order_mark(text)
     if not text.strip():
         raise PromptSyntaxError(text, 0, "the text is empty; write at least one prompt.")
-    chosen = SYNTAXES[detect_syntax(text) if syntax == AUTO else syntax]
+    chosen = syntax_of(text, syntax)
     if syntax == AUTO and chosen.plain:
         refuse_lookalikes(text)
     return join_spans(chosen.read(text, VideoLength(sections, section_seconds)), text)
+
+
+def syntax_of(text: str, syntax: str = AUTO) -> Syntax:
+    """The notation that a text is read in."""
+    return SYNTAXES[detect_syntax(text) if syntax == AUTO else syntax]
 
 
 def detect_syntax(text: str) -> str:

@@ -21,7 +21,14 @@ _HEADER = re.compile(
 )
 _OPTION = re.compile(r"!|[~#]\s*[0-9]+|[^\s!~#]+|[~#]")
 _MOST_BLEND_DIGITS, _MOST_SEED_DIGITS = 4, 20
-_FLAGS = {"!": "forced", "cut": "cut", "sham": "sham"}  # as written, and the field of PromptSpan
+# As written, and the field of PromptSpan with its value.
+_WORDS: dict[str, tuple[str, Any]] = {
+    "!": ("forced", True),
+    "cut": ("cut", True),
+    "sham": ("sham", True),
+    "border": ("landing", "border"),
+    "frame": ("landing", "frame"),
+}
 _WIDE = "０１２３４５６７８９．：；｜！％＃－−–～〜　ｓｆ秒"  # these are what is looked for
 _NARROW = str.maketrans(_WIDE, "0123456789.:;|!%#----- sfs")
 
@@ -99,8 +106,9 @@ def _read_options(text: str, position: int, written: str) -> dict[str, Any]:
     """What stands between the time and the colon, as fields of PromptSpan."""
     options: dict[str, Any] = {}
     for word in _OPTION.findall(written):
-        if word in _FLAGS:
-            options[_FLAGS[word]] = True
+        if word in _WORDS:
+            name, value = _WORDS[word]
+            options[name] = value
         elif word[0] == "~" and 0 < len(word[1:].strip()) <= _MOST_BLEND_DIGITS:
             options["blend"] = int(word[1:])
         elif word[0] == "#" and word[1:]:
@@ -110,7 +118,8 @@ def _read_options(text: str, position: int, written: str) -> dict[str, Any]:
                 text,
                 position,
                 f"{word!r} is no option; after the time only ! (always a switch), ~2 (blended over 2 sections), #77 (the "
-                "seed of its first section), cut (a new shot) and sham (a switch that repeats the prompt) may follow.",
+                "seed of its first section), cut (a new shot), sham (a switch that repeats the prompt), frame (on its own "
+                "frame) and border (at the nearest section border) may follow.",
             )
     if options.get("cut") and (options.get("sham") or options.get("blend")):
         raise PromptSyntaxError(
