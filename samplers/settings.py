@@ -34,6 +34,9 @@ class SampleSettings:
         memory.memory_record).
     recent_frames: how many remembered latent frames are packed at full resolution, at most; the sections carry how many
         each has.
+    section_seeds: by the index of a section, a seed of its own.
+    colour_anchor: how far each remembered section is brought back to the colours of its scene, from 0 (off) to 1 (see
+        colour_anchor.anchor_colours).
     """
 
     layout: str = "f1"
@@ -50,6 +53,7 @@ class SampleSettings:
     measure_memory: bool = False
     recent_frames: int = 1
     section_seeds: Mapping[int, int] = field(default_factory=dict)
+    colour_anchor: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -62,6 +66,8 @@ class SampleSettings:
             raise ValueError(
                 f"embed_interpolation is {self.embed_interpolation!r}; choose one of {', '.join(EMBED_INTERPOLATIONS)}."
             )
+        if not 0 <= self.colour_anchor <= 1:
+            raise ValueError(f"colour_anchor is {self.colour_anchor}; give a value from 0 (off) to 1.")
         if not 0 <= self.start_embed_strength <= 1:
             raise ValueError(
                 f"start_embed_strength is {self.start_embed_strength}; give a value from 0 to 1."

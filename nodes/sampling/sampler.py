@@ -80,6 +80,7 @@ class FramePackTransitionsSampler:
         loop: bool = False,
         section_seeds: str = "",
         reuse_sections: bool = True,
+        colour_anchor: float = 0.0,
         prompt: Any = None,
         unique_id: Any = None,
     ) -> Any:
@@ -96,6 +97,7 @@ class FramePackTransitionsSampler:
             start_embed_strength=start_embed_strength,
             measure_memory=measure_memory,
             recent_frames=recent_frames,
+            colour_anchor=colour_anchor,
         )
         count = count_sections(seconds, latent_frames, window)
         driver = driver_for(model)

@@ -239,6 +239,17 @@ def sampler_inputs() -> dict[str, Any]:
                     "tooltip": "Keeps every finished section on disk and takes it from there when the same one comes again: after a late change only what follows is sampled, and a run that was stopped goes on. Off neither keeps nor takes any.",
                 },
             ),
+            "colour_anchor": (
+                "FLOAT",
+                {
+                    "default": 0.0,
+                    "min": 0.0,
+                    "max": 1.0,
+                    "step": 0.05,
+                    "advanced": True,
+                    "tooltip": "Against colours that drift over a long video: brings what is remembered back to the colours of the scene's second section. Higher holds them more firmly, 0 is off; every switch and cut begins anew.",
+                },
+            ),
         },
         "hidden": {"prompt": "PROMPT", "unique_id": "UNIQUE_ID"},
     }

@@ -5,7 +5,7 @@ Latents are in the model's scale, float32, [B, 16, T, H, W]. Source: as in plan.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 
@@ -210,6 +210,11 @@ class History:
     def memory(self) -> Memory:
         """What the coming section and those after it can see; the video is not part of it."""
         return Memory(start=self._start, remembered=self._remembered, replaced_tokens=self.replaced_tokens)
+
+    @property
+    def sections(self) -> Sequence[Tensor]:
+        """All sections [B, 16, window, H, W] in the order of generation; those of an earlier run may be joined in one."""
+        return self._sections
 
     @property
     def latest(self) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..context.anchors import begin_history, begin_section, image_embeds_of
+from ..context.colour_anchor import anchor_colours
 from ..context.history import History
 from ..context.plan import Section
 from ..noise import section_noises, section_seed
@@ -65,6 +66,7 @@ def sample_sections(
     for section, before, noise in zip(sections, [sections[0], *sections], noises):
         observer.section_begins(section)
         begin_section(history, section, before, inputs)
+        anchor_colours(history, section, settings.colour_anchor)
         image_embeds = partial(image_embeds_of, section, inputs, settings, history)
         given = SectionInput(
             section=section,
