@@ -153,6 +153,16 @@ def test_pictures_are_shown_and_nothing_is_made_twice(
     ]
 
 
+def test_a_run_is_known_by_what_it_depends_on_not_by_what_was_swept(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sweep(tmp_path, "--grid", "1.image=a.png,b.png") == 0
+    monkeypatch.setattr(LocalRunner, "run", lambda *arguments, **more: pytest.fail("made again"))
+    assert sweep(tmp_path, "--grid", "Text.source=x", "--set", "1.image=b.png") == 0
+    (row,) = report_of(tmp_path)["rows"]
+    assert row["unit"].startswith("image-b.png_") and row["values"] == {"Text.source": "x"}
+
+
 def test_a_unit_whose_files_are_gone_is_made_again(folders: Folders, tmp_path: Path) -> None:
     sweep(tmp_path, "--grid", "1.image=a.png")
     (picture,) = (tmp_path / "out" / "units").rglob("*.png")

@@ -121,7 +121,7 @@ def _facts(options: SweepOptions, places: Sequence[Place], results: Sequence[Res
         "features": options.features,
         "grid": {axis.name: list(axis.values) for axis in options.grid},
         "rows": [result.to_json() for result in results],
-        "failed": [result.run.unit.name for result in results if result.run.problems],
+        "failed": [result.run.folder.name for result in results if result.run.problems],
         "switches": [
             [entry.to_json(result.scores.fps) for entry in result.scores.switches]
             for result in results

@@ -55,7 +55,7 @@ class Result:
         """A row of the report."""
         return {
             "values": dict(self.run.unit.values),
-            "unit": self.run.unit.name,
+            "unit": self.run.folder.name,
             "file": self.file or None,
             **{name: round(value, 4) for name, value in self.measures.items()},
             "failing_guards": list(self.failing),

@@ -88,7 +88,9 @@ class Runs:
         return Run(unit, folder, json.loads(path.read_text(encoding="utf-8")))
 
     def _folder(self, unit: Unit) -> Path:
-        return self.folders.output / UNITS / unit.name
+        """The folder of a unit, which another sweep may have named by other values."""
+        units = self.folders.output / UNITS
+        return next(iter(sorted(units.glob(f"*_{unit.digest}"))), units / unit.name)
 
 
 _SHOWS_TEXT = NodeSpec(SHOW, {}, is_output=True)
