@@ -106,7 +106,8 @@ class ClusterRunner:
                     bars.check()
                     return future.result(timeout=POLL_SECONDS)
                 except NotYet:
-                    continue
+                    if future.done():  # it was the function that took too long
+                        raise
                 except (KeyboardInterrupt, Interrupted):
                     future.cancel()
                     raise

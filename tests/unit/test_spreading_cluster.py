@@ -97,6 +97,17 @@ def test_an_error_of_a_worker_says_what_workers_need(cluster: Any) -> None:
             runner._ask(divmod, 1, 0, bars=runs.ProgressBars())
 
 
+def too_slow() -> None:
+    raise TimeoutError("the disk")
+
+
+def test_a_function_that_took_too_long_is_no_answer_that_is_still_to_come(cluster: Any) -> None:
+    with connected(cluster.scheduler_address) as client:
+        runner = ClusterRunner(client, cluster.scheduler_address)
+        with pytest.raises(WorkflowError, match="failed: TimeoutError: the disk"):
+            runner._ask(too_slow, bars=runs.ProgressBars())
+
+
 def test_an_address_without_a_scheduler_is_named(flow: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.5)
     options = ["--grid", "Text.source=1", "--dask", "tcp://127.0.0.1:9"]
