@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..samplers.context.plan import LAYOUTS, MAX_WINDOW
+from .musubi.names import check_name
 from .one_frame import ONE_FRAME, ONE_FRAME_LAYOUTS
 from .shares import DEFAULT_SHARES, KINDS
 
@@ -42,6 +43,16 @@ class Example:
     source: str = ""
     copy_of: str = ""
 
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        check_name(self.clip)
+        if self.kind not in (*KINDS, ONE_FRAME):
+            raise ValueError(
+                f"the kind of {self.name} is {self.kind!r}; choose one of {', '.join((*KINDS, ONE_FRAME))}."
+            )
+        if not 0 <= self.section < self.sections:
+            raise ValueError(f"{self.name} is section {self.section} of {self.sections}, counted from 0.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
@@ -51,6 +62,7 @@ class Dataset:
     window: latent frames of a section.
     resolution: width and height in pixels whose area the pictures are brought to.
     shares: which part of an epoch each kind gets.
+    encoded: whether latents and captions were encoded here, so that musubi-tuner has nothing to cache.
     """
 
     layout: str
@@ -58,6 +70,7 @@ class Dataset:
     resolution: tuple[int, int] = (640, 640)
     shares: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_SHARES))
     examples: tuple[Example, ...] = ()
+    encoded: bool = False
 
     def __post_init__(self) -> None:
         if self.layout not in ALL_LAYOUTS:
@@ -138,4 +151,5 @@ def _dataset_of(data: dict[str, Any]) -> Dataset:
         resolution=(int(width), int(height)),
         shares={str(kind): float(share) for kind, share in data["shares"].items()},
         examples=tuple(Example(**example) for example in data["examples"]),
+        encoded=bool(data.get("encoded", False)),
     )

@@ -138,11 +138,14 @@ def steps_of(dataset: Dataset, root: Path) -> list[tuple[str, str]]:
         "--text_encoder1 LLAMA --text_encoder2 CLIP_L --batch_size 16"
     )
     own = "framepack-transitions dataset"
-    prune = [("Give every section its own name and folder:", f"{own} prune {_quoted(root)}")]
+    prune = (
+        []
+        if dataset.one_frame
+        else [("Give every section its own name and folder:", f"{own} prune {_quoted(root)}")]
+    )
+    encode = [("Encode the pictures:", latents), *prune, ("Encode the captions:", texts)]
     return [
-        ("Encode the pictures:", latents),
-        *([] if dataset.one_frame else prune),
-        ("Encode the captions:", texts),
+        *([] if dataset.encoded else encode),
         ("Look for contradictions:", f"{own} check {_quoted(root)}"),
         ("Train:", train_command(dataset, root)),
     ]

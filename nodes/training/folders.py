@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...training.making.building import check_name
+from ...training.musubi.names import check_name
 from ..comfyui import inside_comfyui
 from ..files.names import check_inside, check_prefix
 from ..run_folders import output_folder

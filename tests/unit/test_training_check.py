@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from framepack_transitions.training.dataset import Dataset, kind_cache, load_dat
 from framepack_transitions.training.musubi.latents import LatentCache, read_latents, write_latents
 from framepack_transitions.training.musubi.names import read_name
 from framepack_transitions.training.musubi.texts import read_text, write_text
+from safetensors.torch import load_file, save_file
 
 REAL = "walk__s2_00000-049-0002_0016x0016_fp.safetensors"
 
@@ -221,13 +223,41 @@ def test_values_that_are_not_finite_are_neither_written_nor_overlooked(
     bad = torch.full((1, 16, 3, 2, 2), float("nan"))
     with pytest.raises(ValueError, match="NaN or infinite"):
         edited(tmp_path, lambda cache: replace(cache, target=bad))
-    from safetensors.torch import load_file, save_file
-
     path = kind_cache(tmp_path, "real") / REAL
     tensors = load_file(path)
     tensors["latents_3x2x2_float16"][:] = float("inf")
     save_file(tensors, path, {"architecture": "framepack"})
     assert any("its target holds NaN or infinite values" in line for line in findings(tmp_path))
+
+
+def test_a_cache_of_other_dimensions_is_said(tmp_path: Path, training_cases: ModuleType) -> None:
+    training_cases.make_dataset(tmp_path)
+    path = kind_cache(tmp_path, "real") / REAL
+    tensors = load_file(path)
+    tensors["latents_3x2x2_float16"] = tensors["latents_3x2x2_float16"][0]
+    save_file(tensors, path, {"architecture": "framepack"})
+    assert any("expected 4 dimensions" in line for line in findings(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "../../away"}, "cannot be used for files"),
+        ({"clip": "a/b"}, "cannot be used for files"),
+        ({"kind": "../same"}, "choose one of"),
+        ({"section": 4}, "counted from 0"),
+    ],
+)
+def test_a_dataset_cannot_name_files_elsewhere(
+    changes: dict[str, object], message: str, tmp_path: Path, training_cases: ModuleType
+) -> None:
+    training_cases.make_dataset(tmp_path)
+    file = tmp_path / "dataset.json"
+    data = json.loads(file.read_text(encoding="utf-8"))
+    data["examples"][0].update(changes)
+    file.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load_dataset(tmp_path)
 
 
 @pytest.mark.parametrize(

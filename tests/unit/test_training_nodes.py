@@ -72,6 +72,8 @@ def test_a_clip_becomes_examples_that_the_check_finds_nothing_wrong_with(tiny: A
         ("walk__s2", "real"),
         ("walk__s3", "after"),
     ]
+    page = (Path(folder) / "README.md").read_text(encoding="utf-8")
+    assert "fpack_cache" not in page and "fpack_train_network.py" in page, "nothing is left to encode"
     assert "walk__s2: real: an empty city at night" in report
     assert [finding for finding in check(dataset, Path(folder)) if finding.level == "error"] == []
 

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from ..dataset import Example
 from ..shares import REAL
-from .findings import Finding, Loaded, error, warning
+from .findings import Finding, error, warning
 
 
-def caption_findings(loaded: Sequence[Loaded]) -> Iterator[Finding]:
-    """What is wrong with the captions of a dataset."""
-    for item in loaded:
-        example, encoded = item.example, item.caption
+def caption_findings(captions: Sequence[tuple[Example, str | None]]) -> Iterator[Finding]:
+    """What is wrong with the captions of examples, each with the text that is encoded for it, if any."""
+    for example, encoded in captions:
         if encoded is not None and encoded != example.caption:
             yield error(
                 example.name,
@@ -21,8 +20,9 @@ def caption_findings(loaded: Sequence[Loaded]) -> Iterator[Finding]:
             )
         if not example.caption.strip():
             yield warning(example.name, "its caption is empty, so that nothing is learned of a prompt")
-    yield from _switch_findings([item.example for item in loaded])
-    yield from _name_findings([item.example for item in loaded])
+    examples = [example for example, _ in captions]
+    yield from _switch_findings(examples)
+    yield from _name_findings(examples)
 
 
 def _switch_findings(examples: Sequence[Example]) -> Iterator[Finding]:

@@ -11,18 +11,20 @@ from ..musubi.config import TRAIN_TOML, path_text
 from ..musubi.names import latent_files, read_name
 from .captions import caption_findings
 from .findings import Finding, error, load_example, warning
-from .pictures import picture_findings
+from .pictures import PictureCheck
 from .tensors import tensor_findings
 
 
 def check(dataset: Dataset, root: Path) -> list[Finding]:
     """All that is wrong with a dataset that is about to be trained on."""
-    loaded, findings = [], list(folder_findings(dataset, root))
+    findings, encoded, pictures = list(folder_findings(dataset, root)), [], PictureCheck()
     for example in trained_examples(dataset):
         item, found = load_example(example, dataset, root)
-        loaded.append(item)
         findings += [*found, *tensor_findings(item, dataset)]
-    return [*findings, *caption_findings(loaded), *picture_findings(loaded, dataset)]
+        if not dataset.one_frame:
+            pictures.look(item)
+        encoded.append((example, item.caption))
+    return [*findings, *caption_findings(encoded), *pictures.findings()]
 
 
 def trained_examples(dataset: Dataset) -> list[Example]:

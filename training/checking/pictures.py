@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median, median_low
 
 from torch import Tensor
 
 from ...samplers.context.indices import Direction
-from ..dataset import Dataset
+from ..dataset import Example
 from ..musubi.latents import LatentCache
 from ..shares import REAL
 from .findings import Finding, Loaded, error, warning
@@ -53,67 +53,93 @@ def movement_of(cache: LatentCache) -> Movement:
     )
 
 
-def picture_findings(loaded: Sequence[Loaded], dataset: Dataset) -> Iterator[Finding]:
-    """What is wrong with what the examples show; pictures of one-frame training are left alone."""
-    if dataset.one_frame:
-        return
-    whole = [(item, item.latents) for item in loaded if item.latents is not None and not item.example.copy_of]
-    moved = {item.example.name: movement_of(cache) for item, cache in whole}
-    still = [moved[item.example.name].across for item, cache in whole if _is_unchanged(item, cache)]
-    usual = median(one.usual for one in moved.values()) if moved else 0.0
-    for item, _ in whole:
-        name = item.example.name
-        yield from _switch_seen(item, moved[name], median(still) if still else None)
-        yield from _cut_inside(item, moved[name], usual)
-    yield from _start_findings(whole)
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What is kept of an example's pictures; `compares` says whether it shows how much changes where no prompt does."""
+
+    name: str
+    kind: str
+    moved: Movement
+    compares: bool
 
 
-def _is_unchanged(item: Loaded, cache: LatentCache) -> bool:
-    """Whether a section shows how much changes where no prompt does; a first one backward remembers nothing to compare with."""
+class PictureCheck:
+    """Looks at examples one after another, so that the latents of a whole dataset need not be held."""
+
+    def __init__(self) -> None:
+        self._seen: list[Seen] = []
+        self._starts: dict[str, Tensor] = {}
+        self._other_starts: list[Finding] = []
+
+    def look(self, loaded: Loaded) -> None:
+        """Take an example in; copies with errors are left alone, and what has no latents, or of several sizes."""
+        cache, example = loaded.latents, loaded.example
+        if cache is None or example.copy_of or cache.context.clean is None or not _of_one_size(cache):
+            return
+        clean = cache.context.clean
+        # A first section backward remembers nothing to compare with.
+        compares = example.kind != REAL and bool(clean[:, :, -1].count_nonzero())
+        self._seen.append(
+            Seen(name=example.name, kind=example.kind, moved=movement_of(cache), compares=compares)
+        )
+        self._compare_start(example, clean[:, :, 0])
+
+    def _compare_start(self, example: Example, start: Tensor) -> None:
+        """Note an example whose start frame differs from its clip's: they were cached from different pictures."""
+        first = self._starts.setdefault(example.clip, start.clone())
+        if first.shape == start.shape and _rms(first - start) > START_DIFFERS:
+            self._other_starts.append(
+                error(
+                    example.name,
+                    "its start frame is another one than that of the clip's first example; cache the clip anew",
+                )
+            )
+
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong with what the examples show."""
+        still = [seen.moved.across for seen in self._seen if seen.compares]
+        usual = median(seen.moved.usual for seen in self._seen) if self._seen else 0.0
+        for seen in self._seen:
+            yield from _switch_seen(seen, median(still) if still else None)
+            yield from _cut_inside(seen, usual)
+        yield from self._other_starts
+
+
+def _of_one_size(cache: LatentCache) -> bool:
     clean = cache.context.clean
-    return item.example.kind != REAL and clean is not None and bool(clean[:, :, -1].count_nonzero())
+    return (
+        clean is not None
+        and clean.shape[1] == cache.target.shape[1]
+        and clean.shape[3:] == cache.target.shape[3:]
+    )
 
 
-def _switch_seen(item: Loaded, moved: Movement, still: float | None) -> Iterator[Finding]:
-    if item.example.kind == REAL and still is not None and moved.across <= still:
+def _switch_seen(seen: Seen, still: float | None) -> Iterator[Finding]:
+    if seen.kind == REAL and still is not None and seen.moved.across <= still:
         yield warning(
-            item.example.name,
-            f"it is real, but its picture changes no more ({moved.across:.2f}) than sections without a change of the prompt do "
-            f"({still:.2f}): this teaches that a new prompt changes nothing; look whether the time in its caption is right",
+            seen.name,
+            f"it is real, but its picture changes no more ({seen.moved.across:.2f}) than sections without a change of the prompt "
+            f"do ({still:.2f}): this teaches that a new prompt changes nothing; look whether the time in its caption is right",
         )
 
 
-def _cut_inside(item: Loaded, moved: Movement, usual: float) -> Iterator[Finding]:
+def _cut_inside(seen: Seen, usual: float) -> Iterator[Finding]:
+    moved = seen.moved
     if not usual > 0 or moved.largest <= CUT * max(moved.usual, usual):
         return
     step = f"(a step of {moved.largest:.2f}, usual are {moved.usual:.2f})"
-    if item.example.kind != REAL:
+    if seen.kind != REAL:
         yield warning(
-            item.example.name,
+            seen.name,
             f"a cut lies inside of it {step}, which its caption does not name; give the cut a prompt with its time, or leave the "
             "clip out",
         )
     elif moved.lag > LAG:
         yield warning(
-            item.example.name,
+            seen.name,
             f"its picture jumps {moved.lag} latent frames away from the change of the prompt {step}; correct the time in its "
             "caption",
         )
-
-
-def _start_findings(whole: Sequence[tuple[Loaded, LatentCache]]) -> Iterator[Finding]:
-    """Sections of a clip whose start frames differ: they were cached from different pictures."""
-    starts: dict[str, Tensor] = {}
-    for item, cache in whole:
-        if cache.context.clean is None:
-            continue
-        start = cache.context.clean[:, :, 0]
-        first = starts.setdefault(item.example.clip, start)
-        if first.shape == start.shape and _rms(first - start) > START_DIFFERS:
-            yield error(
-                item.example.name,
-                "its start frame is another one than that of the clip's first example; cache the clip anew",
-            )
 
 
 def _rms(tensor: Tensor) -> float:

@@ -15,10 +15,10 @@ from ..dataset import FILE, Dataset, Example, kind_cache, load_dataset
 from ..files import IMAGES, write_files, write_text_file
 from ..musubi.config import jsonl_of
 from ..musubi.latents import LatentCache, write_latents
-from ..musubi.names import LatentName, text_file
+from ..musubi.names import LatentName, check_name, text_file
 from ..musubi.texts import TextCache, write_text
 from ..one_frame import CONTROLS, ONE_FRAME, layout_named
-from .building import check_name, check_root, examples_of, plan_clip
+from .building import check_root, examples_of, plan_clip
 from .labelling import Take
 from .sections import section_caches
 
@@ -38,7 +38,7 @@ class Place:
     def dataset(self) -> Dataset:
         """The dataset of the folder, or a new one. Raises ValueError where the folder is for another layout or window."""
         check_root(self.root)
-        fresh = Dataset(layout=self.layout, window=self.window, resolution=self.size)
+        fresh = Dataset(layout=self.layout, window=self.window, resolution=self.size, encoded=True)
         if not (self.root / FILE).is_file():
             return fresh
         found = load_dataset(self.root)

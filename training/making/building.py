@@ -10,11 +10,9 @@ from ...samplers.context.plan import FPS
 from ...samplers.timeline.syntaxes.spans import PromptSpan
 from ...samplers.timeline.syntaxes.table import parse
 from ..dataset import Example
-from ..musubi.names import PATTERN_MARKS
+from ..musubi.names import PATTERN_MARKS, check_name
 from ..one_frame import ONE_FRAME, Pair
 from .labelling import Take, first_new_frame, takes_of
-
-MOST_NAME_BYTES = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,20 +135,6 @@ def picture_items(pairs: Sequence[Pair], captions: dict[str, str]) -> list[dict[
         }
         for pair in pairs
     ]
-
-
-def check_name(name: str) -> None:
-    """Raises ValueError for a name that files of a dataset cannot have."""
-    if (
-        not name
-        or not name.isprintable()
-        or len(name.encode()) > MOST_NAME_BYTES
-        or set(name) & set('/\\:*?"<>|')
-    ):
-        raise ValueError(
-            f"the name {name[:40]!r} cannot be used for files; give 1 to {MOST_NAME_BYTES} letters without / \\ : * ? and "
-            "quotes."
-        )
 
 
 def check_root(root: Path) -> None:

@@ -94,6 +94,7 @@ def read_latents(file: Path, direction: Direction) -> LatentCache:
     ]
     if missing:
         raise ValueError(f"{file.name} has no {', '.join(missing)}; cache it anew.")
+    _expect_dimensions(file, parts)
     target = parts["latents"].float().unsqueeze(0)
     places = [tuple(parts[key].tolist()) if key in parts else () for key in INDICES]
     return LatentCache(
@@ -108,6 +109,16 @@ def read_latents(file: Path, direction: Direction) -> LatentCache:
             image_embeds=parts["image_embeddings"].float().unsqueeze(0),
         ),
     )
+
+
+def _expect_dimensions(file: Path, parts: Mapping[str, Tensor]) -> None:
+    """Raises ValueError for a tensor that has other dimensions than training reads."""
+    for key, tensor in parts.items():
+        wanted = 4 if key.startswith("latents") else 1 if key in INDICES else 2
+        if tensor.ndim != wanted or 0 in tensor.shape:
+            raise ValueError(
+                f"{file.name} holds {key} of shape {list(tensor.shape)}, expected {wanted} dimensions; cache it anew."
+            )
 
 
 def _tier(parts: Mapping[str, Tensor], key: str, places: tuple[int, ...], target: Tensor) -> Tensor | None:

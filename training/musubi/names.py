@@ -9,6 +9,7 @@ from pathlib import Path
 LATENTS, TEXTS = "_fp.safetensors", "_fp_te.safetensors"
 # Training looks for the caches of a folder with its path as a pattern, in which these have a meaning.
 PATTERN_MARKS = "*?["
+MOST_NAME_BYTES = 120
 _VIDEO = re.compile(r"(.+)_([0-9]+)-([0-9]+)-([0-9]+)_([0-9]+)x([0-9]+)_fp\.safetensors", re.DOTALL)
 _IMAGE = re.compile(r"(.+)_([0-9]+)x([0-9]+)_fp\.safetensors", re.DOTALL)
 
@@ -53,3 +54,17 @@ def latent_files(folder: Path) -> list[Path]:
 def text_file(folder: Path, item: str) -> Path:
     """Where the encoded caption of an item lies."""
     return folder / f"{item}{TEXTS}"
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError for a name that files of a dataset cannot have."""
+    if (
+        not name
+        or not name.isprintable()
+        or len(name.encode()) > MOST_NAME_BYTES
+        or set(name) & set('/\\:*?"<>|')
+    ):
+        raise ValueError(
+            f"the name {name[:40]!r} cannot be used for files; give 1 to {MOST_NAME_BYTES} letters without / \\ : * ? and "
+            "quotes."
+        )
