@@ -72,6 +72,12 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "videos of each episode and arm (what the suite says)",
     )
     bench.add_argument(
+        "--float32",
+        action="store_true",
+        help="with --study, sample in float32 instead of bfloat16: twice the time on a CPU, and verdicts that do not depend on it "
+        "(long and judge always do)",
+    )
+    bench.add_argument(
         "--first-seed",
         type=int,
         default=0,

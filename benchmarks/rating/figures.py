@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isfinite
 from typing import Any
 
 from ..statistics import counted, grouped_share_interval, kappa, kappa_interval
-from .answers import BROKEN, NEW, OLD, SEEN, Ratings
+from .answers import BROKEN, NEW, OLD, SEEN, PairAnswer, Ratings
 
 ARMS = ("plain", "treated")
-QUESTIONS = ("followed", "looks")
+QUESTIONS: dict[str, Callable[[PairAnswer], str | None]] = {
+    "followed": lambda answer: answer.followed,
+    "looks": lambda answer: answer.looks,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +158,7 @@ def _choices(
     """For every answered pair its start image, and the arm that was chosen or "same"."""
     for person in ratings:
         for paths, answer in person.pairs.items():
-            choice = getattr(answer, question)
+            choice = QUESTIONS[question](answer)
             if choice is not None and paths <= videos.keys():
                 image = next(videos[path].image for path in paths)
                 yield image, videos[choice].arm if choice in videos else "same"

@@ -23,6 +23,7 @@ from ...benchmarks.reliability.bench import run as run_kills
 from ...benchmarks.reliability.host import Host, HostTrials
 from ...benchmarks.reliability.trials import Render
 from ...benchmarks.speed.bench import SpeedOptions, run_speed
+from ...benchmarks.speed.machine import machine
 from ...benchmarks.speed.peer import PeerMissingError
 from ...benchmarks.speed.table import table as speed_table
 from ...benchmarks.transition import bench as transition
@@ -39,14 +40,14 @@ from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
 from ..workflows.errors import WorkflowError
 from .judging import JUDGE, judge_study
+from .study_remarks import enough, remarks_on
 
 BENCHES = ("transition", "speed", "cache", "reliability")
 # What `reliability` kills: 24 sections of the embedded model.
 RENDERED = PACK / EXAMPLES / "api" / "tiny_f1.json"
 RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=2")
+ALWAYS_FLOAT32 = ("long", JUDGE)  # studies
 UNDISTURBED, TRIALS = "undisturbed", "trials.json"
-ENOUGH = 32  # seeds a case, for numbers that may be quoted
-ENOUGH_LONG = 16  # seeds of long videos, with several switches each
 
 
 def run_transition(
@@ -55,6 +56,7 @@ def run_transition(
     study: str,
     *,
     first_seed: int = 0,
+    float32: bool = False,
     record: Record,
     bars: ProgressBars,
     **judged_by: str,
@@ -71,14 +73,17 @@ def run_transition(
         raise WorkflowError(f"First seed is {first_seed}; give 0 or more.")
     if seeds < 1:
         raise WorkflowError(
-            f"Seeds is {seeds}; give at least 1 (8 for a quick look, {_enough(study)} or more to quote)."
+            f"Seeds is {seeds}; give at least 1 (8 for a quick look, {enough(study)} or more to quote)."
         )
-    found = STUDIES[study](out, range(first_seed, first_seed + seeds), Measure(record, bars), **judged_by)
+    measure = Measure(record, bars, float32)
+    found = STUDIES[study](out, range(first_seed, first_seed + seeds), measure, **judged_by)
     trained = load_tiny().trained
-    remarks = _remarks(study, range(first_seed, first_seed + seeds), trained)
+    dtype = "float32" if float32 or study in ALWAYS_FLOAT32 else "bfloat16"
+    by = {**machine(plain_device()), "threads": 1, "dtype": dtype}
+    remarks = remarks_on(study, range(first_seed, first_seed + seeds), trained, by)
     (out / pictures.TABLE).write_text("\n".join([*remarks, "", found["text"]]), encoding="utf-8")
     print(found.pop("text"))
-    quotable = seeds >= _enough(study) and trained
+    quotable = seeds >= enough(study) and trained
     files = {"table": pictures.TABLE, "plot": pictures.PLOT}
     return {
         "bench": "transition",
@@ -87,6 +92,7 @@ def run_transition(
         "first_seed": first_seed,
         "quotable": quotable,
         "remarks": remarks,
+        "machine": by,
         **files,
         **found,
     }
@@ -145,6 +151,11 @@ class Measure:
 
     record: Record
     bars: ProgressBars
+    float32: bool = False
+
+    def prepared(self, bench: transition.Bench) -> transition.Bench:
+        """The bench as it is to be sampled: in float32 where that was asked for."""
+        return replace(bench, settings=replace(bench.settings, bfloat16=False)) if self.float32 else bench
 
     def __call__(self, bench: transition.Bench) -> list[Result]:
         """The results of a bench."""
@@ -179,7 +190,7 @@ class Measure:
 
 def _techniques(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Plain, each technique, the presets and the published baseline."""
-    bench = transition.Bench(folder=out, seeds=len(seeds), first_seed=seeds.start)
+    bench = measure.prepared(transition.Bench(folder=out, seeds=len(seeds), first_seed=seeds.start))
     results, section = measure(bench), bench.settings.section_frames
     rows = summary.rows(results, section)
     pictures.save_plot(
@@ -195,7 +206,7 @@ def _techniques(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
 
 def _pairs(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Two subjects, one of which is told to leave."""
-    bench = selective.bench(out, len(seeds), seeds.start)
+    bench = measure.prepared(selective.bench(out, len(seeds), seeds.start))
     results, section = measure(bench), bench.settings.section_frames
     rows = summary.rows(results, section)
     pictures.save_sheet(out / pictures.SHEET, results, out, bench.settings)
@@ -205,7 +216,7 @@ def _pairs(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
 
 def _doses(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Every technique at rising strength."""
-    bench = doses.bench(out, len(seeds), seeds.start)
+    bench = measure.prepared(doses.bench(out, len(seeds), seeds.start))
     rows = summary.rows(measure(bench), bench.settings.section_frames)
     doses.save_plot(out / pictures.PLOT, rows)
     return {**_facts(bench), "rows": rows, "text": doses.table(rows)}
@@ -214,7 +225,7 @@ def _doses(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
 def _conflict(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """What the past shows against what the prompt asks."""
     benches = conflict.benches(out, len(seeds), first_seed=seeds.start)
-    cells = conflict.rows({length: measure(bench) for length, bench in benches.items()})
+    cells = conflict.rows({length: measure(measure.prepared(bench)) for length, bench in benches.items()})
     conflict.save_plot(out / pictures.PLOT, cells)
     return {"cells": cells, "conclusions": conflict.conclusions(cells), "text": conflict.table(cells)}
 
@@ -238,7 +249,7 @@ def _long(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
 
 def _agreement(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Whether the metrics say what is true."""
-    bench = agreement.bench(out, len(seeds))
+    bench = measure.prepared(agreement.bench(out, len(seeds)))
     scored = agreement.score_all(
         agreement.cached_scorer(out), len(seeds), measure(bench), bench.folder / VIDEOS
     )
@@ -271,26 +282,3 @@ STUDIES: dict[str, Callable[..., dict[str, Any]]] = {
     "agreement": _agreement,
     JUDGE: judge_study,
 }
-
-
-def _enough(study: str) -> int:
-    """How many seeds numbers need that may be quoted."""
-    return ENOUGH_LONG if study == "long" else ENOUGH
-
-
-def _remarks(study: str, seeds: range, trained: bool) -> list[str]:
-    """What must be known to read the numbers."""
-    remarks = [
-        f"TransitionBench, study {study}, {len(seeds)} seeds a case (from {seeds.start} on).",
-        "All switches of a video are counted, also those after one that failed."
-        if study == "long"
-        else "Only episodes that were right before the switch are counted.",
-    ]
-    if not trained:
-        remarks.append(
-            "The embedded model's weights are random: these numbers only show that everything runs."
-        )
-    if len(seeds) < _enough(study):
-        remarks.append(f"A quick look: fewer than {_enough(study)} seeds a case are not enough to quote.")
-    remarks.append("Sizes of effects in this miniature do not carry over to the 13B model.")
-    return remarks

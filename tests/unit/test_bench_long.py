@@ -240,5 +240,7 @@ def test_the_command_writes_a_report(
     assert (report["study"], report["quotable"], report["settings"]["bfloat16"]) == ("long", False, False)
     assert {row["technique"] for row in report["rows"]} == {"plain", "preset balanced", "preset strong"}
     assert any("fewer than 16 seeds" in remark for remark in report["remarks"])
+    assert (report["machine"]["dtype"], report["machine"]["threads"]) == ("float32", 1)
+    assert any(remark.startswith("Sampled in float32 on ") for remark in report["remarks"])
     assert (tmp_path / "plot.png").is_file()
     assert (tmp_path / "table.md").read_text(encoding="utf-8").count("preset strong") == 4

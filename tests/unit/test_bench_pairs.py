@@ -140,11 +140,13 @@ def test_the_command_writes_table_plot_and_sheet(tmp_path: Path, monkeypatch, re
         lambda **given: small(**{**given, "settings": SMALL}),
     )
     monkeypatch.setattr(command, "available_cores", lambda: 1)
-    given = ["--study", "pairs", "--seeds", "1", "--first-seed", "3", "--out", str(tmp_path)]
+    given = ["--study", "pairs", "--seeds", "1", "--first-seed", "3", "--float32", "--out", str(tmp_path)]
     assert main(["bench", "transition", *given]) == 0
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     report_page.check(written, "study")
     assert (written["study"], written["first_seed"]) == ("pairs", 3)
+    assert written["settings"]["bfloat16"] is False and SMALL.bfloat16
+    assert written["machine"]["dtype"] == "float32"
     assert {row["case"] for row in written["rows"]} == {"all", *PAIR_CASES}
     assert "other untouched" in (tmp_path / "table.md").read_text(encoding="utf-8")
     for name in (written["plot"], written["contact_sheet"]):
@@ -158,6 +160,7 @@ def test_the_command_writes_table_plot_and_sheet(tmp_path: Path, monkeypatch, re
         (["--study", "agreement", "--first-seed", "5"], "agreement takes its seeds from 0 on"),
         (["--first-seed", "-1"], "First seed is -1; give 0 or more"),
         (["--suite", "--first-seed", "2"], "--first-seed belongs to --study"),
+        (["--suite", "--float32"], "--float32 belongs to --study"),
     ],
 )
 def test_a_first_seed_that_cannot_be_is_one_sentence(

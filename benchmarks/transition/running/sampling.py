@@ -48,7 +48,7 @@ class BenchSettings:
     distilled_guidance: float = 10.0
     before: int = 2
     after: int = 2
-    bfloat16: bool = True  # half the time on a CPU, and no difference that the detector sees
+    bfloat16: bool = True  # half the time on a CPU; some verdicts then depend on the processor
 
     @property
     def section_frames(self) -> int:
