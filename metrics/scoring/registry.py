@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from ..definitions.disappearance import score_disappearance
+from ..definitions.dynamics import score_dynamics
+from ..definitions.ghosting import score_ghosting
+from ..definitions.inertia import score_inertia
+from ..definitions.latency import score_completion, score_latency
 from ..definitions.side_effects import score_side_effects
-from ..disappearance import score_disappearance
-from ..dynamics import score_dynamics
-from ..ghosting import score_ghosting
-from ..inertia import score_inertia
-from ..latency import score_completion, score_latency
+from ..definitions.stf import score_stf
 from ..results import Metric
-from ..stf import score_stf
 
 
 @dataclass(frozen=True)

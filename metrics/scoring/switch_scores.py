@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..arrays import mean
-from ..disappearance import calibrate
+from ..definitions.disappearance import calibrate
 from ..measuring.evidence import Evidence, features_of
 from ..results import Guard, Metric, SwitchScores, failures, undefined
 from .guards import guards, kept_features, kept_object

@@ -111,7 +111,7 @@ def test_the_technique_in_contributing_does_what_it_says(monkeypatch: pytest.Mon
 
 
 def test_the_metric_in_contributing_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    example = _example(monkeypatch, "Darkening", "metrics")
+    example = _example(monkeypatch, "Darkening", "metrics.definitions")
     measured = SimpleNamespace(brightness=np.array([0.75, 0.75, 0.5, 0.25]))
     windows = SimpleNamespace(before=(0, 2), settled=(3, 4))
     found = example.score_dark(SimpleNamespace(measured=measured, windows=windows))

@@ -7,7 +7,7 @@ from math import log
 
 import pytest
 import torch
-from framepack_transitions.metrics.inertia import log_odds
+from framepack_transitions.metrics.definitions.inertia import log_odds
 from framepack_transitions.models.attention import probe as probe_module
 from framepack_transitions.models.attention.joint import PAST, sdpa_attention
 from framepack_transitions.models.attention.policy import AttentionPolicy

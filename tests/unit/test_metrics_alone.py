@@ -14,12 +14,12 @@ import pytest
 
 METRICS = Path(framepack_transitions.__file__).resolve().parent / "metrics"
 MODULES = (
-    "stf",
-    "latency",
-    "ghosting",
-    "disappearance",
-    "dynamics",
-    "inertia",
+    "definitions.stf",
+    "definitions.latency",
+    "definitions.ghosting",
+    "definitions.disappearance",
+    "definitions.dynamics",
+    "definitions.inertia",
     "scoring.survival",
     "evaluate",
     "results",

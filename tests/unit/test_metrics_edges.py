@@ -17,8 +17,8 @@ from framepack_transitions.metrics import (
     transition_latency,
     windows_of,
 )
-from framepack_transitions.metrics.disappearance import calibrate
-from framepack_transitions.metrics.latency import first_held, settling
+from framepack_transitions.metrics.definitions.disappearance import calibrate
+from framepack_transitions.metrics.definitions.latency import first_held, settling
 from framepack_transitions.metrics.measuring.clip import at_constant_rate, batches_of, shown_at
 from hypothesis import given, settings
 from hypothesis import strategies as st

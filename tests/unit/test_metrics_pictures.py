@@ -7,8 +7,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 from framepack_transitions.metrics import Cue, Switch, evaluate_video, windows_of
+from framepack_transitions.metrics.definitions.picture_fidelity import area_of_change, picture_fidelity
 from framepack_transitions.metrics.features import PixelExtractor
-from framepack_transitions.metrics.picture_fidelity import area_of_change, picture_fidelity
 
 SIZES = [(64, 64), (48, 80), (90, 60)]
 RATES = [15, 24, 30]

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from framepack_transitions.metrics import Cue, evaluate_video
-from framepack_transitions.metrics.stf import separation
+from framepack_transitions.metrics.definitions.stf import separation
 from framepack_transitions.nodes.evaluation.models import tiny_extractor
 
 FPS = 15

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Array, finite, mean, pieces
-from .measuring.evidence import Evidence
-from .results import Metric, undefined
-from .switches import Windows, too_little_to_compare
+from ..arrays import Array, finite, mean, pieces
+from ..measuring.evidence import Evidence
+from ..results import Metric, undefined
+from ..switches import Windows, too_little_to_compare
 
 PENALTY = 1.0
 CUT = 5.0  # times the usual change around it

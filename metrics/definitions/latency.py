@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Array, finite, mean, rows
-from .measuring.evidence import Evidence, features_of
-from .results import Metric, undefined
-from .switches import Windows, too_little_to_compare
+from ..arrays import Array, finite, mean, rows
+from ..measuring.evidence import Evidence, features_of
+from ..results import Metric, undefined
+from ..switches import Windows, too_little_to_compare
 
 HELD = 0.9  # of the next full half second
 DEVIATIONS = 3.0  # pooled standard deviations by which old and new must differ

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .measuring.evidence import Evidence
-from .results import Metric, undefined
-from .switches import Switch
+from ..measuring.evidence import Evidence
+from ..results import Metric, undefined
+from ..switches import Switch
 
 
 def semantic_inertia(trace: Mapping[str, Any] | None, switch: Switch, frames: int) -> Metric:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Array, cosines, finite, mean, pieces, rows
-from .measuring.evidence import Evidence, features_of
-from .results import Metric, undefined
-from .switches import Windows, too_little_to_compare
+from ..arrays import Array, cosines, finite, mean, pieces, rows
+from ..measuring.evidence import Evidence, features_of
+from ..results import Metric, undefined
+from ..switches import Windows, too_little_to_compare
 
 BASE_PERCENTILE = 95
 LEAST_CONTRAST = 0.02

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Array, finite, mean, runs
-from .measuring.evidence import Evidence
-from .results import Metric, undefined
-from .switches import Windows, too_little_to_compare
+from ..arrays import Array, finite, mean, runs
+from ..measuring.evidence import Evidence
+from ..results import Metric, undefined
+from ..switches import Windows, too_little_to_compare
 
 FREE_PERCENTILE = 95  # of the confidences on object-free frames
 LEAST_THRESHOLD = 0.05

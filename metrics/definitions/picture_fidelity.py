@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Array, finite, mean, rows
-from .results import Metric, undefined
-from .switches import Windows, too_little_to_compare
+from ..arrays import Array, finite, mean, rows
+from ..results import Metric, undefined
+from ..switches import Windows, too_little_to_compare
 
 LEAST_CONTRAST = 2.0  # times the spread of the pictures of the new scene
 LEAST_AREA = 0.25  # of the picture: scenes differ in more of it, subjects in less

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import Array, cosines, mean, rows
-from .measuring.evidence import Evidence, features_of
+from ..arrays import Array, cosines, mean, rows
+from ..measuring.evidence import Evidence, features_of
+from ..results import Metric, undefined
+from ..switches import Windows, too_little_to_compare
 from .picture_fidelity import picture_fidelity
-from .results import Metric, undefined
-from .switches import Windows, too_little_to_compare
 
 LEAST_DENOMINATOR = 0.1
 FOUNDING_DELAY = 5  # frames after the switch
