@@ -172,6 +172,11 @@ def _add_evaluate(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--concept", metavar="TEXT", help="an object that should disappear, such as 'a man'; scored as DF"
     )
     evaluate.add_argument(
+        "--kept",
+        metavar="TEXT",
+        help="something that should stay, such as 'a woman': scored as identity, by a detector with boxes",
+    )
+    evaluate.add_argument(
         "--detector",
         choices=DETECTORS,
         default="auto",
@@ -205,6 +210,20 @@ def _add_evaluate(commands: Commands, common: argparse.ArgumentParser) -> None:
     )
     evaluate.add_argument(
         "--out", type=Path, default=Path(FILE_NAME), metavar="FILE", help="the report (%(default)s)"
+    )
+    evaluate.add_argument(
+        "--penalty",
+        type=float,
+        default=EvaluateOptions.penalty,
+        metavar="LAMBDA",
+        help="lambda of DDI: how much motion off the new prompt weighs (%(default)s)",
+    )
+    evaluate.add_argument(
+        "--lpips",
+        type=Path,
+        metavar="FILE",
+        help="weights of LPIPS as .safetensors: measures the change from frame to frame by it, as the founding TL was "
+        "defined; needs the library lpips",
     )
     evaluate.add_argument("--plot", type=Path, metavar="FILE.png", help="draw curves, scores and frames")
     evaluate.set_defaults(kind="evaluate")

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arrays import Array
-from .measuring.clip import Box, Clip, batches_of, detected_box, measure_clip, region_of
+from .definitions.dynamics import PENALTY
+from .measuring.clip import Box, Clip, batches_of, measure_clip, region_of
 from .measuring.evidence import Evidence, Part
 from .measuring.measurements import Measurements
 from .results import VideoScores
 from .scoring.distractors import suggested_distractors
 from .scoring.guards import guards, whole
 from .scoring.switch_scores import score_switch, summary
+from .scoring.tracks import track_of
 from .switches import Cue, Switch, switches_from_trace, switches_of, windows_of
 
 NEUTRAL = (0.0, 0.5, 1.0)  # brightness of the pictures without content around which features are centred
@@ -41,6 +43,7 @@ def score(
     threshold: float | None = None,
     trace: Mapping[str, Any] | None = None,
     distractors: Distractors = (),
+    penalty: float = PENALTY,
     name: str = "video",
 ) -> VideoScores:
     """Score the switches of a measured video; without any there are guards and curves only.
@@ -54,6 +57,7 @@ def score(
     [n], by concept. threshold: confidence above which an object counts as seen, instead of theirs. trace: the
     sampler's trace, which inertia reads. distractors: texts of what is neither the old nor the new state of a switch, the
     same for all switches, or a function that gives those of one, such as `suggested` below.
+    penalty: lambda of DDI, by which motion off the prompt weighs.
 
     A metric whose guard fails is not valid and says so. Raises ValueError when clips were measured by different
     extractors, or for concepts that were not detected.
@@ -83,6 +87,7 @@ def score(
                 threshold=threshold,
                 distractors=others[number],
                 trace=trace,
+                penalty=penalty,
             )
         )
         for number, switch in enumerate(switches)
@@ -122,13 +127,14 @@ def evaluate_video(
     progress: Any = None,
     **options: Any,
 ) -> VideoScores:
-    """Measure and score a video, frames [T,H,W,3] in 0..1 or an iterable of batches of them.
+    """Measure and score a video: frames [T,H,W,3] in 0..1, an iterable of batches of them, or a clip measured before.
 
     cues: the prompts and when they are asked for. trace: the sampler's trace, which says from which frame on each is
     in force; without one `window` does, the latent frames of a section (0 takes the times of the cues as they are).
     extractor: computes features; None is PixelExtractor(). detector: finds `vanishing` and `kept`.
     reference, target, control: frames or measurements, see `score`. box: region of all that are frames (left, top,
-    right, bottom in 0..1); "detected" is the box of the first thing that vanishes, and needs frames as an array.
+    right, bottom in 0..1); "detected" follows the first thing that vanishes, and needs frames as an array: where it is
+    not seen it is looked for where it was last.
     object_free: frames without the objects, or confidences by concept. timestamps: seconds [T] of the frames of a
     video of variable rate, which are repeated or dropped to `fps`. flow, perceptual, progress: as for `measure`.
     options: further keywords of `score`.
@@ -138,20 +144,24 @@ def evaluate_video(
     detect = box == "detected"
     if detect and not hasattr(frames, "shape"):
         raise ValueError("a detected box needs frames [T,H,W,3] that can be read twice, not an iterable.")
-    extractor = _usual_extractor() if extractor is None else extractor
-    concepts = _concepts(vanishing, kept) if detector is not None else ()
+    extractor = usual_extractor() if extractor is None else extractor
+    concepts = concepts_of(vanishing, kept) if detector is not None else ()
     switches = _switches(cues, trace, fps, window)
     how = {"fps": fps, "flow": flow, "perceptual": perceptual}
     watch = {"timestamps": timestamps, "detector": detector, "concepts": concepts, "progress": progress}
-    region_box = None if isinstance(box, str) else box
-    clip = measure_clip(frames, extractor, box=region_box, **how, **watch)
+    watch["followed"] = tuple(concept for concept in concepts if concept in kept)
+    place = later = None if isinstance(box, str) else box
+    measured = isinstance(frames, Clip)
+    clip = frames if measured else measure_clip(frames, extractor, box=place, **how, **watch)
+    free = _confidences(object_free, detector, concepts)
     if detect:
-        region_box = _box_of_what_vanishes(clip.measurements, switches, vanishing)
-        if region_box is not None:
-            region = region_of(frames, extractor, region_box, fps=fps, timestamps=timestamps)
+        known = {"free": free, "threshold": options.get("threshold")}
+        place, later = _track_of_what_vanishes(clip.measurements, switches, vanishing, **known)
+        if place is not None:
+            region = region_of(frames, extractor, place, fps=fps, timestamps=timestamps)
             clip = replace(clip, region=region)
     others = {
-        role: _measured(clips, extractor, how | {"box": region_box})
+        role: _measured(clips, extractor, how | {"box": place if role == "control" else later})
         for role, clips in (("reference", reference), ("target", target), ("control", control))
     }
     return score(
@@ -160,7 +170,7 @@ def evaluate_video(
         extractor=extractor,
         vanishing=vanishing or None,
         kept=kept,
-        object_free=_confidences(object_free, detector, concepts),
+        object_free=free,
         trace=trace,
         **others,
         **options,
@@ -212,27 +222,34 @@ def _at_switch(concepts: Concepts, number: int) -> Sequence[str]:
     return concepts.get(number, ()) if isinstance(concepts, Mapping) else concepts
 
 
-def _concepts(vanishing: Concepts, kept: Sequence[str]) -> tuple[str, ...]:
+def concepts_of(vanishing: Concepts, kept: Sequence[str]) -> tuple[str, ...]:
+    """All that a detector looks for, each once."""
     parts = vanishing.values() if isinstance(vanishing, Mapping) else [vanishing]
     return tuple(dict.fromkeys([*(concept for part in parts for concept in part), *kept]))
 
 
-def _usual_extractor() -> Any:
+def usual_extractor() -> Any:
+    """What features are computed with where no extractor is given."""
     from .features import PixelExtractor
 
     return PixelExtractor()
 
 
-def _box_of_what_vanishes(
-    measured: Measurements, switches: Sequence[Switch], vanishing: Concepts
-) -> Box | None:
-    """Where the first thing that vanishes was in the settled frames before; None when it was not seen."""
+def _track_of_what_vanishes(
+    measured: Measurements,
+    switches: Sequence[Switch],
+    vanishing: Concepts,
+    *,
+    free: Mapping[str, ArrayLike] | None,
+    threshold: float | None,
+) -> tuple[Any, Any]:
+    """The box of the first thing that vanishes, of all frames [T,4] and of those from its switch on; None if never seen."""
     for number, switch in enumerate(switches):
         named = _at_switch(vanishing, number)
         if named and named[0] in measured.boxes:
-            windows = windows_of(switch, switches, len(measured), measured.fps)
-            return detected_box(measured.boxes[named[0]], windows.before)
-    return None
+            track = track_of(measured, named[0], free, threshold)
+            return track, None if track is None else track[min(max(switch.frame, 0), len(track) - 1) :]
+    return None, None
 
 
 def _switches(cues: Sequence[Cue], trace: Mapping[str, Any] | None, fps: float, window: int) -> list[Switch]:

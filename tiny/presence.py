@@ -53,8 +53,8 @@ def _presence(frames: Array, wanted: Array) -> Detection:
     template, colour, row, column = best = np.unravel_index(
         gain.reshape(len(frames), -1).argmax(1), gain.shape[1:]
     )
-    explained = gain[(np.arange(len(frames)), *best)]
-    opacity = np.clip(ratio[(np.arange(len(frames)), *best)], 0, 1)
+    place = (np.arange(len(frames)), *best)
+    explained, opacity = gain[place], np.clip(ratio[place], 0, 1)
     share = np.clip(
         explained / np.maximum(_energy_around(difference, row + FIRST, column + FIRST), 1e-9), 0, 1
     )

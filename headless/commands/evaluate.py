@@ -44,6 +44,9 @@ class EvaluateOptions:
     reference: Path | None = None
     target: Path | None = None
     plot: Path | None = None
+    kept: str | None = None
+    penalty: float = 1.0
+    lpips: Path | None = None
 
 
 def run_evaluate(options: EvaluateOptions, record: Record, bars: ProgressBars) -> dict[str, Any]:
@@ -84,6 +87,8 @@ def _load_models(options: EvaluateOptions) -> EvaluationModels:
         concept=options.concept or "",
         detector=options.detector,
         detector_model=options.detector_model or "",
+        kept=options.kept or "",
+        lpips=str(options.lpips or ""),
         distractors=options.distractors,
     )
 
@@ -136,6 +141,7 @@ class _Evaluation:
             trace=self.timeline.trace_of(path),
             timestamps=uneven_times(path),
             name=path.name,
+            penalty=self.options.penalty,
             **self.models.options(),
             **shared,
         )

@@ -13,6 +13,7 @@ from ..switches import Windows, too_little_to_compare
 PENALTY = 1.0
 CUT = 5.0  # times the usual change around it
 AROUND = 4  # pairs on either side
+MOST_BLOCKINESS = 0.84  # levels of 255; above it motion is that of compression's blocks
 CUT_SHARE = 0.25  # of the largest change
 
 
@@ -40,8 +41,11 @@ def intentional_dynamics(
     flow: flow degree of neighbouring frames [T-1]. probability: share of the new state [T].
     change: difference of neighbouring frames [T-1], in which cuts are found; pairs at a cut and next to it are left
     out, with all of the `stride` frames between which the flow is one. reference: flow degree of the reference [n].
-    length: frames of a piece; None is half a second. Raises ValueError where flow and frames do not fit.
+    length: frames of a piece; None is half a second. Raises ValueError where flow and frames do not fit, and for a
+    negative penalty.
     """
+    if not penalty >= 0:
+        raise ValueError(f"penalty is {penalty}; give the lambda of DDI, 0 or more (usual: 1).")
     flow, probability = np.asarray(flow, np.float64), np.asarray(probability, np.float64)
     if len(flow) != max(len(probability) - 1, 0):
         raise ValueError(f"{len(probability)} frames have {len(probability) - 1} flows, but got {len(flow)}.")
@@ -80,14 +84,19 @@ def score_dynamics(evidence: Evidence, fidelity: Metric) -> Metric:
     if fidelity.curve is None:
         return undefined(fidelity.reason)
     reference = evidence.reference
-    return intentional_dynamics(
+    blocks = mean(evidence.measured.blockiness, evidence.windows.after)
+    metric = intentional_dynamics(
         evidence.measured.flow,
         fidelity.curve,
         evidence.windows,
         change=evidence.measured.change,
         stride=evidence.measured.flow_stride,
+        penalty=evidence.penalty,
         reference=None if reference is None else reference.measurements.flow,
     )
+    if blocks > MOST_BLOCKINESS and metric.valid:
+        return metric.but(f"it is compressed so strongly (blockiness {blocks:.2f}) that its blocks move, too")
+    return metric
 
 
 def cuts(change: ArrayLike) -> Array:

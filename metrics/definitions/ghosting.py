@@ -12,6 +12,7 @@ from ..switches import Windows, too_little_to_compare
 
 BASE_PERCENTILE = 95
 LEAST_CONTRAST = 0.02
+LEAST_UNCHANGED = 0.8  # what the old scene itself must score
 
 
 def ghosting(
@@ -27,7 +28,8 @@ def ghosting(
     c of a frame is its largest cosine to any of the settled frames before the switch, and b the 95th percentile of
     c in the reference, which shows the new scene without the old one; the clipped number is the curve. 0: no more of
     the old scene than in the reference; 1: all of it. Low is good. Not valid without a reference, with one whose b
-    leaves less than 0.02 up to 1, or where a window is missing or too short. The founding value is the mean over half
+    leaves less than 0.02 up to 1, where the old scene moves so much that it would score less than 0.8 if it simply went
+    on (the second half of the frames before the switch against the first), or where a window is missing or too short. The founding value is the mean over half
     seconds of the largest cosine to the most typical frame before the switch.
 
     features: of frames [T,D], whole ones or the old object's box. reference: the same of the reference [n,D].
@@ -55,6 +57,13 @@ def ghosting(
     if 1 - limit < LEAST_CONTRAST:
         reason = f"the reference looks like the old scene (cosine {limit:.3f}): give a box or a detector"
         return undefined(reason, founding, similarity, details)
+    details["unchanged"] = _unchanged(old, limit, centre)
+    if details["unchanged"] < LEAST_UNCHANGED:
+        reason = (
+            f"the old scene moves so much that it would score {details['unchanged']:.2f} if it went on unchanged: "
+            "follow its subject by the box of a detector"
+        )
+        return undefined(reason, founding, similarity, details)
     curve = np.clip((similarity - limit) / (1 - limit), 0, 1)
     details["settled"] = mean(curve, windows.settled)
     return Metric(
@@ -73,6 +82,16 @@ def score_ghosting(evidence: Evidence) -> Metric:
         evidence.windows,
         reference=features_of(evidence.reference, part),
         centre=evidence.centre,
+    )
+
+
+def _unchanged(old: Array, base: float, centre: ArrayLike | None) -> float:
+    """What the second half of old frames scores against the first; 1 for a single frame."""
+    middle = len(old) // 2
+    if not middle:
+        return 1.0
+    return float(
+        np.clip((mean(cosines(old[middle:], old[:middle], centre).max(1)) - base) / (1 - base), 0, 1)
     )
 
 

@@ -51,13 +51,13 @@ def measure_clip(
     extractor: Any,
     *,
     fps: float,
-    box: Box | None = None,
+    box: ArrayLike | None = None,
     timestamps: ArrayLike | None = None,
     **options: Any,
 ) -> Clip:
     """Measure frames [T,H,W,3] or an iterable of batches in one pass.
 
-    box: (left, top, right, bottom) in 0..1 of the region; timestamps [T] in seconds of frames of a variable
+    box: (left, top, right, bottom) in 0..1 of the region, [4], or of each frame, [T,4]; timestamps [T] in seconds of frames of a variable
     rate, which are then repeated or dropped as a player does, to `fps`. options: as for `measure`.
     """
     from .measure import measure  # brings torch, which scoring alone does not need
@@ -73,7 +73,7 @@ def measure_clip(
 
 
 def region_of(
-    frames: Any, extractor: Any, box: Box, *, fps: float, timestamps: ArrayLike | None = None
+    frames: Any, extractor: Any, box: ArrayLike, *, fps: float, timestamps: ArrayLike | None = None
 ) -> Region:
     """The region of frames that can be read once more, [T,H,W,3], in a pass of its own."""
     batches = batches_of(frames)
@@ -90,6 +90,21 @@ def detected_box(boxes: ArrayLike, window: tuple[int, int]) -> Box | None:
         return None
     (left, top), (right, bottom) = known[:, :2].min(0).clip(0, 1), known[:, 2:].max(0).clip(0, 1)
     return (float(left), float(top), float(right), float(bottom)) if left < right and top < bottom else None
+
+
+def followed_boxes(boxes: ArrayLike, seen: ArrayLike) -> Array | None:
+    """Boxes [T,4] of something that moves, in every frame; None where it is never seen.
+
+    boxes: those in which it was detected [T,4]. seen: the frames in which they are to be believed, bool [T]. Between
+    them a box moves evenly; before the first and after the last it stays.
+    """
+    found = np.asarray(boxes, np.float64).clip(0, 1)
+    size = found[:, 2:] - found[:, :2]
+    known = np.flatnonzero(np.asarray(seen, bool) & (size > 0).all(1))
+    if not len(known):
+        return None
+    frames = np.arange(len(found))
+    return np.stack([np.interp(frames, known, found[known, edge]) for edge in range(4)], axis=1)
 
 
 def batches_of(frames: Any) -> Iterator[Array]:
@@ -140,15 +155,19 @@ def at_constant_rate(batches: Iterable[Array], timestamps: ArrayLike, fps: float
 class RegionRecorder:
     """Keeps features of the inside and the outside of a box while batches pass through.
 
-    extractor: computes the features. box: left, top, right, bottom as shares of the picture, 0..1; raises
-    ValueError for others.
+    extractor: computes the features. boxes: left, top, right, bottom as shares of the picture, 0..1, of one box [4], or of
+    one that moves [T,4], with a row for each frame, which begin anew where a clip has more frames. What is cut out has
+    the size of the largest of them throughout. Raises ValueError for other boxes.
     """
 
-    def __init__(self, extractor: Any, box: Box) -> None:
-        left, top, right, bottom = box
-        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            raise ValueError(f"box is {box}; give left, top, right, bottom as shares of the picture, 0..1.")
-        self.extractor, self.box = extractor, box
+    def __init__(self, extractor: Any, boxes: ArrayLike) -> None:
+        self.extractor, self.boxes, self.count = extractor, np.atleast_2d(np.asarray(boxes, np.float64)), 0
+        (left, top), (right, bottom) = self.boxes[:, :2].T, self.boxes[:, 2:].T
+        inside = (left >= 0) & (top >= 0) & (right <= 1) & (bottom <= 1)
+        if not (inside & (left < right) & (top < bottom)).all():
+            raise ValueError(
+                f"box is {self.boxes.tolist()}; give left, top, right, bottom as shares of the picture, 0..1."
+            )
         self._inside: list[Array] = []
         self._outside: list[Array] = []
 
@@ -163,20 +182,30 @@ class RegionRecorder:
         return Region(np.concatenate(self._inside), np.concatenate(self._outside))
 
     def _record(self, batch: Array) -> None:
-        rows, columns = self._slices(batch.shape[1:3])
+        places = [self._place(self.count + number, batch.shape[1:3]) for number in range(len(batch))]
+        self.count += len(batch)
         finite: Array = np.asarray(np.isfinite(batch).all((1, 2, 3)))
-        hidden = batch.copy()
-        hidden[:, rows, columns] = FILL * (255 if batch.dtype == np.uint8 else 1)
-        for kept, frames in ((self._inside, batch[:, rows, columns]), (self._outside, hidden)):
+        inside, hidden = np.stack([frame[place] for frame, place in zip(batch, places)]), batch.copy()
+        for frame, place in zip(hidden, places):
+            frame[place] = FILL * (255 if batch.dtype == np.uint8 else 1)
+        for kept, frames in ((self._inside, inside), (self._outside, hidden)):
             kept.append(_features(self.extractor.images, np.ascontiguousarray(frames), finite))
 
-    def _slices(self, size: Sequence[int]) -> tuple[slice, slice]:
-        (height, width), (left, top, right, bottom) = size, self.box
-        spans = []
-        for low, high, length in ((top, bottom, height), (left, right, width)):
-            first = min(int(low * length), length - 1)
-            spans.append(slice(first, max(round(high * length), first + 1)))
-        return spans[0], spans[1]
+    def _place(self, number: int, size: Sequence[int]) -> tuple[slice, slice]:
+        """The rows and columns of the box of a frame."""
+        index, (height, width) = number % len(self.boxes), size
+        rows = _spans(self.boxes[:, 1], self.boxes[:, 3], height)
+        columns = _spans(self.boxes[:, 0], self.boxes[:, 2], width)
+        return slice(*rows[index]), slice(*columns[index])
+
+
+def _spans(low: Array, high: Array, length: int) -> Array:
+    """Half-open ranges of px [T,2] of an axis of `length` px, all as long as the longest, inside of it."""
+    first = np.minimum((low * length).astype(int), length - 1)
+    last = np.maximum(np.round(high * length).astype(int), first + 1)
+    longest = int((last - first).max())
+    first = np.clip(first - (longest - (last - first)) // 2, 0, length - longest)
+    return np.stack([first, first + longest], axis=1)
 
 
 def _features(images: Callable[[Array], Array], frames: Array, finite: Array) -> Array:

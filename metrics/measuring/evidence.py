@@ -50,6 +50,7 @@ class Evidence:
     threshold: confidence above which an object counts as seen; None takes it from `object_free`.
     distractors: texts of states that are neither old nor new.
     trace: the sampler's trace.
+    penalty: lambda of DDI.
     """
 
     switch: Switch
@@ -68,6 +69,7 @@ class Evidence:
     threshold: float | None
     distractors: tuple[str, ...]
     trace: Mapping[str, Any] | None
+    penalty: float = 1.0
 
     @property
     def measured(self) -> Measurements:

@@ -19,9 +19,10 @@ from .detectors import Detector
 from .flow.base import Flow
 from .flow.curve import FlowCurve
 from .flow.lucas_kanade import LucasKanade
-from .image_statistics import finite_frames, image_statistics, noise
+from .image_statistics import blockiness, finite_frames, image_statistics, noise
 from .measurements import Measurements
 from .perceptual import Perceptual
+from .subjects import subject_features
 from .thumbnails import Thumbnails
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def measure(
     fps: float,
     detector: Detector | None = None,
     concepts: Sequence[str] = (),
+    followed: Sequence[str] = (),
     flow: Flow | Literal["auto", "off"] = "auto",
     perceptual: Perceptual | None = None,
     progress: Callable[[int], None] | None = None,
@@ -43,19 +45,19 @@ def measure(
     """Measure a video: frames [T,H,W,3] or an iterable of batches [N,H,W,3], float in 0..1 or uint8.
 
     Batches are read once and let go; uint8 is several times faster. concepts: what the detector looks for.
+    followed: those of them that are cut out of each frame, by their boxes, and compared with themselves.
     flow: "auto" is LucasKanade(). perceptual: the distance of neighbouring frames; None compares their features.
     progress: is called with the number of frames done. Raises ValueError for no frames, frames of different sizes
     and values beyond 0..1.
     """
-    if not (isfinite(fps) and fps > 0):
-        raise ValueError(f"fps is {fps}; give the frames per second of the video, for example 30.")
-    video = _VideoPass(
+    video = VideoMeasurer(
         extractor,
         fps=fps,
-        flow=_chosen_flow(flow),
+        flow=flow,
         perceptual=perceptual,
         detector=detector,
         concepts=tuple(concepts),
+        followed=tuple(followed),
     )
     for chunk in chunks_of(batches):
         video.add(chunk)
@@ -64,30 +66,42 @@ def measure(
     return video.result()
 
 
-class _VideoPass:
-    """The measurements of the frames of a video so far."""
+class VideoMeasurer:
+    """Measures the frames of a video as they come; the arguments are those of `measure`.
+
+    count: number of frames so far.
+    """
 
     def __init__(
         self,
         extractor: Extractor,
         *,
         fps: float,
-        flow: Flow | None,
-        perceptual: Perceptual | None,
-        detector: Detector | None,
-        concepts: tuple[str, ...],
+        flow: Flow | Literal["auto", "off"] = "auto",
+        perceptual: Perceptual | None = None,
+        detector: Detector | None = None,
+        concepts: tuple[str, ...] = (),
+        followed: tuple[str, ...] = (),
     ) -> None:
+        if not (isfinite(fps) and fps > 0):
+            raise ValueError(f"fps is {fps}; give the frames per second of the video, for example 30.")
         self.extractor, self.fps, self.count = extractor, fps, 0
         self.size: tuple[int, int] | None = None
-        self.detector, self.concepts = detector, concepts
-        self.flow = None if flow is None else FlowCurve(flow, fps)
+        self.detector, self.concepts, self.followed = detector, concepts, followed
+        chosen = _chosen_flow(flow)
+        self.flow = None if chosen is None else FlowCurve(chosen, fps)
         self.distances = None if perceptual is None else _Distances(perceptual)
         self.thumbnails = Thumbnails()
         self._finite: list[Array] = []
         self._parts: dict[str, list[Array]] = {}
 
+    def update(self, frames: Any) -> None:
+        """Measure the next frames [N,H,W,3], however many; raises ValueError as `measure` does."""
+        for chunk in chunks_of(frames):
+            self.add(chunk)
+
     def add(self, frames: Tensor) -> None:
-        """Measure the next frames [N,H,W,3]."""
+        """Measure the next frames [N,H,W,3], a few at once."""
         self._check_size(frames)
         finite = finite_frames(frames)
         if not finite.all():
@@ -108,13 +122,16 @@ class _VideoPass:
         self.count += len(frames)
 
     def result(self) -> Measurements:
-        """All measurements; raises ValueError when there was no frame."""
+        """The measurements of all frames so far; more may follow. Raises ValueError when there was no frame."""
         if self.size is None:
             raise ValueError("the video has no frames.")
         known = {name: np.concatenate(parts) for name, parts in self._parts.items()}
         finite = np.concatenate(self._finite)
         change, method = self._change(known["features"])
         confidence, boxes = known.pop("confidence", None), known.pop("boxes", None)
+        subjects = {
+            name: known.pop(f"subject {name}") for name in self.followed if f"subject {name}" in known
+        }
         return Measurements(
             fps=self.fps,
             size=self.size,
@@ -127,6 +144,7 @@ class _VideoPass:
             finite=finite,
             detections=self._by_concept(confidence),
             boxes=self._by_concept(boxes),
+            subjects=subjects,
             detection_floor=getattr(self.detector, "floor", None),
             thumbnails=self.thumbnails.pictures,
             **known,
@@ -139,6 +157,7 @@ class _VideoPass:
         return {
             **statistics,
             "noise": noise(frames),
+            "blockiness": blockiness(frames),
             "features": self._features(frames, small),
             **self._detected(frames),
         }
@@ -153,7 +172,13 @@ class _VideoPass:
         if self.detector is None or not self.concepts:
             return {}
         found = self.detector.detect(planes(frames).movedim(1, -1).numpy(), self.concepts)
-        return {"confidence": found.confidence, "boxes": found.boxes}
+        cut = {
+            f"subject {name}": subject_features(
+                frames, found.boxes[:, self.concepts.index(name)], self.extractor
+            )
+            for name in self.followed
+        }
+        return {"confidence": found.confidence, "boxes": found.boxes, **cut}
 
     def _change(self, features: Array) -> tuple[Array, str]:
         """Distance of neighbouring frames [T-1], and what that distance is."""

@@ -29,6 +29,9 @@ class Measurements:
     noise: standard deviation of the noise [T] at full size (Immerkaer 1996, with a median).
     finite: whether a frame holds finite values only, bool [T].
     detections: the detector's confidence [T] by concept.
+    subjects: features [T,D] of what was detected, cut out of the frames, by concept; NaN where it was not.
+    colour: mean sRGB [T,3] in 0..1.
+    blockiness: steps across the borders of blocks of 8 px, less those inside, in 8-bit levels [T]; empty if unknown.
     detection_floor: where those confidences begin to say how much is seen; None where they only say whether it is.
     boxes: the box of the detection [T,4] by concept: left, top, right, bottom in 0..1.
     thumbnails: small pictures uint8 [h,w,3] by frame number, evenly spaced.
@@ -52,6 +55,9 @@ class Measurements:
     boxes: Mapping[str, Array] = field(default_factory=dict)
     thumbnails: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
     flow_stride: int = 1
+    subjects: Mapping[str, Array] = field(default_factory=dict)
+    colour: Array = field(default_factory=lambda: np.zeros((0, 3)))
+    blockiness: Array = field(default_factory=lambda: np.zeros(0))
     detection_floor: float | None = None
 
     def __len__(self) -> int:

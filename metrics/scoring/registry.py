@@ -8,8 +8,10 @@ from functools import partial
 from typing import Literal
 
 from ..definitions.disappearance import score_disappearance
+from ..definitions.drift import score_colour_drift, score_exposure_drift, score_sharpness_drift
 from ..definitions.dynamics import score_dynamics
 from ..definitions.ghosting import score_ghosting
+from ..definitions.identity import score_identity
 from ..definitions.inertia import score_inertia
 from ..definitions.latency import score_completion, score_latency
 from ..definitions.side_effects import score_side_effects
@@ -157,6 +159,51 @@ METRICS = (
         window="all frames until the next switch",
         needs="features that read text, or pictures of the new scene",
         founding="mean motion where p is at least 0.5, less lambda times the mean elsewhere",
+    ),
+    MetricSpec(
+        key="identity",
+        name="identity",
+        meaning="the same one stays",
+        compute=score_identity,
+        better="high",
+        window="settled frames",
+        needs="a detector with boxes and the name of what stays",
+        founding="none",
+        on_demand=True,
+        curve="Likeness of what stays to itself before",
+    ),
+    MetricSpec(
+        key="exposure_drift",
+        name="exposure-drift",
+        meaning="lightness wanders",
+        compute=score_exposure_drift,
+        after=("tl90",),
+        better="low",
+        window="all frames from TL90 until the next switch, or settled frames",
+        needs="nothing",
+        founding="none",
+    ),
+    MetricSpec(
+        key="colour_drift",
+        name="colour-drift",
+        meaning="colour wanders",
+        compute=score_colour_drift,
+        after=("tl90",),
+        better="low",
+        window="all frames from TL90 until the next switch, or settled frames",
+        needs="nothing",
+        founding="none",
+    ),
+    MetricSpec(
+        key="sharpness_drift",
+        name="sharpness-drift",
+        meaning="sharpness wanders",
+        compute=score_sharpness_drift,
+        after=("tl90",),
+        better="low",
+        window="all frames from TL90 until the next switch, or settled frames",
+        needs="nothing",
+        founding="none",
     ),
     MetricSpec(
         key="inertia",

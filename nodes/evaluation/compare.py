@@ -14,12 +14,12 @@ from ..widgets import advanced_widgets
 from .models import load_models
 from .results import node_result
 from .video_evaluation import VideoEvaluation, without_alpha
-from .widgets import CLIP_VISION, COMMON_INPUTS, DISTRACTORS, PROMPT_INPUTS, REFERENCE, TARGET
+from .widgets import CLIP_VISION, COMMON_INPUTS, DISTRACTORS, LPIPS, PENALTY, PROMPT_INPUTS, REFERENCE, TARGET
 
 VIDEOS = ("a", "b", "c", "d")
 
 
-@advanced_widgets("model", "pretrained", "fps", "window", "distractors")
+@advanced_widgets("model", "pretrained", "fps", "window", "distractors", "penalty", "lpips")
 class FramePackCompare:
     DISPLAY_NAME = "FramePack Compare"
     SEARCH_ALIASES = ("compare videos", "side by side", "a/b test", "ab test", "score video", "benchmark")
@@ -76,6 +76,8 @@ class FramePackCompare:
                 "target": TARGET,
                 "clip_vision": CLIP_VISION,
                 "distractors": DISTRACTORS,
+                "penalty": PENALTY,
+                "lpips": LPIPS,
             },
         }
 
@@ -103,6 +105,8 @@ class FramePackCompare:
         target: Tensor | None = None,
         clip_vision: Any = None,
         distractors: str = "",
+        penalty: float = 1.0,
+        lpips: str = "",
     ) -> dict[str, Any]:
         models = load_models(
             features,
@@ -111,6 +115,7 @@ class FramePackCompare:
             clip_vision=clip_vision,
             concept=concept.strip(),
             distractors=distractors,
+            lpips=lpips.strip(),
         )
         evaluation = VideoEvaluation(
             models=models, fps=fps, window=window, first_prompt=first_prompt, timeline=timeline
@@ -121,7 +126,7 @@ class FramePackCompare:
         }
         videos, traces = (images_a, images_b, images_c, images_d), (trace_a, trace_b, trace_c, trace_d)
         scores = [
-            evaluation.scores(images, trace, name=letter, **clips)
+            evaluation.scores(images, trace, name=letter, penalty=penalty, **clips)
             for letter, images, trace in zip(VIDEOS, videos, traces)
             if images is not None
         ]

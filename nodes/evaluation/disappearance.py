@@ -86,6 +86,13 @@ class FramePackDisappearanceEvaluator:
                 ),
                 "clip_vision": CLIP_VISION,
                 "distractors": DISTRACTORS,
+                "kept": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "Something else that should stay, in the words of the detector. The report then says whether it is still the same one (identity), and scores fail where it is gone.",
+                    },
+                ),
             },
         }
 
@@ -108,6 +115,7 @@ class FramePackDisappearanceEvaluator:
         reference: Tensor | None = None,
         clip_vision: Any = None,
         distractors: str = "",
+        kept: str = "",
     ) -> dict[str, Any]:
         if not concept.strip():
             raise ValueError("concept is empty; write what should disappear, for example: a man.")
@@ -120,6 +128,7 @@ class FramePackDisappearanceEvaluator:
             detector=detector,
             detector_model=detector_model,
             distractors=distractors,
+            kept=kept.strip(),
         )
         scores = VideoEvaluation(
             models=models, fps=fps, window=window, first_prompt=first_prompt, timeline=timeline

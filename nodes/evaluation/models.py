@@ -15,6 +15,7 @@ from ...metrics.features import Extractor, OpenClipExtractor, PixelExtractor
 from ...metrics.measuring.box_detectors import GroundingDinoDetector, Owlv2Detector
 from ...metrics.measuring.clip import Clip, batches_of, measure_clip
 from ...metrics.measuring.detectors import Detector, ZeroShotDetector
+from ...metrics.measuring.perceptual import Lpips, Perceptual
 from ...metrics.switches import Switch
 from ...tiny.bundle import WEIGHTS
 from ...tiny.vocabulary import unknown_words, warn_of_unknown_words
@@ -27,19 +28,23 @@ NO_DISTRACTORS = "none"
 TINY = "tiny"  # the name of the embedded model's extractor and of its world's detector
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationModels:
     """A feature extractor, and the detector that looks for an object.
 
     extractor: turns frames into the features that the metrics compare.
     detector: finds the object in frames; None where no object is looked for.
     concept: what the object is called, in the words of the detector.
+    kept: what should stay, in the words of the detector; "" for nothing.
+    perceptual: measures the change from frame to frame; None compares features.
     distractors: texts of what may be seen besides the old and the new state; None takes those that follow from both.
     """
 
     extractor: Extractor
     detector: Detector | None = None
     concept: str = ""
+    kept: str = ""
+    perceptual: Perceptual | None = None
     distractors: tuple[str, ...] | None = None
 
     @property
@@ -55,11 +60,12 @@ class EvaluationModels:
 
     def options(self) -> dict[str, Any]:
         """The arguments of metrics.evaluate_video that name the models, and what they compare with."""
-        concepts = (self.concept,) if self.concept else ()
         return {
             "extractor": self.extractor,
             "detector": self.detector,
-            "vanishing": concepts,
+            "vanishing": (self.concept,) if self.concept else (),
+            "kept": (self.kept,) if self.kept else (),
+            "perceptual": self.perceptual,
             "distractors": self.distractors_of,
         }
 
@@ -136,12 +142,14 @@ def load_models(
     detector: str = "auto",
     detector_model: str = "",
     distractors: str = "",
+    kept: str = "",
+    lpips: str = "",
 ) -> EvaluationModels:
-    """Load the extractor `features` (a key of FEATURES), and with a concept the detector (one of DETECTORS).
+    """Load the extractor `features` (a key of FEATURES), and the detector (one of DETECTORS) of a concept or of what is kept.
 
     model and pretrained are those of clip; clip_vision is ComfyUI's CLIP_VISION; detector_model is the folder or
-    cached name of an owlv2 or grounding_dino model; distractors are read by `read_distractors`. Raises ValueError, FileNotFoundError or ModuleNotFoundError
-    with what to do.
+    cached name of an owlv2 or grounding_dino model; distractors are read by `read_distractors`; lpips is a file of its
+    weights, "" for none. Raises ValueError, FileNotFoundError or ModuleNotFoundError with what to do.
     """
     sources = ModelSources(
         model=model,
@@ -150,18 +158,27 @@ def load_models(
         detector_model=detector_model,
         device=_device(),
     )
-    extractor, others = FEATURES[features](sources), read_distractors(distractors)
-    if not concept:
-        return EvaluationModels(extractor, distractors=others)
-    kind = detector if detector != "auto" else "tiny" if features == "tiny" else "clip"
-    found: Detector
+    extractor = FEATURES[features](sources)
+    concepts = [name for name in (concept, kept) if name]
+    return EvaluationModels(
+        extractor=extractor,
+        detector=_load_detector(detector, extractor, concepts, sources) if concepts else None,
+        concept=concept,
+        kept=kept,
+        distractors=read_distractors(distractors),
+        perceptual=Lpips(lpips, device=sources.device) if lpips else None,
+    )
+
+
+def _load_detector(
+    detector: str, extractor: Extractor, concepts: list[str], sources: ModelSources
+) -> Detector:
+    kind = detector if detector != "auto" else "tiny" if extractor.name == TINY else "clip"
     if kind == "tiny":
-        found = WorldDetector((concept,))
-    elif kind == "clip":
-        found = _zero_shot(extractor, detector, concept, sources)
-    else:
-        found = _detector_with_boxes(kind, sources)
-    return EvaluationModels(extractor, found, concept, others)
+        return WorldDetector(concepts)
+    if kind == "clip":
+        return _zero_shot(extractor, detector, concepts[0], sources)
+    return _detector_with_boxes(kind, sources)
 
 
 def read_distractors(text: str) -> tuple[str, ...] | None:

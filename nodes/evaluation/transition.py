@@ -12,10 +12,20 @@ from ..widgets import advanced_widgets
 from .models import load_models
 from .results import mean_over_switches, node_result, seconds_to_completion
 from .video_evaluation import VideoEvaluation, without_alpha
-from .widgets import CLIP_VISION, COMMON_INPUTS, DISTRACTORS, IMAGES, PROMPT_INPUTS, REFERENCE, TARGET
+from .widgets import (
+    CLIP_VISION,
+    COMMON_INPUTS,
+    DISTRACTORS,
+    IMAGES,
+    LPIPS,
+    PENALTY,
+    PROMPT_INPUTS,
+    REFERENCE,
+    TARGET,
+)
 
 
-@advanced_widgets("model", "pretrained", "fps", "window", "distractors")
+@advanced_widgets("model", "pretrained", "fps", "window", "distractors", "penalty", "lpips")
 class FramePackTransitionEvaluator:
     DISPLAY_NAME = "FramePack Transition Evaluator"
     SEARCH_ALIASES = (
@@ -54,6 +64,8 @@ class FramePackTransitionEvaluator:
                 "target": TARGET,
                 "clip_vision": CLIP_VISION,
                 "distractors": DISTRACTORS,
+                "penalty": PENALTY,
+                "lpips": LPIPS,
             },
         }
 
@@ -73,15 +85,26 @@ class FramePackTransitionEvaluator:
         target: Tensor | None = None,
         clip_vision: Any = None,
         distractors: str = "",
+        penalty: float = 1.0,
+        lpips: str = "",
     ) -> dict[str, Any]:
         models = load_models(
-            features, model=model, pretrained=pretrained, clip_vision=clip_vision, distractors=distractors
+            features,
+            model=model,
+            pretrained=pretrained,
+            clip_vision=clip_vision,
+            distractors=distractors,
+            lpips=lpips.strip(),
         )
         evaluation = VideoEvaluation(
             models=models, fps=fps, window=window, first_prompt=first_prompt, timeline=timeline
         )
         scores = evaluation.scores(
-            images, trace, reference=without_alpha(reference), target=without_alpha(target)
+            images,
+            trace,
+            reference=without_alpha(reference),
+            target=without_alpha(target),
+            penalty=penalty,
         )
         stf, gas, ddi = (mean_over_switches(scores, key) for key in ("stf", "gas", "ddi"))
         return node_result([scores], stf, seconds_to_completion(scores), gas, ddi)

@@ -90,3 +90,20 @@ DISTRACTORS = (
         "tooltip": "What else might be seen: half-changed, the old subject in the new place, nothing, another subject. Texts between semicolons; the new state has to win against all of them. Empty takes texts that follow from the prompts (English only), none compares old and new alone.",
     },
 )
+PENALTY = (
+    "FLOAT",
+    {
+        "default": 1.0,
+        "min": 0.0,
+        "max": 10.0,
+        "step": 0.1,
+        "tooltip": "Lambda of DDI: how much motion off the new prompt weighs against motion on it. Higher punishes it more; 0 counts motion on the prompt alone.",
+    },
+)
+LPIPS = (
+    "STRING",
+    {
+        "default": "",
+        "tooltip": "A safetensors file with the weights of LPIPS: the change from frame to frame, and with it the founding TL, is then measured by it. Empty compares features. Needs the library lpips.",
+    },
+)

@@ -17,6 +17,7 @@ from framepack_transitions.headless.running.report import Record
 from framepack_transitions.headless.workflows.executor import execute, prepare
 from framepack_transitions.headless.workflows.workflow import parse_api
 from framepack_transitions.metrics.reporting.style import NODE_WIDTH
+from framepack_transitions.nodes.evaluation import models
 from framepack_transitions.nodes.evaluation.compare import FramePackCompare
 from framepack_transitions.nodes.evaluation.disappearance import FramePackDisappearanceEvaluator
 from framepack_transitions.nodes.evaluation.transition import FramePackTransitionEvaluator
@@ -149,6 +150,54 @@ def test_inside_comfyui_pictures_go_to_its_temp_folder(
     assert (temp / shown["filename"]).is_file()
 
 
+def test_the_penalty_is_lambda_of_ddi() -> None:
+    """The wall stays red and its square goes on: with the new prompt unseen, all motion is off it."""
+    motions = [
+        transition(wall(RED, FRAMES), trace=trace(), target=wall(BLUE, 5), penalty=penalty)["result"][3]
+        for penalty in (0.0, 1.0, 2.5)
+    ]
+    assert motions[1] < 0 <= motions[0]
+    assert motions[2] - motions[0] == pytest.approx(2.5 * (motions[1] - motions[0]))
+    with pytest.raises(ValueError, match="penalty is -1"):
+        transition(cut(), trace=trace(), target=wall(BLUE, 5), penalty=-1.0)
+
+
+@pytest.mark.parametrize("evaluator", ["transition", "compare"])
+def test_lpips_measures_the_change_where_its_weights_are_given(
+    evaluator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A distance that is large for the last time at the 30th frame after the switch: there the founding TL ends."""
+
+    class Distance:
+        name = "LPIPS alex"
+
+        def __init__(self, weights: str, device: Any) -> None:
+            assert weights == "alex.safetensors"
+            self.seen = 0
+
+        def distance(self, first: torch.Tensor, second: torch.Tensor) -> np.ndarray:
+            numbers = self.seen + np.arange(len(first))  # of the second frame of each pair
+            self.seen += len(first)
+            return np.where((numbers > SWITCH) & (numbers <= SWITCH + 30), 0.5, 0.01)
+
+    monkeypatch.setattr(models, "Lpips", Distance)
+    more = {"target": wall(BLUE, 5), "lpips": " alex.safetensors "}
+    if evaluator == "transition":
+        report = transition(cut(), trace=trace(), **more)["result"][-2]
+    else:
+        report = compare(cut(), cut(), trace_a=trace(), **more)["result"][0]
+    row = next(line for line in report.splitlines() if "TL90" in line)
+    assert "0 frames 0.00 s (30)" in row
+
+
+def test_without_the_library_lpips_says_what_to_do() -> None:
+    pytest.importorskip("torch")
+    if "lpips" in sys.modules:
+        pytest.skip("the library is installed")
+    with pytest.raises((ModuleNotFoundError, FileNotFoundError), match="LPIPS needs"):
+        transition(cut(), trace=trace(), lpips="nowhere.safetensors")
+
+
 def test_text_is_asked_for_where_it_is_needed() -> None:
     unnamed = trace(("", "a blue wall"))
     with pytest.raises(ValueError, match="write it into first_prompt"):
@@ -225,6 +274,19 @@ def test_an_object_that_was_never_seen_cannot_go() -> None:
     fidelity, *_, report, _ = disappearance(world([True] * FRAMES), "a green star", trace=trace())["result"]
     assert isnan(fidelity)
     assert "not valid" in report
+
+
+def test_what_should_stay_is_told_apart_from_another_one() -> None:
+    """A red circle stays, or a blue one takes its place."""
+    blue = world([True], "blue").repeat(FRAMES - SWITCH, 1, 1, 1)
+    red = world([True] * FRAMES)
+    how = {"concept": "a star", "kept": " a circle ", "trace": trace()}
+    reports = [disappearance(film, **how)["result"][2] for film in (red, torch.cat([red[:SWITCH], blue]))]
+    same, other = (
+        float(next(line for line in report.splitlines() if "identity" in line).split()[-1])
+        for report in reports
+    )
+    assert same == pytest.approx(1, abs=0.01) and other < 0.9
 
 
 @pytest.mark.parametrize(

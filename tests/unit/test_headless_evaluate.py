@@ -113,6 +113,19 @@ def test_a_target_shows_that_it_came(folder: Path) -> None:
     assert metrics["gas"]["value"] <= 0.05
 
 
+def test_the_command_takes_lambda_and_lpips(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frozen = write(folder / "frozen.mp4", [scene(RED, i) for i in range(90)])
+    known = (frozen, "--timeline", TIMELINE, "--target", blue_wall(folder))
+    motions = [
+        evaluate(*known, "--penalty", penalty)["switches"][0]["metrics"]["ddi"]["value"]
+        for penalty in (0, 1, 3)
+    ]
+    assert motions[1] < 0 <= motions[0]
+    assert motions[2] - motions[0] == pytest.approx(3 * (motions[1] - motions[0]))
+    assert main(["evaluate", *map(str, known), "--lpips", "nowhere.safetensors"]) != 0
+    assert "LPIPS needs" in capsys.readouterr().err
+
+
 def test_without_a_timeline_there_are_curves_but_no_scores(folder: Path) -> None:
     report = evaluate(cut(folder / "cut.mp4"))
     assert report["switches"] == []

@@ -72,7 +72,7 @@ def test_the_help_pages_explain_every_metric_that_is_always_shown(name: str) -> 
 def test_a_metric_is_computed_from_others_of_the_table(spec: MetricSpec) -> None:
     assert set(spec.after) < {other.key for other in METRICS}
     module = getattr(spec.compute, "func", spec.compute).__module__
-    assert module.startswith(f"{metrics.__name__}."), "one file a metric, in metrics/"
+    assert module.startswith(f"{metrics.__name__}.definitions."), "one file a metric, in metrics/definitions/"
 
 
 @pytest.fixture

@@ -164,9 +164,13 @@ def test_models_give_what_the_user_wrote_or_what_follows_from_the_states():
     (switch,) = evaluate_video(video((0, 30), (1, 60)), CUES, extractor=Named(), flow="off").switches
     assert read_distractors(" \n ; ") is None and read_distractors("none") == ()
     assert read_distractors("a green car; rain\nfog") == ("a green car", "rain", "fog")
-    assert "a green car" in EvaluationModels(Named()).distractors_of(switch.switch)
-    assert EvaluationModels(Named(), distractors=("rain",)).distractors_of(switch.switch) == ("rain",)
+    assert "a green car" in EvaluationModels(extractor=Named()).distractors_of(switch.switch)
+    assert EvaluationModels(extractor=Named(), distractors=("rain",)).distractors_of(switch.switch) == (
+        "rain",
+    )
     tiny = Named()
     tiny.name = "tiny"
-    known = EvaluationModels(tiny).distractors_of(replace(switch.switch, old="a red star", new="a blue star"))
+    known = EvaluationModels(extractor=tiny).distractors_of(
+        replace(switch.switch, old="a red star", new="a blue star")
+    )
     assert "a green star" in known and "a purple star" not in known, "that world has no purple"

@@ -77,7 +77,10 @@ def result(video: np.ndarray, episode: SuiteEpisode = CHANGE, **changes: Any) ->
     detector = CallableDetector(reds) if episode.concept else None
     options = {"fps": 30.0, "window": 0, "trace": None, "wall_seconds": 7.0, "seed": 1, "arm": "plain"}
     return measure_video(
-        episode, [video], EvaluationModels(Colours(), detector, episode.concept), **{**options, **changes}
+        episode,
+        [video],
+        EvaluationModels(extractor=Colours(), detector=detector, concept=episode.concept),
+        **{**options, **changes},
     )
 
 
@@ -193,7 +196,7 @@ def test_features_that_read_no_text_count_nothing() -> None:
     found = measure_video(
         CHANGE,
         [AT_ONCE],
-        EvaluationModels(Blind()),
+        EvaluationModels(extractor=Blind()),
         fps=30.0,
         window=0,
         trace=None,

@@ -35,21 +35,30 @@ class FlowCurve:
 
         What remains after the last whole stretch is measured over its own length.
         """
-        if self._latest is not None and self._chosen is not None and self._latest[0] > self._chosen[0]:
-            self._go_on(*self._latest)
         curve = np.full(len(finite) - 1, np.nan)
-        for start, end, value in self._degrees:
+        for start, end, value in [*self._degrees, *self._rest()]:
             if finite[start] and finite[end]:
                 curve[start:end] = value * self.fps / (RATE * (end - start))
         return curve
 
+    def _rest(self) -> list[tuple[int, int, float]]:
+        """What lies between the last chosen frame and the last of all."""
+        if self._latest is None or self._chosen is None or self._latest[0] <= self._chosen[0]:
+            return []
+        return self._since_chosen(*self._latest)
+
     def _go_on(self, numbers: list[int], pictures: Tensor) -> None:
+        self._degrees += self._since_chosen(numbers, pictures)
+        self._chosen = numbers[-1:], pictures[-1:].clone()
+
+    def _since_chosen(self, numbers: list[int], pictures: Tensor) -> list[tuple[int, int, float]]:
+        """The degrees between the last chosen frame and these, one after the other."""
         if self._chosen is not None:
             numbers, pictures = self._chosen[0] + numbers, torch.cat([self._chosen[1], pictures])
-        if len(numbers) > 1:
-            degrees = degree(self.flow.displacement(pictures[:-1], pictures[1:]))
-            self._degrees += zip(numbers, numbers[1:], degrees)
-        self._chosen = numbers[-1:], pictures[-1:].clone()
+        if len(numbers) < 2:
+            return []
+        degrees = degree(self.flow.displacement(pictures[:-1], pictures[1:]))
+        return list(zip(numbers, numbers[1:], map(float, degrees)))
 
     def _pictures(self, small: Tensor) -> Tensor:
         return reduced(small.movedim(1, -1), self.flow.side)
