@@ -160,7 +160,7 @@ def _options(span: PromptSpan) -> str:
     """What the span says about how it takes over, each with a comma before it."""
     holds = {"cut": span.cut, "sham": span.sham, "forced": span.forced and not span.sham}
     flags = "".join(f", {name}" for name, is_set in holds.items() if is_set)
-    landing = ", on its frame" if span.landing == "frame" else ""
+    landing = ", on its frame" if span.landing == "frame" and span.start > 0 else ""
     blended = f", blended over {span.blend}" if span.blend else ""
     seed = "" if span.section_seed is None else f", seed {span.section_seed}"
     return flags + landing + blended + seed

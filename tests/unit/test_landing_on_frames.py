@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -170,10 +171,12 @@ def test_notations_without_times_of_their_own_land_on_borders(written, divides):
 
 
 def test_the_report_says_how_long_sections_are_and_which_prompt_is_on_its_frame():
-    report = landing_report(land(parse("a [3s frame: b]"), 4, 9), 4, 9).splitlines()
+    spans = [replace(span, landing="frame") for span in parse("a [3s: b]")]
+    report = landing_report(land(spans, 4, 9), 4, 9).splitlines()
     assert report[0] == (
         "5 sections of 9, 9, 4, 9, 5 latent frames (0.133 s each), 145 frames, 4.83 s at 30 fps"
     )
+    assert "on its frame" not in report[1], "the first prompt begins with the video"
     assert report[2].startswith("sections 4-5 (f1 generates 4-5, original generates 2-1, ")
     assert "frames 89-144, 2.97-4.83 s (asked for 3 s, on its frame): b" in report[2]
 
