@@ -10,9 +10,9 @@ from ..transition.pictures import markdown, number, percent, with_interval
 from .summary import OVER_TIME, POOLED
 
 TITLES = {
-    "right": "share of frames that show what is asked for",
-    "colour": "colour away from the scene's",
-    "sharpness": "sharpness, by that of the scene as drawn",
+    "right": "frames that are right",
+    "colour": "colour error",
+    "sharpness": "sharpness",
 }
 
 Row = Mapping[str, Any]
