@@ -1,5 +1,6 @@
 """How far, how fast and how cleanly a video follows its prompts."""
 
+from .definitions.anchor_return import anchor_return
 from .definitions.disappearance import disappearance_fidelity
 from .definitions.drift import colour_drift, exposure_drift, sharpness_drift
 from .definitions.dynamics import intentional_dynamics
@@ -57,6 +58,7 @@ __all__ = [
     "VideoScores",
     "Windows",
     "aggregate_latencies",
+    "anchor_return",
     "colour_drift",
     "concordance",
     "disappearance_fidelity",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from ..definitions.anchor_return import score_anchor_return
 from ..definitions.disappearance import score_disappearance
 from ..definitions.drift import score_colour_drift, score_exposure_drift, score_sharpness_drift
 from ..definitions.dynamics import score_dynamics
@@ -136,6 +137,18 @@ METRICS = (
         window="settled frames",
         needs="a detector and the name of the object",
         founding="1 less the mean confidence after the switch",
+        on_demand=True,
+    ),
+    MetricSpec(
+        key="anchor_return",
+        name="anchor-return",
+        meaning="falls back to the start",
+        compute=score_anchor_return,
+        after=("tl90",),
+        better="low",
+        window="all frames from half a second after TL90 until the next switch",
+        needs="a TL90 that is reached",
+        founding="none",
         on_demand=True,
     ),
     MetricSpec(
