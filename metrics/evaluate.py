@@ -155,11 +155,11 @@ def evaluate_video(
     clip = frames if measured else measure_clip(frames, extractor, box=place, **how, **watch)
     free = _confidences(object_free, detector, concepts)
     if detect:
-        known = {"free": free, "threshold": options.get("threshold")}
-        place, later = _track_of_what_vanishes(clip.measurements, switches, vanishing, **known)
+        place, later = _track_of_what_vanishes(
+            clip.measurements, switches, vanishing, free=free, threshold=options.get("threshold")
+        )
         if place is not None:
-            region = region_of(frames, extractor, place, fps=fps, timestamps=timestamps)
-            clip = replace(clip, region=region)
+            clip = replace(clip, region=region_of(frames, extractor, place, fps=fps, timestamps=timestamps))
     others = {
         role: _measured(clips, extractor, how | {"box": place if role == "control" else later})
         for role, clips in (("reference", reference), ("target", target), ("control", control))
