@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 WEIGHTS = Path(__file__).parent / "weights"
 SEED = 20250503
 PARTS = ("dit", "codec", "text", "vision")
+# The two layouts have a transformer each and share everything else.
+DIT_FILES = {"f1": "dit.safetensors", "original": "dit_original.safetensors"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +74,20 @@ class TinyBundle:
 
 
 def load_tiny(
-    device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, weights: Path = WEIGHTS
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    weights: Path = WEIGHTS,
+    *,
+    layout: str = "f1",
 ) -> TinyBundle:
     """Load the embedded model from `weights`, or build it with fixed random weights when none are there.
 
-    `dtype` is the DiT's; the other parts are float32. Random weights are the same on every call, leave the
+    `layout` is what the transformer was trained for, "f1" or "original"; the other parts are the same for both. `dtype` is the
+    DiT's; the other parts are float32. Random weights are the same on every call, leave the
     global generators alone and are announced by a warning. Raises FileNotFoundError when only some weight
     files are there and CheckpointError when one does not fit.
     """
-    files = {part: weights / f"{part}.safetensors" for part in PARTS}
+    files = weight_files(weights, layout)
     missing = [file.name for file in files.values() if not file.is_file()]
     trained = not missing
     if missing and len(missing) < len(files):
@@ -107,6 +114,12 @@ def load_tiny(
     return bundle
 
 
+def weight_files(weights: Path, layout: str = "f1") -> dict[str, Path]:
+    """The weight file of each of PARTS in a folder."""
+    files = {part: weights / f"{part}.safetensors" for part in PARTS}
+    return files | {"dit": weights / DIT_FILES[layout]}
+
+
 def _load_dit(file: Path, dtype: torch.dtype) -> TinyDiT:
     """The transformer of a weight file; raises CheckpointError where it is none."""
     checkpoint = read_checkpoint(file, dtype=dtype)
@@ -120,11 +133,14 @@ def save_tiny(
     weights: Path = WEIGHTS,
     dtype: torch.dtype = torch.float16,
     metadata: Mapping[str, str] | None = None,
+    *,
+    layout: str = "f1",
 ) -> None:
-    """Write the weight files that `load_tiny` reads; `metadata` says in each how they were made."""
+    """Write the weight files that `load_tiny` reads for a layout; `metadata` says in each how they were made."""
     weights.mkdir(parents=True, exist_ok=True)
+    files = weight_files(weights, layout)
     for part, module in bundle.modules().items():
-        file, stored = weights / f"{part}.safetensors", copy.deepcopy(module).to("cpu", dtype)
+        file, stored = files[part], copy.deepcopy(module).to("cpu", dtype)
         if isinstance(stored, FramePackDiT):
             save_dit(stored, file, metadata)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from framepack_transitions.models.files.loading import CheckpointError
 from framepack_transitions.tiny import bundle as bundles
 from framepack_transitions.tiny.bundle import TinyBundle, load_tiny, save_tiny
 from framepack_transitions.tiny.config import DIT
+from framepack_transitions.tiny.networks.dit import TinyDiT
 from safetensors.torch import load_file, save_file
 
 MEGABYTE = 10**6
@@ -98,6 +100,25 @@ def test_saved_weights_come_back(tiny: TinyBundle, tmp_path: Path, caplog: pytes
     assert not [name for name in given if not torch.equal(kept[name], given[name].half().float())]
     # 30 MB in all, of which some are left for the CLIP of the evaluation.
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 24 * MEGABYTE
+
+
+def test_the_layouts_have_a_transformer_each_and_share_the_rest(tiny: TinyBundle, tmp_path: Path) -> None:
+    save_tiny(tiny, tmp_path)
+    other = replace(tiny, dit=TinyDiT(DIT, dtype=torch.float32))
+    with torch.no_grad():
+        for parameter in other.dit.parameters():
+            parameter.fill_(0.5)
+    save_tiny(other, tmp_path, layout="original")
+    forward, backward = (states(load_tiny(weights=tmp_path, layout=name)) for name in ("f1", "original"))
+    differing = {name.split(".")[0] for name in forward if not torch.equal(forward[name], backward[name])}
+    assert differing == {"dit"}
+    assert all(bool((value == 0.5).all()) for name, value in backward.items() if name.startswith("dit."))
+
+
+def test_a_missing_transformer_of_a_layout_is_named(tiny: TinyBundle, tmp_path: Path) -> None:
+    save_tiny(tiny, tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"lacks dit_original\.safetensors"):
+        load_tiny(weights=tmp_path, layout="original")
 
 
 def test_saving_leaves_the_model_as_it_is(tiny: TinyBundle, tmp_path: Path) -> None:

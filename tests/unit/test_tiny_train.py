@@ -212,6 +212,29 @@ def test_a_run_goes_on_from_weights_that_another_one_exported(tmp_path: Path) ->
     assert "continues" in metadata_in(tmp_path / "more")
 
 
+def test_the_original_layout_learns_its_transformer_beside_the_encoders_of_f1(tmp_path: Path) -> None:
+    first = Run(recipe=SMALL, folder=tmp_path / "first", device=CPU_DEVICE, progress=False)
+    run_stages(first, ("codec", "latents", "dit", "export"), tmp_path / "weights")
+    recipe = replace(SMALL, layout="original", encoders=False)
+    second = replace(first, recipe=recipe, folder=tmp_path / "second", init=tmp_path / "weights")
+    run_stages(second, ("codec", "latents", "dit", "export"), tmp_path / "weights")
+    forward, backward = (load_tiny(weights=tmp_path / "weights", layout=name) for name in ("f1", "original"))
+    changed = {
+        name
+        for name, module in forward.modules().items()
+        for key, value in module.state_dict().items()
+        if not torch.equal(value, backward.modules()[name].state_dict()[key])
+    }
+    assert changed == {"dit"}
+    assert replace(second, folder=tmp_path / "third").init_layout == "original"
+
+
+def test_a_transformer_that_learns_alone_needs_weights_to_begin_from(tmp_path: Path) -> None:
+    run = Run(recipe=replace(SMALL, encoders=False), folder=tmp_path, device=CPU_DEVICE, progress=False)
+    with pytest.raises(ValueError, match="give the weights of an F1 run with --init"):
+        run_stages(run, ("codec", "latents", "dit"))
+
+
 def test_a_folder_is_for_one_run(tmp_path: Path) -> None:
     run = Run(recipe=SMALL, folder=tmp_path, device=CPU_DEVICE, progress=False)
     run_stages(run, ())
@@ -243,7 +266,7 @@ def test_within_no_time_there_are_still_weights(tmp_path: Path) -> None:
     recipe = replace(SMALL, clips=40, codec_clips=30, codec_steps=10**6, steps=10**6, layout="original")
     run = Run(recipe=recipe, folder=tmp_path, device=CPU_DEVICE, progress=False, evaluate_episodes=1)
     run_stages(run, TIMED_STAGES, watch=Stopwatch(limit=0.0))
-    assert load_tiny(weights=tmp_path / "weights").config == SMALL_DIT
+    assert load_tiny(weights=tmp_path / "weights", layout="original").config == SMALL_DIT
     report = json.loads((tmp_path / "evaluation.json").read_text())
     assert all(row["value"] is None and row["met"] is None for row in report["gates"])
     (entry,) = [entry for entry in read_log(tmp_path / "log.jsonl") if entry["stage"] == "latents"]

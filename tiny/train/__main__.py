@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..bundle import DIT_FILES
 from .clock import Stopwatch
 from .data.captions import CAPTIONS
 from .lora import LoraRecipe, train_stage_lora
@@ -30,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--preset", choices=PRESETS, help="sizes of the run (default: by the device)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--steps", type=int, default=None, help="steps of the transformer")
+    p.add_argument("--clip-steps", type=int, metavar="STEPS", help="steps of the evaluators' CLIP")
     p.add_argument(
         "--caption-noise",
         type=float,
@@ -121,7 +123,8 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     """The preset, with what the command line says otherwise."""
     device = torch.device(options.device)
     recipe = PRESETS[options.preset or ("cpu" if device.type == "cpu" else "gpu")]
-    given = {name: getattr(options, name) for name in ("seed", "steps", "rate", "clips", "batch")}
+    names = ("seed", "steps", "clip_steps", "rate", "clips", "batch")
+    given = {name: getattr(options, name) for name in names}
     recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
     if options.caption_noise is not None:
         recipe = replace(recipe, mix=replace(recipe.mix, caption_noise=options.caption_noise))
@@ -137,9 +140,9 @@ def main() -> None:
     if device.type == "cpu":
         # Replicas are threads of their own: they do not wait for each other inside every operation.
         torch.set_num_threads(1)
-    if options.init is not None and not (options.init / "dit.safetensors").is_file():
+    if options.init is not None and not any((options.init / name).is_file() for name in DIT_FILES.values()):
         raise SystemExit(
-            f"{options.init} holds no dit.safetensors; give a folder that an export has written."
+            f"{options.init} holds no {' or '.join(DIT_FILES.values())}; give a folder that an export has written."
         )
     timed = options.within is not None
     run = Run(

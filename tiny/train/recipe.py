@@ -18,11 +18,13 @@ class Recipe:
 
     `subject_weight` is how much more a cell with a subject counts in the loss than one without, where there is no noise.
     `batch` is the examples of one replica and step; on a CPU each replica has a thread of its own.
-    `layout` is the model's kind, f1 or original; pictures are 64 times `scale` wide and high.
+    `layout` is the model's kind, f1 or original; without `encoders` only the transformer learns, so that both layouts share the
+    text encoder and the vision tower of the weights that it begins from. Pictures are 64 times `scale` wide and high.
     """
 
     seed: int = 0
     layout: str = "f1"
+    encoders: bool = True
     scale: int = 1
     dit: FramePackConfig = DIT
     mix: Mix = Mix()
@@ -61,9 +63,9 @@ GPU = Recipe(
 LARGE_DIT = replace(DIT, num_attention_heads=5, num_layers=2, num_single_layers=6)
 PRESETS = {
     "cpu": CPU,
-    "cpu-original": replace(CPU, layout="original"),
+    "cpu-original": replace(CPU, layout="original", encoders=False),
     "gpu": GPU,
-    "gpu-original": replace(GPU, layout="original"),
+    "gpu-original": replace(GPU, layout="original", encoders=False),
     "gpu-128": replace(GPU, scale=2, dit=LARGE_DIT, clips=8000, batch=64),
 }
 

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 def evaluated_bundle(run: Run) -> TinyBundle:
     """What the stage evaluate measures: the run's own Trio, or the weights it would begin from while there is none."""
     if run.init is not None and not (run.folder / "trio.safetensors").is_file():
-        return load_tiny(weights=run.init)
+        return load_tiny(weights=run.init, layout=run.init_layout)
     return bundle_of(run, load_trio(run))
 
 
@@ -61,7 +61,7 @@ def judge(run: Run, watch: Stopwatch | None = None) -> None:
 def export(run: Run, weights: Path) -> None:
     """Write the weights that the pack ships."""
     metadata = metadata_of(run)
-    save_tiny(bundle_of(run, load_trio(run)), weights, metadata=metadata)
+    save_tiny(bundle_of(run, load_trio(run)), weights, metadata=metadata, layout=run.recipe.layout)
     model_files = [run.folder / name for name in CLIP_FILES]
     if all(file.is_file() for file in model_files):
         save_file(load_file(model_files[1]), weights / CLIP_FILES[1], {"format": "pt", **metadata})

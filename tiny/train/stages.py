@@ -33,8 +33,10 @@ def train_stage_codec(run: Run, watch: Stopwatch) -> None:
     if file.is_file():
         return
     if run.init is not None:
-        run.log(stage="init", **metadata_in(run.init))
-        state.save(file, load_tiny(weights=run.init).vae.codec.float().state_dict(), {})
+        run.log(stage="init", **metadata_in(run.init, run.init_layout))
+        state.save(
+            file, load_tiny(weights=run.init, layout=run.init_layout).vae.codec.float().state_dict(), {}
+        )
         return
     recipe = run.recipe
     frames = _codec_frames(run, recipe.seed, watch)
@@ -156,9 +158,14 @@ def train_stage_dit(run: Run, watch: Stopwatch) -> None:
     if file.is_file():
         return
     recipe = run.recipe
+    if not recipe.encoders and run.init is None:
+        raise ValueError(
+            f"The transformer of the {recipe.layout} layout learns alone, beside encoders that are there: give the weights of an "
+            "F1 run with --init."
+        )
     store = load_store(run.folder / "latents.safetensors", run.device)
     batches = Batches(store, recipe.mix, recipe.batch, recipe.seed, layout=recipe.layout)
-    init = None if run.init is None else trio_of(load_tiny(weights=run.init))
+    init = None if run.init is None else trio_of(load_tiny(weights=run.init, layout=run.init_layout))
     with quick_blocks(run.device):
         trio = train_transformer(
             recipe,

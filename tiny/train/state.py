@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .. import world
+from ..bundle import DIT_FILES
 from ..source import source_digest
 from .curve import read_log
 from .recipe import DISTILLED_SLOPE, Recipe
@@ -25,7 +26,7 @@ class Run:
     """A run: its recipe, folder and device; `minutes` bounds the transformer's training.
 
     `init` is a folder of weights that the export wrote: the run keeps their codec and begins from their transformer,
-    text encoder and vision tower. `compiled` lets the transformer's blocks be compiled.
+    text encoder and vision tower, from the transformer of the run's layout where the folder has both. `compiled` lets the transformer's blocks be compiled.
     """
 
     recipe: Recipe
@@ -37,6 +38,12 @@ class Run:
     evaluate_episodes: int = 16
     init: Path | None = None
     compiled: bool = False
+
+    @property
+    def init_layout(self) -> str:
+        """Which of the transformers in `init` the run begins from."""
+        own = self.recipe.layout
+        return own if self.init is not None and (self.init / DIT_FILES[own]).is_file() else "f1"
 
     def log(self, **facts: Any) -> None:
         """Add a line to the run's log."""
@@ -88,20 +95,20 @@ def metadata_of(run: Run) -> dict[str, str]:
         "steps_done": str(max(steps, default=0)),
         "recipe": json.dumps(asdict(run.recipe)),
         "guidance": f"distilled from v_u + (1 + {DISTILLED_SLOPE} g) (v_c - v_u), g from 1 to 20, fed as g * 1000",
-        **({} if run.init is None else {"continues": json.dumps(metadata_in(run.init))}),
+        **({} if run.init is None else {"continues": json.dumps(metadata_in(run.init, run.init_layout))}),
     }
 
 
-def metadata_in(weights: Path) -> dict[str, str]:
-    """How the weights in a folder were made."""
-    with safe_open(weights / "dit.safetensors", framework="pt") as file:
+def metadata_in(weights: Path, layout: str = "f1") -> dict[str, str]:
+    """How a layout's weights in a folder were made."""
+    with safe_open(weights / DIT_FILES[layout], framework="pt") as file:
         return {name: value for name, value in file.metadata().items() if name != "format"}
 
 
 def facts_of(run: Run) -> dict[str, Any]:
     """What a folder's finished stages depend on: the recipe but for its length, the weights it began from, the world."""
     recipe = {name: value for name, value in asdict(run.recipe).items() if name != "steps"}
-    began = None if run.init is None else metadata_in(run.init)
+    began = None if run.init is None else metadata_in(run.init, run.init_layout)
     facts: dict[str, Any] = json.loads(
         json.dumps({"recipe": recipe, "init": began, "world": source_digest(world)})
     )

@@ -64,10 +64,12 @@ class Trainer:
         self.recipe, self.batches, self.device = recipe, batches, device
         with fixed_seed(recipe.seed + 1):
             self.model = Trio(recipe, device)
+        for encoder in (self.model.text, self.model.vision):
+            encoder.requires_grad_(recipe.encoders)
         self.replicas = [share(self.model) for _ in range(recipe.replicas)]
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.teacher: Trio | None = None
-        self.optimizer = Optimizer(self.model.named_parameters())
+        self.optimizer = Optimizer((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
         self.step = 0
         self.data_seconds, self._asked = 0.0, time.perf_counter()
         self._compiled = compiled
@@ -128,8 +130,10 @@ class Trainer:
         return unconditional + weight * (conditional - unconditional)
 
     def gather(self) -> None:
-        """Average the replicas' gradients on the model."""
+        """Average the replicas' gradients on what learns of the model."""
         for own, *parts in zip(self.model.parameters(), *(r.parameters() for r in self.replicas)):
+            if not own.requires_grad:
+                continue
             grads = [part.grad for part in parts if part.grad is not None]
             if len(parts) == len(grads) == 1:
                 own.grad = grads[0]
