@@ -55,10 +55,17 @@ class ClusterRunner:
     def __init__(self, client: Any, address: str, server: str | None = None) -> None:
         self._client, self._address, self._server = client, address, server
 
+    def specs(self, class_types: Iterable[str]) -> dict[str, NodeSpec]:
+        """What a worker knows of these node classes; unknown ones are left out."""
+        found: dict[str, NodeSpec] = self._ask(
+            known_specs, sorted(class_types), self._server, bars=ProgressBars()
+        )
+        return found
+
     def load(self, path: Path, places: Folders) -> tuple[Workflow, Mapping[str, NodeSpec]]:
         """Reads a workflow file and the specs that a worker has of its node classes; raises WorkflowError."""
         return load_workflow(
-            path, self._specs, f"the workers of the cluster {self._address} do not have it either"
+            path, self.specs, f"the workers of the cluster {self._address} do not have it either"
         )
 
     def check(self, workflow: Workflow, places: Folders) -> None:
@@ -88,10 +95,6 @@ class ClusterRunner:
     def answers(self) -> bool:
         """Whether the cluster can be reached."""
         return bool(self._client.status == "running")
-
-    def _specs(self, names: Iterable[str]) -> dict[str, NodeSpec]:
-        found: dict[str, NodeSpec] = self._ask(known_specs, sorted(names), self._server, bars=ProgressBars())
-        return found
 
     def _ask(self, function: Any, *arguments: Any, bars: ProgressBars) -> Any:
         """What a worker gives for a function, which is not asked for twice; raises WorkflowError where none does."""
@@ -133,7 +136,7 @@ def _with_files(
 
     A name that is not in the input folder stays as it is: the server beside the worker may have it.
     """
-    sent, files = dict(workflow), {}
+    sent, files = dict(workflow), dict[str, bytes]()
     for node in workflow.values():
         for item in specs[node.class_type].inputs.values():
             name = node.inputs.get(item.name)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..files.folders import Folders
@@ -62,9 +63,7 @@ def _servers(urls: Sequence[str]) -> list[Place]:
     named = list(dict.fromkeys(url.rstrip("/") for url in urls))
     patience = PATIENCE_SECONDS if len(named) > 1 else None
     runners = [ServerRunner(url, patience=patience) for url in named]
-    return [
-        Place(runner.server.url, runner, lambda server=runner.server: _is_back(server)) for runner in runners
-    ]
+    return [Place(runner.server.url, runner, partial(_is_back, runner.server)) for runner in runners]
 
 
 def _is_back(server: Server) -> bool:
@@ -92,6 +91,6 @@ def load_for(
             gone.append(error)
     if not loaded:
         raise gone[0]
-    for error in gone:
-        logger.warning("%s It gets work when it answers.", error)
+    for reason in gone:
+        logger.warning("%s It gets work when it answers.", reason)
     return loaded[0]
