@@ -16,6 +16,7 @@ from .measuring.clip import Clip, Region, measure_clip
 from .results import SCORES_SCHEMA, Guard, Metric, SwitchScores, VideoScores
 from .scoring.survival import Latencies, aggregate_latencies, concordance
 from .streaming import (
+    AnchorReturn,
     ColourDrift,
     DisappearanceFidelity,
     ExposureDrift,
@@ -24,6 +25,7 @@ from .streaming import (
     IntentionalDynamics,
     SemanticInertia,
     SharpnessDrift,
+    SideEffects,
     SwitchMetric,
     SwitchTextFidelity,
     TransitionLatency,
@@ -34,6 +36,7 @@ from .switches import Cue, Switch, Windows, switches_from_trace, switches_of, wi
 
 __all__ = [
     "SCORES_SCHEMA",
+    "AnchorReturn",
     "Clip",
     "ColourDrift",
     "Cue",
@@ -48,6 +51,7 @@ __all__ = [
     "Region",
     "SemanticInertia",
     "SharpnessDrift",
+    "SideEffects",
     "Switch",
     "SwitchMetric",
     "SwitchScores",

@@ -147,6 +147,18 @@ class DisappearanceFidelity(SwitchMetric):
     key = "df"
 
 
+class AnchorReturn(SwitchMetric):
+    """Whether the video falls back to the scene of its start. The functional form is `anchor_return`."""
+
+    key = "anchor_return"
+
+
+class SideEffects(SwitchMetric):
+    """Whether the shadow or reflection of what has left is still there. The functional form is `side_effects`."""
+
+    key = "side_effects"
+
+
 class IntentionalDynamics(SwitchMetric):
     """DDI: whether it moves where the new prompt is seen. The functional form is `intentional_dynamics`."""
 

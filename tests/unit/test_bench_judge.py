@@ -30,7 +30,7 @@ HALF_SECOND, SECTION = 15, 36
 
 @cache
 def models() -> EvaluationModels:
-    return EvaluationModels(tiny_extractor())
+    return EvaluationModels(extractor=tiny_extractor())
 
 
 def verdict_on(folder: Path, case: str, shown: str) -> JudgedEpisode:

@@ -127,7 +127,7 @@ def test_bad_values_are_refused(values, words):
 def test_the_node_shows_later_widgets_behind_all_others():
     inputs = FramePackAdaptiveCFG.INPUT_TYPES()
     assert list(inputs["required"])[-1] == "sections"
-    assert list(inputs["optional"]) == ["zero_init", "peak", "concentration"]
+    assert list(inputs["optional"]) == ["zero_init", "peak", "concentration", "section_decay"]
 
 
 class TestInTheSampler:
