@@ -41,6 +41,7 @@ def logged_notices(
     planned = None if timeline is None else timeline.length
     latent_frames = sum(section.window for section in sections)
     length = VideoLength(sections=latent_frames // settings.window, window=settings.window)
+    said = timeline.unused if timeline is not None and planned == length else ()
     first = (
         layout_notice(settings.layout, driver.attachments.get(LAYOUT_KEY)),
         length_difference(planned, length),
@@ -48,7 +49,7 @@ def logged_notices(
     notices = [
         *(notice for notice in first if notice is not None),
         *driver.notices(),
-        *unused_prompts(sections, prompts, past_latent_frames=inputs.past_latent_frames),
+        *unused_prompts(sections, prompts, past_latent_frames=inputs.past_latent_frames, said=said),
         *wiring_notices(workflow, node, inputs.start),
     ]
     log_notices(notices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -180,7 +181,7 @@ class FramePackTimelineEntry:
         earlier = Timeline(()) if timeline is None else timeline
         notices = _keyframe_notices(WorkflowGraph(prompt_graph), unique_id, start_latent)
         log_notices(notices)
-        return with_notices((Timeline((*earlier.entries, entry), earlier.length),), notices)
+        return with_notices((replace(earlier, entries=(*earlier.entries, entry)),), notices)
 
 
 def _keyframe_notices(graph: WorkflowGraph, node: Any, start_latent: Any) -> list[str]:

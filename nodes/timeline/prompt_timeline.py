@@ -151,7 +151,8 @@ class FramePackPromptTimeline:
         changes, remark = _changes(change, spans, encode)
         entries = [_entry(span, encode(span.text), c) for span, c in zip(spans, changes)]
         report = "\n".join([landing_report(landings, count, window), *remark])
-        timeline = Timeline(tuple(entries), VideoLength(sections=count, window=window))
+        unused = frozenset(landing.span.start for landing in landings if not landing.sections)
+        timeline = Timeline(tuple(entries), VideoLength(sections=count, window=window), unused)
         warnings = landing_warnings(landings, count, window)
         log_notices(warnings)
         return with_notices((timeline, entries[0].conditioning, report), warnings)

@@ -6,7 +6,7 @@ on its own frame, a section ends there, and is shorter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..conditioning import Prompt
@@ -106,16 +106,22 @@ def landing_warnings(landings: Sequence[Landing], count: int, window: int) -> li
 
 
 def unused_prompts(
-    sections: Sequence[Section], prompts: Sequence[Prompt], *, past_latent_frames: int = 0
+    sections: Sequence[Section],
+    prompts: Sequence[Prompt],
+    *,
+    past_latent_frames: int = 0,
+    said: Collection[float] = (),
 ) -> list[str]:
     """A sentence for every one of the `prompts` that none of a video's `sections` has, and one for all after three.
 
-    Starts count from the end of the `past_latent_frames` that the video continues.
+    Starts count from the end of the `past_latent_frames` that the video continues. Prompts whose starts are in `said` get
+    no sentence: somebody else has said so.
     """
     used = {id(section.prompt) for section in sections}
+    unnamed = [prompt for prompt in prompts if id(prompt) not in used and prompt.start not in said]
     begin = 4 * max(past_latent_frames - 1, 0)
     seconds = (max(section.frames[1] for section in sections) - begin) / FPS
-    unused = [_never_used(prompt.text, prompt.start, seconds) for prompt in prompts if id(prompt) not in used]
+    unused = [_never_used(prompt.text, prompt.start, seconds) for prompt in unnamed]
     more = len(unused) - MOST_NAMED
     return [*unused[:MOST_NAMED], *([f"{more} more prompts are never used."] if more > 0 else [])]
 

@@ -95,10 +95,12 @@ class Timeline:
     """Entries in rising order of their start, from 0 s on. Raises ValueError for any other order.
 
     length: of the video that the times were made for; None where they hold for any.
+    unused: the starts of the entries that get no section of such a video, as the timeline's node has said.
     """
 
     entries: tuple[TimelineEntry, ...]
     length: VideoLength | None = None
+    unused: frozenset[float] = frozenset()
 
     def __post_init__(self) -> None:
         starts = [entry.start for entry in self.entries]

@@ -18,6 +18,7 @@ from framepack_transitions.models.files.variants import LAYOUT_KEY, trained_layo
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
 from framepack_transitions.nodes.timeline.entry import FramePackTimelineEntry
+from framepack_transitions.nodes.timeline.prompt_timeline import FramePackPromptTimeline
 from framepack_transitions.nodes.video.resolution import FramePackResolution
 from framepack_transitions.nodes.workflow.encoding import kept_frames
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry, VideoLength
@@ -124,6 +125,24 @@ class TestPrompts:
     def test_a_switch_beyond_the_end_is_named(self, notices):
         (said,) = notices(timeline=self.timeline(0.4, 5.0))
         assert said.startswith("'at 5' (5 s) is never used: it starts after the video's end at 0.83 s")
+
+    def test_a_switch_that_the_timelines_node_has_named_is_not_named_again(self, notices):
+        class Clip:
+            def tokenize(self, text):
+                return text
+
+            def encode_from_tokens_scheduled(self, text):
+                return conditioning(20)
+
+        answer = FramePackPromptTimeline().build(Clip(), "a [5s: b]", "brackets", 0.8, 3)
+        (timeline, *_), shown = answer["result"], answer["ui"]["text"]
+        assert len(shown) == 1 and "'b' (5 s) is never used" in shown[0]
+        assert notices(timeline=timeline) == []
+        (added,) = FramePackTimelineEntry().add(conditioning(), 6.0, "c", 1.0, timeline=timeline)
+        (said,) = notices(timeline=added)
+        assert said.startswith("'c' (6 s) is never used")
+        shorter = notices(timeline=timeline, seconds=0.4)
+        assert len(shorter) == 2 and shorter[1].startswith("'b' (5 s) is never used")
 
     def test_seconds_count_from_the_end_of_a_past_video(self, notices):
         assert notices(timeline=self.timeline(0.4), past_latent=latent(5)) == []
