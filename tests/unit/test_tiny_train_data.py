@@ -15,6 +15,7 @@ from framepack_transitions.samplers.context.plan import direction_of, plan_secti
 from framepack_transitions.samplers.denoising.denoiser import Branch
 from framepack_transitions.samplers.denoising.drivers.base import context_arguments
 from framepack_transitions.tiny import world
+from framepack_transitions.tiny.bundle import fixed_seed
 from framepack_transitions.tiny.networks.codec import TinyCodec
 from framepack_transitions.tiny.networks.text import token_ids
 from framepack_transitions.tiny.train.data.batches import Batches
@@ -310,17 +311,25 @@ def test_few_clips_are_enough() -> None:
 # The store
 
 
+def differs_by(kept: torch.Tensor, expected: torch.Tensor) -> float:
+    """Root mean square of a difference, as a share of what is expected: bfloat16 rounds single values as a CPU likes."""
+    return float((kept.float() - expected).square().mean().sqrt() / expected.square().mean().sqrt())
+
+
 def test_a_store_holds_what_its_clips_show(tmp_path) -> None:
-    codec = TinyCodec().eval().requires_grad_(False)
+    with fixed_seed(0):
+        codec = TinyCodec().eval().requires_grad_(False)
     chosen = [replace(spec, window=5, pair=True) for spec in specs(3, Mix(), 8)]
     store = make_store(codec, chosen, CPU, end_images=True, progress=False)
     for row, spec in enumerate(chosen):
         frames = spec.draw().frames
         video = torch.from_numpy(frames).movedim(-1, 0)[None].float() / 127.5 - 1
         latents = codec.encode(video)[0].movedim(1, 0) * codec.latent_scale
-        torch.testing.assert_close(store.latents[row, :31].float(), latents, atol=0.05, rtol=0.05)
+        assert differs_by(store.latents[row, :31], latents) < 0.1
+        # The frame beside it is another one: a store that is off by one would show.
+        assert differs_by(store.latents[row, 1:31], latents[:-1]) > 0.1
         last = codec.encode(video[:, :, 20:21])[0, :, 0] * codec.latent_scale
-        torch.testing.assert_close(store.end_images[row, 0].float(), last, atol=0.05, rtol=0.05)
+        assert differs_by(store.end_images[row, 0], last) < 0.1
         assert np.array_equal(store.images[row].numpy(), frames[0])
     assert not store.latents[:, -1].any()
     save_store(store, tmp_path / "latents.safetensors")
