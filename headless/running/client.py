@@ -18,7 +18,7 @@ from ...samplers.progress import Interrupted
 from ..files.folders import Folders
 from ..workflows.errors import WorkflowError
 from ..workflows.specs import NodeSpec
-from ..workflows.workflow import Node, Workflow
+from ..workflows.workflow import Node, Workflow, loaded_files
 from .fetching import fetch, printable, shown_files
 from .http import IDLE_SECONDS
 from .patience import patiently
@@ -41,16 +41,12 @@ def upload_inputs(
     A file that only the server has stays as it is. Raises WorkflowError when neither has it.
     """
     problems = []
-    for node in workflow.values():
-        for item in specs[node.class_type].inputs.values():
-            name = node.inputs.get(item.name)
-            if not (item.upload and isinstance(name, str)):
-                continue
-            try:
-                node.inputs[item.name] = server.upload(folders.input_file(name))
-            except ValueError as error:
-                if name not in (item.choices or ()):
-                    problems.append(f"Input {item.name} of {node}: {error}.")
+    for node, item, name in loaded_files(workflow, specs):
+        try:
+            node.inputs[item.name] = server.upload(folders.input_file(name))
+        except ValueError as error:
+            if name not in (item.choices or ()):
+                problems.append(f"Input {item.name} of {node}: {error}.")
     if problems:
         raise WorkflowError(problems)
 

@@ -21,7 +21,7 @@ from ..workflows.errors import WorkflowError
 from ..workflows.executor import describe
 from ..workflows.specs import NodeSpec
 from ..workflows.validation import fill_defaults
-from ..workflows.workflow import Workflow, to_api
+from ..workflows.workflow import Workflow, loaded_files, to_api
 from .worker import LISTS, known_specs, run_workflow
 
 CONNECT_SECONDS, POLL_SECONDS = 10, 0.5
@@ -137,18 +137,14 @@ def _with_files(
     A name that is not in the input folder stays as it is: the server beside the worker may have it.
     """
     sent, files = dict(workflow), dict[str, bytes]()
-    for node in workflow.values():
-        for item in specs[node.class_type].inputs.values():
-            name = node.inputs.get(item.name)
-            if not (item.upload and isinstance(name, str)):
-                continue
-            try:
-                path = places.input_file(name)
-            except ValueError:
-                continue
-            plain = f"{len(files)}_{path.name}"
-            files[plain] = path.read_bytes()
-            sent[node.id] = replace(sent[node.id], inputs={**sent[node.id].inputs, item.name: plain})
+    for node, item, name in loaded_files(workflow, specs):
+        try:
+            path = places.input_file(name)
+        except ValueError:
+            continue
+        plain = f"{len(files)}_{path.name}"
+        files[plain] = path.read_bytes()
+        sent[node.id] = replace(sent[node.id], inputs={**sent[node.id].inputs, item.name: plain})
     return sent, files
 
 

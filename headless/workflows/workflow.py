@@ -117,6 +117,15 @@ def to_api(workflow: Workflow) -> dict[str, Any]:
     }
 
 
+def loaded_files(workflow: Workflow, specs: Mapping[str, NodeSpec]) -> Iterator[tuple[Node, InputSpec, str]]:
+    """The inputs that name a file of the input folder: the node, what is known of the input, and the name."""
+    for node in workflow.values():
+        for item in specs[node.class_type].inputs.values():
+            name = node.inputs.get(item.name)
+            if item.upload and isinstance(name, str):
+                yield node, item, name
+
+
 def copied(workflow: Workflow) -> Workflow:
     """The same nodes with inputs of their own, which can be changed without changing the others."""
     return {node.id: replace(node, inputs=dict(node.inputs)) for node in workflow.values()}

@@ -13,7 +13,7 @@ from typing import Any
 from ...files.folders import Folders
 from ...workflows.errors import WorkflowError
 from ...workflows.specs import SEED_NAMES, NodeSpec
-from ...workflows.workflow import Setting, Workflow, apply_settings, copied, find_node, to_api
+from ...workflows.workflow import Setting, Workflow, apply_settings, copied, find_node, loaded_files, to_api
 
 OPTION = "--grid"
 VERSION = 1  # of what a digest is made from: units of another version are made anew
@@ -130,13 +130,9 @@ def _digest(workflow: Workflow, specs: Mapping[str, NodeSpec], places: Folders) 
 
 def _inputs(workflow: Workflow, specs: Mapping[str, NodeSpec], places: Folders) -> Iterator[tuple[str, str]]:
     """The files of the input folder that a workflow loads, with a hash of their contents."""
-    for node in workflow.values():
-        for item in specs[node.class_type].inputs.values():
-            name = node.inputs.get(item.name)
-            if not (item.upload and isinstance(name, str)):
-                continue
-            try:
-                path = places.input_file(name)
-            except ValueError:  # it lies on the server alone, or nowhere, as a run will say
-                continue
-            yield name, hashlib.sha256(path.read_bytes()).hexdigest()
+    for _, _, name in loaded_files(workflow, specs):
+        try:
+            path = places.input_file(name)
+        except ValueError:  # it lies on the server alone, or nowhere, as a run will say
+            continue
+        yield name, hashlib.sha256(path.read_bytes()).hexdigest()
