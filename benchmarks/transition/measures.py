@@ -85,8 +85,7 @@ def _measures(
     settled = slice(section - section // 3, section)
     success = bool(state[settled].mean() > 0.5)
     later = (bool(holds(end, episode.after, motion).mean() > 0.5) for end in ends)
-    whole = joined(past, new)
-    jumps = [jump(whole, frame) for frame in range(1, len(past) + section)] if episode.keeps_subject else []
+    jumps = jumps_around(past, new, section) if episode.keeps_subject else {}
     return Measures(
         success=success,
         held=(success, *later),
@@ -94,9 +93,9 @@ def _measures(
         remaining=remaining_share(new, episode.before, episode.after, settled, motion=motion)
         if episode.changes
         else None,
-        jump=middle(jumps[len(past) - 1 : len(past)]),
-        jump_before=middle(jumps[: len(past) - 1]),
-        jump_after=middle(jumps[len(past) :]),
+        jump=jumps.get("jump"),
+        jump_before=jumps.get("jump_before"),
+        jump_after=jumps.get("jump_after"),
         artefacts=float(artefact.mean()),
         size=_size_share(new[settled], episode, state[settled]),
     )
@@ -154,7 +153,19 @@ def artefacts(frames: Array, detection: Detection) -> Array:
     )
 
 
-def joined(first: Detection, second: Detection) -> Detection:
+def jumps_around(past: Detection, new: Detection, section: int) -> dict[str, float | None]:
+    """A subject's jumps at, before and after a switch, by their names in Measures; `new` is seen after it, for a section at least."""
+    whole, switch = _joined(past, new), len(past) - 1
+    jumps = [jump(whole, frame) for frame in range(1, len(past) + section)]
+    parts = {
+        "jump": jumps[switch : switch + 1],
+        "jump_before": jumps[:switch],
+        "jump_after": jumps[switch + 1 :],
+    }
+    return {name: _median(part) for name, part in parts.items()}
+
+
+def _joined(first: Detection, second: Detection) -> Detection:
     """Two detections one after the other."""
     return Detection(
         **{
@@ -213,7 +224,7 @@ def _of_subject(detection: Detection, names: Array) -> Array:
     return np.where(detection.present, names, "")
 
 
-def middle(values: list[float]) -> float | None:
+def _median(values: list[float]) -> float | None:
     """Median of the values that are numbers, None without any."""
     numbers = [value for value in values if np.isfinite(value)]
     return float(np.median(numbers)) if numbers else None

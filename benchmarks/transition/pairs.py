@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...tiny.detector import Detection, PairDetection, detect_pair, jump
+from ...tiny.detector import Detection, PairDetection, detect_pair
 from ...tiny.world import SIZE, Scene, Subject, draw
 from .episodes import Episode
-from .measures import HALF_SECOND, VALID_SHARE, Measures, joined, latency, middle, unexplained
+from .measures import HALF_SECOND, VALID_SHARE, Measures, jumps_around, latency, unexplained
 
 Array = NDArray[Any]
 
@@ -28,27 +28,27 @@ def measure_episode(episode: Episode, past: PairDetection, frames: Array, sectio
     prompt says.
     """
     seen = detect_pair(frames[: section + HALF_SECOND])
-    settled = slice(section - section // 3, section)
-    ends = [detect_pair(frames[end - section // 3 : end]) for end in range(section, len(frames) + 1, section)]
-    held = tuple(bool(end.agrees(episode.after).mean() > 0.5) for end in ends)
+    ends = [
+        detect_pair(frames[end - section // 3 : end]) for end in range(2 * section, len(frames) + 1, section)
+    ]
+    state, settled = seen.agrees(episode.after), slice(section - section // 3, section)
+    held = tuple(
+        bool(part.mean() > 0.5) for part in (state[settled], *(end.agrees(episode.after) for end in ends))
+    )
     found = {
         subject: seen.finds(subject)[settled] for subject in (episode.leaving, episode.staying) if subject
     }
     remaining = float(found[episode.leaving].mean()) if episode.leaving else None
     other = found[episode.staying] & seen.in_place(episode.after)[settled] if episode.staying else None
-    whole = joined(_alone(past, episode.staying), _alone(seen, episode.staying))
-    jumps = [jump(whole, frame) for frame in range(1, len(past) + section)]
     return Measures(
         success=held[0],
         held=held,
-        latency=latency(seen.agrees(episode.after), section) if episode.changes else None,
+        latency=latency(state, section) if episode.changes else None,
         remaining=remaining,
-        jump=middle(jumps[len(past) - 1 : len(past)]),
-        jump_before=middle(jumps[: len(past) - 1]),
-        jump_after=middle(jumps[len(past) :]),
         artefacts=_artefacts(frames[:section], seen),
         gone=None if remaining is None else remaining <= 0.5,
         other=None if other is None else bool(other.mean() > 0.5),
+        **jumps_around(_alone(past, episode.staying), _alone(seen, episode.staying), section),
     )
 
 
