@@ -78,6 +78,14 @@ class MetricSpec:
         return self.unit == "frames"
 
 
+DRIFT = partial(
+    MetricSpec,
+    after=("tl90",),
+    better="low",
+    window="all frames from TL90 until the next switch, or settled frames",
+    needs="nothing",
+    founding="none",
+)
 METRICS = (
     MetricSpec(
         key="stf",
@@ -185,38 +193,23 @@ METRICS = (
         on_demand=True,
         curve="Likeness of what stays to itself before",
     ),
-    MetricSpec(
+    DRIFT(
         key="exposure_drift",
         name="exposure-drift",
         meaning="lightness wanders",
         compute=score_exposure_drift,
-        after=("tl90",),
-        better="low",
-        window="all frames from TL90 until the next switch, or settled frames",
-        needs="nothing",
-        founding="none",
     ),
-    MetricSpec(
+    DRIFT(
         key="colour_drift",
         name="colour-drift",
         meaning="colour wanders",
         compute=score_colour_drift,
-        after=("tl90",),
-        better="low",
-        window="all frames from TL90 until the next switch, or settled frames",
-        needs="nothing",
-        founding="none",
     ),
-    MetricSpec(
+    DRIFT(
         key="sharpness_drift",
         name="sharpness-drift",
         meaning="sharpness wanders",
         compute=score_sharpness_drift,
-        after=("tl90",),
-        better="low",
-        window="all frames from TL90 until the next switch, or settled frames",
-        needs="nothing",
-        founding="none",
     ),
     MetricSpec(
         key="inertia",
