@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ..transition.arms import Arm
-from ..transition.running.results import world_digest
+from ..transition.running.results import key_of, world_digest
 from .measures import SectionMeasures, SwitchMeasures
 from .scenarios import LongEpisode
 
@@ -58,4 +57,4 @@ def long_key(fingerprint: str, episode: LongEpisode, arm: Arm, batch: Sequence[i
     asked = [(stretch.kind, stretch.prompt, stretch.sections) for stretch in episode.stretches]
     facts = [VERSION, world_digest(), fingerprint, episode.scenario, episode.seed, asked]
     facts += [list(batch), arm.name, arm.describe()]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+    return key_of(facts)

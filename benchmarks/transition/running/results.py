@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ....tiny import detector, world
 from ....tiny.source import source_digest
@@ -119,7 +119,12 @@ class ResultKeys:
         """
         what = [arm.name, arm.describe(), asdict(arm.conditions)]
         facts = [VERSION, world_digest(), self.fingerprint, case, seed, list(batch), *what]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+        return key_of(facts)
+
+
+def key_of(facts: Sequence[Any]) -> str:
+    """The name of a result that depends on these facts, which JSON can hold."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
 
 
 @cache
