@@ -15,7 +15,7 @@ from ...metrics import VideoScores, evaluate_video, switches_from_trace, switche
 from ...metrics.reporting.plot import plot_scores
 from ...metrics.reporting.report import report_part, text_table
 from ...nodes.evaluation.models import EvaluationModels, load_models
-from ..files.media import VideoInfo, probe_video, uneven_times, video_batches
+from ..files.media import VideoInfo, probe_timed_video, uneven_times, video_batches
 from ..running.progress import ProgressBars
 from ..running.report import Record
 from ..workflows.errors import WorkflowError, as_sentences
@@ -175,10 +175,7 @@ def _probe(path: Path) -> VideoInfo:
         raise ValueError(f"the video {path} is a folder: name a file in it")
     if not path.is_file():
         raise FileNotFoundError(f"the video {path} does not exist")
-    info = probe_video(path)
-    if not info.fps > 0:
-        raise ValueError(f"the video {path.name} does not say its frames a second: convert it to MP4 first")
-    return info
+    return probe_timed_video(path)
 
 
 def _remarks(path: Path, info: VideoInfo, timeline: Timeline, options: EvaluateOptions) -> Iterator[str]:

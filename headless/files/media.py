@@ -160,6 +160,14 @@ def probe_video(path: Path) -> VideoInfo:
         raise _unreadable(path, error) from error
 
 
+def probe_timed_video(path: Path) -> VideoInfo:
+    """As probe_video; raises ValueError for a video without a rate, too."""
+    info = probe_video(path)
+    if not info.fps > 0:
+        raise ValueError(f"the video {path.name} does not say its frames a second: convert it to MP4 first")
+    return info
+
+
 def _unreadable(path: Path, error: av.FFmpegError, frames: int = 0) -> ValueError:
     if frames:
         return ValueError(f"the video {path.name} is broken after frame {frames - 1}: {error.strerror}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...files.media import VideoInfo, probe_video
+from ...files.media import VideoInfo, probe_timed_video
 from ...workflows.errors import WorkflowError, as_sentences
 from ..scripts import SUFFIX
 from ..timelines import Timeline, names_file, read_timeline
@@ -79,7 +79,4 @@ def _prompted(options: ExportOptions) -> list[PromptedVideo]:
 def _probe(path: Path) -> VideoInfo:
     if not path.is_file():
         raise ValueError(f"there is no video {path}")
-    info = probe_video(path)
-    if not info.fps > 0:
-        raise ValueError(f"the video {path.name} does not say its frames a second: convert it to MP4 first")
-    return info
+    return probe_timed_video(path)
