@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..nodes.evaluation.models import DETECTORS
 from .bench_arguments import add_bench
-from .commands.evaluate import FEATURES, EvaluateOptions
+from .commands.evaluate import EvaluateOptions
 from .dataset_arguments import add_dataset
 from .devices import DEVICE_HELP
 from .help import (
@@ -21,8 +21,9 @@ from .help import (
     run_examples,
 )
 from .running.report import FILE_NAME
+from .shared_arguments import add_features, add_workflow
 from .sweep_arguments import add_sweep
-from .tool_arguments import add_convert, add_export, add_sections, setting
+from .tool_arguments import add_convert, add_export, add_sections
 
 if TYPE_CHECKING:
     from .tool_arguments import Commands
@@ -87,25 +88,7 @@ def _add_run(commands: Commands, common: argparse.ArgumentParser) -> None:
         epilog=epilog(*run_examples()),
         formatter_class=HelpFormatter,
     )
-    run.add_argument(
-        "workflow", type=Path, metavar="WORKFLOW.json", help="API format; the editor's format is converted"
-    )
-    run.add_argument(
-        "--set",
-        type=setting,
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="NODE.INPUT=VALUE",
-        help="change an input of a node, given by id or title; may be repeated",
-    )
-    run.add_argument(
-        "--input",
-        type=Path,
-        metavar="DIR",
-        help="the only folder that files are loaded from (default: the folder input of the examples, "
-        "or beside the workflow)",
-    )
+    add_workflow(run, "change an input of a node, given by id or title; may be repeated")
     run.add_argument(
         "--out",
         type=Path,
@@ -141,25 +124,7 @@ def _add_evaluate(commands: Commands, common: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--compare", type=Path, nargs="+", default=[], metavar="VIDEO", help="more videos of the same prompts"
     )
-    evaluate.add_argument(
-        "--features",
-        choices=FEATURES,
-        default="pixel",
-        help="what frames are compared by: clip understands the prompts and needs its weights on this machine, "
-        "pixel needs none and reads no text, tiny knows the embedded model's world only (%(default)s)",
-    )
-    evaluate.add_argument(
-        "--model",
-        default=EvaluateOptions.model,
-        metavar="NAME",
-        help="open_clip model for clip (%(default)s)",
-    )
-    evaluate.add_argument(
-        "--pretrained",
-        default=EvaluateOptions.pretrained,
-        metavar="TAG|FILE",
-        help="its weights: a tag that is in the cache, or a .safetensors file (%(default)s)",
-    )
+    add_features(evaluate)
     evaluate.add_argument(
         "--window",
         type=int,

@@ -13,7 +13,7 @@ from .commands.evaluate import FEATURES, EvaluateOptions
 from .commands.suites.command import SUITES
 from .devices import DEVICE_HELP
 from .help import BENCH_EXAMPLES, HelpFormatter, epilog
-from .place_arguments import add_places
+from .shared_arguments import add_places
 
 if TYPE_CHECKING:
     from .tool_arguments import Commands

@@ -10,6 +10,7 @@ from ..samplers.context.plan import MAX_WINDOW
 from ..training.dataset import ALL_LAYOUTS
 from ..training.shares import DEFAULT_SHARES, parse_shares
 from .help import DATASET_EXAMPLES, HelpFormatter, epilog
+from .shared_arguments import read_by
 
 if TYPE_CHECKING:
     from .tool_arguments import Commands
@@ -77,7 +78,7 @@ def _add_build(own: Commands, common: argparse.ArgumentParser) -> None:
     )
     build.add_argument(
         "--shares",
-        type=_shares,
+        type=read_by(parse_shares),
         default=DEFAULT_SHARES,
         metavar="SHARES",
         help=f"what an epoch is made of: sections at a change, those after it, and those without ({SHARES})",
@@ -95,7 +96,9 @@ def _add_prune(own: Commands, common: argparse.ArgumentParser) -> None:
         formatter_class=HelpFormatter,
     )
     prune.add_argument("folder", type=Path, metavar="DIR", help="the folder that build has written")
-    prune.add_argument("--shares", type=_shares, metavar="SHARES", help="other shares than build was given")
+    prune.add_argument(
+        "--shares", type=read_by(parse_shares), metavar="SHARES", help="other shares than build was given"
+    )
 
 
 def _add_check(own: Commands, common: argparse.ArgumentParser) -> None:
@@ -154,10 +157,3 @@ def _resolution(text: str) -> tuple[int, int]:
             f"{text!r} is no resolution; give width and height of at least 32, such as 640x640"
         )
     return sides[0], sides[1]
-
-
-def _shares(text: str) -> dict[str, float]:
-    try:
-        return parse_shares(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

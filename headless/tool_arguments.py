@@ -1,4 +1,4 @@
-"""The options of the commands that make no videos, and how single options are read."""
+"""The options of the commands that make no videos."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from .commands.exports.command import BENCHMARKS, ExportOptions
 from .help import CONVERT_EXAMPLES, EXPORT_EXAMPLES, SECTIONS_EXAMPLES, HelpFormatter, epilog
-from .workflows.workflow import Setting
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -53,14 +52,6 @@ def add_sections(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--limit", type=_gigabytes, metavar="GB", help="what may stay, in gigabytes; 0 removes all"
     )
     sections.set_defaults(kind="sections")
-
-
-def setting(text: str) -> Setting:
-    """NODE.INPUT=VALUE."""
-    try:
-        return Setting.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_export(commands: Commands, common: argparse.ArgumentParser) -> None:
