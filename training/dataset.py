@@ -131,7 +131,7 @@ def load_dataset(root: Path) -> Dataset:
     file = root / FILE
     if not file.is_file():
         raise ValueError(
-            f"{root} holds no {FILE}; give the folder that `dataset build` or FramePack Training Example has written."
+            f"the folder {root} holds no {FILE}; give the folder that `dataset build` or FramePack Training Example has written."
         )
     if file.stat().st_size > MOST_BYTES:
         raise ValueError(f"{file} has more than {MOST_BYTES:,} bytes; it is no dataset of this pack.")

@@ -133,7 +133,10 @@ def test_a_trace_says_the_prompts_of_sections(tmp_path: Path) -> None:
         (["--to", "vbench", "--timeline", "red", "--window", "-1"], "window is -1"),
         (["--to", "vbench", "--timeline", "s.jsonl"], "holds 2 scripts, but videos: 1"),
         (["--to", "vbench", "--timeline", "nowhere.json"], "nowhere.json does not exist"),
-        (["--to", "vbench", "--timeline", "red", "--out", "full"], "full is there already and is not empty"),
+        (
+            ["--to", "vbench", "--timeline", "red", "--out", "full"],
+            "--out full is there already and is not empty",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_nothing_is_written(

@@ -66,15 +66,15 @@ def run_build(options: BuildOptions) -> str:
 
 def _check(options: BuildOptions) -> None:
     for name, folder in (
-        ("", options.source),
-        ("--captions ", options.captions),
-        ("--controls ", options.controls),
+        ("CLIPS", options.source),
+        ("--captions", options.captions),
+        ("--controls", options.controls),
     ):
         if folder is not None and not folder.is_dir():
-            raise ValueError(f"{name}{folder} is no folder")
+            raise ValueError(f"{name} {folder} is no folder")
     if (options.out / FILE).exists():
         raise ValueError(
-            f"{options.out} holds a dataset already; give another folder with --out, or remove it first"
+            f"--out {options.out} holds a dataset already; give another folder with --out, or remove it first"
         )
     needs_controls = options.layout in ONE_FRAME_LAYOUTS
     if needs_controls != (options.controls is not None):
@@ -163,11 +163,11 @@ def _files(folder: Path, extensions: frozenset[str], what: str) -> list[Path]:
     """The files of a folder with one of these extensions, sorted. Raises ValueError where there are none, or two of a name."""
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in extensions and file.is_file())
     if not files:
-        raise ValueError(f"{folder} holds no {what} ({' '.join(sorted(extensions))})")
+        raise ValueError(f"the folder {folder} holds no {what} ({' '.join(sorted(extensions))})")
     stems = Counter(file.stem for file in files)
     if twice := [stem for stem, count in stems.items() if count > 1]:
         raise ValueError(
-            f"{folder} has more than one file of the name {', '.join(twice)}; rename all but one"
+            f"the folder {folder} has more than one file of the name {', '.join(twice)}; rename all but one"
         )
     return files
 

@@ -65,7 +65,7 @@ def _check(options: ExportOptions) -> None:
     if options.window < 0:
         raise ValueError(f"window is {options.window}: give the latent frames of a section, or 0")
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
-        raise ValueError(f"{options.out} is there already and is not empty: give another with --out")
+        raise ValueError(f"--out {options.out} is there already and is not empty: give another folder")
 
 
 def _prompted(options: ExportOptions) -> list[PromptedVideo]:
