@@ -146,17 +146,22 @@ def host_attention(
     block: tuple[str, int],
     transformer_options: dict[str, Any],
 ) -> Tensor:
-    """The host's attention back end. Masked batches use PyTorch's: some back ends silently ignore a mask."""
-    if mask is not None:
-        return sdpa_attention(
-            q,
-            k,
-            v,
-            mask=mask,
-            segments=segments,
-            block=block,
-            transformer_options=transformer_options,
-        )
+    """The host's attention back end, or what another node has put in its place.
+
+    Some back ends silently ignore a mask. So where texts are padded, PyTorch's attention takes the mask, and an override
+    gets each row of the batch by itself, without its padding.
+    """
+    attend = partial(_optimized, transformer_options=transformer_options)
+    if mask is None:
+        return attend(q, k, v)
+    if "optimized_attention_override" not in transformer_options:
+        return sdpa_attention(q, k, v, mask=mask)
+    rows = zip(q.split(1), k.split(1), v.split(1), mask[:, 0, 0])
+    return torch.cat([attend(row, keys[:, :, kept], values[:, :, kept]) for row, keys, values, kept in rows])
+
+
+def _optimized(q: Tensor, k: Tensor, v: Tensor, *, transformer_options: dict[str, Any]) -> Tensor:
+    """The host's attention of q [B, H, Lq, D] to all of k and v [B, H, Lk, D] -> [B, Lq, H * D]."""
     attended: Tensor = optimized_attention(
         q, k, v, heads=q.shape[1], skip_reshape=True, transformer_options=transformer_options
     )

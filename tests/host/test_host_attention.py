@@ -45,6 +45,41 @@ def test_an_override_may_change_what_is_attended(tiny: Any) -> None:
     assert difference.abs().max() > 1e-2
 
 
+def padded_together(texts: list[list[Any]]) -> list[Any]:
+    """Conditionings as one CONDITIONING, a row of the batch each, the shorter ones padded with numbers that are masked."""
+    length = max(text[0][0].shape[1] for text in texts)
+    states = torch.full((len(texts), length, texts[0][0][0].shape[2]), 7.0)
+    mask = torch.zeros(len(texts), length, dtype=torch.long)
+    for row, ((own, _),) in enumerate(texts):
+        states[row, : own.shape[1]], mask[row, : own.shape[1]] = own[0], 1
+    pooled = torch.cat([text[0][1]["pooled_output"] for text in texts])
+    return [[states, {"pooled_output": pooled, "attention_mask": mask}]]
+
+
+def test_an_override_attends_to_padded_texts_without_their_padding(tiny: Any) -> None:
+    keys = set()
+
+    def look(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        keys.add((args[0].shape[0], args[1].shape[2]))
+        assert kwargs.get("mask") is None
+        return function(*args, **kwargs)
+
+    texts = [
+        tiny.encode(text) for text in ("a large red circle stands still in the sky by day", "an empty city")
+    ]
+    two = {**ONE, "start_latent": {"samples": tiny.vae.encode(tiny.image).repeat(2, 1, 1, 1, 1)}}
+    together = padded_together(texts)
+    overridden = tiny.sample(with_override(tiny.model, look), positive=together, **two)
+    (_, longer), (_, shorter) = sorted(keys, reverse=True)
+    assert longer - shorter == texts[0][0][0].shape[1] - texts[1][0][0].shape[1] > 0
+    for row, text in enumerate(texts):
+        # The same text in both rows has no padding.
+        alone = tiny.sample(tiny.model, positive=text, **two)
+        torch.testing.assert_close(overridden[row], alone[row], rtol=1e-4, atol=1e-4)
+    masked = tiny.sample(tiny.model, positive=together, **two)
+    torch.testing.assert_close(overridden, masked, rtol=1e-4, atol=1e-4)
+
+
 def test_what_an_override_does_not_reach_is_said(tiny: Any) -> None:
     from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
     from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
