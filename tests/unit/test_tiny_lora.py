@@ -17,11 +17,18 @@ from framepack_transitions.tiny.bundle import fixed_seed
 from framepack_transitions.tiny.config import TEXT, VISION
 from framepack_transitions.tiny.networks.codec import TinyCodec
 from framepack_transitions.tiny.train.__main__ import lora_recipe_of, parser
-from framepack_transitions.tiny.train.data.batches import Batches
+from framepack_transitions.tiny.train.data.batches import Batch, Batches
 from framepack_transitions.tiny.train.data.choices import Choices, scene_change
 from framepack_transitions.tiny.train.data.places import places
 from framepack_transitions.tiny.train.data.specs import specs
 from framepack_transitions.tiny.train.data.store import ClipStore, make_store
+from framepack_transitions.tiny.train.learning.errors import (
+    PREDICTIONS,
+    SIGMAS,
+    RecycledBatches,
+    measure_errors,
+    with_errors,
+)
 from framepack_transitions.tiny.train.learning.lora import LoraFactors, linear_layers
 from framepack_transitions.tiny.train.learning.trio import Trio
 from framepack_transitions.tiny.train.lora import FILE, LoraRecipe, lora_batches, train_lora, train_stage_lora
@@ -164,10 +171,51 @@ def test_one_caption_a_clip_says_the_new_scene_in_every_section(store: ClipStore
     assert (tokens == new).all()
 
 
-@pytest.mark.parametrize("changes", [{"captions": "none"}, {"real": 0.9}, {"real": -0.1}])
+@pytest.mark.parametrize("changes", [{"captions": "none"}, {"errors": "some"}, {"real": 0.9}, {"real": -0.1}])
 def test_a_recipe_that_cannot_be_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         LoraRecipe(**changes)
+
+
+def test_an_error_is_what_is_predicted_less_what_is_true(store: ClipStore) -> None:
+    """A velocity that is too high by 1 everywhere gives a picture that is too low by sigma everywhere."""
+
+    def predicted(batch: Batch, x: torch.Tensor, sigma: torch.Tensor, guidance: torch.Tensor) -> torch.Tensor:
+        assert (guidance == 10).all()
+        return (x - batch.target) / sigma.view(-1, 1, 1, 1, 1) + 1
+
+    errors = measure_errors(predicted, lora_batches(store, LoraRecipe(batch=20), "f1"), 3)
+    assert errors.shape == (4 * 20 * 9, 16, 8, 8), f"as many batches as hold {PREDICTIONS} predictions"
+    sigmas = -errors.flatten(1).mean(1)
+    torch.testing.assert_close(errors, -sigmas.view(-1, 1, 1, 1).expand_as(errors), atol=1e-4, rtol=0)
+    assert sigmas.min() > SIGMAS[0] - 1e-4 and sigmas.max() < SIGMAS[1] + 1e-4
+    assert len(sigmas[::9].round(decimals=3).unique()) > 40, "every prediction has a sigma of its own"
+
+
+def test_recycled_errors_lie_in_generated_frames_of_half_of_the_examples(store: ClipStore) -> None:
+    clean, ones = lora_batches(store, LoraRecipe(batch=400), "f1").of_step(0), torch.ones(1, 16, 8, 8)
+    batch = with_errors(clean, ones, torch.Generator().manual_seed(0))
+    hit, generated, touched = 0, 0, torch.zeros(400, dtype=torch.bool)
+    start = clean.past["clean_latents"][:, :, 0]
+    for tier in ("clean_latents", "clean_latents_2x", "clean_latents_4x"):
+        before, added = clean.past[tier], batch.past[tier] - clean.past[tier]
+        torch.testing.assert_close(added, added.round(), atol=1e-3, rtol=0)
+        spoiled = added.round().bool().all((1, 3, 4))
+        assert torch.equal(spoiled, added.round().bool().any(4).any(3).any(1)), "whole frames"
+        given = (before == start[:, :, None]).all((1, 3, 4)) | (before == 0).all((1, 3, 4))
+        assert not (spoiled & given).any(), "a start frame and nothing have no errors"
+        hit, generated = hit + int(spoiled.sum()), generated + int((~given).sum())
+        touched |= spoiled.any(1)
+    assert hit / generated == pytest.approx(0.25, abs=0.03), "half of the frames of half of the examples"
+    remembering = sum(clean.generated[tier].sum(1) for tier in clean.generated) > 8
+    assert touched[remembering].float().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert torch.equal(batch.target, clean.target) and torch.equal(batch.tokens, clean.tokens)
+
+
+def test_recycled_batches_are_the_same_every_time(store: ClipStore) -> None:
+    source, errors = lora_batches(store, SHORT, "f1"), torch.randn(5, 16, 8, 8)
+    steps = [RecycledBatches(source, errors, 0).of_step(1).past["clean_latents_4x"] for _ in range(2)]
+    assert torch.equal(*steps)
 
 
 def test_the_stage_leaves_a_lora_of_the_runs_transformer(tmp_path: Path) -> None:
@@ -176,7 +224,7 @@ def test_the_stage_leaves_a_lora_of_the_runs_transformer(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="--init"):
         train_stage_lora(run, SHORT)
     run_stages(run, ("dit",))
-    train_stage_lora(run, SHORT)
+    train_stage_lora(run, replace(SHORT, errors="recycled"))
     tensors, facts = read_lora_file(tmp_path / FILE)
     assert not convert(tensors, parameter_shapes(FramePackDiT(SMALL_DIT))).unmatched
     assert facts["ss_network_module"] == "networks.lora_framepack" and facts["ss_network_dim"] == "4"
@@ -184,8 +232,8 @@ def test_the_stage_leaves_a_lora_of_the_runs_transformer(tmp_path: Path) -> None
 
 def test_the_command_line_says_how_it_is_trained() -> None:
     arguments = ["--stage", "lora", "--captions", "clip", "--switches", "natural", "--steps", "7"]
-    recipe = lora_recipe_of(parser().parse_args(arguments))
-    assert recipe == LoraRecipe(captions="clip", real=None, steps=7)
+    recipe = lora_recipe_of(parser().parse_args([*arguments, "--errors", "recycled"]))
+    assert recipe == LoraRecipe(captions="clip", real=None, errors="recycled", steps=7)
     assert lora_recipe_of(parser().parse_args(["--stage", "lora"])) == LoraRecipe()
     with pytest.raises(SystemExit):
         parser().parse_args(["--switches", "many"])

@@ -12,6 +12,7 @@ import torch
 from ..bundle import DIT_FILES
 from .clock import Stopwatch
 from .data.captions import CAPTIONS
+from .learning.errors import ERRORS
 from .lora import LoraRecipe, train_stage_lora
 from .recipe import PRESETS, Recipe
 from .run import STAGES, TIMED_STAGES, run_stages
@@ -87,6 +88,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="lora: share of examples at a change of the prompt; `natural` takes sections as they come (%(default)s)",
     )
+    p.add_argument(
+        "--errors",
+        choices=ERRORS,
+        default=LoraRecipe.errors,
+        help="lora: what the examples remember is clean, or holds errors that the model makes (%(default)s)",
+    )
     p.add_argument("--device", default="cpu")
     p.add_argument(
         "--out", type=Path, default=Path("build/tiny"), help="folder of the run, with its checkpoints"
@@ -111,7 +118,7 @@ def lora_recipe_of(options: argparse.Namespace) -> LoraRecipe:
     """How the LoRA is trained: as the command line says, with --steps, --batch, --rate and --seed for it."""
     given = {name: getattr(options, name) for name in ("steps", "batch", "rate", "seed")}
     given = {name: value for name, value in given.items() if value is not None}
-    return LoraRecipe(captions=options.captions, real=options.switches, **given)
+    return LoraRecipe(captions=options.captions, real=options.switches, errors=options.errors, **given)
 
 
 def time_limit(minutes: float) -> float:

@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from ..bundle import load_tiny
 from .clock import Stopwatch
-from .data.batches import Batches
+from .data.batches import Batches, BatchSource
 from .data.captions import CAPTIONS, OneCaptionBatches
 from .data.store import ClipStore, load_store
+from .learning.errors import ERRORS, RecycledBatches, measure_errors
 from .learning.lora import LoraFactors
 from .learning.optim import bears_bfloat16, warm_cosine
 from .learning.trainer import draw_noise
@@ -36,6 +37,7 @@ class LoraRecipe:
         to, as musubi-tuner does it with a clip that has one caption.
     real: the share of examples at a change of the prompt; None takes all sections equally often.
     after: the share of examples whose memory holds a change.
+    errors: `recycled` lets half of the examples remember frames with errors that the model makes; `none` leaves memories clean.
     guidance: the distilled guidance that the model is told; musubi-tuner's is 1 unless it is asked for another.
     shift: how far noise levels are bent towards noise.
     """
@@ -43,6 +45,7 @@ class LoraRecipe:
     captions: str = "section"
     real: float | None = 0.45
     after: float = 0.15
+    errors: str = "none"
     steps: int = 240
     batch: int = 8
     rank: int = 16
@@ -54,6 +57,8 @@ class LoraRecipe:
     def __post_init__(self) -> None:
         if self.captions not in CAPTIONS:
             raise ValueError(f"captions is {self.captions!r}; choose one of {', '.join(CAPTIONS)}.")
+        if self.errors not in ERRORS:
+            raise ValueError(f"errors is {self.errors!r}; choose one of {', '.join(ERRORS)}.")
         if self.real is not None and not 0 <= self.real <= 1 - self.after:
             raise ValueError(f"real is {self.real}; give a share from 0 to {1 - self.after:g}.")
 
@@ -81,9 +86,18 @@ def natural_shares(store: ClipStore, mix: Mix, recipe: LoraRecipe, layout: str) 
     return {kind: sizes[kind] / total for kind in ("real", "after")}
 
 
+def recycling(trio: Trio, batches: BatchSource, recipe: LoraRecipe, log: Callable[..., None]) -> BatchSource:
+    """The batches with the errors that a Trio makes on them, where the recipe asks for that."""
+    if recipe.errors == "none":
+        return batches
+    errors = measure_errors(trio, batches, recipe.seed)
+    log(stage="lora", event="errors", frames=len(errors), size=round(float(errors.square().mean().sqrt()), 4))
+    return RecycledBatches(batches, errors, recipe.seed)
+
+
 def train_lora(
     trio: Trio,
-    batches: Batches,
+    batches: BatchSource,
     recipe: LoraRecipe,
     *,
     device: torch.device,
@@ -111,7 +125,7 @@ def train_lora(
 
 
 def lora_loss(
-    trio: Trio, batches: Batches, step: int, *, noise: Recipe, seed: int, device: torch.device
+    trio: Trio, batches: BatchSource, step: int, *, noise: Recipe, seed: int, device: torch.device
 ) -> Tensor:
     """The mean squared error of the velocity on the batch of a step."""
     batch = batches.of_step(step)
@@ -133,7 +147,8 @@ def train_stage_lora(run: Run, recipe: LoraRecipe) -> None:
     store = load_store(run.folder / "latents.safetensors", run.device)
     trio = base_trio(run)
     batches = lora_batches(store, recipe, run.recipe.layout)
-    tensors = train_lora(trio, batches, recipe, device=run.device, log=run.log, progress=run.progress)
+    source = recycling(trio, batches, recipe, run.log)
+    tensors = train_lora(trio, source, recipe, device=run.device, log=run.log, progress=run.progress)
     save_file(tensors, run.folder / FILE, _facts(recipe))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -28,15 +28,23 @@ class Batch:
     """Examples of one window; images uint8 [B,64,64,3] is None for text to video.
 
     target [B,16,w,h,w'], subject bool [B,w,h,w'] where the target shows one, tokens [B,L] with mask [B,L] (None where all are
-    real), and what the transformer is told of window and past, by its arguments' names.
+    real), what the transformer is told of window and past, by its arguments' names, and which frames of each tier of the past,
+    bool [B,n], were generated: not the start frame, a given picture or nothing.
     """
 
     target: Tensor
     subject: Tensor
     past: dict[str, Tensor]
+    generated: dict[str, Tensor]
     images: Tensor | None
     tokens: Tensor
     mask: Tensor | None
+
+
+class BatchSource(Protocol):
+    """Gives the batch of any step of a training, the same one every time."""
+
+    def of_step(self, step: int, /) -> Batch: ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -93,18 +101,20 @@ class Batches:
         """Examples in the form that the model takes."""
         clip, place = (self._sent(numbers) for numbers in (choices.clip, choices.place))
         noise = self._noise_levels(rng, len(clip))
-        past = {"latent_indices": table.target_indices[place]}
+        past, generated = {"latent_indices": table.target_indices[place]}, {}
         for name, indices_name in TIERS.items():
             frames = table.tiers[name][place]
             latents = self._latents(clip, frames, self._end_sections(choices, table))
             past[_argument(name)] = self._disturbed(latents, frames, noise, rng)
             past[indices_name] = table.tier_indices[name][place]
+            generated[_argument(name)] = frames > 0
         window = table.target[place]
         tokens, mask = self._texts(choices, table)
         return Batch(
             target=self._latents(clip, window),
             subject=self.store.subjects[clip[:, None], window],
             past=past,
+            generated=generated,
             images=None if text_only else self.store.images[clip],
             tokens=tokens,
             mask=mask,
