@@ -144,20 +144,89 @@ def quantise(dit: nn.Module, kind: str) -> tuple[Weights, Weights]:
     return stored, plain
 
 
-def write_gguf(path: Path, dit: Any, packing: str, **changes: np.ndarray) -> Weights:
-    """Writes a model with the package; gives the plain weights that it stands for."""
+def half_bytes(values: np.ndarray) -> np.ndarray:
+    """Numbers [blocks, 1] as half-precision floats in bytes [blocks, 2]."""
+    return values.astype("<f2").view(np.uint8)
+
+
+def rounded(values: np.ndarray, low: int, high: int) -> np.ndarray:
+    return np.rint(values).clip(low, high).astype(np.int8 if low < 0 else np.uint8)
+
+
+def steps_of(largest: np.ndarray, codes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the largest number of each group [blocks, groups]: what is stored once a block, and the codes of the groups."""
+    unit = np.maximum(largest.max(axis=1, keepdims=True) / codes, 1e-6).astype(np.float16)
+    return unit, rounded(largest / unit, 0, codes)
+
+
+def four_or_five_bits(blocks: np.ndarray, bits: int) -> np.ndarray:
+    """Blocks [n, 256] as Q4_K or Q5_K: eight groups of 32 codes, with a scale and a lowest value in six bits each."""
+    groups = blocks.reshape(-1, 8, 32)
+    lowest = np.maximum(-groups.min(axis=2), 0)
+    scale, scales = steps_of((groups.max(axis=2) + lowest) / (2**bits - 1), 63)
+    low, lows = steps_of(lowest, 63)
+    steps = np.maximum(scale * scales.astype(np.float32), 1e-9)[..., None]
+    codes = rounded((groups + (low * lows.astype(np.float32))[..., None]) / steps, 0, 2**bits - 1)
+    pairs = (codes & 15).reshape(-1, 4, 2, 32)
+    parts = [
+        half_bytes(scale),
+        half_bytes(low),
+        scales[:, :4] | (scales[:, 4:] >> 4) << 6,
+        lows[:, :4] | (lows[:, 4:] >> 4) << 6,
+        (scales[:, 4:] & 15) | (lows[:, 4:] & 15) << 4,
+    ]
+    if bits == 5:
+        parts.append(np.bitwise_or.reduce((codes >> 4) << np.arange(8, dtype=np.uint8)[:, None], axis=1))
+    return np.concatenate([*parts, (pairs[:, :, 0] | pairs[:, :, 1] << 4).reshape(-1, 128)], axis=1)
+
+
+def six_bits(blocks: np.ndarray) -> np.ndarray:
+    """Blocks [n, 256] as Q6_K: sixteen groups of 16 codes, with a scale of eight bits each."""
+    groups = blocks.reshape(-1, 16, 16)
+    scale, scales = steps_of(abs(groups).max(axis=2) / 31, 127)
+    steps = np.maximum(scale * scales.astype(np.float32), 1e-9)[..., None]
+    codes = (rounded(groups / steps, -32, 31) + 32).astype(np.uint8).reshape(-1, 2, 4, 32)
+    low = (codes & 15)[:, :, :2] | (codes & 15)[:, :, 2:] << 4
+    high = np.bitwise_or.reduce((codes >> 4) << np.arange(0, 8, 2, dtype=np.uint8)[:, None], axis=2)
+    return np.concatenate([low.reshape(-1, 128), high.reshape(-1, 64), scales, half_bytes(scale)], axis=1)
+
+
+# The package writes no K-quants.
+K_QUANTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "Q4_K": lambda blocks: four_or_five_bits(blocks, 4),
+    "Q5_K": lambda blocks: four_or_five_bits(blocks, 5),
+    "Q6_K": six_bits,
+}
+
+
+def in_gguf(packing: str, weight: np.ndarray) -> np.ndarray:
+    """A matrix in a packing of GGUF: bytes [rows, bytes of a row]."""
     import gguf
 
-    kind = gguf.GGMLQuantizationType[packing]
-    numbers = gguf.GGML_QUANT_SIZES[kind][0]
+    if packing in K_QUANTS:
+        return K_QUANTS[packing](weight.reshape(-1, 256)).reshape(weight.shape[0], -1)
+    return gguf.quantize(weight, gguf.GGMLQuantizationType[packing])
+
+
+def write_gguf(path: Path, dit: Any, *packings: str, **changes: np.ndarray) -> Weights:
+    """Writes a model, its matrices in turn in those of the packings whose blocks fit their columns.
+
+    Gives the plain weights that it stands for, by the package.
+    """
+    import gguf
+
+    kinds = [gguf.GGMLQuantizationType[packing] for packing in packings]
     writer, plain = gguf.GGUFWriter(path, "framepack"), dict(dit.state_dict())
     writer.add_string("framepack_config", dit.config.to_json())
     for name, value in plain.items():
         data = changes.get(name, value.numpy())
-        if data.ndim == 2 and data.shape[1] % numbers == 0 and not name.startswith("proj_out."):
-            stored = gguf.quantize(data, kind)
+        fitting = (kind for kind in kinds if data.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] == 0)
+        kind = next(fitting, None) if data.ndim == 2 and not name.startswith("proj_out.") else None
+        if kind is not None:
+            stored = in_gguf(kind.name, data)
             plain[name] = torch.from_numpy(gguf.dequantize(stored, kind).copy())
             writer.add_tensor(name, stored, raw_dtype=kind)
+            kinds.append(kinds.pop(kinds.index(kind)))
         elif data.ndim > 4:
             writer.add_array(f"comfy.gguf.orig_shape.{name}", list(data.shape))
             writer.add_tensor(name, data.reshape(data.shape[0], -1))
