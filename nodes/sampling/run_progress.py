@@ -21,7 +21,8 @@ TEXT_SECONDS = 0.5  # between two texts in the node
 class RunProgress(SectionObserver):
     """Says in words how far a run of `count` sections is, in the node and, once a section, in the log.
 
-    Finished sections go to the `preview`, if there is one. `notices` holds what was said about the run as a whole.
+    Finished sections go to the `preview`, if there is one. `notices` holds what was said about the run as a whole, which
+    the node shows with its result.
     """
 
     def __init__(self, driver: Driver, count: int, preview: SectionPreview | None = None) -> None:
@@ -29,7 +30,7 @@ class RunProgress(SectionObserver):
         self.notices: list[str] = []
         self._driver, self._count, self._preview = driver, count, preview
         self._began = self._section_began = time.monotonic()
-        self._number, self._shown_at = 0, 0.0
+        self._number, self._finished, self._shown_at = 0, 0, 0.0
         self._steps = self._reused_steps = self._reused = 0
         self._words: list[str] = []
 
@@ -52,6 +53,7 @@ class RunProgress(SectionObserver):
 
     def section_done(self, section: Section, latents: Tensor, *, reused: bool = False) -> None:
         """Show the section; log it if it was sampled."""
+        self._finished = self._number
         if self._preview is not None:
             self._preview.add(section.latents[0], self._driver.to_vae(latents))
             self._preview.show(settled=reused)
@@ -64,10 +66,14 @@ class RunProgress(SectionObserver):
         self._show(left)
 
     def notice(self, sentence: str) -> None:
-        """Show a sentence, log it, and remember it in `notices`."""
+        """Log a sentence and remember it in `notices`; show it at once while there is more to come.
+
+        The last text of progress stays in the node, where the result says the same sentence.
+        """
         super().notice(sentence)
         self.notices.append(sentence)
-        show_text(sentence)
+        if self._finished < self._count:
+            show_text(sentence)
 
     def _left(self, done: int, total: int, reused: int) -> str:
         """How long the rest takes, where `reused` of what is done took no time."""

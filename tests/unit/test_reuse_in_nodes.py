@@ -12,6 +12,7 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
 from framepack_transitions.nodes import kept_records
+from framepack_transitions.nodes.sampling import run_progress
 from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.plan import plan_sections
@@ -74,6 +75,22 @@ def test_the_node_takes_what_it_has_made_before_and_says_so(sample, folders):
         == trace["notices"]
         == ["3 of 3 sections are there from an earlier run and are reused; none is sampled."]
     )
+
+
+def test_the_node_says_once_that_all_is_there_and_as_progress_only_while_there_is_more_to_come(
+    sample, folders, monkeypatch
+):
+    progress: list[str] = []
+    monkeypatch.setattr(run_progress, "show_text", progress.append)
+    sample()
+    progress.clear()
+    _, _, [said] = sample()
+    assert said.startswith("3 of 3 sections") and said not in progress
+    assert progress[-1].startswith("section 3 of 3")
+    progress.clear()
+    _, _, [said] = sample(section_seeds="2: 77")
+    assert said.startswith("1 of 3 sections") and progress.count(said) == 1
+    assert progress[-1].startswith("section 3 of 3")
 
 
 def test_one_section_is_drawn_anew_by_the_number_that_the_node_shows(sample, folders):
