@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 PACK = Path(__file__).parents[2]
+PAGE_GATE = Path(__file__).parent / "browser" / "page_gate.py"
 EXAMPLES_INPUT = PACK / "example_workflows" / "input"
 COMFYUI = os.environ.get("COMFYUI_PATH")
 # The folder `static` of a frontend other than the installed one.
@@ -97,11 +98,12 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """A server with this checkout linked into its custom_nodes."""
+    """A server with this checkout linked into its custom_nodes, and a gate beside it, which tests in the editor can close."""
     base = tmp_path_factory.mktemp("comfyui")
     for folder in ("custom_nodes", "input", "user"):
         (base / folder).mkdir()
     (base / "custom_nodes" / "framepack-transitions").symlink_to(PACK, target_is_directory=True)
+    (base / "custom_nodes" / PAGE_GATE.name).symlink_to(PAGE_GATE)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -35,6 +35,7 @@ class Browser:
         probe: str = "",
         before: str = "",
         watch: str = "",
+        until: str = "",
         runs: tuple[str, ...] = ("",),
         nodes2: bool = False,
         screenshots: Path | None = None,
@@ -46,10 +47,12 @@ class Browser:
         probe, before, watch: bodies of JavaScript functions with `app` and `graph`, called after the last run, before the
         first, and every fifth of a second during runs and until the page has settled; the results, plain data, are under
         `result`, `before` and `watched`.
+        until: the body of a function that says whether the page shows all that a run has made; without it a run is over when
+        the server says so.
         runs: for each run, a script that is called before it.
         nodes2: whether the editor draws nodes with its newer renderer, where it has one.
         screenshots: a folder for a picture of each workflow in the end, named by its number.
-        seconds: the longest that a run may take.
+        seconds: the longest that the page waits for the end of a run.
         settle: how long the page gets after it, in seconds.
         """
         request = {
@@ -58,6 +61,7 @@ class Browser:
             "probe": probe,
             "before": before,
             "watch": watch,
+            "until": until,
             "runs": runs,
             "nodes2": nodes2,
             "screenshots": None if screenshots is None else str(screenshots),

@@ -10,12 +10,18 @@ const settings = { 'Comfy.TutorialCompleted': true, 'Comfy.VueNodes.Enabled': re
 const evaluate = (page, body) =>
   page.evaluate(`(() => { const app = window.app, graph = window.app.graph; ${body} })()`);
 
+// In the page: whether the editor has loaded the workflow that it opens with.
+function isOpen() {
+  const editor = window.app?.graph && window.app.extensionManager;
+  return Boolean(editor && !editor.spinner && editor.workflow.activeWorkflow);
+}
+
 async function openEditor(errors) {
   const browser = await chromium.launch({ executablePath: request.browser, args: ['--no-sandbox', '--disable-gpu'] });
   const page = await browser.newPage({ viewport: { width: 1600, height: 1000 } });
   page.on('pageerror', (error) => error.stack.includes('/extensions/framepack') && errors.push(error.stack));
   await page.goto(request.url);
-  await page.waitForFunction(() => window.app?.graph && window.app?.extensionManager, null, { timeout: 120000 });
+  await page.waitForFunction(isOpen, null, { timeout: 300000 });
   await page.waitForTimeout(2000);
   await page.evaluate(async (values) => {
     for (const [name, value] of Object.entries(values)) {
@@ -26,12 +32,14 @@ async function openEditor(errors) {
   return [browser, page];
 }
 
-async function isIdle(page) {
+// Whether nothing is queued any more and the page shows what there is to show.
+async function isOver(page) {
   const queue = await (await page.request.get(request.url + '/queue')).json();
-  return !queue.queue_running.length && !queue.queue_pending.length;
+  if (queue.queue_running.length || queue.queue_pending.length) return false;
+  return !request.until || evaluate(page, request.until);
 }
 
-// Presses Run and waits until the queue is empty and the page has settled; gives what was seen meanwhile.
+// Presses Run and waits until the run is over and the page has settled; gives what was seen meanwhile.
 async function run(page, script) {
   const watched = [];
   await evaluate(page, script);
@@ -40,7 +48,7 @@ async function run(page, script) {
   const latest = Date.now() + request.seconds * 1000;
   for (let settled = 0; !settled || Date.now() < settled;) {
     if (request.watch) watched.push(await evaluate(page, request.watch));
-    if (!settled && (Date.now() > latest || (await isIdle(page)))) settled = Date.now() + request.settle * 1000;
+    if (!settled && (Date.now() > latest || (await isOver(page)))) settled = Date.now() + request.settle * 1000;
     await page.waitForTimeout(200);
   }
   if (request.watch) watched.push(await evaluate(page, request.watch));

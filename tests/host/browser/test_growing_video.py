@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.host, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.host, pytest.mark.timeout(3000)]
 EXAMPLES = Path(__file__).parents[3] / "example_workflows"
 SAMPLER = "FramePackTransitionsSampler"
 
@@ -31,6 +31,7 @@ WITHOUT_VAE = """
     }
 """
 # What can be seen: {videos: [{file, seconds, width, shown}], texts: [...], pictures: ids of nodes with one of their steps}.
+# The gate is told, so that the run waits for it.
 SEEN = """
     const videos = [...document.querySelectorAll('video')].map((video) => ({
         file: new URL(video.currentSrc || 'http://none/').searchParams.get('filename'),
@@ -41,21 +42,44 @@ SEEN = """
     const nodes = graph._nodes.filter((node) => node.type === 'SAMPLER');
     const widgets = nodes.flatMap((node) => (node.widgets || []).filter((widget) => /text-preview/.test(widget.name)));
     const texts = widgets.map((widget) => String(widget.value));
-    return { videos, texts, pictures: Object.keys(app.nodePreviewImages).filter((id) => app.nodePreviewImages[id]?.length) };
+    const pictures = Object.keys(app.nodePreviewImages).filter((id) => app.nodePreviewImages[id]?.length);
+    const shown = videos.filter((video) => video.seconds).map((video) => video.file);
+    const body = JSON.stringify([...shown, ...pictures.map(() => 'step')]);
+    return fetch('/page_gate', { method: 'POST', body }).then(() => ({ videos, texts, pictures }));
 """
-# Starts every video and says how far each one has come after a while.
-PLAYED = """
+# Whether every node shows its finished video.
+ALL_SHOWN = """
     const videos = [...document.querySelectorAll('video')];
-    for (const video of videos) Object.assign(video, { muted: true, currentTime: 0 }).play();
-    return new Promise((done) => setTimeout(() => done(videos.map((video) => video.currentTime)), 2000));
+    const finished = (video) => !new URL(video.currentSrc).searchParams.get('filename').startsWith('FramePack_decoding');
+    const shown = (video) => video.readyState > 0 && finished(video) && video.getBoundingClientRect().width > 0;
+    return videos.length === COUNT && videos.every(shown);
+"""
+# Starts every video and says how far each one has come when all of them play.
+PLAYED = """
+    const plays = (video) => new Promise((done) => {
+        video.addEventListener('timeupdate', () => video.currentTime > 0 && done(video.currentTime));
+        Object.assign(video, { muted: true, currentTime: 0 }).play();
+    });
+    return Promise.all([...document.querySelectorAll('video')].map(plays));
 """
 
 
-def run(browser, template: str, script: str, *, nodes2: bool) -> dict:
-    """What is seen while a template runs after `script`, and then where its videos are two seconds after they began."""
+@pytest.fixture(autouse=True)
+def gate(server):
+    """Has every run wait until the page has shown what it sent."""
+    server.post("/page_gate", [])
+    yield
+    server.post("/page_gate", None)
+
+
+def run(browser, template: str, script: str, *, videos: int, nodes2: bool) -> dict:
+    """What is seen while a template with so many videos runs after `script`, and then where each is once it plays."""
     graph = json.loads((EXAMPLES / f"{template}.json").read_text(encoding="utf-8"))
     before, watch = (text.replace("SAMPLER", SAMPLER) for text in (BEFORE_RUN + script, SEEN))
-    return browser.run(graph, runs=(before,), watch=watch, probe=PLAYED, nodes2=nodes2, settle=4, seconds=400)
+    until = ALL_SHOWN.replace("COUNT", str(videos))
+    return browser.run(
+        graph, runs=(before,), watch=watch, until=until, probe=PLAYED, nodes2=nodes2, settle=0, seconds=900
+    )
 
 
 def lengths(states: list[dict], prefix: str) -> dict[str, float]:
@@ -68,7 +92,7 @@ def lengths(states: list[dict], prefix: str) -> dict[str, float]:
     ("template", "samplers"), [("tiny_f1", 1), ("tiny_timeline", 1), ("tiny_transition", 2), ("tiny_ab", 2)]
 )
 def test_the_video_grows_in_the_sampler_and_plays_in_decode(browser, template, samplers, nodes2):
-    seen = run(browser, template, "", nodes2=nodes2)
+    seen = run(browser, template, "", videos=2 * samplers, nodes2=nodes2)
     states = seen["watched"]
     last = states[-1]["videos"]
     assert all(video["width"] > 0 and video["shown"] > 0 and video["seconds"] > 1 for video in last), last
@@ -85,7 +109,7 @@ def test_the_video_grows_in_the_sampler_and_plays_in_decode(browser, template, s
 
 
 def test_the_video_grows_in_decode_where_the_sampler_shows_its_steps(browser, nodes2):
-    seen = run(browser, "tiny_timeline", WITHOUT_VAE, nodes2=nodes2)
+    seen = run(browser, "tiny_timeline", WITHOUT_VAE, videos=1, nodes2=nodes2)
     states = seen["watched"]
     assert any(state["pictures"] for state in states)
     parts = lengths(states, "FramePack_decoding").values()
