@@ -86,6 +86,20 @@ def _texts(value: Any) -> Iterator[str]:
         yield from _texts(child)
 
 
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_the_folders_of_the_nodes_are_translated(language: str) -> None:
+    texts = json.loads((ROOT / "locales" / language / "main.json").read_text(encoding="utf-8"))
+    folders = {word for node in NODES.values() for word in node.CATEGORY.split("/")} - {"FramePack"}
+    assert list(texts) == ["nodeCategories"]
+    assert list(texts["nodeCategories"]) == sorted(folders) and all(texts["nodeCategories"].values())
+
+
+def test_the_nodes_that_show_scores_are_those_with_a_plot() -> None:
+    """The script that shows the texts in the nodes goes by the plot: the editor translates categories."""
+    plots = {name for name, node in NODES.items() if "plot" in getattr(node, "RETURN_NAMES", ())}
+    assert plots == {name for name, node in NODES.items() if node.CATEGORY.endswith("/Evaluation")}
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_locales_hold_only_existing_nodes_and_plain_messages(language: str) -> None:
     locale = _locale(language)

@@ -7,7 +7,8 @@ const WIDGET = "framepack_text";
 const HEIGHT = { scores: 240, notices: 72 }; // px at least
 const MOST = { scores: 320, notices: 160 };
 
-const showsScores = (nodeData) => nodeData.category?.endsWith("/Evaluation");
+// Scores come with a plot. The category does not tell: the editor translates it.
+const showsScores = (nodeData) => nodeData.output_name?.includes("plot");
 const findWidget = (node) => node.widgets?.find((widget) => widget.name === WIDGET);
 
 function addWidget(node, kind) {
