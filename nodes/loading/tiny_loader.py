@@ -27,7 +27,7 @@ class FramePackTinyLoader:
     OUTPUT_TOOLTIPS = (
         "The miniature transformer, for FramePack Sampler.",
         "Its text encoder, for CLIP Text Encode.",
-        "Its video VAE, for VAE Encode and VAE Decode.",
+        "Its video VAE, for VAE Encode, FramePack Sampler and FramePack Decode.",
         "Its vision encoder, for CLIP Vision Encode.",
     )
 

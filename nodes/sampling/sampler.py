@@ -37,7 +37,7 @@ class FramePackTransitionsSampler:
     RETURN_TYPES = ("LATENT", TRACE)
     RETURN_NAMES = ("latent", "trace")
     OUTPUT_TOOLTIPS = (
-        "All latent frames of the video, for VAE Decode (Tiled).",
+        "All latent frames of the video, for FramePack Decode.",
         "A record of every section (frame indices, sigmas, guidance, prompt, time) for evaluators and plots.",
     )
 

@@ -167,7 +167,9 @@ def sampler_inputs() -> dict[str, Any]:
             ),
             "timeline": (
                 TIMELINE,
-                {"tooltip": "Prompts over time; a switch lands on the nearest section border."},
+                {
+                    "tooltip": "Prompts over time; a switch lands on the nearest section border, or with landing frame on the latent frame that was asked for."
+                },
             ),
             "past_latent": (
                 "LATENT",
