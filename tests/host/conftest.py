@@ -136,7 +136,7 @@ def server(tmp_path_factory):
         process.wait(30)
 
 
-def _wait_until_ready(server: Server, seconds: float = 180) -> None:
+def _wait_until_ready(server: Server, seconds: float = 900) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if server.process.poll() is not None:
