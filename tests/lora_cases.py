@@ -114,6 +114,51 @@ def original_layers(config: FramePackConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def norms(config: FramePackConfig) -> dict[str, int]:
+    """The sizes of HunyuanVideo's norms that have weights, under ComfyUI's names."""
+    refiner = "txt_in.individual_token_refiner.blocks"
+    sizes = {
+        f"{refiner}.{index}.{norm}": config.inner_dim
+        for index in range(config.num_refiner_layers)
+        for norm in ("norm1", "norm2")
+    }
+    heads = [
+        f"double_blocks.{index}.{stream}_attn"
+        for index in range(config.num_layers)
+        for stream in ("img", "txt")
+    ]
+    heads += [f"single_blocks.{index}" for index in range(config.num_single_layers)]
+    for head in heads:
+        sizes |= {f"{head}.norm.{kind}_norm": config.attention_head_dim for kind in ("query", "key")}
+    return sizes
+
+
+def extracted(config: FramePackConfig, rank: int, **options: Any) -> dict[str, Tensor]:
+    """What ComfyUI's Extract and Save LoRA writes of HunyuanVideo with bias_diff, but for its matrices stored in fp8.
+
+    So the few-step LoRAs for HunyuanVideo are made that are published (FastVideo's, AccVideo's). Options such as device
+    go to every tensor.
+    """
+    layers = original_layers(config)
+    # It leaves out the convolution that patches the input, whose singular values it cannot take.
+    matrices = {name: shape for name, shape in layers.items() if len(shape) == 2}
+    file: dict[str, Tensor] = {}
+    for name, (down, up) in make_factors(matrices, rank, **options).items():
+        module = f"diffusion_model.{as_in_comfyui(name)}"
+        file[f"{module}.lora_up.weight"] = up.to(torch.float8_e4m3fn)
+        file[f"{module}.lora_down.weight"] = down.to(torch.float8_e4m3fn)
+    generator = None if options else torch.Generator().manual_seed(rank)
+    vectors = {f"{as_in_comfyui(name)}.diff_b": shape[0] for name, shape in layers.items()}
+    for name, size in norms(config).items():
+        vectors[f"{name}.diff"] = size
+        if name.startswith("txt_in."):
+            vectors[f"{name}.diff_b"] = size
+    for key, size in vectors.items():
+        value = torch.randn(size, generator=generator, **options)
+        file[f"diffusion_model.{key}"] = value.half()
+    return file
+
+
 def make_factors(
     layers: Mapping[str, tuple[int, ...]], rank: int = 4, seed: int = 0, **options: Any
 ) -> Factors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,16 +97,6 @@ def test_fused_layers_are_split_whatever_the_names(
         assert_rows(lora, shapes, expected, targets)
 
 
-def test_factors_stored_in_fp8_are_taken_at_their_value(
-    lora_cases: ModuleType, factors: dict, shapes: Shapes
-) -> None:
-    # As the few-step LoRA that is published for HunyuanVideo (hyvideo_FastVideo_LoRA-fp8) has them.
-    layer = f"{DOUBLE}.img_attn_qkv"
-    down, up = (factor.to(torch.float8_e4m3fn) for factor in factors[layer])
-    lora = convert(lora_cases.ORIGINAL_STYLES["diffusion_model"].write({layer: (down, up)}), shapes)
-    assert_rows(lora, shapes, up.double().numpy() @ down.double().numpy(), QKV)
-
-
 @pytest.mark.parametrize("style", ["musubi", "diffusers", "bare", "onetrainer", "lycoris", "old_diffusers"])
 def test_names_of_our_own_modules_are_known_in_every_spelling(
     lora_cases: ModuleType, shapes: Shapes, style: str
@@ -170,6 +161,60 @@ def test_so_does_one_that_names_every_matrix_of_the_published_model(
     lora = convert(file, shapes)
     assert lora.matched == len(file) and not lora.unmatched
     assert [change.module for change in lora.changes] == list(layers)
+
+
+# For few steps
+
+
+def test_a_few_step_lora_of_the_published_size_matches_key_by_key(lora_cases: ModuleType) -> None:
+    config = FramePackConfig()
+    file = lora_cases.extracted(config, 32, device="meta")
+    # hyvideo_FastVideo_LoRA-fp8.safetensors is listed with 174 MB.
+    assert round(sum(value.nbytes for value in file.values()) / 1e6) == 174
+    lora = convert(file, parameter_shapes(FramePackDiT(config, device="meta")))
+    assert lora.matched == len(file) and not lora.unmatched
+
+
+def test_a_few_step_lora_adds_matrices_biases_and_norms_at_their_value(
+    tmp_path: Path, lora_cases: ModuleType, model: PlainModel, shapes: Shapes
+) -> None:
+    file = lora_cases.extracted(model.model.diffusion_model.config, 4)
+    numbers = {key.removeprefix("diffusion_model."): value.double().numpy() for key, value in file.items()}
+    (tmp_path / "in").mkdir()
+    save_file(file, tmp_path / "in" / "style.safetensors")
+    patched, report = apply(tmp_path, model, 0.5)
+    assert f"{len(file)} of {len(file)} keys matched" in report
+
+    before = state(model)
+    added = {name: (value - before[name]).double().numpy() for name, value in state(patched).items()}
+    # Nothing changes but what HunyuanVideo has too, and of the input's patches the bias alone.
+    new = ("image_projection.", "clean_x_embedder.", "x_embedder.proj.weight")
+    assert {name for name, value in added.items() if not value.any()} == {
+        name for name in added if name.startswith(new)
+    }
+
+    def matrix(layer: str) -> np.ndarray:
+        return numbers[f"{layer}.lora_up.weight"] @ numbers[f"{layer}.lora_down.weight"]
+
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    for layer, targets in ((f"{DOUBLE}.img_attn.qkv", QKV), (f"{SINGLE}.linear1", LINEAR1)):
+        for module, rows in targets.items():
+            close(added[f"{module}.weight"], 0.5 * matrix(layer)[rows])
+            close(added[f"{module}.bias"], 0.5 * numbers[f"{layer}.diff_b"][rows])
+    # HunyuanVideo has shift before scale there.
+    last = "final_layer.adaLN_modulation.1"
+    close(added["norm_out.linear.weight"], 0.5 * np.roll(matrix(last), D, axis=0))
+    close(added["norm_out.linear.bias"], 0.5 * np.roll(numbers[f"{last}.diff_b"], D))
+    for there, here in (
+        (f"{DOUBLE}.img_attn.norm.query_norm", "transformer_blocks.0.attn.norm_q"),
+        (f"{DOUBLE}.txt_attn.norm.key_norm", "transformer_blocks.0.attn.norm_added_k"),
+        (f"{SINGLE}.norm.key_norm", "single_transformer_blocks.1.attn.norm_k"),
+        (
+            "txt_in.individual_token_refiner.blocks.0.norm2",
+            "context_embedder.token_refiner.refiner_blocks.0.norm2",
+        ),
+    ):
+        close(added[f"{here}.weight"], 0.5 * numbers[f"{there}.diff"])
 
 
 # Kinds
