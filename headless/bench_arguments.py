@@ -72,10 +72,10 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "videos of each episode and arm (what the suite says)",
     )
     bench.add_argument(
-        "--float32",
+        "--bfloat16",
         action="store_true",
-        help="with --study, sample in float32 instead of bfloat16: twice the time on a CPU, and verdicts that do not depend on it "
-        "(long and judge always do)",
+        help="with --study, sample in bfloat16 instead of float32: half the time on a CPU, and some verdicts that depend on it "
+        "(not for long and judge)",
     )
     bench.add_argument(
         "--first-seed",

@@ -30,7 +30,7 @@ OWN_OPTIONS: dict[str, dict[str, Any]] = {
         "ratings": None,
         "seeds": None,
         "first_seed": 0,
-        "float32": False,
+        "bfloat16": False,
         **dict.fromkeys(SUITE_OPTIONS),
     },
     "speed": {
@@ -72,13 +72,13 @@ def run_bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -
             seeds,
             options.study,
             first_seed=options.first_seed,
-            float32=options.float32,
+            bfloat16=options.bfloat16,
             record=record,
             bars=bars,
             **own,
         )
-    if options.float32:
-        raise WorkflowError("--float32 belongs to --study; leave it out with --suite.")
+    if options.bfloat16:
+        raise WorkflowError("--bfloat16 belongs to --study; leave it out with --suite.")
     if options.first_seed:
         raise WorkflowError("--first-seed belongs to --study; leave it out with --suite.")
     return run_suite(

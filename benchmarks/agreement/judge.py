@@ -64,12 +64,12 @@ class RememberedTexts:
 
 
 def bench(folder: Path, seeds: range) -> Bench:
-    """Five kinds of switch and shams under arms of different success, with their frames, in float32."""
+    """Five kinds of switch and shams under arms of different success, with their frames."""
     return Bench(
         folder=folder / "generated",
         seeds=len(seeds),
         first_seed=seeds.start,
-        settings=BenchSettings(after=1, bfloat16=False),
+        settings=BenchSettings(after=1),
         arms=ARMS,
         cases=CASES,
         keeps_videos=True,

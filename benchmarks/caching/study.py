@@ -21,8 +21,7 @@ from .measuring import CachedEpisode, measure_batch
 FIRST_SEED = 1100
 CASES = ("disappear", "colour", "background", "cut")
 CHUNK = 8  # episodes sampled as one batch
-# Float32, so that a difference to the uncached video is the cache's.
-SETTINGS = BenchSettings(bfloat16=False)
+SETTINGS = BenchSettings()
 
 Pairs = Sequence[tuple[CachedEpisode, CachedEpisode]]
 

@@ -54,14 +54,14 @@ class LongBench:
 
     folder: where results and pictures lie.
     seeds: the episodes of each scenario.
-    settings: how they are sampled, in float32: in bfloat16 verdicts depend on the processor.
+    settings: how they are sampled.
     arms: what they are sampled with; the first one is the plain sampler.
     scenarios: by name, kinds and lengths of the stretches.
     """
 
     folder: Path
     seeds: range
-    settings: BenchSettings = field(default_factory=lambda: replace(BenchSettings(), bfloat16=False))
+    settings: BenchSettings = BenchSettings()
     arms: Sequence[Arm] = ARMS
     scenarios: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=lambda: SCENARIOS)
 

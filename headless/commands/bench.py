@@ -46,7 +46,7 @@ BENCHES = ("transition", "speed", "cache", "reliability")
 # What `reliability` kills: 24 sections of the embedded model.
 RENDERED = PACK / EXAMPLES / "api" / "tiny_f1.json"
 RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=2")
-ALWAYS_FLOAT32 = ("long", JUDGE)  # studies
+ALWAYS_FLOAT32 = ("long", JUDGE)  # studies that are for quoting alone
 UNDISTURBED, TRIALS = "undisturbed", "trials.json"
 
 
@@ -56,12 +56,12 @@ def run_transition(
     study: str,
     *,
     first_seed: int = 0,
-    float32: bool = False,
+    bfloat16: bool = False,
     record: Record,
     bars: ProgressBars,
     **judged_by: str,
 ) -> dict[str, Any]:
-    """Runs a study of TransitionBench, or what is left of it; raises WorkflowError for a wrong number of seeds.
+    """Runs a study of TransitionBench, or what is left of it; raises WorkflowError for options that do not fit.
 
     judged_by: features, model and pretrained, for the study judge.
     """
@@ -69,21 +69,22 @@ def run_transition(
         raise WorkflowError(f"--{next(iter(judged_by))} belongs to --suite or to --study {JUDGE}.")
     if first_seed and study == "agreement":
         raise WorkflowError("The study agreement takes its seeds from 0 on; leave --first-seed out.")
+    if bfloat16 and study in ALWAYS_FLOAT32:
+        raise WorkflowError(f"The study {study} samples in float32; leave --bfloat16 out.")
     if first_seed < 0:
         raise WorkflowError(f"First seed is {first_seed}; give 0 or more.")
     if seeds < 1:
         raise WorkflowError(
             f"Seeds is {seeds}; give at least 1 (8 for a quick look, {enough(study)} or more to quote)."
         )
-    measure = Measure(record, bars, float32)
+    measure = Measure(record, bars, bfloat16)
     found = STUDIES[study](out, range(first_seed, first_seed + seeds), measure, **judged_by)
     trained = load_tiny().trained
-    dtype = "float32" if float32 or study in ALWAYS_FLOAT32 else "bfloat16"
-    by = {**machine(plain_device()), "threads": 1, "dtype": dtype}
+    by = {**machine(plain_device()), "threads": 1, "dtype": "bfloat16" if bfloat16 else "float32"}
     remarks = remarks_on(study, range(first_seed, first_seed + seeds), trained, by)
     (out / pictures.TABLE).write_text("\n".join([*remarks, "", found["text"]]), encoding="utf-8")
     print(found.pop("text"))
-    quotable = seeds >= enough(study) and trained
+    quotable = seeds >= enough(study) and trained and not bfloat16
     files = {"table": pictures.TABLE, "plot": pictures.PLOT}
     return {
         "bench": "transition",
@@ -151,11 +152,11 @@ class Measure:
 
     record: Record
     bars: ProgressBars
-    float32: bool = False
+    bfloat16: bool = False
 
     def prepared(self, bench: transition.Bench) -> transition.Bench:
-        """The bench as it is to be sampled: in float32 where that was asked for."""
-        return replace(bench, settings=replace(bench.settings, bfloat16=False)) if self.float32 else bench
+        """The bench as it is to be sampled, in the type that was asked for."""
+        return replace(bench, settings=replace(bench.settings, bfloat16=self.bfloat16))
 
     def __call__(self, bench: transition.Bench) -> list[Result]:
         """The results of a bench."""

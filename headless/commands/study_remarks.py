@@ -26,7 +26,7 @@ def remarks_on(study: str, seeds: range, trained: bool, machine: Mapping[str, An
         f"Sampled in {machine['dtype']} on {machine['device']}, one thread a process, torch {machine['torch']}."
     )
     if machine["dtype"] == "bfloat16":
-        remarks.append("In bfloat16 some verdicts depend on the processor: to quote, add --float32.")
+        remarks.append("In bfloat16 some verdicts depend on the processor: to quote, leave --bfloat16 out.")
     if not trained:
         remarks.append(
             "The embedded model's weights are random: these numbers only show that everything runs."

@@ -43,7 +43,7 @@ CACHED = replace(
 
 def test_episodes_are_sampled_whole_and_counted_at_the_model():
     bundle = load_tiny()
-    sampler = EpisodeSampler(bundle, BenchSettings(window=3, steps=4, before=1, after=2, bfloat16=False))
+    sampler = EpisodeSampler(bundle, BenchSettings(window=3, steps=4, before=1, after=2))
     sparse = CacheArm("sparse", StepCache(threshold=10.0, longest_run=0, first=0.0))
     model = PlainModel(bundle.dit, bundle.latent_scale)
     episodes = [make_episode("colour", seed) for seed in (0, 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -203,7 +204,7 @@ SMALL = {"story": (("start", 1), ("disappear", 1)), "quiet": (("start", 1),)}
 
 
 def test_a_run_goes_on_where_it_stopped_and_samples_a_video_without_a_switch_once(tmp_path: Path) -> None:
-    settings = BenchSettings(window=3, steps=1, bfloat16=False)
+    settings = BenchSettings(window=3, steps=1)
     arms = study.ARMS[:2]
     bench = study.LongBench(
         folder=tmp_path, seeds=range(2), settings=settings, arms=arms, scenarios={"story": SMALL["story"]}
@@ -233,7 +234,8 @@ def test_the_command_writes_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report_page: ModuleType
 ) -> None:
     monkeypatch.setattr(study, "SCENARIOS", SMALL)
-    monkeypatch.setattr(study, "BenchSettings", lambda: BenchSettings(window=3, steps=1))
+    quick = partial(study.LongBench, settings=BenchSettings(window=3, steps=1))
+    monkeypatch.setattr(study, "LongBench", quick)
     assert main(["bench", "transition", "--study", "long", "--seeds", "1", "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     report_page.check(report, "study")

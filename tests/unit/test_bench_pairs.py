@@ -140,13 +140,14 @@ def test_the_command_writes_table_plot_and_sheet(tmp_path: Path, monkeypatch, re
         lambda **given: small(**{**given, "settings": SMALL}),
     )
     monkeypatch.setattr(command, "available_cores", lambda: 1)
-    given = ["--study", "pairs", "--seeds", "1", "--first-seed", "3", "--float32", "--out", str(tmp_path)]
+    given = ["--study", "pairs", "--seeds", "1", "--first-seed", "3", "--bfloat16", "--out", str(tmp_path)]
     assert main(["bench", "transition", *given]) == 0
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     report_page.check(written, "study")
     assert (written["study"], written["first_seed"]) == ("pairs", 3)
-    assert written["settings"]["bfloat16"] is False and SMALL.bfloat16
-    assert written["machine"]["dtype"] == "float32"
+    assert written["settings"]["bfloat16"] and not SMALL.bfloat16
+    assert written["machine"]["dtype"] == "bfloat16"
+    assert any("to quote, leave --bfloat16 out" in remark for remark in written["remarks"])
     assert {row["case"] for row in written["rows"]} == {"all", *PAIR_CASES}
     assert "other untouched" in (tmp_path / "table.md").read_text(encoding="utf-8")
     for name in (written["plot"], written["contact_sheet"]):
@@ -160,10 +161,11 @@ def test_the_command_writes_table_plot_and_sheet(tmp_path: Path, monkeypatch, re
         (["--study", "agreement", "--first-seed", "5"], "agreement takes its seeds from 0 on"),
         (["--first-seed", "-1"], "First seed is -1; give 0 or more"),
         (["--suite", "--first-seed", "2"], "--first-seed belongs to --study"),
-        (["--suite", "--float32"], "--float32 belongs to --study"),
+        (["--suite", "--bfloat16"], "--bfloat16 belongs to --study"),
+        (["--study", "long", "--bfloat16"], "The study long samples in float32; leave --bfloat16 out."),
     ],
 )
-def test_a_first_seed_that_cannot_be_is_one_sentence(
+def test_options_that_cannot_be_are_one_sentence(
     given: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["bench", "transition", *given, "--out", str(tmp_path)]) == 1

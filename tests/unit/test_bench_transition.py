@@ -32,7 +32,7 @@ from framepack_transitions.samplers.techniques.registry import TECHNIQUES
 from framepack_transitions.tiny.bundle import TinyBundle, load_tiny
 from PIL import Image
 
-SMALL = BenchSettings(window=3, steps=2, after=3, bfloat16=False)
+SMALL = BenchSettings(window=3, steps=2, after=3)
 BY_NAME = {arm.name: arm for arm in ARMS}
 TWO = (PLAIN, BY_NAME["adaptive_cfg"])
 
@@ -128,6 +128,14 @@ class TestRuns:
         other = replace(SMALL, steps=1)
         transition.run(small(tmp_path, settings=other), EpisodeSampler(bundle, other))
         assert len(ResultFile.open(tmp_path, Result.from_line).results) == 4 + 2 + 4
+
+    def test_results_of_another_numeric_type_are_other_results(self, bundle):
+        assert not BenchSettings().bfloat16
+        exact, quick = (
+            EpisodeSampler(bundle, replace(SMALL, bfloat16=bfloat16)).fingerprint()
+            for bfloat16 in (False, True)
+        )
+        assert exact != quick
 
     def test_an_interrupt_keeps_the_arms_that_are_done(self, tmp_path, sampler):
         in_the_second_arm = SMALL.steps * (SMALL.before + SMALL.after + 1)

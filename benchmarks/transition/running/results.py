@@ -115,7 +115,7 @@ class ResultKeys:
     def key(self, case: str, seed: int, arm: Arm, batch: Sequence[int]) -> str:
         """The key of an episode under an arm; `batch` has the seeds of all episodes that are sampled with it.
 
-        The batch is part of the key because bfloat16 may round otherwise in a batch of another size.
+        The batch is part of the key because numbers may be rounded otherwise in a batch of another size.
         """
         what = [arm.name, arm.describe(), asdict(arm.conditions)]
         facts = [VERSION, world_digest(), self.fingerprint, case, seed, list(batch), *what]

@@ -39,7 +39,8 @@ class BenchSettings:
     distilled_guidance: the guidance scale that the model takes as an input.
     before: sections before the switch.
     after: sections after it; techniques act in the first of them.
-    bfloat16: whether the model computes in bfloat16.
+    bfloat16: whether the model computes in bfloat16, which takes half the time on a CPU; some verdicts then depend on the
+        processor.
     """
 
     window: int = 9
@@ -48,7 +49,7 @@ class BenchSettings:
     distilled_guidance: float = 10.0
     before: int = 2
     after: int = 2
-    bfloat16: bool = True  # half the time on a CPU; some verdicts then depend on the processor
+    bfloat16: bool = False
 
     @property
     def section_frames(self) -> int:
