@@ -64,6 +64,19 @@ def test_the_suite_for_the_large_model_has_enough_of_every_change() -> None:
     assert known.seeds >= 2
 
 
+def test_the_suite_for_the_large_model_names_what_else_may_be_seen_by_hand() -> None:
+    for episode in read_suite("transition").episodes:
+        states = {episode.old.state, episode.other_state}
+        assert episode.distractors is not None and len(set(episode.distractors)) >= 4, episode.id
+        for text in episode.distractors:
+            # What says no more than a state is seen whenever that state is.
+            assert not any(words(text) <= words(state) for state in states), (episode.id, text)
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text)) - {"a", "an", "the", "in", "on", "of", "with", "and", "at"}
+
+
 @BOTH
 def test_every_timeline_is_read_as_it_was_meant(name: str) -> None:
     for episode in read_suite(name).episodes:
