@@ -241,8 +241,11 @@ def _plot_cost(
     axes.set_xlim(0, 1.15 * max((x for x, _ in places.values()), default=1.0))
 
 
-def save_sheet(path: Path, results: Sequence[Result], folder: Path, settings: BenchSettings) -> Path:
-    """Draw one episode of every case under every arm, from the strips that the run has left in `folder`."""
+def save_sheet(path: Path, results: Sequence[Result], folder: Path, settings: BenchSettings) -> Path | None:
+    """Draw one episode of every case under every arm, from the strips that the run has left in `folder`.
+
+    Nothing is drawn where there are none, as where all results came from a compressed file.
+    """
     words = ["before", *(f"+{frame}" for frame in strip_frames(settings))]
     strips: dict[tuple[str, int], dict[str, Image.Image]] = {}
     for result in results:
@@ -251,6 +254,8 @@ def save_sheet(path: Path, results: Sequence[Result], folder: Path, settings: Be
             with Image.open(file) as strip:
                 strips.setdefault((result.case, result.seed), {})[result.arm] = strip.convert("RGB")
     blocks = [_block(make_episode(*which), by_arm, words) for which, by_arm in strips.items()]
+    if not blocks:
+        return None
     width, height = (max(getattr(block, side) for block in blocks) + GAP for side in ("width", "height"))
     rows = -(-len(blocks) // COLUMNS)
     sheet = Image.new("RGB", (min(COLUMNS, len(blocks)) * width + GAP, rows * height + GAP), BACKGROUND)

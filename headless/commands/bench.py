@@ -29,7 +29,7 @@ from ...benchmarks.speed.table import table as speed_table
 from ...benchmarks.transition import bench as transition
 from ...benchmarks.transition import conflict, doses, pictures, selective, summary
 from ...benchmarks.transition.running.recording import VIDEOS
-from ...benchmarks.transition.running.results import EPISODES, Result
+from ...benchmarks.transition.running.results import COMPRESSED, EPISODES, Result, save_compressed
 from ...benchmarks.transition.running.sampling import EpisodeSampler
 from ...benchmarks.transition.running.tasks import available_cores
 from ...models.plain import plain_device
@@ -169,6 +169,7 @@ class Measure:
             self._on_steps,
         )
         self.bars.close("bench")
+        save_compressed(bench.folder, results)
         return results
 
     def long(self, bench: long_study.LongBench) -> list[LongResult]:
@@ -176,6 +177,7 @@ class Measure:
         bundle, _ = self._prepared(bench.folder)
         results = long_study.run(bench, LongSampler(bundle, bench.settings), self._on_steps)
         self.bars.close("bench")
+        save_compressed(bench.folder, results)
         return results
 
     def _prepared(self, folder: Path) -> tuple[TinyBundle, torch.device]:
@@ -201,8 +203,7 @@ def _techniques(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
         section=section,
         title=f"TransitionBench, {len(seeds)} seeds a case",
     )
-    pictures.save_sheet(out / pictures.SHEET, results, out, bench.settings)
-    return {**_facts(bench), "rows": rows, "text": pictures.table(rows), "contact_sheet": pictures.SHEET}
+    return {**_facts(bench, out), **_sheet(out, bench, results), "rows": rows, "text": pictures.table(rows)}
 
 
 def _pairs(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
@@ -210,9 +211,8 @@ def _pairs(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     bench = measure.prepared(selective.bench(out, len(seeds), seeds.start))
     results, section = measure(bench), bench.settings.section_frames
     rows = summary.rows(results, section)
-    pictures.save_sheet(out / pictures.SHEET, results, out, bench.settings)
     selective.save_plot(out / pictures.PLOT, rows)
-    return {**_facts(bench), "rows": rows, "text": selective.table(rows), "contact_sheet": pictures.SHEET}
+    return {**_facts(bench, out), **_sheet(out, bench, results), "rows": rows, "text": selective.table(rows)}
 
 
 def _doses(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _doses(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     bench = measure.prepared(doses.bench(out, len(seeds), seeds.start))
     rows = summary.rows(measure(bench), bench.settings.section_frames)
     doses.save_plot(out / pictures.PLOT, rows)
-    return {**_facts(bench), "rows": rows, "text": doses.table(rows)}
+    return {**_facts(bench, out), "rows": rows, "text": doses.table(rows)}
 
 
 def _conflict(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
@@ -244,6 +244,7 @@ def _long(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
         "rows": rows,
         "switches_in_turn": kinds,
         "over_time": curves,
+        "results": COMPRESSED,
         "text": long_pictures.table(rows, kinds),
     }
 
@@ -257,7 +258,7 @@ def _agreement(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     agreement.save_clips(out / agreement.CLIPS, scored)
     agreement_pictures.save_plot(out / pictures.PLOT, scored)
     return {
-        **_facts(bench),
+        **_facts(bench, out),
         "gates": figures.gates(scored),
         "kinds": figures.by_kind(scored),
         "arms": figures.arm_means(scored, "stf_reference"),
@@ -266,12 +267,19 @@ def _agreement(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     }
 
 
-def _facts(bench: transition.Bench) -> dict[str, Any]:
+def _facts(bench: transition.Bench, out: Path) -> dict[str, Any]:
     """What was measured and how."""
     return {
         "settings": {"section_frames": bench.settings.section_frames, **vars(bench.settings)},
         "techniques": {arm.name: arm.describe() for arm in bench.arms},
+        "results": (bench.folder / COMPRESSED).relative_to(out).as_posix(),
     }
+
+
+def _sheet(out: Path, bench: transition.Bench, results: list[Result]) -> dict[str, str]:
+    """The contact sheet, where there is anything to draw."""
+    sheet = pictures.save_sheet(out / pictures.SHEET, results, out, bench.settings)
+    return {} if sheet is None else {"contact_sheet": sheet.name}
 
 
 STUDIES: dict[str, Callable[..., dict[str, Any]]] = {

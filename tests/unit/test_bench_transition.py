@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import shutil
@@ -19,7 +20,13 @@ from framepack_transitions.benchmarks.transition.bench import Bench
 from framepack_transitions.benchmarks.transition.episodes import CASES, make_episode
 from framepack_transitions.benchmarks.transition.measures import Measures
 from framepack_transitions.benchmarks.transition.running import results, tasks
-from framepack_transitions.benchmarks.transition.running.results import EPISODES, Result, ResultFile
+from framepack_transitions.benchmarks.transition.running.results import (
+    COMPRESSED,
+    EPISODES,
+    Result,
+    ResultFile,
+    save_compressed,
+)
 from framepack_transitions.benchmarks.transition.running.sampling import (
     BenchSettings,
     EpisodeSampler,
@@ -136,6 +143,24 @@ class TestRuns:
             for bfloat16 in (False, True)
         )
         assert exact != quick
+
+    def test_compressed_results_need_no_sampling(self, tmp_path, sampler, monkeypatch):
+        results = transition.run(small(tmp_path / "first"), sampler)
+        (tmp_path / "second").mkdir()
+        for _ in range(2):
+            save_compressed(tmp_path / "second", results)
+            assert gzip.decompress((tmp_path / "second" / COMPRESSED).read_bytes()).decode().splitlines() == [
+                result.to_line().strip() for result in results
+            ]
+        monkeypatch.setattr(EpisodeSampler, "sample_past", None)
+        assert transition.run(small(tmp_path / "second"), sampler) == results
+
+    def test_compressed_results_that_are_cut_off_are_measured_again(self, tmp_path, caplog):
+        save_compressed(tmp_path, [])
+        whole = (tmp_path / COMPRESSED).read_bytes()
+        (tmp_path / COMPRESSED).write_bytes(whole[:-4])
+        assert ResultFile.open(tmp_path, Result.from_line).results == {}
+        assert "episodes.jsonl.gz cannot be read" in caplog.text
 
     def test_an_interrupt_keeps_the_arms_that_are_done(self, tmp_path, sampler):
         in_the_second_arm = SMALL.steps * (SMALL.before + SMALL.after + 1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,7 +21,8 @@ from ..measures import Measures
 logger = logging.getLogger(__name__)
 
 VERSION = 4  # of what is measured and how: results of another version are not mixed with these
-EPISODES = "episodes.jsonl"
+EPISODES = "episodes.jsonl"  # grows while a run goes on
+COMPRESSED = "episodes.jsonl.gz"  # what its report says, and nothing else
 
 
 class Line(Protocol):
@@ -77,21 +80,21 @@ class ResultFile(Generic[L]):
 
     @classmethod
     def open(cls, folder: Path, from_line: Callable[[str], L]) -> ResultFile[L]:
-        """Read the file that an earlier run has left in `folder`; `from_line` reads a line as `Result.from_line` does.
+        """Read what an earlier run has left in `folder`, compressed or not; `from_line` reads a line as `Result.from_line` does.
 
-        A line that was cut off is left out with a warning, so that it is measured again.
+        What cannot be read, such as a line that was cut off, is left out with a warning, so that it is measured again.
         """
         file: ResultFile[L] = cls(folder / EPISODES)
-        lines = file.path.read_text(encoding="utf-8").splitlines() if file.path.is_file() else []
-        for number, line in enumerate(lines, 1):
-            try:
-                result = from_line(line)
-            except (ValueError, KeyError, TypeError) as error:
-                logger.warning(
-                    "%s, line %d cannot be read (%s) and is measured again.", file.path, number, error
-                )
-            else:
-                file.results[result.key] = result
+        for path in (folder / COMPRESSED, file.path):
+            for number, line in enumerate(_lines_of(path), 1):
+                try:
+                    result = from_line(line)
+                except (ValueError, KeyError, TypeError) as error:
+                    logger.warning(
+                        "%s, line %d cannot be read (%s) and is measured again.", path, number, error
+                    )
+                else:
+                    file.results[result.key] = result
         return file
 
     def add(self, results: Sequence[L]) -> None:
@@ -104,6 +107,23 @@ class ResultFile(Generic[L]):
         with self.path.open("a", encoding="utf-8") as file:
             file.write("\n" * bool(cut_off) + text)
         self.results.update((result.key, result) for result in results)
+
+
+def _lines_of(path: Path) -> Iterator[str]:
+    """The lines of a file of results; none where there is no such file, or where it cannot be unpacked."""
+    if not path.is_file():
+        return
+    data = path.read_bytes()
+    try:
+        yield from (gzip.decompress(data) if path.suffix == ".gz" else data).decode().splitlines()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        logger.warning("%s cannot be read (%s); what it held is measured again.", path, error)
+
+
+def save_compressed(folder: Path, results: Sequence[Line]) -> None:
+    """Write the results of a report, in its order, a line each; the same bytes for the same results."""
+    lines = "".join(result.to_line() for result in results)
+    (folder / COMPRESSED).write_bytes(gzip.compress(lines.encode(), mtime=0))
 
 
 @dataclass(frozen=True)
