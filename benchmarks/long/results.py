@@ -1,4 +1,4 @@
-"""The results of the study of long videos on disk: one line of JSON a video and arm."""
+"""The results of long videos, of the study and of suites; the study keeps them on disk, one line of JSON a video and arm."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ VERSION = 1  # of what is measured and how: results of another version are not m
 
 @dataclass(frozen=True, kw_only=True)
 class LongResult:
-    """One line of the results: a long video sampled under one arm.
+    """A long video sampled under one arm.
 
-    key: the name that `long_key` gives it.
+    key: the name that `long_key`, or a suite, gives it.
     scenario, seed: the episode.
     arm: the name of the arm.
     switches: the measures of every switch, in their order.
     sections: the measures of every section, in their order.
-    evaluations: calls of the model.
+    evaluations: calls of the model; None where a suite's workflow does not tell them.
     seconds: time for them, divided by the number of videos in the batch.
+    episode, image: of a suite, the episode that the seed is one of, and its start image; in the study seeds are episodes.
     """
 
     key: str
@@ -33,12 +34,19 @@ class LongResult:
     arm: str
     switches: tuple[SwitchMeasures, ...]
     sections: tuple[SectionMeasures, ...]
-    evaluations: int
+    evaluations: int | None
     seconds: float
+    episode: str = ""
+    image: str = ""
+
+    @property
+    def made_from(self) -> str:
+        """What videos have in common that resemble one another: their start image."""
+        return self.image or f"{self.scenario} {self.seed}"
 
     def to_line(self) -> str:
         """The result as a line of JSON."""
-        return json.dumps(asdict(self)) + "\n"
+        return json.dumps({name: value for name, value in asdict(self).items() if value != ""}) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> LongResult:

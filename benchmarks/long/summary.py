@@ -1,4 +1,4 @@
-"""Rows of the study of long videos: what becomes of switches one after another, and of the picture over time."""
+"""Rows of long videos: what becomes of switches one after another, and of the picture over time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def rows(results: Sequence[LongResult], section: int) -> list[dict[str, Any]]:
     """One row for each arm and scenario, and where several have switches for each arm over these; `section` in frames.
 
     All switches of a video count, also those that come after one that failed: `ready` is the share of those before which
-    the scene was right, and `success_ready` is success among them. Intervals take the switches of one video together.
+    the scene was right, and `success_ready` is success among them. Intervals take the switches of one video together, and
+    all videos of one start image.
     """
     scenarios = list(dict.fromkeys(result.scenario for result in results))
     switched = {result.scenario for result in results if result.switches}
@@ -44,18 +45,18 @@ def kinds(results: Sequence[LongResult]) -> list[dict[str, Any]]:
     for arm, scenario in dict.fromkeys((result.arm, result.scenario) for result in results):
         videos = _of(results, arm, scenario)
         for number, first in enumerate(videos[0].switches):
-            switches = [video.switches[number] for video in videos]
+            switches = [[video.switches[number] for video in alike] for alike in _by_image(videos)]
             made.append(
                 {
                     "technique": arm,
                     "scenario": scenario,
                     "switch": number + 1,
                     "kind": first.kind,
-                    "n": len(switches),
-                    **_share("success", [[switch] for switch in switches], lambda switch: switch.success),
-                    "ready": fmean(switch.ready for switch in switches),
-                    "lasting": fmean(switch.lasting for switch in switches),
-                    "identity": _mean([[switch] for switch in switches], lambda switch: switch.identity),
+                    "n": len(videos),
+                    **_share("success", switches, lambda switch: switch.success),
+                    "ready": _mean(switches, lambda switch: switch.ready),
+                    "lasting": _mean(switches, lambda switch: switch.lasting),
+                    "identity": _mean(switches, lambda switch: switch.identity),
                 }
             )
     return made
@@ -82,39 +83,47 @@ def _of(results: Sequence[LongResult], arm: str, scenario: str) -> list[LongResu
     ]
 
 
+def _by_image(results: Sequence[LongResult]) -> list[list[LongResult]]:
+    """The videos of each start image."""
+    found: dict[str, list[LongResult]] = {}
+    for result in results:
+        found.setdefault(result.made_from, []).append(result)
+    return list(found.values())
+
+
 def _row(mine: Sequence[LongResult], plain: Sequence[LongResult], section: int) -> dict[str, Any]:
-    videos = [result.switches for result in mine]
-    every = [switch for switches in videos for switch in switches]
-    ready = [[switch for switch in switches if switch.ready] for switches in videos]
+    images = [[switch for video in alike for switch in video.switches] for alike in _by_image(mine)]
+    every = [switch for switches in images for switch in switches]
+    ready = [[switch for switch in switches if switch.ready] for switches in images]
     waits = [section if switch.latency is None else switch.latency for switch in every]
     reached = [switch.latency is not None for switch in every]
     return {
         "videos": len(mine),
         "n": len(every),
-        **_share("success", videos, lambda switch: switch.success),
+        **_share("success", images, lambda switch: switch.success),
         **_gain(mine, plain),
-        "ready": _mean(videos, lambda switch: switch.ready),
+        "ready": _mean(images, lambda switch: switch.ready),
         **_share("success_ready", ready, lambda switch: switch.success),
-        "lasting": _mean(videos, lambda switch: switch.lasting),
+        "lasting": _mean(images, lambda switch: switch.lasting),
         "tl_frames": restricted_mean(waits, reached, section) if every else None,
         "reached": fraction_reached(waits, reached) if every else None,
-        "remaining": _mean(videos, lambda switch: switch.remaining),
-        "artefacts": _mean(videos, lambda switch: switch.artefacts),
-        "first_scene": _mean(videos, lambda switch: switch.first_scene),
-        **_mean_with_interval("identity", videos, lambda switch: switch.identity),
+        "remaining": _mean(images, lambda switch: switch.remaining),
+        "artefacts": _mean(images, lambda switch: switch.artefacts),
+        "first_scene": _mean(images, lambda switch: switch.first_scene),
+        **_mean_with_interval("identity", images, lambda switch: switch.identity),
         **_drift("colour_drift", mine, lambda measures: measures.colour),
         **_drift("sharpness_drift", mine, lambda measures: measures.sharpness),
         "right_at_end": fmean(result.sections[-1].right for result in mine),
-        "evaluations": fmean(result.evaluations for result in mine),
+        "evaluations": _mean_where_all_tell([result.evaluations for result in mine]),
         "seconds": fmean(result.seconds for result in mine),
     }
 
 
 def _share(
-    name: str, videos: Sequence[Sequence[SwitchMeasures]], value: Callable[[SwitchMeasures], bool]
+    name: str, images: Sequence[Sequence[SwitchMeasures]], value: Callable[[SwitchMeasures], bool]
 ) -> dict[str, Any]:
     """In how many switches something is so, with its interval."""
-    groups = [[float(value(switch)) for switch in switches] for switches in videos if switches]
+    groups = [[float(value(switch)) for switch in switches] for switches in images if switches]
     every = [so for group in groups for so in group]
     return {
         name: fmean(every) if every else None,
@@ -124,10 +133,10 @@ def _share(
 
 
 def _mean_with_interval(
-    name: str, videos: Sequence[Sequence[SwitchMeasures]], value: Value
+    name: str, images: Sequence[Sequence[SwitchMeasures]], value: Value
 ) -> dict[str, Any]:
     """The mean of what some switches have, with its interval."""
-    groups = [[x for switch in switches if (x := value(switch)) is not None] for switches in videos]
+    groups = [[x for switch in switches if (x := value(switch)) is not None] for switches in images]
     every = [x for group in groups for x in group]
     found = statistics.grouped_mean_interval(groups)
     return {
@@ -139,14 +148,15 @@ def _mean_with_interval(
 
 def _gain(mine: Sequence[LongResult], plain: Sequence[LongResult]) -> dict[str, Any]:
     """Success minus that of the plain sampler, switch by switch; the plain sampler is not compared with itself."""
-    theirs = {(result.scenario, result.seed): result.switches for result in plain}
+    theirs = {_episode(result): result.switches for result in plain}
     groups = [
         [
             float(a.success) - float(b.success)
-            for a, b in zip(result.switches, theirs[result.scenario, result.seed])
+            for video in alike
+            if video.arm != PLAIN.name and _episode(video) in theirs
+            for a, b in zip(video.switches, theirs[_episode(video)])
         ]
-        for result in mine
-        if result.arm != PLAIN.name and (result.scenario, result.seed) in theirs and result.switches
+        for alike in _by_image(mine)
     ]
     every = [gain for group in groups for gain in group]
     return {
@@ -155,12 +165,20 @@ def _gain(mine: Sequence[LongResult], plain: Sequence[LongResult]) -> dict[str, 
     }
 
 
+def _episode(result: LongResult) -> tuple[str, str, int]:
+    return result.scenario, result.episode, result.seed
+
+
 def _drift(
     name: str, videos: Sequence[LongResult], value: Callable[[SectionMeasures], float]
 ) -> dict[str, Any]:
     """By how much a measure of the last section differs from that of the first, with its interval."""
-    moved = [value(video.sections[-1]) - value(video.sections[0]) for video in videos]
-    found = statistics.mean_interval(moved)
+    groups = [
+        [value(video.sections[-1]) - value(video.sections[0]) for video in alike]
+        for alike in _by_image(videos)
+    ]
+    found = statistics.grouped_mean_interval(groups)
+    moved = [value for group in groups for value in group]
     return {name: fmean(moved), f"{name}_ci": None if found is None else list(found)}
 
 
@@ -169,6 +187,11 @@ def _curve(videos: Sequence[LongResult], name: str) -> list[float]:
     return [fmean(getattr(measures, name) for measures in alike) for alike in sections]
 
 
-def _mean(videos: Sequence[Sequence[SwitchMeasures]], value: Value) -> float | None:
-    values = [x for switches in videos for switch in switches if (x := value(switch)) is not None]
+def _mean(images: Sequence[Sequence[SwitchMeasures]], value: Value) -> float | None:
+    values = [x for switches in images for switch in switches if (x := value(switch)) is not None]
     return fmean(values) if values else None
+
+
+def _mean_where_all_tell(values: Sequence[int | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None

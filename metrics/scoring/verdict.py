@@ -22,19 +22,27 @@ def decide(metrics: Mapping[str, Metric], guards: Sequence[Guard] = (), *, stays
     `stays` nothing should change, and it is the share of the old state that counts. Nothing can be said where the shares
     are unknown, or where before the switch the old state has no larger share than the new one.
     """
-    fidelity, vanished = metrics["stf"], metrics["df"]
-    before, after = _shares(fidelity, "p_old", "old_before"), _shares(fidelity, "p_settled", "old_settled")
-    if not isfinite(before[0] + after[0]):
+    fidelity = metrics["stf"]
+    new, old = _shares(fidelity, "p_old", "old_before")
+    if not isfinite(new + fidelity.details.get("p_settled", nan)):
         return Verdict(success=None, reason=fidelity.reason)
-    if before[0] >= before[1]:
-        return Verdict(
-            success=None, reason=f"the old scene is not seen before the switch (share {before[1]:.2f})"
-        )
-    share = after[1] if stays else after[0]
+    if new >= old:
+        return Verdict(success=None, reason=f"the old scene is not seen before the switch (share {old:.2f})")
+    return outcome(metrics, guards, stays=stays)
+
+
+def outcome(metrics: Mapping[str, Metric], guards: Sequence[Guard] = (), *, stays: bool = False) -> Verdict:
+    """The verdict on what is seen after a switch, whatever was seen before it; the arguments are those of `decide`.
+
+    A video with many switches is judged so, in which one that failed comes before the next one. An unknown share is no success.
+    """
+    fidelity, vanished = metrics["stf"], metrics["df"]
+    new, old = _shares(fidelity, "p_settled", "old_settled")
+    share = old if stays else new
     faults = [guard.reason for guard in guards if not guard.ok]
     if vanished.value < HALF:
         faults.append("what should be gone is still seen")
-    if share < HALF:
+    if not share >= HALF:
         faults.append(f"the {'old' if stays else 'new'} state has a share of {share:.2f} only")
     return Verdict(success=not faults, share=share, reason="; ".join(faults))
 
