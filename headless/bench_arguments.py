@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..benchmarks.speed.bench import SpeedOptions
 from ..benchmarks.speed.sizes import SIZES
+from ..benchmarks.suites.files import SHIPPED
+from ..nodes.evaluation.models import DETECTORS
 from .commands.bench import BENCHES, STUDIES
 from .commands.evaluate import FEATURES, EvaluateOptions
-from .commands.suites.command import SUITES
 from .devices import DEVICE_HELP
 from .help import BENCH_EXAMPLES, HelpFormatter, epilog
 from .shared_arguments import add_places
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .tool_arguments import Commands
 
 STUDY_SEEDS, KILLS = 8, 200
+SUITES = tuple(SHIPPED)
 
 
 def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
@@ -54,7 +56,7 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         const=SUITES[0],
         metavar="NAME|FILE",
         help="of a workflow: make the videos of these episodes, each with the workflow's technique nodes and without "
-        f"them, and measure both. A file, or {' or '.join(SUITES)} ({SUITES[0]})",
+        f"them, and measure both. A file, or one of {', '.join(SUITES)} ({SUITES[0]}); long holds videos of 38 to 60 s",
     )
     what.add_argument(
         "--ratings",
@@ -125,6 +127,12 @@ def _add_suite(bench: argparse.ArgumentParser) -> None:
         help="what frames are compared by, also in --study judge; clip understands the prompts and needs its weights on "
         "this machine (default: what the suite names; of the study tiny)",
     )
+    suite.add_argument(
+        "--detector",
+        choices=DETECTORS,
+        help="what looks for what disappears and returns; owlv2 and grounding_dino see where it is, which identity needs (auto)",
+    )
+    suite.add_argument("--detector-model", metavar="DIR", help="folder of an owlv2 or grounding_dino model")
     suite.add_argument(
         "--rate",
         type=int,

@@ -14,14 +14,15 @@ from .bench_arguments import KILLS, STUDY_SEEDS
 from .commands.bench import run_reliability, run_speed_bench, run_transition
 from .commands.step_cache.calibrate import run_calibration
 from .commands.step_cache.study import run_cache_study
-from .commands.suites.command import SuiteOptions, run_suite
+from .commands.suites.command import run_suite
+from .commands.suites.measuring import SuiteOptions
 from .commands.suites.ratings import run_ratings
 from .running.progress import ProgressBars
 from .running.report import Record
 from .workflows.errors import WorkflowError
 
 MODEL_OPTIONS = ("features", "model", "pretrained")  # of suites and of the study that judges
-SUITE_OPTIONS = ("workflow", "server", "dask", *MODEL_OPTIONS, "rate")
+SUITE_OPTIONS = ("workflow", "server", "dask", *MODEL_OPTIONS, "detector", "detector_model", "rate")
 # What one bench alone reads, with what stands for nothing given.
 OWN_OPTIONS: dict[str, dict[str, Any]] = {
     "transition": {

@@ -16,7 +16,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["framepack_transitions"]):
-    from framepack_transitions.benchmarks.suites.episodes import SHIPPED, read_suite
+    from framepack_transitions.benchmarks.suites.episodes import read_suite
+    from framepack_transitions.benchmarks.suites.files import SHIPPED
     from framepack_transitions.headless.commands.sweep.grid import Axis
     from framepack_transitions.headless.commands.timelines import read_timeline
     from framepack_transitions.headless.files.folders import Folders

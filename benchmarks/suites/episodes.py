@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...nodes.files.reading import DAMAGED, read_json_file, said, shortened
 from ...samplers.timeline.syntaxes.brackets import format_spans
 from ...samplers.timeline.syntaxes.spans import PromptSpan
 from ..transition.episodes import SWITCHES
+from .files import (
+    Suite,
+    built_suite,
+    distractor_problems,
+    image_problems,
+    is_text,
+    key_problems,
+    read_suite_file,
+    suite_problems,
+)
 
 SCHEMA = "framepack-transitions/suite/1"
 CASES = (*SWITCHES, "control", "sham")
-FOLDER = Path(__file__).resolve().parent / "shipped"
-SHIPPED = {name: FOLDER / f"{name}_suite.json" for name in ("transition", "tiny")}
 LEAST_SECONDS = 0.5  # that must follow a switch to be scored
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_SUITE = {"schema", "name", "workflow", "features", "seconds", "switch", "episodes"}
-_MAY = {"seeds"}
+KEYS = {"schema", "name", "workflow", "features", "seconds", "switch", "episodes"}
 
 
 @dataclass(frozen=True)
@@ -80,65 +82,17 @@ class SuiteEpisode:
         return format_spans(spans)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Suite:
-    """Episodes and what they are usually run and looked at with: an example workflow, features, and how many seeds."""
-
-    path: Path
-    name: str
-    workflow: str
-    features: str
-    episodes: tuple[SuiteEpisode, ...]
-    seeds: int = 1
-
-    @property
-    def folder(self) -> Path:
-        """Where the start images' paths begin."""
-        return self.path.parent
-
-
-def read_suite(given: str) -> Suite:
+def read_suite(given: str) -> Suite[SuiteEpisode]:
     """The suite of this name (one of SHIPPED) or in this file; raises ValueError in one sentence for each finding.
 
     The format is described in docs/BENCHMARKS.md.
     """
-    path = SHIPPED.get(given, Path(given))
-    if path.is_dir():
-        raise ValueError(f"the suite {given} is a folder: name a JSON file in it")
-    try:
-        data = read_json_file(path)
-    except OSError as error:
-        raise ValueError(
-            f"the suite {given} cannot be read ({error.strerror}): give a file, or {' or '.join(SHIPPED)}"
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"the suite {path.name} is no JSON in UTF-8: {said(error)}") from error
-    try:
-        return _checked_suite(path, data)
-    except WrongSuite:
-        raise
-    except DAMAGED as error:
-        raise ValueError(
-            f"the suite {path.name} is damaged: a value is of a wrong kind ({said(error)})"
-        ) from error
+    return suite_of(*read_suite_file(given))
 
 
-class WrongSuite(ValueError):
-    """Says what is wrong with a suite, one sentence in each line."""
-
-
-def _checked_suite(path: Path, data: Any) -> Suite:
-    problems = [f"the suite {path.name}: {shortened(problem)}" for problem in _problems(data, path.parent)]
-    if problems:
-        raise WrongSuite("\n".join(problems))
-    return Suite(
-        path=path,
-        name=data["name"],
-        workflow=data["workflow"],
-        features=data["features"],
-        episodes=tuple(_episode(entry, data) for entry in data["episodes"]),
-        seeds=data.get("seeds", 1),
-    )
+def suite_of(path: Path, data: Any) -> Suite[SuiteEpisode]:
+    """The suite that a file holds; raises ValueError in one sentence for each finding."""
+    return built_suite(path, data, _problems, _episode)
 
 
 def _episode(entry: Mapping[str, Any], suite: Mapping[str, Any]) -> SuiteEpisode:
@@ -157,25 +111,7 @@ def _episode(entry: Mapping[str, Any], suite: Mapping[str, Any]) -> SuiteEpisode
 
 
 def _problems(data: Any, folder: Path) -> Iterator[str]:
-    if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
-        yield f'it is no suite of the schema "{SCHEMA}"'
-        return
-    yield from _key_problems(data, _SUITE, _SUITE | _MAY)
-    seeds = data.get("seeds", 1)
-    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
-        yield "seeds is no whole number from 1 on"
-    yield from (f"{name} is no text" for name in ("name", "workflow", "features") if not _is_text(data, name))
-    episodes = data.get("episodes")
-    if not isinstance(episodes, list) or not episodes:
-        yield "episodes is no list of at least one episode"
-        return
-    for number, entry in enumerate(episodes, 1):
-        if not isinstance(entry, Mapping) or not _ID.fullmatch(str(entry.get("id", ""))):
-            yield f"episode {number} has no id of letters, digits, - and _"
-            continue
-        yield from (f"episode {entry['id']}: {problem}" for problem in _episode_problems(entry, data, folder))
-    ids = Counter(str(entry.get("id")) for entry in episodes if isinstance(entry, Mapping))
-    yield from (f"several episodes have the id {name}" for name, count in ids.items() if count > 1)
+    return suite_problems(data, folder, schema=SCHEMA, keys=KEYS, episode_problems=_episode_problems)
 
 
 def _episode_problems(entry: Mapping[str, Any], suite: Mapping[str, Any], folder: Path) -> Iterator[str]:
@@ -188,44 +124,22 @@ def _episode_problems(entry: Mapping[str, Any], suite: Mapping[str, Any], folder
     needed = {"id", "case", "image", *views, *texts}
     # A thing may vanish in other cases, too.
     allowed = needed | {"seconds", "switch", "distractors"} | ({"concept"} if case in SWITCHES else set())
-    yield from _key_problems(entry, needed, allowed)
-    yield from (f"{name} is no text" for name in texts if name in entry and not _is_text(entry, name))
+    yield from key_problems(entry, needed, allowed)
+    yield from (f"{name} is no text" for name in texts if name in entry and not is_text(entry, name))
     for name in views:
         view = entry.get(name, {})
         if name in entry and not (
             isinstance(view, Mapping)
             and set(view) == {"prompt", "state"}
-            and all(_is_text(view, part) for part in view)
+            and all(is_text(view, part) for part in view)
         ):
             yield f"{name} is not a prompt and a state, both text"
     if entry.get("new") is not None and entry.get("old") == entry.get("new"):
         yield "old and new are the same; that is the case sham"
-    yield from _image_problems(entry.get("image"), folder)
-    others = entry.get("distractors", [])
-    if not isinstance(others, list) or not all(isinstance(text, str) and text.strip() for text in others):
-        yield "distractors is no list of texts"
+    yield from image_problems(entry.get("image"), folder)
+    yield from distractor_problems(entry)
     seconds, switch = (entry.get(name, suite.get(name)) for name in ("seconds", "switch"))
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in (seconds, switch)):
         yield "seconds and switch are no numbers"
     elif not 0 < switch <= seconds - LEAST_SECONDS:
         yield f"switch is {switch:g} s of {seconds:g} s; leave at least {LEAST_SECONDS:g} s after it"
-
-
-def _key_problems(entry: Mapping[str, Any], needed: set[str], allowed: set[str]) -> Iterator[str]:
-    yield from (f"{name} is missing" for name in sorted(needed - set(entry)))
-    yield from (f"{name} has no meaning here" for name in sorted(set(entry) - allowed))
-
-
-def _image_problems(name: Any, folder: Path) -> Iterator[str]:
-    if not isinstance(name, str):
-        yield "image is no file name"
-        return
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        yield f"the image {name} lies outside the suite's folder; copy it there"
-    elif not path.is_file():
-        yield f"there is no image {name} beside the suite"
-
-
-def _is_text(entry: Mapping[str, Any], name: str) -> bool:
-    return isinstance(entry.get(name), str) and bool(entry[name].strip())

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from framepack_transitions.benchmarks.suites.episodes import SHIPPED, read_suite
+from framepack_transitions.benchmarks.suites.episodes import read_suite
+from framepack_transitions.benchmarks.suites.files import SHIPPED
+from framepack_transitions.benchmarks.suites.long.episodes import read_long_suite
 from framepack_transitions.headless.commands.timelines import read_timeline
 from framepack_transitions.headless.files.folders import Folders
 from framepack_transitions.headless.files.media import VideoInfo
@@ -104,19 +106,22 @@ def test_workflows(folder: Path, data: Any) -> None:
         check(error)
 
 
-SUITE = json.loads(next(iter(SHIPPED.values())).read_text(encoding="utf-8"))
-SUITE["episodes"] = SUITE["episodes"][:2]
+def suite(name: str) -> Any:
+    """A suite that ships, cut down to two episodes."""
+    data = json.loads(SHIPPED[name].read_text(encoding="utf-8"))
+    return {**data, "episodes": data["episodes"][:2]}
 
 
 @quick
-@given(data=damaged(SUITE))
+@given(data=damaged(suite("transition")) | damaged(suite("long")))
 def test_suites(folder: Path, data: Any) -> None:
     path = folder / "suite.json"
     path.write_text(json.dumps(data), encoding="utf-8")
-    try:
-        read_suite(str(path))
-    except ValueError as error:
-        check(error)
+    for read in (read_suite, read_long_suite):
+        try:
+            read(str(path))
+        except ValueError as error:
+            check(error)
 
 
 TRACE = {

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from framepack_transitions.benchmarks.suites.episodes import SHIPPED, read_suite
+from framepack_transitions.benchmarks.suites.episodes import read_suite
+from framepack_transitions.benchmarks.suites.files import SHIPPED
 from framepack_transitions.headless import help as help_pages
 from framepack_transitions.headless.arguments import parser
 from framepack_transitions.headless.cli import main, shortened

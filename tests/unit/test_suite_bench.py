@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from framepack_transitions.benchmarks.suites.episodes import SHIPPED, PromptedState, SuiteEpisode, read_suite
+from framepack_transitions.benchmarks.suites.episodes import PromptedState, SuiteEpisode, read_suite
+from framepack_transitions.benchmarks.suites.files import SHIPPED
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands.suites import command, videos
 from framepack_transitions.headless.commands.suites.workflow import PLAIN, TREATED, SuiteWorkflow

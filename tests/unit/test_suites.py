@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from framepack_transitions.benchmarks.suites.episodes import CASES, FOLDER, SHIPPED, Suite, read_suite
+from framepack_transitions.benchmarks.suites.episodes import CASES, read_suite
+from framepack_transitions.benchmarks.suites.files import FOLDER, SHIPPED, Suite
+from framepack_transitions.benchmarks.suites.long.episodes import read_long_suite
 from framepack_transitions.samplers.timeline.syntaxes.table import parse
 from PIL import Image
 
-BOTH = pytest.mark.parametrize("name", SHIPPED)
+BOTH = pytest.mark.parametrize("name", ["transition", "tiny"])
 
 
 @pytest.fixture
@@ -108,7 +110,9 @@ def test_switches_lie_where_sections_begin_and_leave_time_after_them(name: str) 
 
 def test_the_start_images_are_small_and_their_rights_are_told() -> None:
     told = (FOLDER / "images" / "LICENSES.md").read_text(encoding="utf-8")
-    used = {episode.image for name in SHIPPED for episode in read_suite(name).episodes}
+    shipped = (read_suite("transition"), read_suite("tiny"), read_long_suite("long"))
+    assert len(shipped) == len(SHIPPED)
+    used = {episode.image for known in shipped for episode in known.episodes}
     pictures = {path.relative_to(FOLDER).as_posix() for path in (FOLDER / "images").iterdir()}
     assert pictures - {"images/LICENSES.md"} == used
     for image in used:
@@ -186,5 +190,7 @@ def test_what_is_wrong_with_a_suite_is_said(files: Path, data: Any, sentence: st
 
 
 def test_a_suite_that_is_not_there_is_said() -> None:
-    with pytest.raises(ValueError, match="nowhere.json cannot be read.*give a file, or transition or tiny"):
+    with pytest.raises(
+        ValueError, match="nowhere.json cannot be read.*give a file, or one of transition, tiny, long"
+    ):
         read_suite("nowhere.json")

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
-from ....benchmarks.suites.episodes import Suite, SuiteEpisode
+from ....benchmarks.suites.files import E, Suite
 from ...files.folders import Folders
 from ...running.progress import ProgressBars
 from ...running.report import Record, traces_of, write_report
@@ -25,7 +25,7 @@ VIDEO_FOLDER = "takes"  # in the output folder, here and on the server
 
 
 @dataclass(frozen=True)
-class SuiteVideo:
+class SuiteVideo(Generic[E]):
     """A video of a suite, made or not.
 
     episode, seed: the episode and the seed of its noise.
@@ -33,7 +33,7 @@ class SuiteVideo:
     key: a hash of everything that the video depends on.
     """
 
-    episode: SuiteEpisode
+    episode: E
     seed: int
     arm: str
     key: str
@@ -67,7 +67,9 @@ class VideoMaker:
     folders: Folders
 
     @classmethod
-    def load(cls, suite: Suite, places: Sequence[Place], *, out: Path, workflow: Path | None) -> VideoMaker:
+    def load(
+        cls, suite: Suite[E], places: Sequence[Place], *, out: Path, workflow: Path | None
+    ) -> VideoMaker:
         """Loads the workflow (None: the suite's own); raises WorkflowError when it does not fit or no place answers."""
         path = workflow or PACK / EXAMPLES / "api" / suite.workflow
         folders = Folders(suite.folder, out)
@@ -76,7 +78,7 @@ class VideoMaker:
         workflows = {arm: treated.arm(arm) for arm in ARMS}
         return cls(workflows=workflows, specs=specs, folders=folders)
 
-    def videos(self, suite: Suite, seeds: int) -> list[SuiteVideo]:
+    def videos(self, suite: Suite[E], seeds: int) -> list[SuiteVideo[E]]:
         """All videos of the suite; plain and treated follow one another, so that an interrupted run leaves pairs."""
         return [
             SuiteVideo(
@@ -87,12 +89,12 @@ class VideoMaker:
             for arm in ARMS
         ]
 
-    def finish(self, video: SuiteVideo, runner: Runner, bars: ProgressBars) -> FinishedVideo:
+    def finish(self, video: SuiteVideo[E], runner: Runner, bars: ProgressBars) -> FinishedVideo:
         """The finished video, made now unless it is there; raises WorkflowError naming the episode, and ServerGone."""
         path = self.folders.output / VIDEO_FOLDER / f"{video.name}.mp4"
         return _finished(path) or self._make(video, path, runner, bars)
 
-    def _make(self, video: SuiteVideo, path: Path, runner: Runner, bars: ProgressBars) -> FinishedVideo:
+    def _make(self, video: SuiteVideo[E], path: Path, runner: Runner, bars: ProgressBars) -> FinishedVideo:
         remove_parts(path)
         began = time.perf_counter()
         try:
@@ -108,7 +110,7 @@ class VideoMaker:
         write_report(path.with_suffix(".json"), {**facts, "seconds": seconds, "trace": trace})
         return FinishedVideo(path, seconds, trace)
 
-    def _run(self, video: SuiteVideo, runner: Runner, bars: ProgressBars) -> Record:
+    def _run(self, video: SuiteVideo[E], runner: Runner, bars: ProgressBars) -> Record:
         """Runs the video's workflow and returns what it made."""
         prefix = f"{VIDEO_FOLDER}/{video.name}"
         workflow = self.workflows[video.arm].filled(video.episode, video.seed, prefix)
@@ -122,7 +124,7 @@ class VideoMaker:
             raise WorkflowError([f"Episode {where}: {problem}" for problem in error.problems]) from error
         return record
 
-    def _saved(self, video: SuiteVideo, record: Record) -> str:
+    def _saved(self, video: SuiteVideo[E], record: Record) -> str:
         """The one video that the workflow has saved; raises WorkflowError when there is none, or more."""
         suite_workflow = self.workflows[video.arm]
         node = suite_workflow.save_node

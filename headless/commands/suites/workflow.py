@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ....benchmarks.suites.episodes import SuiteEpisode
+from ....benchmarks.suites.files import PromptedVideo
 from ...running.runs import local_nodes
 from ...workflows.errors import WorkflowError
 from ...workflows.workflow import Link, Node, Workflow, to_api
@@ -91,7 +91,7 @@ class SuiteWorkflow:
         }
         return replace(self, workflow=workflow)
 
-    def filled(self, episode: SuiteEpisode, seed: int, prefix: str) -> Workflow:
+    def filled(self, episode: PromptedVideo, seed: int, prefix: str) -> Workflow:
         """A copy that makes an episode's video with a seed and saves it under a prefix."""
         values: dict[str, dict[str, Any]] = {
             IMAGE: {"image": episode.image},
@@ -105,7 +105,7 @@ class SuiteWorkflow:
             for node in self.workflow.values()
         }
 
-    def key(self, episode: SuiteEpisode, seed: int, image: Path) -> str:
+    def key(self, episode: PromptedVideo, seed: int, image: Path) -> str:
         """A name for a video, made of everything in the filled workflow and of the start image's content."""
         content = [
             VERSION,
