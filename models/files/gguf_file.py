@@ -48,8 +48,9 @@ class GgufFile:
         self.device = device
         self.fields = reader.fields
         self.tensors = {tensor.name: tensor for tensor in reader.tensors}
-        found = {name: field.contents() for name, field in self.fields.items()}
-        self.texts = {name: value for name, value in found.items() if isinstance(value, str)}
+        self.texts = {
+            name: text_of(field) for name, field in self.fields.items() if kinds_of(field) == ["STRING"]
+        }
 
     def keys(self) -> list[str]:
         """The names of all tensors."""
@@ -63,8 +64,8 @@ class GgufFile:
         """The shape and the stored form of a tensor."""
         tensor = self.tensors[key]
         shape = self.fields.get(SHAPE_KEY + key)
-        sizes = shape.contents() if shape else reversed(tensor.shape.tolist())
-        return GgufSlice(tuple(int(size) for size in sizes), tensor.tensor_type.name)
+        sizes = numbers_of(shape) if shape else [int(size) for size in reversed(tensor.shape)]
+        return GgufSlice(tuple(sizes), tensor.tensor_type.name)
 
     def get_tensor(self, key: str) -> Tensor:
         """A tensor as it is stored: numbers of its shape, or bytes [rows, bytes of a row] of a packing."""
@@ -73,6 +74,24 @@ class GgufFile:
         if stored.dtype in PLAIN:
             return data.view(PLAIN[stored.dtype]).reshape(stored.shape)
         return data.reshape(stored.shape[0], -1)
+
+
+# What a field holds, by its parts: versions of the package before 0.16 have no method for it.
+
+
+def kinds_of(field: Any) -> list[str]:
+    """GGUF's names of what a field is: of a list also of its elements."""
+    return [kind.name for kind in field.types]
+
+
+def text_of(field: Any) -> str:
+    """The text of a field that holds one."""
+    return bytes(field.parts[field.data[0]]).decode("utf-8")
+
+
+def numbers_of(field: Any) -> list[int]:
+    """The whole numbers of a field that holds a list of them."""
+    return [int(number) for index in field.data for number in field.parts[index]]
 
 
 @contextmanager

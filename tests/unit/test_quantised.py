@@ -346,6 +346,19 @@ def test_damaged_gguf_files_are_errors(
             load_dit(path)
 
 
+def test_fields_are_read_by_older_versions_of_the_package_too(
+    tmp_path: Path, dit: FramePackDiT, quantised_cases: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gguf = pytest.importorskip("gguf")
+    quantised_cases.write_gguf(tmp_path / "model.gguf", dit, "Q8_0")
+    # Added in 0.16.
+    monkeypatch.delattr(gguf.ReaderField, "contents", raising=False)
+    header = inspect_checkpoint(tmp_path / "model.gguf")
+    assert header.config == dit.config and header.metadata["general.architecture"] == "framepack"
+    kernel = dit.clean_x_embedder.proj_4x.weight.shape
+    assert header.entries["clean_x_embedder.proj_4x.weight"].shape == kernel
+
+
 def test_without_the_gguf_package_its_absence_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
