@@ -14,8 +14,8 @@ from framepack_transitions.benchmarks.transition.running.tasks import available_
 from framepack_transitions.headless.running.report import Record
 
 ROOT = Path(framepack_transitions.__file__).resolve().parent
-ROOMS = ("benchmarks", "headless", "metrics", "models", "nodes", "samplers", "tiny", "video")
-SOURCES = sorted([*ROOT.glob("*.py"), *(source for room in ROOMS for source in (ROOT / room).rglob("*.py"))])
+ROOMS = [package.parent for package in ROOT.glob("*/__init__.py")]
+SOURCES = sorted([*ROOT.glob("*.py"), *(source for room in ROOMS for source in room.rglob("*.py"))])
 # From the "Availability: Unix" notes of Python's documentation.
 UNIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty", "curses", "syslog"}
 UNIX_NAMES = {
