@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ...benchmarks.agreement import figures
 from ...benchmarks.agreement import pictures as agreement_pictures
@@ -15,8 +13,6 @@ from ...benchmarks.agreement import study as agreement
 from ...benchmarks.long import pictures as long_pictures
 from ...benchmarks.long import study as long_study
 from ...benchmarks.long import summary as long_summary
-from ...benchmarks.long.results import LongResult
-from ...benchmarks.long.sampling import LongSampler
 from ...benchmarks.reliability import summary as reliability_summary
 from ...benchmarks.reliability.bench import Found, Reliability
 from ...benchmarks.reliability.bench import run as run_kills
@@ -29,18 +25,17 @@ from ...benchmarks.speed.table import table as speed_table
 from ...benchmarks.transition import bench as transition
 from ...benchmarks.transition import conflict, doses, pictures, selective, summary
 from ...benchmarks.transition.running.recording import VIDEOS
-from ...benchmarks.transition.running.results import COMPRESSED, EPISODES, Result, save_compressed
-from ...benchmarks.transition.running.sampling import EpisodeSampler
-from ...benchmarks.transition.running.tasks import available_cores
+from ...benchmarks.transition.running.results import COMPRESSED, Result
 from ...models.plain import plain_device
 from ...samplers.context.plan import FPS
-from ...tiny.bundle import TinyBundle, load_tiny
+from ...tiny.bundle import load_tiny
 from ..running.progress import ProgressBars
 from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
 from ..workflows.errors import WorkflowError
-from .judging import JUDGE, judge_study
-from .study_remarks import enough, remarks_on
+from .studies.judging import JUDGE, judge_study
+from .studies.measuring import Measure
+from .studies.remarks import enough, remarks_on
 
 BENCHES = ("transition", "speed", "cache", "reliability")
 # What `reliability` kills: 24 sections of the embedded model.
@@ -144,51 +139,6 @@ def run_speed_bench(options: SpeedOptions, out: Path, bars: ProgressBars) -> dic
     (out / pictures.TABLE).write_text(text, encoding="utf-8")
     print(text)
     return {"bench": "speed", "table": pictures.TABLE, **found}
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Measures what a study asks for, with its progress on a bar; what is finished stays when it is broken off."""
-
-    record: Record
-    bars: ProgressBars
-    bfloat16: bool = False
-
-    def prepared(self, bench: transition.Bench) -> transition.Bench:
-        """The bench as it is to be sampled, in the type that was asked for."""
-        return replace(bench, settings=replace(bench.settings, bfloat16=self.bfloat16))
-
-    def __call__(self, bench: transition.Bench) -> list[Result]:
-        """The results of a bench."""
-        bundle, device = self._prepared(bench.folder)
-        results = transition.run(
-            bench,
-            EpisodeSampler(bundle, bench.settings),
-            # Processes load the model themselves, on the CPU.
-            available_cores() if device.type == "cpu" else 1,
-            self._on_steps,
-        )
-        self.bars.close("bench")
-        save_compressed(bench.folder, results)
-        return results
-
-    def long(self, bench: long_study.LongBench) -> list[LongResult]:
-        """The results of a bench of long videos."""
-        bundle, _ = self._prepared(bench.folder)
-        results = long_study.run(bench, LongSampler(bundle, bench.settings), self._on_steps)
-        self.bars.close("bench")
-        save_compressed(bench.folder, results)
-        return results
-
-    def _prepared(self, folder: Path) -> tuple[TinyBundle, torch.device]:
-        """The embedded model on its device."""
-        self.record.kept.append(folder / EPISODES)
-        bundle, device = load_tiny(), plain_device()
-        bundle.dit.to(device)
-        return bundle, device
-
-    def _on_steps(self, done: int, total: int, case: str) -> None:
-        self.bars.update("bench", "TransitionBench", done, total, info={"case": case})
 
 
 def _techniques(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:

@@ -20,8 +20,7 @@ from framepack_transitions.benchmarks.transition.running.recording import VIDEOS
 from framepack_transitions.benchmarks.transition.running.results import Result
 from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings
 from framepack_transitions.headless.cli import main
-from framepack_transitions.headless.commands import bench as command
-from framepack_transitions.headless.commands import judging
+from framepack_transitions.headless.commands.studies import judging, measuring
 from framepack_transitions.nodes.evaluation.models import EvaluationModels, tiny_extractor
 from framepack_transitions.tiny.world import Mover, draw
 
@@ -141,7 +140,7 @@ def test_the_command_writes_verdicts_table_and_plot(tmp_path, monkeypatch, capsy
         )
 
     monkeypatch.setattr(judging.judge, "bench", small)
-    monkeypatch.setattr(command, "available_cores", lambda: 1)
+    monkeypatch.setattr(measuring, "available_cores", lambda: 1)
     arguments = ["bench", "transition", "--study", "judge", "--features", "tiny", "--seeds", "1"]
     assert main([*arguments, "--first-seed", "40", "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))

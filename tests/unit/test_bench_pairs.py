@@ -19,6 +19,7 @@ from framepack_transitions.benchmarks.transition.measures import Measures
 from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands import bench as command
+from framepack_transitions.headless.commands.studies import measuring
 from framepack_transitions.tiny.world import Scene, draw
 from PIL import Image
 
@@ -139,7 +140,7 @@ def test_the_command_writes_table_plot_and_sheet(tmp_path: Path, monkeypatch, re
         "Bench",
         lambda **given: small(**{**given, "settings": SMALL}),
     )
-    monkeypatch.setattr(command, "available_cores", lambda: 1)
+    monkeypatch.setattr(measuring, "available_cores", lambda: 1)
     given = ["--study", "pairs", "--seeds", "1", "--first-seed", "3", "--bfloat16", "--out", str(tmp_path)]
     assert main(["bench", "transition", *given]) == 0
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))

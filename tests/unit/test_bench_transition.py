@@ -34,6 +34,7 @@ from framepack_transitions.benchmarks.transition.running.sampling import (
 )
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands import bench as command
+from framepack_transitions.headless.commands.studies import measuring
 from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
 from framepack_transitions.samplers.techniques.registry import TECHNIQUES
 from framepack_transitions.tiny.bundle import TinyBundle, load_tiny
@@ -398,7 +399,7 @@ class TestRows:
 
 def test_the_command_writes_a_report_a_table_a_plot_and_a_sheet(tmp_path, monkeypatch, capsys, report_page):
     monkeypatch.setattr(command.transition, "Bench", small)
-    monkeypatch.setattr(command, "available_cores", lambda: 1)
+    monkeypatch.setattr(measuring, "available_cores", lambda: 1)
     assert main(["bench", "transition", "--seeds", "1", "--out", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     report_page.check(written, "study")

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...benchmarks.agreement import confusion, judge
-from ...benchmarks.transition import pictures
-from ...benchmarks.transition.bench import Bench
-from ...benchmarks.transition.running.results import Result
-from ...nodes.evaluation.models import TINY, load_models
-from ..workflows.errors import WorkflowError, as_sentences
+from ....benchmarks.agreement import confusion, judge
+from ....benchmarks.transition import pictures
+from ....benchmarks.transition.bench import Bench
+from ....benchmarks.transition.running.results import Result
+from ....nodes.evaluation.models import TINY, load_models
+from ...workflows.errors import WorkflowError, as_sentences
 
 JUDGE = "judge"
 

@@ -1,0 +1,1 @@
+"""The studies of `bench transition --study` and what they have in common."""

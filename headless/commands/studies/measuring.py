@@ -1,0 +1,65 @@
+"""Measures what a study asks for with the embedded model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ....benchmarks.long import study as long_study
+from ....benchmarks.long.results import LongResult
+from ....benchmarks.long.sampling import LongSampler
+from ....benchmarks.transition import bench as transition
+from ....benchmarks.transition.running.results import EPISODES, Result, save_compressed
+from ....benchmarks.transition.running.sampling import EpisodeSampler
+from ....benchmarks.transition.running.tasks import available_cores
+from ....models.plain import plain_device
+from ....tiny.bundle import TinyBundle, load_tiny
+from ...running.progress import ProgressBars
+from ...running.report import Record
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measures what a study asks for, with its progress on a bar; what is finished stays when it is broken off."""
+
+    record: Record
+    bars: ProgressBars
+    bfloat16: bool = False
+
+    def prepared(self, bench: transition.Bench) -> transition.Bench:
+        """The bench as it is to be sampled, in the type that was asked for."""
+        return replace(bench, settings=replace(bench.settings, bfloat16=self.bfloat16))
+
+    def __call__(self, bench: transition.Bench) -> list[Result]:
+        """The results of a bench."""
+        bundle, device = self._prepared(bench.folder)
+        results = transition.run(
+            bench,
+            EpisodeSampler(bundle, bench.settings),
+            # Processes load the model themselves, on the CPU.
+            available_cores() if device.type == "cpu" else 1,
+            self._on_steps,
+        )
+        self.bars.close("bench")
+        save_compressed(bench.folder, results)
+        return results
+
+    def long(self, bench: long_study.LongBench) -> list[LongResult]:
+        """The results of a bench of long videos."""
+        bundle, _ = self._prepared(bench.folder)
+        results = long_study.run(bench, LongSampler(bundle, bench.settings), self._on_steps)
+        self.bars.close("bench")
+        save_compressed(bench.folder, results)
+        return results
+
+    def _prepared(self, folder: Path) -> tuple[TinyBundle, torch.device]:
+        """The embedded model on its device."""
+        self.record.kept.append(folder / EPISODES)
+        bundle, device = load_tiny(), plain_device()
+        bundle.dit.to(device)
+        return bundle, device
+
+    def _on_steps(self, done: int, total: int, case: str) -> None:
+        self.bars.update("bench", "TransitionBench", done, total, info={"case": case})
