@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..benchmarks.loras.training import TRAININGS
 from ..benchmarks.speed.bench import SpeedOptions
 from ..benchmarks.speed.sizes import SIZES
 from ..benchmarks.suites.files import SHIPPED
@@ -48,7 +49,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "subjects, one of which is told to leave; doses: each technique at rising strength; conflict: "
         "what the past shows against what the prompt asks, under a cap on attention; long: videos of 38 to 60 s with many switches, "
         "and a minute without any; agreement: whether the metrics say what "
-        "is true; judge: whether the verdict on a switch is true (%(default)s)",
+        "is true; judge: whether the verdict on a switch is true; lora: LoRAs of it, trained first where they are not there "
+        "(%(default)s)",
     )
     what.add_argument(
         "--suite",
@@ -85,6 +87,20 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="with --study, the number of the first of them; presets were chosen on 0 to 31 (%(default)s)",
+    )
+    bench.add_argument(
+        "--lora",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="with --study lora, LoRAs of the embedded model to measure, each alone and beside the preset balanced; without "
+        "it three kinds are trained into --out, which takes about two minutes each",
+    )
+    bench.add_argument(
+        "--trainings",
+        type=int,
+        metavar="N",
+        help=f"with --study lora, how often each kind is trained, with a seed of its own ({TRAININGS})",
     )
     bench.add_argument(
         "--kills", type=int, metavar="N", help=f"of reliability: how many signals are sent ({KILLS})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from .bench_arguments import KILLS, STUDY_SEEDS
 from .commands.bench import run_reliability, run_speed_bench, run_transition
 from .commands.step_cache.calibrate import run_calibration
 from .commands.step_cache.study import run_cache_study
+from .commands.studies.loras import OPTIONS as LORA_OPTIONS
 from .commands.suites.command import run_suite
 from .commands.suites.measuring import SuiteOptions
 from .commands.suites.ratings import run_ratings
@@ -32,7 +33,7 @@ OWN_OPTIONS: dict[str, dict[str, Any]] = {
         "seeds": None,
         "first_seed": 0,
         "bfloat16": False,
-        **dict.fromkeys(SUITE_OPTIONS),
+        **dict.fromkeys((*SUITE_OPTIONS, *LORA_OPTIONS)),
     },
     "speed": {
         "size": None,
@@ -60,31 +61,52 @@ def run_bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -
             )
         kills = KILLS if options.kills is None else options.kills
         return run_reliability(options.out, kills, options.comfyui, record=record, bars=bars)
-    own = {name: value for name in SUITE_OPTIONS if (value := getattr(options, name)) is not None}
+    return _bench_transition(options, record, bars)
+
+
+def _bench_transition(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
+    own = _given(options, SUITE_OPTIONS)
     if options.suite is None:
-        judges = MODEL_OPTIONS if options.ratings is None else ()
-        if others := [name for name in own if name not in judges]:
-            raise WorkflowError(f"--{others[0]} belongs to --suite, which is missing.")
-        if options.ratings is not None:
-            return run_ratings(options.out, options.ratings, record)
-        seeds = STUDY_SEEDS if options.seeds is None else options.seeds
-        return run_transition(
-            options.out,
-            seeds,
-            options.study,
-            first_seed=options.first_seed,
-            bfloat16=options.bfloat16,
-            record=record,
-            bars=bars,
-            **own,
-        )
-    if options.bfloat16:
-        raise WorkflowError("--bfloat16 belongs to --study; leave it out with --suite.")
-    if options.first_seed:
-        raise WorkflowError("--first-seed belongs to --study; leave it out with --suite.")
+        return _study_or_ratings(options, own, record, bars)
+    for_studies = {
+        "--bfloat16": options.bfloat16,
+        "--first-seed": options.first_seed,
+        **{f"--{name}": True for name in _given(options, LORA_OPTIONS)},
+    }
+    if given := [name for name, value in for_studies.items() if value]:
+        raise WorkflowError(f"{given[0]} belongs to --study; leave it out with --suite.")
     return run_suite(
         SuiteOptions(suite=options.suite, out=options.out, seeds=options.seeds, **own), record, bars
     )
+
+
+def _study_or_ratings(
+    options: argparse.Namespace, own: Mapping[str, Any], record: Record, bars: ProgressBars
+) -> dict[str, Any]:
+    for_loras = _given(options, LORA_OPTIONS)
+    if options.ratings is not None:
+        if given := [*own, *for_loras]:
+            owner = "--suite" if given[0] in own else "--study"
+            raise WorkflowError(f"--{given[0]} belongs to {owner}, which is missing.")
+        return run_ratings(options.out, options.ratings, record)
+    if others := [name for name in own if name not in MODEL_OPTIONS]:
+        raise WorkflowError(f"--{others[0]} belongs to --suite, which is missing.")
+    return run_transition(
+        options.out,
+        STUDY_SEEDS if options.seeds is None else options.seeds,
+        options.study,
+        first_seed=options.first_seed,
+        bfloat16=options.bfloat16,
+        record=record,
+        bars=bars,
+        **own,
+        **for_loras,
+    )
+
+
+def _given(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Those of the options that were given."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 def _refuse_options_of_other_benches(options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ PROGRAM = "framepack-transitions"
 BENCH_EXAMPLES = (
     "bench transition --seeds 2 --out bench_output",
     "bench transition --study doses --seeds 8 --out doses_output",
+    "bench transition --study lora --seeds 8 --out lora_output",
     "bench transition --suite tiny --out suite_output",
     "bench speed --out speed_output",
     "bench cache --seeds 2 --out cache_output",

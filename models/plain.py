@@ -13,6 +13,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from .files.lora import Change, parameter_shapes, rounds
+
 CPU = torch.device("cpu")
 _device: ContextVar[torch.device | None] = ContextVar("_device", default=None)
 
@@ -104,6 +106,16 @@ class PlainModel:
                     layer.weight_function = [*earlier, partial(change, difference=difference)]
         self.model = PlainInner(diffusion_model, self.model.latent_format_scale)
         return list(found)
+
+
+def add_lora(model: PlainModel, changes: list[Change], strength: float) -> None:
+    """Adds the changes of a LoRA to a model's weights."""
+    shapes = parameter_shapes(model.model.diffusion_model)
+    for changed in rounds(changes):
+        differences = {
+            name: value for change in changed.values() for name, value in change.differences(shapes).items()
+        }
+        model.add_patches({f"diffusion_model.{name}": value for name, value in differences.items()}, strength)
 
 
 def _compute_dtype(stored: torch.dtype) -> torch.dtype:

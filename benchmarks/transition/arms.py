@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ...samplers.techniques.attention.attention_scaling import AttentionScaling
@@ -37,26 +39,50 @@ USUAL_CONDITIONS = SwitchConditions()
 
 
 @dataclass(frozen=True)
+class LoraFile:
+    """A LoRA of the embedded model: its file, and a digest of the contents, by which results are named."""
+
+    path: Path
+    digest: str
+
+    @classmethod
+    def of(cls, path: Path) -> LoraFile:
+        """The LoRA in a file; raises OSError where it cannot be read."""
+        return cls(path, hashlib.sha256(path.read_bytes()).hexdigest()[:20])
+
+
+@dataclass(frozen=True)
 class Arm:
     """What episodes are sampled with: one row of the benchmark's table.
 
     name: what the table calls it.
     techniques: the techniques between loader and sampler, in wired order.
     conditions: what the first section after the switch is sampled with.
+    lora: what changes the model in all sections after the switch; those before it are shared by all arms.
     """
 
     name: str
     techniques: tuple[Technique, ...] = ()
     conditions: SwitchConditions = USUAL_CONDITIONS
+    lora: LoraFile | None = None
 
     def describe(self) -> list[dict[str, Any]]:
-        """The techniques with all their settings, as plain data."""
-        return [{"name": type(technique).__name__, **asdict(technique)} for technique in self.techniques]
+        """The LoRA and the techniques with all their settings, as plain data."""
+        lora = (
+            []
+            if self.lora is None
+            else [{"name": "LoRA", "file": self.lora.path.name, "digest": self.lora.digest}]
+        )
+        return lora + [
+            {"name": type(technique).__name__, **asdict(technique)} for technique in self.techniques
+        ]
 
     @property
     def acts_without_a_switch(self) -> bool:
         """Whether a video without a switch can differ from the plain one."""
-        return any(technique.apply_to != "transition" for technique in self.techniques)
+        return self.lora is not None or any(
+            technique.apply_to != "transition" for technique in self.techniques
+        )
 
 
 # AlignVid as published, in every section after the shared past, but in all single blocks: its list of blocks was chosen

@@ -25,7 +25,7 @@ from ...benchmarks.speed.table import table as speed_table
 from ...benchmarks.transition import bench as transition
 from ...benchmarks.transition import conflict, doses, pictures, selective, summary
 from ...benchmarks.transition.running.recording import VIDEOS
-from ...benchmarks.transition.running.results import COMPRESSED, Result
+from ...benchmarks.transition.running.results import COMPRESSED
 from ...models.plain import plain_device
 from ...samplers.context.plan import FPS
 from ...tiny.bundle import load_tiny
@@ -33,8 +33,9 @@ from ..running.progress import ProgressBars
 from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
 from ..workflows.errors import WorkflowError
+from .studies import loras
 from .studies.judging import JUDGE, judge_study
-from .studies.measuring import Measure
+from .studies.measuring import Measure, facts_of, sheet_of
 from .studies.remarks import enough, remarks_on
 
 BENCHES = ("transition", "speed", "cache", "reliability")
@@ -54,14 +55,15 @@ def run_transition(
     bfloat16: bool = False,
     record: Record,
     bars: ProgressBars,
-    **judged_by: str,
+    **own: Any,
 ) -> dict[str, Any]:
     """Runs a study of TransitionBench, or what is left of it; raises WorkflowError for options that do not fit.
 
-    judged_by: features, model and pretrained, for the study judge.
+    own: options of one study alone: features, model and pretrained of judge, lora and trainings of lora.
     """
-    if judged_by and study != JUDGE:
-        raise WorkflowError(f"--{next(iter(judged_by))} belongs to --suite or to --study {JUDGE}.")
+    if others := [name for name in own if name not in OWN_OPTIONS.get(study, ())]:
+        owner = f"--study {loras.STUDY}" if others[0] in loras.OPTIONS else f"--suite or to --study {JUDGE}"
+        raise WorkflowError(f"--{others[0]} belongs to {owner}.")
     if first_seed and study == "agreement":
         raise WorkflowError("The study agreement takes its seeds from 0 on; leave --first-seed out.")
     if bfloat16 and study in ALWAYS_FLOAT32:
@@ -73,7 +75,7 @@ def run_transition(
             f"Seeds is {seeds}; give at least 1 (8 for a quick look, {enough(study)} or more to quote)."
         )
     measure = Measure(record, bars, bfloat16)
-    found = STUDIES[study](out, range(first_seed, first_seed + seeds), measure, **judged_by)
+    found = STUDIES[study](out, range(first_seed, first_seed + seeds), measure, **own)
     trained = load_tiny().trained
     by = {**machine(plain_device()), "threads": 1, "dtype": "bfloat16" if bfloat16 else "float32"}
     remarks = remarks_on(study, range(first_seed, first_seed + seeds), trained, by)
@@ -153,7 +155,12 @@ def _techniques(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
         section=section,
         title=f"TransitionBench, {len(seeds)} seeds a case",
     )
-    return {**_facts(bench, out), **_sheet(out, bench, results), "rows": rows, "text": pictures.table(rows)}
+    return {
+        **facts_of(bench, out),
+        **sheet_of(out, bench, results),
+        "rows": rows,
+        "text": pictures.table(rows),
+    }
 
 
 def _pairs(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
@@ -162,7 +169,12 @@ def _pairs(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     results, section = measure(bench), bench.settings.section_frames
     rows = summary.rows(results, section)
     selective.save_plot(out / pictures.PLOT, rows)
-    return {**_facts(bench, out), **_sheet(out, bench, results), "rows": rows, "text": selective.table(rows)}
+    return {
+        **facts_of(bench, out),
+        **sheet_of(out, bench, results),
+        "rows": rows,
+        "text": selective.table(rows),
+    }
 
 
 def _doses(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
@@ -170,7 +182,7 @@ def _doses(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     bench = measure.prepared(doses.bench(out, len(seeds), seeds.start))
     rows = summary.rows(measure(bench), bench.settings.section_frames)
     doses.save_plot(out / pictures.PLOT, rows)
-    return {**_facts(bench, out), "rows": rows, "text": doses.table(rows)}
+    return {**facts_of(bench, out), "rows": rows, "text": doses.table(rows)}
 
 
 def _conflict(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
@@ -208,28 +220,13 @@ def _agreement(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     agreement.save_clips(out / agreement.CLIPS, scored)
     agreement_pictures.save_plot(out / pictures.PLOT, scored)
     return {
-        **_facts(bench, out),
+        **facts_of(bench, out),
         "gates": figures.gates(scored),
         "kinds": figures.by_kind(scored),
         "arms": figures.arm_means(scored, "stf_reference"),
         "clips": agreement.CLIPS,
         "text": agreement_pictures.table(scored),
     }
-
-
-def _facts(bench: transition.Bench, out: Path) -> dict[str, Any]:
-    """What was measured and how."""
-    return {
-        "settings": {"section_frames": bench.settings.section_frames, **vars(bench.settings)},
-        "techniques": {arm.name: arm.describe() for arm in bench.arms},
-        "results": (bench.folder / COMPRESSED).relative_to(out).as_posix(),
-    }
-
-
-def _sheet(out: Path, bench: transition.Bench, results: list[Result]) -> dict[str, str]:
-    """The contact sheet, where there is anything to draw."""
-    sheet = pictures.save_sheet(out / pictures.SHEET, results, out, bench.settings)
-    return {} if sheet is None else {"contact_sheet": sheet.name}
 
 
 STUDIES: dict[str, Callable[..., dict[str, Any]]] = {
@@ -240,4 +237,7 @@ STUDIES: dict[str, Callable[..., dict[str, Any]]] = {
     "long": _long,
     "agreement": _agreement,
     JUDGE: judge_study,
+    loras.STUDY: loras.lora_study,
 }
+# What one study alone is asked for.
+OWN_OPTIONS = {JUDGE: ("features", "model", "pretrained"), loras.STUDY: loras.OPTIONS}

@@ -8,10 +8,10 @@ from typing import Any
 
 from ...models.attention.blocks import block_set, check_blocks
 from ...models.config import FramePackConfig
-from ...models.files.lora import Change, convert, parameter_shapes, rounds
+from ...models.files.lora import Change, convert, parameter_shapes
 from ...models.files.lora_file import read_lora_file
 from ...models.files.one_frame import ATTACHMENT, one_frame_training
-from ...models.plain import PlainModel
+from ...models.plain import PlainModel, add_lora
 from ...samplers.context.one_frame import FROM_LORA
 from ..comfyui import inside_comfyui
 from ..run_folders import input_folder
@@ -101,17 +101,12 @@ class FramePackLoraLoader:
 
 def _add(model: Any, changes: list[Change], strength: float) -> None:
     """Add the changes to the model's patches, in the way of its kind of MODEL."""
-    if not isinstance(model, PlainModel):
-        from ...models.host import add_lora
-
+    if isinstance(model, PlainModel):
         add_lora(model, changes, strength)
         return
-    shapes = parameter_shapes(model.model.diffusion_model)
-    for changed in rounds(changes):
-        differences = {
-            name: value for change in changed.values() for name, value in change.differences(shapes).items()
-        }
-        model.add_patches({f"diffusion_model.{name}": value for name, value in differences.items()}, strength)
+    from ...models.host import add_lora as add_lora_in_host
+
+    add_lora_in_host(model, changes, strength)
 
 
 def _loras() -> list[str]:

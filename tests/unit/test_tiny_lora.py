@@ -223,7 +223,7 @@ def test_the_stage_leaves_a_lora_of_the_runs_transformer(tmp_path: Path) -> None
     run_stages(run, ("codec",))
     with pytest.raises(ValueError, match="--init"):
         train_stage_lora(run, SHORT)
-    run_stages(run, ("dit",))
+    run_stages(run, ("latents", "dit"))
     train_stage_lora(run, replace(SHORT, errors="recycled"))
     tensors, facts = read_lora_file(tmp_path / FILE)
     assert not convert(tensors, parameter_shapes(FramePackDiT(SMALL_DIT))).unmatched

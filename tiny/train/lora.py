@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from ...models.files.lora_file import read_lora_file
 from ..bundle import load_tiny
 from .clock import Stopwatch
 from .data.batches import Batches, BatchSource
@@ -23,7 +26,7 @@ from .learning.trainer import draw_noise
 from .learning.trio import Trio
 from .mix import Mix
 from .recipe import Recipe
-from .stages import load_trio, train_stage_latents, trio_of
+from .stages import load_trio, train_stage_codec, train_stage_latents, trio_of
 from .state import Run
 
 FILE = "transition_lora.safetensors"
@@ -138,18 +141,35 @@ def lora_loss(
     return loss
 
 
-def train_stage_lora(run: Run, recipe: LoraRecipe) -> None:
-    """Train the LoRA of a run's transformer, or of the weights that the run begins from, and leave it in the run's folder.
+def train_stage_lora(run: Run, recipe: LoraRecipe, file: Path | None = None) -> None:
+    """Train the LoRA of a run's transformer, or of the weights that the run begins from, and leave it in a file.
 
-    Clips are drawn where the run has none yet. A file that is there is replaced.
+    By default that lies in the run's folder. Clips are drawn where the run has none yet. A file that is there is replaced.
     """
-    train_stage_latents(run, Stopwatch())
-    store = load_store(run.folder / "latents.safetensors", run.device)
     trio = base_trio(run)
+    for stage in (train_stage_codec, train_stage_latents):
+        stage(run, Stopwatch())
+    store = load_store(run.folder / "latents.safetensors", run.device)
     batches = lora_batches(store, recipe, run.recipe.layout)
     source = recycling(trio, batches, recipe, run.log)
     tensors = train_lora(trio, source, recipe, device=run.device, log=run.log, progress=run.progress)
-    save_file(tensors, run.folder / FILE, _facts(recipe))
+    _save(file or run.folder / FILE, tensors, _facts(recipe, trio))
+
+
+def is_lora_of(file: Path, trio: Trio, recipe: LoraRecipe) -> bool:
+    """Whether a file holds the LoRA that a recipe makes for a Trio."""
+    if not file.is_file():
+        return False
+    _, facts = read_lora_file(file)
+    return all(facts.get(name) == value for name, value in _facts(recipe, trio).items())
+
+
+def _save(file: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
+    """Write a LoRA; the file appears whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    save_file(tensors, partial, facts)
+    partial.replace(file)
 
 
 def base_trio(run: Run) -> Trio:
@@ -165,7 +185,7 @@ def base_trio(run: Run) -> Trio:
     return trio
 
 
-def _facts(recipe: LoraRecipe) -> dict[str, str]:
+def _facts(recipe: LoraRecipe, trio: Trio) -> dict[str, str]:
     """What the file says of itself, some of it under kohya's names."""
     values: dict[str, Any] = {
         "ss_network_module": "networks.lora_framepack",
@@ -173,5 +193,15 @@ def _facts(recipe: LoraRecipe) -> dict[str, str]:
         "ss_network_alpha": recipe.rank,
         "made_by": "python -m framepack_transitions.tiny.train --stage lora",
         "recipe": recipe,
+        "base": _digest(trio),
     }
     return {name: str(value) for name, value in values.items()}
+
+
+def _digest(trio: Trio) -> str:
+    """A digest of a Trio's weights."""
+    digest = hashlib.sha256()
+    for name, value in trio.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -25,8 +25,9 @@ from ....samplers.techniques.guidance.contrastive import ContrastiveGuidance
 from ....samplers.techniques.wiring import with_technique
 from ....samplers.timeline.assignment import assign_prompts
 from ....tiny.bundle import TinyBundle
-from ..arms import PLAIN, Arm, SwitchConditions
+from ..arms import PLAIN, Arm, LoraFile, SwitchConditions
 from ..episodes import Episode
+from .loras import with_lora
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,7 @@ class EpisodeSampler:
         self.bundle = bundle
         self.settings = settings
         self._model = PlainModel(bundle.dit, bundle.latent_scale)
+        self._with_loras: dict[LoraFile, PlainModel] = {}
 
     def fingerprint(self) -> str:
         """A digest of weights and settings: results of another one cannot be mixed with these."""
@@ -216,11 +218,17 @@ class EpisodeSampler:
         )
 
     def _driver(self, arm: Arm, images: Tensor, old: TextConditioning | None = None) -> PlainDriver:
-        """The model with an arm's techniques, each with what its node can be given: start images, the `old` prompt."""
-        model = self._model
+        """The model with an arm's LoRA and techniques, each with what its node can be given: start images, the `old` prompt."""
+        model = self._model if arm.lora is None else self._with_lora(arm.lora)
         for technique in arm.techniques:
             model = with_technique(model, technique, **self._read_by(technique, images, old))
         return PlainDriver(model)
+
+    def _with_lora(self, lora: LoraFile) -> PlainModel:
+        """The model with a LoRA, which is read once."""
+        if lora not in self._with_loras:
+            self._with_loras[lora] = with_lora(self._model, lora.path)
+        return self._with_loras[lora]
 
     def _read_by(self, technique: Technique, images: Tensor, old: TextConditioning | None) -> dict[str, Any]:
         """What a technique reads of VAE, CLIP vision, start images and text, by the field that holds its key.

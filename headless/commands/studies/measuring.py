@@ -1,9 +1,10 @@
-"""Measures what a study asks for with the embedded model."""
+"""Measures what a study asks for with the embedded model, and says what was measured."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,7 +12,8 @@ from ....benchmarks.long import study as long_study
 from ....benchmarks.long.results import LongResult
 from ....benchmarks.long.sampling import LongSampler
 from ....benchmarks.transition import bench as transition
-from ....benchmarks.transition.running.results import EPISODES, Result, save_compressed
+from ....benchmarks.transition import pictures
+from ....benchmarks.transition.running.results import COMPRESSED, EPISODES, Result, save_compressed
 from ....benchmarks.transition.running.sampling import EpisodeSampler
 from ....benchmarks.transition.running.tasks import available_cores
 from ....models.plain import plain_device
@@ -63,3 +65,18 @@ class Measure:
 
     def _on_steps(self, done: int, total: int, case: str) -> None:
         self.bars.update("bench", "TransitionBench", done, total, info={"case": case})
+
+
+def facts_of(bench: transition.Bench, out: Path) -> dict[str, Any]:
+    """What was measured and how."""
+    return {
+        "settings": {"section_frames": bench.settings.section_frames, **vars(bench.settings)},
+        "techniques": {arm.name: arm.describe() for arm in bench.arms},
+        "results": (bench.folder / COMPRESSED).relative_to(out).as_posix(),
+    }
+
+
+def sheet_of(out: Path, bench: transition.Bench, results: list[Result]) -> dict[str, str]:
+    """The contact sheet, where there is anything to draw."""
+    sheet = pictures.save_sheet(out / pictures.SHEET, results, out, bench.settings)
+    return {} if sheet is None else {"contact_sheet": sheet.name}
