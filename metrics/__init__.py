@@ -11,12 +11,15 @@ from .definitions.latency import transition_latency
 from .definitions.picture_fidelity import picture_fidelity
 from .definitions.side_effects import side_effects
 from .definitions.stf import stf
+from .definitions.vbench.consistency import background_consistency
+from .definitions.vbench.flickering import temporal_flickering
 from .evaluate import evaluate_video, score
 from .measuring.clip import Clip, Region, measure_clip
 from .results import SCORES_SCHEMA, Guard, Metric, SwitchScores, VideoScores
 from .scoring.survival import Latencies, aggregate_latencies, concordance
 from .streaming import (
     AnchorReturn,
+    BackgroundConsistency,
     ColourDrift,
     DisappearanceFidelity,
     ExposureDrift,
@@ -28,6 +31,7 @@ from .streaming import (
     SideEffects,
     SwitchMetric,
     SwitchTextFidelity,
+    TemporalFlickering,
     TransitionLatency,
     TransitionMetrics,
     TransitionOnset,
@@ -37,6 +41,7 @@ from .switches import Cue, Switch, Windows, switches_from_trace, switches_of, wi
 __all__ = [
     "SCORES_SCHEMA",
     "AnchorReturn",
+    "BackgroundConsistency",
     "Clip",
     "ColourDrift",
     "Cue",
@@ -56,6 +61,7 @@ __all__ = [
     "SwitchMetric",
     "SwitchScores",
     "SwitchTextFidelity",
+    "TemporalFlickering",
     "TransitionLatency",
     "TransitionMetrics",
     "TransitionOnset",
@@ -63,6 +69,7 @@ __all__ = [
     "Windows",
     "aggregate_latencies",
     "anchor_return",
+    "background_consistency",
     "colour_drift",
     "concordance",
     "disappearance_fidelity",
@@ -80,6 +87,7 @@ __all__ = [
     "stf",
     "switches_from_trace",
     "switches_of",
+    "temporal_flickering",
     "transition_latency",
     "windows_of",
 ]

@@ -189,6 +189,18 @@ class SharpnessDrift(SwitchMetric):
     key = "sharpness_drift"
 
 
+class TemporalFlickering(SwitchMetric):
+    """VBench's temporal flickering after a switch. The functional form is `temporal_flickering`."""
+
+    key = "temporal_flickering"
+
+
+class BackgroundConsistency(SwitchMetric):
+    """VBench's background consistency after a switch. The functional form is `background_consistency`."""
+
+    key = "background_consistency"
+
+
 class SemanticInertia(SwitchMetric):
     """How strongly attention prefers the packed past. The functional form is `semantic_inertia`."""
 

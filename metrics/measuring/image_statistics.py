@@ -44,6 +44,14 @@ def _tiles(length: int) -> tuple[Tensor, int]:
     return (starts[:, None] + torch.arange(tile)).flatten(), tile
 
 
+def pixel_change(before: Tensor, after: Tensor) -> Array:
+    """Mean absolute difference [N] of frames [N,H,W,3] to others, float in 0..1 or uint8, in values 0..1."""
+    levels = 255.0 if before.dtype == torch.uint8 else 1.0
+    steps = (after.short() - before.short()).float() if levels > 1 else after - before
+    change: Array = steps.abs().mean((1, 2, 3)).double().numpy() / levels
+    return change
+
+
 def blockiness(frames: Tensor) -> Array:
     """How much larger steps across the borders of blocks of 8 px are than others, [N], in 8-bit levels.
 

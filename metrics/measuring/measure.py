@@ -19,7 +19,7 @@ from .detectors import Detector
 from .flow.base import Flow
 from .flow.curve import FlowCurve
 from .flow.lucas_kanade import LucasKanade
-from .image_statistics import blockiness, finite_frames, image_statistics, noise
+from .image_statistics import blockiness, finite_frames, image_statistics, noise, pixel_change
 from .measurements import Measurements
 from .perceptual import Perceptual
 from .subjects import subject_features
@@ -90,7 +90,9 @@ class VideoMeasurer:
         self.detector, self.concepts, self.followed = detector, concepts, followed
         chosen = _chosen_flow(flow)
         self.flow = None if chosen is None else FlowCurve(chosen, fps)
-        self.distances = None if perceptual is None else _Distances(perceptual)
+        self.perceptual = perceptual
+        self.distances = None if perceptual is None else _Neighbours(perceptual.distance)
+        self.pixels = _Neighbours(pixel_change)
         self.thumbnails = Thumbnails()
         self._finite: list[Array] = []
         self._parts: dict[str, list[Array]] = {}
@@ -114,6 +116,7 @@ class VideoMeasurer:
             values = np.array(values, np.float32)
             values[~finite] = np.nan
             self._parts.setdefault(name, []).append(values)
+        self.pixels.add(frames, finite)
         if self.distances is not None:
             self.distances.add(small, finite)
         if self.flow is not None:
@@ -138,6 +141,7 @@ class VideoMeasurer:
             extractor=self.extractor.name,
             change=change,
             change_method=method,
+            pixel_change=self.pixels.curve(),
             flow=np.full(self.count - 1, np.nan) if self.flow is None else self.flow.curve(finite),
             flow_method="off" if self.flow is None else self.flow.flow.name,
             flow_stride=1 if self.flow is None else self.flow.stride,
@@ -182,8 +186,8 @@ class VideoMeasurer:
 
     def _change(self, features: Array) -> tuple[Array, str]:
         """Distance of neighbouring frames [T-1], and what that distance is."""
-        if self.distances is not None:
-            return self.distances.curve(), self.distances.perceptual.name
+        if self.distances is not None and self.perceptual is not None:
+            return self.distances.curve(), self.perceptual.name
         change = np.abs(np.diff(features, axis=0)).mean(1)
         return change, f"mean absolute difference of {self.extractor.name} features"
 
@@ -208,24 +212,24 @@ class VideoMeasurer:
             )
 
 
-class _Distances:
-    """The perceptual distance of each frame to the one before."""
+class _Neighbours:
+    """The distance of each frame to the one before."""
 
-    def __init__(self, perceptual: Perceptual) -> None:
-        self.perceptual = perceptual
+    def __init__(self, distance: Callable[[Tensor, Tensor], Any]) -> None:
+        self.distance = distance
         self._last: Tensor | None = None  # the frame before
         self._last_finite = False
         self._parts: list[Array] = []
 
-    def add(self, small: Tensor, finite: Array) -> None:
-        """Compare the next frames [N,3,h,w]; next to one that is not `finite` the distance is NaN."""
-        before = small[:1] if self._last is None else self._last
-        both = torch.cat([before, small])
-        distances = np.array(self.perceptual.distance(both[:-1], both[1:]), np.float32)
+    def add(self, frames: Tensor, finite: Array) -> None:
+        """Compare the next frames [N,...]; next to one that is not `finite` the distance is NaN."""
+        before = frames[:1] if self._last is None else self._last
+        both = torch.cat([before, frames])
+        distances = np.array(self.distance(both[:-1], both[1:]), np.float32)
         known = np.concatenate([[self._last_finite], finite])
         distances[~(known[1:] & known[:-1])] = np.nan
         self._parts.append(distances)
-        self._last, self._last_finite = small[-1:].clone(), bool(finite[-1])
+        self._last, self._last_finite = frames[-1:].clone(), bool(finite[-1])
 
     def curve(self) -> Array:
         """Distances [T-1] of neighbouring frames."""

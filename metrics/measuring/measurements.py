@@ -32,6 +32,7 @@ class Measurements:
     subjects: features [T,D] of what was detected, cut out of the frames, by concept; NaN where it was not.
     colour: mean sRGB [T,3] in 0..1.
     blockiness: steps across the borders of blocks of 8 px, less those inside, in 8-bit levels [T]; empty if unknown.
+    pixel_change: mean absolute difference of neighbouring frames [T-1] at full size, in 0..1; empty if unknown.
     detection_floor: where those confidences begin to say how much is seen; None where they only say whether it is.
     boxes: the box of the detection [T,4] by concept: left, top, right, bottom in 0..1.
     thumbnails: small pictures uint8 [h,w,3] by frame number, evenly spaced.
@@ -58,6 +59,7 @@ class Measurements:
     subjects: Mapping[str, Array] = field(default_factory=dict)
     colour: Array = field(default_factory=lambda: np.zeros((0, 3)))
     blockiness: Array = field(default_factory=lambda: np.zeros(0))
+    pixel_change: Array = field(default_factory=lambda: np.zeros(0))
     detection_floor: float | None = None
 
     def __len__(self) -> int:

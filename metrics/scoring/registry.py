@@ -17,6 +17,8 @@ from ..definitions.inertia import score_inertia
 from ..definitions.latency import score_completion, score_latency
 from ..definitions.side_effects import score_side_effects
 from ..definitions.stf import score_stf
+from ..definitions.vbench.consistency import score_background_consistency
+from ..definitions.vbench.flickering import score_temporal_flickering
 from ..results import Metric
 
 
@@ -210,6 +212,27 @@ METRICS = (
         name="sharpness-drift",
         meaning="sharpness wanders",
         compute=score_sharpness_drift,
+    ),
+    MetricSpec(
+        key="temporal_flickering",
+        name="temporal-flickering",
+        meaning="neighbours alike",
+        compute=score_temporal_flickering,
+        better="high",
+        window="all frames until the next switch",
+        needs="nothing",
+        founding="none",
+    ),
+    MetricSpec(
+        key="background_consistency",
+        name="background-consistency",
+        meaning="frames alike",
+        compute=score_background_consistency,
+        better="high",
+        window="all frames until the next switch",
+        needs="features clip with model ViT-B-32 and pretrained openai",
+        founding="none",
+        on_demand=True,
     ),
     MetricSpec(
         key="inertia",
