@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
 EXAMPLES = Path(__file__).parents[2] / "example_workflows" / "api"
 WORKFLOW = EXAMPLES / "tiny_f1.json"
 SAMPLERS = ("FramePackTransitionsSampler", "FramePackOneFrameSampler")
+BLUEPRINTS = Path(__file__).parents[2] / "subgraphs"
 
 
 @pytest.fixture
@@ -47,6 +48,18 @@ def test_object_info_has_every_node_with_tooltips(server):
         for group in ("required", "optional"):
             for key, spec in info[name]["input"].get(group, {}).items():
                 assert spec[1]["tooltip"], f"{name}.{key} has no tooltip"
+
+
+def test_the_blueprints_are_listed_where_the_host_knows_any(server):
+    try:
+        listed = server.get("/global_subgraphs").values()
+    except urllib.error.HTTPError as error:
+        assert error.code == 404
+        pytest.skip("this version of ComfyUI has no blueprints")
+    ours = {
+        entry["name"] for entry in listed if entry["info"]["node_pack"].endswith(".framepack-transitions")
+    }
+    assert ours == {path.stem for path in BLUEPRINTS.glob("*.json")}
 
 
 def test_the_tiny_workflow_yields_an_mp4(server, workflow):

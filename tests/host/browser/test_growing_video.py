@@ -31,8 +31,10 @@ WITHOUT_VAE = """
     }
 """
 # What can be seen: {videos: [{file, seconds, width, shown}], texts: [...], pictures: ids of nodes with one of their steps}.
-# The gate is told, so that the run waits for it.
+# The gate is told, so that the run waits for it; and all is drawn anew, as progress and the mouse have it done: the canvas
+# begins to load a video when it draws the node.
 SEEN = """
+    app.canvas.setDirty(true, true);
     const videos = [...document.querySelectorAll('video')].map((video) => ({
         file: new URL(video.currentSrc || 'http://none/').searchParams.get('filename'),
         seconds: video.readyState > 0 ? video.duration : 0,
@@ -44,7 +46,7 @@ SEEN = """
     const texts = widgets.map((widget) => String(widget.value));
     const pictures = Object.keys(app.nodePreviewImages).filter((id) => app.nodePreviewImages[id]?.length);
     const shown = videos.filter((video) => video.seconds).map((video) => video.file);
-    const body = JSON.stringify([...shown, ...pictures.map(() => 'step')]);
+    const body = JSON.stringify({ shown: [...shown, ...pictures.map(() => 'step')] });
     return fetch('/page_gate', { method: 'POST', body }).then(() => ({ videos, texts, pictures }));
 """
 # Whether every node shows its finished video.
@@ -67,9 +69,9 @@ PLAYED = """
 @pytest.fixture(autouse=True)
 def gate(server):
     """Has every run wait until the page has shown what it sent."""
-    server.post("/page_gate", [])
+    server.post("/page_gate", {"closed": True})
     yield
-    server.post("/page_gate", None)
+    server.post("/page_gate", {"closed": False})
 
 
 def run(browser, template: str, script: str, *, videos: int, nodes2: bool) -> dict:

@@ -36,6 +36,36 @@ PICTURES = """
         return nodes;
     })();
 """.replace("SHOWN", NODES)
+TEXT = "node.widgets?.find((widget) => widget.name === 'framepack_text')?.value"
+# Whether all evaluators show what they found.
+SCORED = f"""
+    const nodes = graph._nodes.filter((node) => {json.dumps(EVALUATION)}.includes(node.type));
+    return nodes.every((node) => {TEXT}?.includes('STF') && app.nodeOutputs[node.id]?.images);
+"""
+# Whether the sampler says something, as it does of a video that is shorter than its timeline, and of no other.
+SAID = f"""
+    const node = graph._nodes.find((node) => node.type === '{SAMPLER}');
+    const seconds = node.widgets.find((widget) => widget.name === 'seconds').value;
+    return Boolean({TEXT}) === (seconds < 4);
+"""
+
+
+# Of every node: its folder in the node library, and whether it has a place for a text.
+FOLDERS = f"""
+    return graph._nodes.map((node) => ({{
+        type: node.type,
+        folder: node.constructor.nodeData?.category,
+        has_text: {TEXT} !== undefined,
+    }}));
+"""
+
+
+@pytest.fixture
+def japanese(server):
+    """The editor in Japanese."""
+    server.post("/settings", {"Comfy.Locale": "ja"})
+    yield
+    server.post("/settings", {"Comfy.Locale": "en"})
 
 
 def example(name: str) -> dict:
@@ -47,7 +77,7 @@ def by_type(nodes: list[dict], class_type: str) -> list[dict]:
 
 
 def test_scores_are_read_in_the_node_and_a_run_does_not_change_its_size(browser, nodes2):
-    seen = browser.run(example("tiny_ab"), before=NODES, probe=PICTURES, nodes2=nodes2)
+    seen = browser.run(example("tiny_ab"), before=NODES, until=SCORED, probe=PICTURES, nodes2=nodes2)
     for name in EVALUATION:
         (node,) = by_type(seen["result"], name)
         assert "STF, new prompt seen" in node["text"]
@@ -73,8 +103,16 @@ def test_a_notice_stands_in_its_node_until_the_node_runs_without_one(browser, no
         example("tiny_timeline"),
         runs=(change(first, 2.4), change(first + 1, 4.8)),
         watch=NODES,
+        until=SAID,
         nodes2=nodes2,
     )
     texts = [by_type(nodes, SAMPLER)[0]["text"] for nodes in seen["watched"]]
     assert any(text and "the timeline was made for" in text for text in texts)
     assert texts[-1] is None
+
+
+def test_in_japanese_the_folders_are_named_so_and_scores_have_their_place(browser, japanese, nodes2):
+    seen = browser.run(example("tiny_ab"), probe=FOLDERS, runs=(), nodes2=nodes2)["result"]
+    (sampler, *_), (compare,) = by_type(seen, SAMPLER), by_type(seen, "FramePackCompare")
+    assert sampler["folder"] == "FramePack/サンプリング" and compare["folder"] == "FramePack/評価"
+    assert compare["has_text"] and not sampler["has_text"]
