@@ -10,6 +10,7 @@ from ..benchmarks.loras.training import TRAININGS
 from ..benchmarks.speed.bench import SpeedOptions
 from ..benchmarks.speed.sizes import SIZES
 from ..benchmarks.suites.files import SHIPPED
+from ..benchmarks.suites.scripts.episodes import SEGMENT
 from ..nodes.evaluation.models import DETECTORS
 from .commands.bench import BENCHES, STUDIES
 from .commands.evaluate import FEATURES, EvaluateOptions
@@ -58,7 +59,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         const=SUITES[0],
         metavar="NAME|FILE",
         help="of a workflow: make the videos of these episodes, each with the workflow's technique nodes and without "
-        f"them, and measure both. A file, or one of {', '.join(SUITES)} ({SUITES[0]}); long holds videos of 38 to 60 s",
+        f"them, and measure both. A file, or one of {', '.join(SUITES)} ({SUITES[0]}); long holds videos of 38 to 60 s. Also scripts of "
+        'other benchmarks: a .jsonl file with an object such as {"prompts": [...]} on every line, or FILE.jsonl#3 for the third',
     )
     what.add_argument(
         "--ratings",
@@ -157,6 +159,18 @@ def _add_suite(bench: argparse.ArgumentParser) -> None:
         metavar="ORDER",
         help="write rating.html beside the videos: a page on which people rate them without knowing how they were made. A "
         "number other than 0 gives another order",
+    )
+    suite.add_argument(
+        "--segment",
+        type=float,
+        metavar="SECONDS",
+        help=f"of scripts: how long each prompt lasts ({SEGMENT:g})",
+    )
+    suite.add_argument(
+        "--image",
+        type=Path,
+        metavar="FILE",
+        help="of scripts: the picture that all videos begin from (that of the examples)",
     )
     suite.add_argument("--model", metavar="NAME", help=f"open_clip model for clip ({EvaluateOptions.model})")
     suite.add_argument(

@@ -23,7 +23,17 @@ from .running.report import Record
 from .workflows.errors import WorkflowError
 
 MODEL_OPTIONS = ("features", "model", "pretrained")  # of suites and of the study that judges
-SUITE_OPTIONS = ("workflow", "server", "dask", *MODEL_OPTIONS, "detector", "detector_model", "rate")
+SUITE_OPTIONS = (
+    "workflow",
+    "server",
+    "dask",
+    *MODEL_OPTIONS,
+    "detector",
+    "detector_model",
+    "rate",
+    "segment",
+    "image",
+)
 # What one bench alone reads, with what stands for nothing given.
 OWN_OPTIONS: dict[str, dict[str, Any]] = {
     "transition": {

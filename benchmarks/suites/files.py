@@ -54,11 +54,12 @@ class Suite(Generic[E]):
     features: str
     episodes: tuple[E, ...]
     seeds: int = 1
+    images: Path | None = None
 
     @property
     def folder(self) -> Path:
-        """Where the start images' paths begin."""
-        return self.path.parent
+        """Where the start images' paths begin: beside the file, unless `images` says otherwise."""
+        return self.path.parent if self.images is None else self.images
 
 
 class WrongSuite(ValueError):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
+
+from ...nodes.files.reading import MOST_BYTES
 
 SUFFIX = ".jsonl"
 
@@ -21,6 +24,31 @@ def script_file(given: str) -> ScriptFile:
     """What a user has written, with the number of a script taken off."""
     match = _LINE.fullmatch(given)
     return ScriptFile(given, None) if match is None else ScriptFile(match[1], int(match[2]))
+
+
+def text_of(path: Path, what: str) -> str:
+    """What a file says; `what` calls it in errors. Raises ValueError for a large one, and for one that is no text."""
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"the {what} {path.name} has more than {MOST_BYTES:,} bytes")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the {what} {path.name} is no text in UTF-8") from error
+
+
+def scripts_of(given: str) -> list[tuple[int, str]]:
+    """The scripts of a file with their numbers, or the one whose number was given; raises ValueError and FileNotFoundError."""
+    name, number = script_file(given)
+    path = Path(name)
+    if not path.is_file():
+        raise FileNotFoundError(f"the file of scripts {name} does not exist")
+    text = text_of(path, "file of scripts")
+    if number is not None:
+        return [(number, script_of(text, number, path.name))]
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{path.name} holds no script")
+    return list(enumerate(lines, 1))
 
 
 def script_of(text: str, number: int | None, name: str) -> str:

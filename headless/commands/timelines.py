@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ...metrics import Cue, switches_from_trace
-from ...nodes.files.reading import DAMAGED, MOST_BYTES, said, shortened
+from ...nodes.files.reading import DAMAGED, said, shortened
 from ...samplers.context.plan import FPS
 from ...samplers.timeline.syntaxes.scripts import looks_like_script
 from ...samplers.timeline.syntaxes.table import SYNTAXES, detect_syntax, parse
 from ..files.media import VideoInfo
-from .scripts import SUFFIX, script_file, script_of
+from .scripts import SUFFIX, script_file, script_of, text_of
 
 USUAL_WINDOW = 9  # latent frames of FramePack's sections
 TEXT_FILES = (".json", SUFFIX, ".txt")
@@ -80,22 +80,12 @@ def read_timeline(text_or_file: str) -> Timeline:
     path = Path(name)
     if not names_file(path, name):
         return Timeline(text=text_or_file)
-    text = _text_of(path)
+    text = text_of(path, "timeline")
     if path.suffix.lower() == SUFFIX:
         return Timeline(text=script_of(text, number, path.name))
     if path.suffix.lower() != ".json" or looks_like_script(text):
         return Timeline(text=text)
     return _timeline_in(text, path.name)
-
-
-def _text_of(path: Path) -> str:
-    """What a file says; raises ValueError for a large one, and for one that is no text."""
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"the timeline {path.name} has more than {MOST_BYTES:,} bytes")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"the timeline {path.name} is no text in UTF-8") from error
 
 
 def _timeline_in(text: str, name: str) -> Timeline:

@@ -22,6 +22,7 @@ from ...running.report import Record
 from ...workflows.errors import WorkflowError, as_sentences
 from .long import run_long_suite
 from .measuring import MeasuredSuite, SuiteOptions, measure_suite
+from .scripts import holds_scripts, run_scripts
 from .videos import FinishedVideo, SuiteVideo
 from .workflow import ARMS, PLAIN, TREATED
 
@@ -32,6 +33,10 @@ def run_suite(options: SuiteOptions, record: Record, bars: ProgressBars) -> dict
     """Makes what is missing, measures everything and compares; raises WorkflowError with a sentence."""
     if options.seeds is not None and options.seeds < 1:
         raise WorkflowError(f"Seeds is {options.seeds}; give at least 1.")
+    if holds_scripts(options.suite):
+        return run_scripts(options, record, bars)
+    if given := [name for name in ("segment", "image") if getattr(options, name) is not None]:
+        raise WorkflowError(f"--{given[0]} belongs to scripts, a file with one on every line; leave it out.")
     try:
         path, data = read_suite_file(options.suite)
         if is_long(data):

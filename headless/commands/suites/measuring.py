@@ -28,7 +28,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteOptions:
-    """What the command line asks for; see its help. None: what the suite says; for `rate`, no page."""
+    """What the command line asks for; see its help. None: what the suite says, or what is usual for scripts; for `rate`, no page."""
 
     suite: str
     out: Path
@@ -42,6 +42,8 @@ class SuiteOptions:
     detector: str = EvaluateOptions.detector
     detector_model: str = ""
     rate: int | None = None
+    segment: float | None = None
+    image: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

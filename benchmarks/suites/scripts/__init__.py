@@ -1,0 +1,1 @@
+"""Scripts of other benchmarks, several prompts each, as suites of any workflow."""
