@@ -33,7 +33,7 @@ from .packing import (
     present_tiers,
     split_segments,
 )
-from .patches import Around, call_double, call_single, run_patched, wrappable
+from .patches import Around, call_double, call_single, run_patched, tell_block, wrappable
 
 
 class FramePackDiT(nn.Module):
@@ -259,10 +259,13 @@ class FramePackDiT(nn.Module):
         sums = None if probe is None else probe.start(segments, img.shape[0], img.device)
         attention = with_options(self.attention, transformer_options, segments, sums)
         fixed = {"segments": segments, "attention": attention, "rotate": self.rotation.apply}
-        shared = {"vec": vec, "pe": pe, "attention_mask": mask, "transformer_options": transformer_options}
+        # The same ones for all blocks: other nodes' attention may leave something there for the next.
+        options = {**transformer_options}
+        shared = {"vec": vec, "pe": pe, "attention_mask": mask, "transformer_options": options}
 
         for index, block in enumerate(self.transformer_blocks):
             patch = patches.get(("double_block", index))
+            tell_block(options, "double", index, self.config.num_layers)
             out = run_patched(partial(call_double, block, fixed), {"img": img, "txt": txt, **shared}, patch)
             img, txt = out["img"], out["txt"]
 
@@ -271,6 +274,7 @@ class FramePackDiT(nn.Module):
         for index, block in enumerate(self.single_transformer_blocks):
             patch = patches.get(("single_block", index))
             window_only = index == self.config.num_single_layers - 1 and patch is None
+            tell_block(options, "single", index, self.config.num_single_layers)
             original = partial(call_single, block, {**fixed, "rows": noisy if window_only else None})
             img = run_patched(original, {"img": img, **shared}, patch)["img"]
         if probe is not None and sums is not None:

@@ -161,9 +161,12 @@ def host_attention(
 
 
 def _optimized(q: Tensor, k: Tensor, v: Tensor, *, transformer_options: dict[str, Any]) -> Tensor:
-    """The host's attention of q [B, H, Lq, D] to all of k and v [B, H, Lk, D] -> [B, Lq, H * D]."""
+    """The host's attention of q [B, H, Lq, D] to all of k and v [B, H, Lk, D] -> [B, Lq, H * D].
+
+    What is given by position is what core models give so: overrides may count on it.
+    """
     attended: Tensor = optimized_attention(
-        q, k, v, heads=q.shape[1], skip_reshape=True, transformer_options=transformer_options
+        q, k, v, q.shape[1], skip_reshape=True, transformer_options=transformer_options
     )
     return attended
 

@@ -31,6 +31,14 @@ def wrappable(forward: Forward) -> Forward:
     return cast(Forward, call)
 
 
+def tell_block(options: dict[str, Any], kind: str, index: int, total: int) -> None:
+    """Writes into a forward's options which block runs: its kind ("double" or "single"), number, and how many there are.
+
+    They stand under the names by which ComfyUI's own models tell it, and other nodes' attention knows blocks apart.
+    """
+    options.update(block_type=kind, block_index=index, total_blocks=total)
+
+
 def run_patched(original: Block, args: dict[str, Any], patch: Patch | None) -> Streams:
     """A block, or the patch that replaces it and may call it."""
     return original(args) if patch is None else patch(args, {"original_block": original})

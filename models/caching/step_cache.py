@@ -15,6 +15,7 @@ from torch import Tensor
 from ..attention.joint import Segments
 from ..attention.options import with_options
 from ..layers.blocks import modulate
+from ..patches import tell_block
 
 
 @dataclass(eq=False)
@@ -99,10 +100,11 @@ def first_block_residual(
     dit: Any, *, img: Tensor, segments: Segments, transformer_options: Mapping[str, Any], **sequence: Any
 ) -> Tensor:
     """What the first block adds to the tokens of past and window, [B, L, D]."""
-    attention = with_options(dit.attention, transformer_options, segments)
+    attention, options = with_options(dit.attention, transformer_options, segments), {**transformer_options}
+    tell_block(options, "double", 0, dit.config.num_layers)
     attended: Tensor = dit.transformer_blocks[0](
         img=img, segments=segments, attention=attention, rotate=dit.rotation.apply,
-        transformer_options=transformer_options, **sequence,
+        transformer_options=options, **sequence,
     )[0]  # fmt: skip
     return attended - img
 

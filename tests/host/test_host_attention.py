@@ -25,16 +25,21 @@ def blocks_of(model: Any) -> int:
 
 
 def test_an_override_sees_every_attention_of_the_blocks(tiny: Any) -> None:
-    calls = []
+    calls, places = [], []
 
     def look(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         calls.append(args[0].shape[-1])
+        assert args[3] == args[0].shape[1]  # heads stand fourth, as core models give them
+        options = kwargs["transformer_options"]
+        places.append((options["block_type"], options["block_index"], options["total_blocks"]))
         return function(*args, **kwargs)
 
     assert torch.equal(tiny.sample(with_override(tiny.model, look), **ONE), tiny.sample(tiny.model, **ONE))
     assert len(calls) == 2 * blocks_of(tiny.model) and set(calls) == {
         tiny.model.model.diffusion_model.config.attention_head_dim
     }
+    counts = {"double": 2, "single": 4}
+    assert places == 2 * [(kind, index, total) for kind, total in counts.items() for index in range(total)]
 
 
 def test_an_override_may_change_what_is_attended(tiny: Any) -> None:

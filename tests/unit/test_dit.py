@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from framepack_transitions.models.attention.joint import SEGMENT_NAMES, Segments, sdpa_attention
 from framepack_transitions.models.attention.policy import AttentionPolicy
+from framepack_transitions.models.caching.step_cache import Signal
 from framepack_transitions.models.layers.embedders import sinusoid
 from framepack_transitions.models.packing import pad_to_multiple
 from hypothesis import given, settings
@@ -162,7 +163,8 @@ def test_attention_gets_blocks_segments_and_options_and_the_last_block_asks_for_
     options = {"sigma": torch.tensor(0.5)}
     dit_cases.make_dit(attention=attention)(**dit_cases.make_inputs(), transformer_options=options)
     assert [call["block"] for call in attention.calls] == [("double", 0), ("single", 0), ("single", 1)]
-    assert all(call["transformer_options"] is options for call in attention.calls)
+    assert all(call["transformer_options"]["sigma"] is options["sigma"] for call in attention.calls)
+    assert len({id(call["transformer_options"]) for call in attention.calls}) == 1
     segments = attention.calls[0]["segments"]
     assert all(call["segments"] == segments and call["keys"] == segments.length for call in attention.calls)
     noisy = segments.span("noisy")
@@ -213,6 +215,27 @@ def test_host_patches_replace_blocks(dit_cases: ModuleType) -> None:
         assert not dit(**inputs, transformer_options={"patches_replace": {"dit": patches}}).allclose(plain)
     shared = ["attention_mask", "img", "pe", "transformer_options", "vec"]
     assert seen == [sorted([*shared, "txt"]), shared]
+
+
+def test_every_attention_is_told_which_block_asks(dit_cases: ModuleType) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, **others: Any) -> Tensor:
+        options = others["transformer_options"]
+        told.append((options["block_type"], options["block_index"], options["total_blocks"]))
+        assert others["block"] == told[-1][:2] and options["own"] == 7
+        return sdpa_attention(q, k, v, mask=others["mask"])
+
+    dit = dit_cases.make_dit(num_layers=2, num_single_layers=3, attention=attention)
+    options = {"own": 7}
+    dit(**dit_cases.make_inputs(), transformer_options=options)
+    assert told == [
+        *(("double", index, 2) for index in range(2)),
+        *(("single", index, 3) for index in range(3)),
+    ]
+    assert options == {"own": 7}
+    dit(**dit_cases.make_inputs(), transformer_options={**options, "framepack_signal": Signal("first_block")})
+    assert told[5:] == [("double", 0, 2)]
 
 
 def test_upstream_rounding_feeds_time_and_guidance_as_bfloat16(dit_cases: ModuleType) -> None:
