@@ -24,7 +24,8 @@ from ...metrics import (
 from ...metrics.evaluate import neutral
 from ...metrics.features import PixelExtractor
 from ...metrics.measuring.detectors import ZeroShotDetector
-from ...tiny.detector import PRESENT_SCORE, Detection, detect
+from ...nodes.evaluation.world_detector import WorldDetector
+from ...tiny.detector import Detection, detect
 from ...tiny.world import FPS, Scene, prompt_of
 from .rendered import loses_subject, neighbours
 
@@ -39,6 +40,7 @@ class ClipMeasurements:
     colours: the pixel extractor's features of the clip, [T,P].
     reference: the extractor's features of frames that show nothing but the new scene, [n,D].
     old_subject: the detector's confidence for shape and colour of the old scene's subject, [T]; 0 where it was not run.
+    old_presence: how much of that subject is seen, [T], as DF by the detector `tiny` takes it; 0 where it was not run.
     new_subject: the same for the new scene's subject, [T].
     switch: the first frame after the switch.
     """
@@ -47,6 +49,7 @@ class ClipMeasurements:
     colours: Array
     reference: Array
     old_subject: Array
+    old_presence: Array
     new_subject: Array
     switch: int
 
@@ -88,9 +91,9 @@ class ClipMeasurer:
         detects: bool = True,
     ) -> ClipMeasurements:
         """Measure frames [T,64,64,3], uint8 or in 0..1, and `reference` frames; `detects` runs the detector, which is slow."""
-        old = new = np.zeros(len(frames))
+        old = new = presence = np.zeros(len(frames))
         if detects and before.subject != after.subject:
-            found = detect(frames)
+            found, presence = detect(frames), presence_of(frames, before)
             old, new = (confidence_of(found, scene) for scene in (before, after))
         features, known = (self.extractor.images(part) for part in (frames, reference))
         return ClipMeasurements(
@@ -98,6 +101,7 @@ class ClipMeasurer:
             colours=self.pixels.images(frames),
             reference=known,
             old_subject=old,
+            old_presence=presence,
             new_subject=new,
             switch=switch,
         )
@@ -111,6 +115,14 @@ def confidence_of(found: Detection, scene: Scene) -> Array:
     return np.where(matching, found.score, 0.0)
 
 
+def presence_of(frames: Array, scene: Scene) -> Array:
+    """How much of a scene's subject is seen in frames [T,64,64,3], by shape and colour; 0 without one."""
+    if scene.subject is None:
+        return np.zeros(len(frames))
+    concept = f"{scene.subject.colour} {scene.subject.shape}"
+    return np.asarray(WorldDetector().detect(frames, [concept]).confidence[:, 0], np.float64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     """The metrics of a clip; None where a metric is not valid, infinity for a latency that does not end.
@@ -122,7 +134,7 @@ class Scores:
     tl_pixels: the same by pixels.
     tl_subject: TL90 by the detector's confidence for the subject that comes or goes.
     gas: GAS with the reference.
-    df: DF by the analytic detector.
+    df: DF by the analytic detector, as `evaluate` and the evaluator nodes take it.
     df_text: DF by texts.
     """
 
@@ -162,7 +174,7 @@ class Scorer:
             tl_pixels=latency(transition_latency(measured.colours, windows, fps=FPS, fidelity=guided.value)),
             tl_subject=_subject_latency(measured, before, after, guided.value),
             gas=value(ghosting(measured.features, windows, reference=measured.reference, centre=self.centre)),
-            df=value(_gone(measured.old_subject, windows, threshold=PRESENT_SCORE)) if loses else None,
+            df=value(_gone(measured.old_presence, windows, floor=WorldDetector.floor)) if loses else None,
             df_text=value(self._gone_by_text(measured, before, after)) if loses else None,
         )
 

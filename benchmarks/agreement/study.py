@@ -30,7 +30,7 @@ from . import rendered
 from .measuring import ClipMeasurements, ClipMeasurer, Scorer, Scores, confidence_of
 from .rendered import GHOSTS
 
-VERSION = 1  # of what is seen and how
+VERSION = 2  # of what is seen and how
 SEEN, CLIPS = "seen", "clips.jsonl"
 SUBJECT_EVENTS, SCENE_EVENTS = ("disappear", "appear", "colour"), ("background", "night", "cut")
 
@@ -77,11 +77,12 @@ class ScoredClip:
         return self.scores.tl_subject if self.event in SUBJECT_EVENTS else self.scores.tl
 
 
-def bench(folder: Path, seeds: int) -> Bench:
+def bench(folder: Path, seeds: range) -> Bench:
     """Four kinds of switch under arms of different success, with their frames: for half of the seeds, as they cost most."""
     return Bench(
         folder=folder / "generated",
-        seeds=max(seeds // 2, 1),
+        seeds=max(len(seeds) // 2, 1),
+        first_seed=seeds.start,
         settings=BenchSettings(after=1),
         arms=ARMS,
         cases=CASES,
@@ -175,10 +176,10 @@ def cached_scorer(folder: Path) -> CachedScorer:
 
 
 def score_all(
-    cached_scorer: CachedScorer, seeds: int, results: Sequence[Result], videos: Path
+    cached_scorer: CachedScorer, seeds: range, results: Sequence[Result], videos: Path
 ) -> list[ScoredClip]:
     """All rendered clips, and the episodes that were right before the switch."""
-    drawn = [clip for seed in range(seeds) for clip in cached_scorer.rendered(seed)]
+    drawn = [clip for seed in seeds for clip in cached_scorer.rendered(seed)]
     valid = sorted((result for result in results if result.valid), key=lambda one: (one.case, one.seed))
     return drawn + [cached_scorer.generated(result, videos) for result in valid]
 

@@ -64,8 +64,6 @@ def run_transition(
     if others := [name for name in own if name not in OWN_OPTIONS.get(study, ())]:
         owner = f"--study {loras.STUDY}" if others[0] in loras.OPTIONS else f"--suite or to --study {JUDGE}"
         raise WorkflowError(f"--{others[0]} belongs to {owner}.")
-    if first_seed and study == "agreement":
-        raise WorkflowError("The study agreement takes its seeds from 0 on; leave --first-seed out.")
     if bfloat16 and study in ALWAYS_FLOAT32:
         raise WorkflowError(f"The study {study} samples in float32; leave --bfloat16 out.")
     if first_seed < 0:
@@ -213,10 +211,8 @@ def _long(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
 
 def _agreement(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Whether the metrics say what is true."""
-    bench = measure.prepared(agreement.bench(out, len(seeds)))
-    scored = agreement.score_all(
-        agreement.cached_scorer(out), len(seeds), measure(bench), bench.folder / VIDEOS
-    )
+    bench = measure.prepared(agreement.bench(out, seeds))
+    scored = agreement.score_all(agreement.cached_scorer(out), seeds, measure(bench), bench.folder / VIDEOS)
     agreement.save_clips(out / agreement.CLIPS, scored)
     agreement_pictures.save_plot(out / pictures.PLOT, scored)
     return {

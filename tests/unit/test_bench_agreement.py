@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from framepack_transitions.benchmarks.agreement.measuring import (
     ClipMeasurements,
     Scores,
     confidence_of,
+    presence_of,
     states_of,
 )
 from framepack_transitions.benchmarks.agreement.study import CachedScorer, ScoredClip
@@ -25,7 +27,7 @@ from framepack_transitions.benchmarks.transition.running.recording import VIDEOS
 from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings, EpisodeSampler
 from framepack_transitions.tiny.bundle import load_tiny
 from framepack_transitions.tiny.detector import agrees, detect
-from framepack_transitions.tiny.world import Scene, Subject
+from framepack_transitions.tiny.world import Scene, Subject, render
 from PIL import Image
 
 SMALL = BenchSettings(window=3, steps=1, before=1, after=1)
@@ -86,6 +88,14 @@ class TestRenderedClips:
         clip = next(clip for clip in rendered.rendered_clips(3) if clip.kind == "fading")
         reached = clip.share[rendered.BEFORE :] >= 0.9
         assert reached[clip.latency :].all() and not reached[: clip.latency].any()
+
+    def test_what_is_seen_of_a_subject_follows_its_opacity(self):
+        scene = Scene("sea", True, Subject("star", "red", "large"))
+        whole, empty = (render(one, 32, 32).astype(float) for one in (scene, replace(scene, subject=None)))
+        for opacity in (0.0, 0.25, 0.5, 1.0):
+            mixed = np.round(opacity * whole + (1 - opacity) * empty).astype(np.uint8)
+            assert presence_of(mixed[None], scene) == pytest.approx(opacity, abs=0.1)
+        assert presence_of(whole[None].astype(np.uint8), replace(scene, subject=None)) == 0
 
     def test_clips_are_always_the_same(self):
         first, second = (rendered.rendered_clips(1) for _ in range(2))

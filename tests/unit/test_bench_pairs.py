@@ -159,7 +159,6 @@ def test_the_command_writes_table_plot_and_sheet(tmp_path: Path, monkeypatch, re
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (["--study", "agreement", "--first-seed", "5"], "agreement takes its seeds from 0 on"),
         (["--first-seed", "-1"], "First seed is -1; give 0 or more"),
         (["--suite", "--first-seed", "2"], "--first-seed belongs to --study"),
         (["--suite", "--bfloat16"], "--bfloat16 belongs to --study"),
