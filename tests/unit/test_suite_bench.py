@@ -421,6 +421,12 @@ def test_answers_that_do_not_fit_are_refused(
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == suite_report
 
 
+def test_long_videos_are_not_rated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "report.json").write_text(json.dumps({"suite": "long", "switches_in_turn": []}))
+    assert main(["bench", "transition", "--ratings", "ann.json", "--out", str(tmp_path)]) == 1
+    assert "is the report of long videos, which people do not rate" in capsys.readouterr().err
+
+
 def test_one_person_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answers = {
         "schema": "framepack-transitions/ratings/1",

@@ -47,6 +47,8 @@ def _suite_report(out: Path) -> dict[str, Any]:
         raise WorkflowError(
             f"{path} is the report of something else than a suite; give the suite's folder with --out."
         )
+    if "switches_in_turn" in report:
+        raise WorkflowError(f"{path} is the report of long videos, which people do not rate.")
     return report
 
 
