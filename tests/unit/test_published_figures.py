@@ -1,0 +1,84 @@
+"""Tables that the pages quote follow from the episodes that lie beside them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import framepack_transitions
+import pytest
+from framepack_transitions.benchmarks.long import pictures as long_pictures
+from framepack_transitions.benchmarks.long import summary as long_summary
+from framepack_transitions.benchmarks.long.measures import SectionMeasures
+from framepack_transitions.benchmarks.long.results import LongResult
+from framepack_transitions.benchmarks.transition import pictures, summary
+from framepack_transitions.benchmarks.transition.measures import Measures
+from framepack_transitions.benchmarks.transition.running.results import COMPRESSED, Result, save_compressed
+from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings
+
+LAB = Path(framepack_transitions.__file__).resolve().parent / "docs" / "lab"
+SECTION = BenchSettings().section_frames
+
+
+def table_of(folder: Path) -> str:
+    """The table that follows from the episodes in a folder, of the study of long videos or of another one."""
+    lines = gzip.decompress((folder / COMPRESSED).read_bytes()).decode().splitlines()
+    if "scenario" in json.loads(lines[0]):
+        videos = [LongResult.from_line(line) for line in lines]
+        return long_pictures.table(long_summary.rows(videos, SECTION), long_summary.kinds(videos))
+    return pictures.table(summary.rows([Result.from_line(line) for line in lines], SECTION))
+
+
+@pytest.mark.parametrize("folder", sorted(LAB.glob(f"*/{COMPRESSED}")), ids=lambda path: path.parent.name)
+def test_a_table_follows_from_the_episodes_beside_it(folder: Path) -> None:
+    assert (folder.parent / "table.md").read_text(encoding="utf-8").endswith(table_of(folder.parent))
+
+
+def test_episodes_of_both_kinds_are_read(tmp_path: Path) -> None:
+    measures = Measures(
+        success=True,
+        held=(True, True),
+        latency=3,
+        remaining=0.0,
+        jump=None,
+        jump_before=None,
+        jump_after=None,
+        artefacts=0.25,
+    )
+    results = [
+        Result(
+            key=f"{arm}{case}",
+            case=case,
+            seed=1000,
+            arm=arm,
+            valid=True,
+            measures=measures,
+            evaluations=24,
+            seconds=1.0,
+        )
+        for arm in ("plain", "gate")
+        for case in ("cut", "sham")
+    ]
+    assert read_back(tmp_path, results) == pictures.table(summary.rows(results, SECTION))
+    sections = tuple(SectionMeasures(colour=0.0, sharpness=1.0, right=1.0) for _ in range(2))
+    videos = [
+        LongResult(
+            key=arm,
+            scenario="quiet",
+            seed=1000,
+            arm=arm,
+            switches=(),
+            sections=sections,
+            evaluations=24,
+            seconds=1.0,
+        )
+        for arm in ("plain", "gate")
+    ]
+    assert "right at the end" in read_back(tmp_path, videos)
+
+
+def read_back(folder: Path, results: Sequence[Result] | Sequence[LongResult]) -> str:
+    save_compressed(folder, results)
+    return table_of(folder)
