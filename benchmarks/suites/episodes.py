@@ -87,12 +87,7 @@ def read_suite(given: str) -> Suite[SuiteEpisode]:
 
     The format is described in docs/BENCHMARKS.md.
     """
-    return suite_of(*read_suite_file(given))
-
-
-def suite_of(path: Path, data: Any) -> Suite[SuiteEpisode]:
-    """The suite that a file holds; raises ValueError in one sentence for each finding."""
-    return built_suite(path, data, _problems, _episode)
+    return built_suite(*read_suite_file(given), _problems, _episode)
 
 
 def _episode(entry: Mapping[str, Any], suite: Mapping[str, Any]) -> SuiteEpisode:

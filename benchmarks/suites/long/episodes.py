@@ -107,17 +107,13 @@ def read_long_suite(given: str) -> Suite[LongSuiteEpisode]:
 
     The format is described in docs/BENCHMARKS.md.
     """
-    return long_suite_of(*read_suite_file(given))
+    return built_suite(*read_suite_file(given), _problems, _episode)
 
 
-def is_long(data: Any) -> bool:
-    """Whether a suite's data say that it is one of long videos."""
+def is_long_suite(given: str) -> bool:
+    """Whether the suite of this name or in this file says that it is one of long videos; raises ValueError without JSON."""
+    _, data = read_suite_file(given)
     return isinstance(data, Mapping) and data.get("schema") == SCHEMA
-
-
-def long_suite_of(path: Path, data: Any) -> Suite[LongSuiteEpisode]:
-    """The suite that a file holds; raises ValueError in one sentence for each finding."""
-    return built_suite(path, data, _problems, _episode)
 
 
 def _episode(entry: Mapping[str, Any], suite: Mapping[str, Any]) -> LongSuiteEpisode:

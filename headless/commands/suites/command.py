@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ....benchmarks.rating.page import write_page
 from ....benchmarks.rating.plan import RatedVideo, rating_plan
 from ....benchmarks.suites import summary
-from ....benchmarks.suites.episodes import SuiteEpisode, suite_of
-from ....benchmarks.suites.files import Suite, read_suite_file
-from ....benchmarks.suites.long.episodes import is_long, long_suite_of
+from ....benchmarks.suites.episodes import SuiteEpisode, read_suite
+from ....benchmarks.suites.files import Suite
+from ....benchmarks.suites.long.episodes import is_long_suite, read_long_suite
 from ....benchmarks.suites.results import LATENT, EpisodeResult, measure_video
 from ....benchmarks.transition.episodes import SWITCHES
 from ....benchmarks.transition.pictures import SHEET, TABLE
@@ -27,6 +27,7 @@ from .videos import FinishedVideo, SuiteVideo
 from .workflow import ARMS, PLAIN, TREATED
 
 Measured = MeasuredSuite[SuiteEpisode, EpisodeResult]
+T = TypeVar("T")
 
 
 def run_suite(options: SuiteOptions, record: Record, bars: ProgressBars) -> dict[str, Any]:
@@ -37,16 +38,20 @@ def run_suite(options: SuiteOptions, record: Record, bars: ProgressBars) -> dict
         return run_scripts(options, record, bars)
     if given := [name for name in ("segment", "image") if getattr(options, name) is not None]:
         raise WorkflowError(f"--{given[0]} belongs to scripts, a file with one on every line; leave it out.")
-    try:
-        path, data = read_suite_file(options.suite)
-        if is_long(data):
-            return run_long_suite(options, long_suite_of(path, data), record, bars)
-        suite = suite_of(path, data)
-    except ValueError as error:
-        raise WorkflowError(as_sentences(str(error))) from error
+    if _read(is_long_suite, options.suite):
+        return run_long_suite(options, _read(read_long_suite, options.suite), record, bars)
+    suite = _read(read_suite, options.suite)
     concepts = [episode.concept for episode in suite.episodes]
     found = measure_suite(options, suite, concepts, _result, record=record, bars=bars)
     return _facts(found) | _rating_page(found)
+
+
+def _read(read: Callable[[str], T], given: str) -> T:
+    """What `read` finds in a suite; raises WorkflowError with its sentences."""
+    try:
+        return read(given)
+    except ValueError as error:
+        raise WorkflowError(as_sentences(str(error))) from error
 
 
 def _result(
