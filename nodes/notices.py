@@ -6,13 +6,22 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .host_messages import show_now
+
 logger = logging.getLogger(__name__)
 
 
-def log_notices(notices: Sequence[str]) -> None:
-    """Logs every notice as a warning."""
+def announce(notices: Sequence[str]) -> None:
+    """Logs every notice as a warning, and shows them at once."""
     for notice in notices:
         logger.warning(notice)
+    show_notices(notices)
+
+
+def show_notices(notices: Sequence[str]) -> None:
+    """Lets the running node show these notices before it has finished, which may take long."""
+    if notices:
+        show_now({"text": list(notices)})
 
 
 def with_notices(result: tuple[Any, ...], notices: Sequence[str], ui: Mapping[str, Any] | None = None) -> Any:

@@ -14,7 +14,7 @@ from ...samplers.denoising.drivers import Driver
 from ...samplers.settings import SampleInputs, SampleSettings
 from ...samplers.timeline.landing import length_difference, unused_prompts
 from ...samplers.timeline.timeline import Timeline, VideoLength
-from ..notices import log_notices
+from ..notices import announce
 from ..workflow.encoding import crop_notices, picture_notices, video_notices
 from ..workflow.graph import WorkflowGraph
 
@@ -23,7 +23,7 @@ VIDEOS = ("initial_latent", "past_latent")
 IMAGE_TOKENS = ("clip_vision_output", "end_clip_vision_output")
 
 
-def logged_notices(
+def announced_notices(
     *,
     driver: Driver,
     settings: SampleSettings,
@@ -34,7 +34,7 @@ def logged_notices(
     workflow: Any,
     node: Any,
 ) -> list[str]:
-    """What FramePack Sampler does not do as one might expect, from the values of a run and from its workflow; also logged.
+    """What FramePack Sampler does not do as one might expect, from the values of a run and from its workflow; also announced.
 
     workflow, node: as for `wiring_notices`.
     """
@@ -52,7 +52,7 @@ def logged_notices(
         *unused_prompts(sections, prompts, past_latent_frames=inputs.past_latent_frames, said=said),
         *wiring_notices(workflow, node, inputs.start),
     ]
-    log_notices(notices)
+    announce(notices)
     return notices
 
 

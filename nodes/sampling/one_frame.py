@@ -21,7 +21,7 @@ from ...samplers.denoising.one_frame import sample_one_frame
 from ...samplers.guidance import Guidance
 from ...samplers.settings import SampleInputs, SampleSettings
 from .. import widgets
-from ..notices import log_notices, with_notices
+from ..notices import announce, with_notices
 from ..types import ROOT, TRACE
 from .inputs import masked_control
 from .notices import wiring_notices
@@ -240,7 +240,7 @@ class FramePackOneFrameSampler:
         ]
         connected = [name for name in images if name != "start_latent"]
         notices = [*driver.notices(), *wiring_notices(prompt, unique_id, start, connected)]
-        log_notices(notices)
+        announce(notices)
         latents, trace = sample_one_frame(
             driver=driver,
             layouts=layouts,

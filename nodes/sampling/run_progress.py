@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from ...samplers.context.plan import Section
 from ...samplers.denoising.drivers import Driver
 from ...samplers.observer import SectionObserver, section_words
 from ..host_messages import show_text, time_left
+from ..notices import show_notices
 from .section_preview import SectionPreview
 
 logger = logging.getLogger(__name__)
@@ -21,16 +23,22 @@ TEXT_SECONDS = 0.5  # between two texts in the node
 class RunProgress(SectionObserver):
     """Says in words how far a run of `count` sections is, in the node and, once a section, in the log.
 
-    Finished sections go to the `preview`, if there is one. `notices` holds what was said about the run as a whole, which
-    the node shows with its result.
+    Finished sections go to the `preview`, if there is one. `notices` holds what was said about the run as a whole, by others
+    before it and then here.
     """
 
-    def __init__(self, driver: Driver, count: int, preview: SectionPreview | None = None) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        count: int,
+        preview: SectionPreview | None = None,
+        notices: Sequence[str] = (),
+    ) -> None:
         self.step_pictures = preview is None  # a picture would hide the video
-        self.notices: list[str] = []
+        self.notices = [*notices]
         self._driver, self._count, self._preview = driver, count, preview
         self._began = self._section_began = time.monotonic()
-        self._number, self._finished, self._shown_at = 0, 0, 0.0
+        self._number, self._shown_at = 0, 0.0
         self._steps = self._reused_steps = self._reused = 0
         self._words: list[str] = []
 
@@ -53,7 +61,6 @@ class RunProgress(SectionObserver):
 
     def section_done(self, section: Section, latents: Tensor, *, reused: bool = False) -> None:
         """Show the section; log it if it was sampled."""
-        self._finished = self._number
         if self._preview is not None:
             self._preview.add(section.latents[0], self._driver.to_vae(latents))
             self._preview.show(settled=reused)
@@ -66,14 +73,10 @@ class RunProgress(SectionObserver):
         self._show(left)
 
     def notice(self, sentence: str) -> None:
-        """Log a sentence and remember it in `notices`; show it at once while there is more to come.
-
-        The last text of progress stays in the node, where the result says the same sentence.
-        """
+        """Log a sentence, and show it after those before it."""
         super().notice(sentence)
         self.notices.append(sentence)
-        if self._finished < self._count:
-            show_text(sentence)
+        show_notices(self.notices)
 
     def _left(self, done: int, total: int, reused: int) -> str:
         """How long the rest takes, where `reused` of what is done took no time."""

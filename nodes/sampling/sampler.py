@@ -18,7 +18,7 @@ from ..kept_records import REUSE, kept_records
 from ..notices import with_notices
 from ..types import ROOT, TRACE
 from .inputs import count_sections, sample_inputs, sample_prompts
-from .notices import logged_notices
+from .notices import announced_notices
 from .run_progress import RunProgress
 from .sampler_inputs import sampler_inputs
 from .section_preview import decode_behind, preview_of_run
@@ -126,7 +126,7 @@ class FramePackTransitionsSampler:
         sections = assign_prompts(planned, prompts, past_latent_frames=past)
         seeds = {**entry_seeds(sections), **read_section_seeds(section_seeds, sections)}
         settings = replace(settings, section_seeds=seeds)
-        notices = logged_notices(
+        notices = announced_notices(
             driver=driver,
             settings=settings,
             inputs=inputs,
@@ -146,7 +146,7 @@ class FramePackTransitionsSampler:
                 decode=decode_behind(prompt, unique_id),
                 store=store,
             )
-            observer = RunProgress(driver, len(sections), preview)
+            observer = RunProgress(driver, len(sections), preview, notices)
             latents, trace = sample_sections(
                 driver,
                 sections,
@@ -158,6 +158,5 @@ class FramePackTransitionsSampler:
                 store=store,
             )
         latent = {"samples": driver.to_vae(latents), REUSE: reuse_sections}
-        notices = [*notices, *observer.notices]
         ui = {} if preview is None else preview.finish(latent)
-        return with_notices((latent, {**trace, "notices": notices}), notices, ui)
+        return with_notices((latent, {**trace, "notices": observer.notices}), observer.notices, ui)

@@ -9,7 +9,7 @@ import torch
 
 from ...samplers.section_seeds import LARGEST_SEED
 from ...samplers.timeline.timeline import LANDINGS, Timeline, TimelineEntry
-from ..notices import log_notices, with_notices
+from ..notices import announce, with_notices
 from ..types import ROOT, TIMELINE
 from ..widgets import MAX_BLEND, advanced_widgets
 from ..workflow.encoding import crop_notices, picture_notices
@@ -180,7 +180,7 @@ class FramePackTimelineEntry:
         )
         earlier = Timeline(()) if timeline is None else timeline
         notices = _keyframe_notices(WorkflowGraph(prompt_graph), unique_id, start_latent)
-        log_notices(notices)
+        announce(notices)
         return with_notices((replace(earlier, entries=(*earlier.entries, entry)),), notices)
 
 

@@ -14,7 +14,7 @@ from ...samplers.timeline.syntaxes.spans import PromptSpan
 from ...samplers.timeline.syntaxes.table import AUTO, SYNTAX_CHOICES, parse, syntax_of
 from ...samplers.timeline.timeline import LANDINGS, Timeline, TimelineEntry, VideoLength
 from .. import widgets
-from ..notices import log_notices, with_notices
+from ..notices import announce, with_notices
 from ..types import ROOT, TIMELINE
 
 _EXAMPLE = "a man sits in a living room\n[3s: the man disappears => an empty living room]"
@@ -154,7 +154,7 @@ class FramePackPromptTimeline:
         unused = frozenset(landing.span.start for landing in landings if not landing.sections)
         timeline = Timeline(tuple(entries), VideoLength(sections=count, window=window), unused)
         warnings = landing_warnings(landings, count, window)
-        log_notices(warnings)
+        announce(warnings)
         return with_notices((timeline, entries[0].conditioning, report), warnings)
 
 

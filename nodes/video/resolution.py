@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...video.resolution import BASE_RESOLUTION, METHODS, STEP, fit, nearest_bucket
-from ..notices import log_notices, with_notices
+from ..notices import announce, with_notices
 from ..types import ROOT
 from ..widgets import advanced_widgets
 from ..workflow.encoding import ENCODERS, kept_frames
@@ -78,7 +78,7 @@ class FramePackResolution:
         images = _rgb_images(image, "image")
         height, width = nearest_bucket(images.shape[1], images.shape[2], resolution)
         notices = _encoding_notices(WorkflowGraph(prompt), unique_id, len(images))
-        log_notices(notices)
+        announce(notices)
         return with_notices(
             (fit(images, height=height, width=width, method=method, colour=pad_color), width, height), notices
         )

@@ -11,7 +11,7 @@ from framepack_transitions.headless.files.folders import Folders, using
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
-from framepack_transitions.nodes import kept_records
+from framepack_transitions.nodes import kept_records, notices
 from framepack_transitions.nodes.sampling import run_progress
 from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
 from framepack_transitions.samplers.conditioning import Prompt
@@ -77,20 +77,23 @@ def test_the_node_takes_what_it_has_made_before_and_says_so(sample, folders):
     )
 
 
-def test_the_node_says_once_that_all_is_there_and_as_progress_only_while_there_is_more_to_come(
-    sample, folders, monkeypatch
-):
-    progress: list[str] = []
-    monkeypatch.setattr(run_progress, "show_text", progress.append)
+def test_notices_are_shown_once_and_before_the_first_section_that_is_sampled(sample, folders, monkeypatch):
+    """Not as progress: its last text may stay in the node, beside the notice."""
+    shown: list[Any] = []
+    monkeypatch.setattr(run_progress, "show_text", shown.append)
+    monkeypatch.setattr(notices, "show_now", lambda ui: shown.append(ui["text"]))
     sample()
-    progress.clear()
-    _, _, [said] = sample()
-    assert said.startswith("3 of 3 sections") and said not in progress
-    assert progress[-1].startswith("section 3 of 3")
-    progress.clear()
-    _, _, [said] = sample(section_seeds="2: 77")
-    assert said.startswith("1 of 3 sections") and progress.count(said) == 1
-    assert progress[-1].startswith("section 3 of 3")
+    longer = Timeline((TimelineEntry(start=9.0, prompt="b", conditioning=conditioning(3)),))
+    for seeds, count in (("", 3), ("2: 77", 1)):
+        shown.clear()
+        _, _, said = sample(timeline=longer, section_seeds=seeds)
+        assert said[-1].startswith(f"{count} of 3 sections") and len(said) == 2
+        assert [text for text in shown if isinstance(text, list)] == [said[:1], said]
+        progress = [text for text in shown if isinstance(text, str)]
+        assert not set(said) & set(progress)
+        assert progress[-1].startswith("section 3 of 3")
+        before = {text.split()[1] for text in shown[1 : shown.index(said)]}
+        assert before == {"1", "2", "3"} - ({"3"} if count == 1 else set())
 
 
 def test_one_section_is_drawn_anew_by_the_number_that_the_node_shows(sample, folders):

@@ -43,11 +43,11 @@ function growToFit(node) {
   node.setSize([node.size[0], Math.max(node.size[1], height)]);
 }
 
+// A node may show a text, and then videos without one, while it runs; what it said in the run before is removed when it begins.
 function showText(node, output, kind) {
-  const text = (output?.text ?? []).join("\n");
-  const widget = findWidget(node) ?? (text ? addWidget(node, kind) : undefined);
-  if (!widget) return;
-  widget.value = text;
+  if (!output?.text?.length) return;
+  const widget = findWidget(node) ?? addWidget(node, kind);
+  widget.value = output.text.join("\n");
   growToFit(node);
   node.setDirtyCanvas?.(true, true);
 }
@@ -92,7 +92,7 @@ app.registerExtension({
   },
 
   setup() {
-    // A node without a notice sends no text: what it said in a run before must not stay.
+    // A node without a notice sends no text.
     api.addEventListener("executing", ({ detail }) => {
       const node = detail ? findNode(detail) : undefined;
       if (node && kinds.get(node.comfyClass) === "notices" && findWidget(node)) removeWidget(node);

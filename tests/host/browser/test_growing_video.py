@@ -30,7 +30,13 @@ WITHOUT_VAE = """
         if (node.type === 'SAMPLER') node.disconnectInput(node.inputs.findIndex((input) => input.name === 'vae'));
     }
 """
-# What can be seen: {videos: [{file, seconds, width, shown}], texts: [...], pictures: ids of nodes with one of their steps}.
+# A video of two sections, which is shorter than its timeline.
+SHORTER = """
+    for (const node of graph._nodes.filter((node) => node.type === 'SAMPLER')) {
+        for (const widget of node.widgets) widget.value = widget.name === 'seconds' ? 2.4 : widget.value;
+    }
+"""
+# What can be seen: {videos: [{file, seconds, width, shown}], texts and notices of samplers, pictures: nodes with one of a step}.
 # The gate is told, so that the run waits for it; and all is drawn anew, as progress and the mouse have it done: the canvas
 # begins to load a video when it draws the node.
 SEEN = """
@@ -42,12 +48,13 @@ SEEN = """
         shown: Math.round(video.getBoundingClientRect().width),
     }));
     const nodes = graph._nodes.filter((node) => node.type === 'SAMPLER');
-    const widgets = nodes.flatMap((node) => (node.widgets || []).filter((widget) => /text-preview/.test(widget.name)));
-    const texts = widgets.map((widget) => String(widget.value));
+    const valuesOf = (name) => nodes.flatMap((node) => (node.widgets || []).filter((widget) => name.test(widget.name)))
+        .map((widget) => String(widget.value));
+    const texts = valuesOf(/text-preview/), notices = valuesOf(/framepack_text/);
     const pictures = Object.keys(app.nodePreviewImages).filter((id) => app.nodePreviewImages[id]?.length);
     const shown = videos.filter((video) => video.seconds).map((video) => video.file);
     const body = JSON.stringify({ shown: [...shown, ...pictures.map(() => 'step')] });
-    return fetch('/page_gate', { method: 'POST', body }).then(() => ({ videos, texts, pictures }));
+    return fetch('/page_gate', { method: 'POST', body }).then(() => ({ videos, texts, notices, pictures }));
 """
 # Whether every node shows its finished video.
 ALL_SHOWN = """
@@ -119,3 +126,10 @@ def test_the_video_grows_in_decode_where_the_sampler_shows_its_steps(browser, no
     (video,) = states[-1]["videos"]
     assert not video["file"].startswith("FramePack") and video["width"] > 0 and video["shown"] > 0
     assert video["seconds"] == pytest.approx(24, abs=0.5) and seen["result"][0] > 0
+
+
+def test_a_notice_stands_in_the_sampler_from_its_first_section_on(browser, nodes2):
+    states = run(browser, "tiny_timeline", SHORTER, videos=2, nodes2=nodes2)["watched"]
+    growing = [state for state in states if lengths([state], "FramePack_preview")]
+    assert all(len(state["notices"]) == 1 for state in growing)
+    assert "the timeline was made for" in growing[0]["notices"][0]
