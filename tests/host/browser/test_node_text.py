@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.host, pytest.mark.timeout(1800)]
 EXAMPLES = Path(__file__).parents[3] / "example_workflows"
 SAMPLER, EVALUATION = (
     "FramePackTransitionsSampler",

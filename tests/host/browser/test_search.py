@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.host, pytest.mark.timeout(1800)]
 BY_NAME = {
     "framepack": "FramePack Sampler",
     "transition": "FramePack Transition Preset",
