@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .attention.joint import AttentionFunction, Segments, bool_mask, key_mask, sdpa_attention
 from .attention.options import with_options
-from .attention.probe import Probe
+from .attention.probe import AttentionProbe
 from .caching.step_cache import run_cached
 from .config import FramePackConfig
 from .inputs import check_conditions, check_window
@@ -255,7 +255,7 @@ class FramePackDiT(nn.Module):
     ) -> Tensor:
         """All blocks over the joint sequence -> tokens of the noisy window [B, L_noisy, D]."""
         patches = transformer_options.get("patches_replace", {}).get("dit", {})
-        probe: Probe | None = transformer_options.get("framepack_probe")
+        probe: AttentionProbe | None = transformer_options.get("framepack_probe")
         sums = None if probe is None else probe.start(segments, img.shape[0], img.device)
         attention = with_options(self.attention, transformer_options, segments, sums)
         fixed = {"segments": segments, "attention": attention, "rotate": self.rotation.apply}

@@ -8,7 +8,7 @@ from typing import Any
 from .gate import with_policy
 from .joint import AttentionFunction, Segments
 from .kv_mask import with_kv_mask
-from .probe import ShareSums, with_probe
+from .probe import Sums, with_probe
 from .rows import in_rows
 
 
@@ -16,7 +16,7 @@ def with_options(
     attention: AttentionFunction,
     transformer_options: Mapping[str, Any],
     segments: Segments,
-    sums: ShareSums | None = None,
+    sums: Sums | None = None,
 ) -> AttentionFunction:
     """`attention` for some rows at a time, gated, and blind to keys where the options say so; with `sums` measured too."""
     rows = transformer_options.get("framepack_attention_rows")

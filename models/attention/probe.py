@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -25,6 +25,23 @@ LOGITS_BYTES = 2**27
 REMEMBERED = (*PAST, "image")
 
 
+class Sums(Protocol):
+    """What a probe sums over the blocks of one forward."""
+
+    def add(self, q: Tensor, k: Tensor, mask: Tensor | None, segments: Segments) -> None:
+        """Add what one block's queries and keys [B, H, L, D] say, with the mask of an AttentionFunction."""
+
+
+class AttentionProbe(Protocol):
+    """Measures something of the attention of the forwards that it is given to."""
+
+    def start(self, segments: Segments, batch: int, device: torch.device) -> Any:
+        """Empty `Sums` for a forward."""
+
+    def finish(self, sums: Any, segments: Segments, conditionings: Sequence[int] | None) -> None:
+        """Keep what a forward's blocks have added up to; `conditionings` are those of the chunks of its batch."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ShareSums:
     """One forward's sums over its blocks.
@@ -37,6 +54,16 @@ class ShareSums:
     rows: Tensor
     segments: Tensor
     tokens: Tensor | None
+
+    def add(self, q: Tensor, k: Tensor, mask: Tensor | None, segments: Segments) -> None:
+        """Add what the measured rows attend to in one block, without a gate."""
+        queries = q.index_select(2, self.rows - segments.first_query(q.shape[2]))
+        shares = key_shares(queries, k, mask)
+        lengths = [span.stop - span.start for _, span in segments.items()]
+        parts = [part.sum(dim=1) for part in torch.split(shares, lengths, dim=1)]
+        self.segments.add_(torch.stack(parts, dim=1))
+        if self.tokens is not None and self.tokens.shape[1]:
+            self.tokens.add_(torch.cat([shares[:, span] for _, span in _remembered(segments)], dim=1))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -107,8 +134,8 @@ class Probe:
         self.measured.append(shares)
 
 
-def with_probe(attention: AttentionFunction, sums: ShareSums) -> AttentionFunction:
-    """The same attention, which also adds to the sums what the window's rows would attend to without a gate."""
+def with_probe(attention: AttentionFunction, sums: Sums) -> AttentionFunction:
+    """The same attention, which also adds to the sums what its queries and keys say before any gate."""
     return partial(_attend_and_measure, attention=attention, sums=sums)
 
 
@@ -118,18 +145,13 @@ def _attend_and_measure(
     v: Tensor,
     *,
     attention: AttentionFunction,
-    sums: ShareSums,
+    sums: Sums,
     mask: Tensor | None,
     segments: Segments,
     block: Block,
     transformer_options: Mapping[str, Any],
 ) -> Tensor:
-    queries = q.index_select(2, sums.rows - segments.first_query(q.shape[2]))
-    shares = key_shares(queries, k, mask)
-    lengths = [span.stop - span.start for _, span in segments.items()]
-    sums.segments.add_(torch.stack([part.sum(dim=1) for part in torch.split(shares, lengths, dim=1)], dim=1))
-    if sums.tokens is not None and sums.tokens.shape[1]:
-        sums.tokens.add_(torch.cat([shares[:, span] for _, span in _remembered(segments)], dim=1))
+    sums.add(q, k, mask, segments)
     return attention(
         q, k, v, mask=mask, segments=segments, block=block, transformer_options=transformer_options
     )
