@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..models.config import FramePackConfig
 from .conditioning_extras import expect_followable, guidance_of, whole_mask
+from .events import AUTO
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,7 @@ class Prompt:
     cut: whether a new shot begins with it, which remembers nothing.
     blend: the number of sections over which the text moves from the prompt before to this one.
     landing: whether it takes over at the nearest section border, or a section begins on its own frame: border or frame.
+    event: what happens when it takes over, for techniques that distinguish it; auto leaves it to them.
     start_latent: the start frame [B, 16, 1, H, W] from here on, in the model's scale, zeros for no image; None for the
         one before.
     image_embeds: the image tokens [B, N, D] from here on; None for those before.
@@ -67,6 +69,7 @@ class Prompt:
     cut: bool = False
     blend: int = 0
     landing: str = "border"
+    event: str = AUTO
     start_latent: Tensor | None = None
     image_embeds: Tensor | None = None
     vision_strength: float = 1.0
@@ -172,6 +175,16 @@ def blend_texts(old: TextConditioning, new: TextConditioning, weight: float) -> 
     mask = masks[0] | masks[1].to(masks[0].device)
     pooled = torch.lerp(old.pooled, new.pooled.to(old.pooled), weight)
     return TextConditioning(states, pooled, None if mask.all() else mask, new.options, guidance=new.guidance)
+
+
+def joined_texts(*texts: TextConditioning) -> TextConditioning:
+    """Texts behind one another: the tokens of all, and the pooled vector, options and guidance of the last."""
+    last = texts[-1]
+    states = torch.cat([text.states.to(last.states) for text in texts], dim=1)
+    mask = None
+    if any(text.mask is not None for text in texts):
+        mask = torch.cat([_mask_of(text).to(states.device) for text in texts], dim=1)
+    return TextConditioning(states, last.pooled, mask, last.options, guidance=last.guidance)
 
 
 def _mask_of(text: TextConditioning) -> Tensor:

@@ -22,6 +22,7 @@ class TokenRule:
     segments: the segments whose tokens it gates.
     source: where M comes from: the name of a measure, or the key of an attached mask.
     bias: what a token of weight 1 gains on its logits, 0-d; None for the other kinds.
+    inverted: whether it gates what the source leaves out, by 1 - M.
     weights: M [B or 1, L] for each segment that is packed; empty until they are worked out for a packed past.
     """
 
@@ -29,16 +30,27 @@ class TokenRule:
     segments: frozenset[str]
     source: str
     bias: Tensor | None = None
+    inverted: bool = False
     weights: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def named_source(self) -> str:
+        """Where its weights come from, as the trace says it."""
+        return f"1 - {self.source}" if self.inverted else self.source
 
     def describe(self) -> dict[str, Any]:
         """The rule as plain data, for the trace."""
         return {
             "kind": self.kind,
             "segments": sorted(self.segments),
-            "by": self.source,
+            "by": self.named_source,
             "bias": _number(self.bias),
         }
+
+    def weighed(self, weights: Mapping[str, Tensor]) -> TokenRule:
+        """The rule with the weights that its source gives for a packed past, by segment."""
+        own = {name: 1 - part for name, part in weights.items()} if self.inverted else weights
+        return replace(self, weights=own)
 
 
 @dataclass(frozen=True)

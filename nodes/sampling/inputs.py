@@ -110,6 +110,7 @@ def _prompt(driver: Driver, entry: TimelineEntry, name: str, start: Tensor) -> P
         cut=entry.cut,
         blend=entry.blend,
         landing=entry.landing,
+        event=entry.event,
         start_latent=None if keyframe is None else driver.to_model(one_image(keyframe, label)),
         image_embeds=tokens,
         vision_strength=entry.vision_strength,

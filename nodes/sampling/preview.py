@@ -152,6 +152,7 @@ def _prompts(timeline: Any) -> list[Prompt]:
             cut=entry.cut,
             blend=entry.blend,
             landing=entry.landing,
+            event=entry.event,
         )
         for entry in entries
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .attention.attention_scaling import FramePackAttentionScaling
+from .attention.dual_memory import FramePackDualMemory
 from .attention.kv_gate import FramePackSemanticKVGate
 from .attention.rope_jitter import FramePackRopeJitter
 from .context.blur import FramePackContextBlur
@@ -28,4 +29,5 @@ NODES = (
     FramePackContextPurge,
     FramePackRopeJitter,
     FramePackStepCache,
+    FramePackDualMemory,
 )

@@ -112,6 +112,31 @@ def check_mask(name: str, choice: str, mask: Any) -> None:
         mask_cells(mask, 1, 1)
 
 
+CONCEPT = {
+    "concept": (
+        "CONDITIONING",
+        {
+            "tooltip": "What is meant, such as 'a man', through CLIP Text Encode: the model is asked, in one evaluation a section, which parts of the past show it."
+        },
+    ),
+    "keep": (
+        "CONDITIONING",
+        {
+            "tooltip": "What the concept must be told from, such as 'a woman', through CLIP Text Encode, beside the prompt in force, which should name what stays."
+        },
+    ),
+}
+
+
+def check_concept(name: str, choice: str, concept: Any) -> None:
+    """Raises ValueError where a choice asks for a concept and none is connected."""
+    if choice == "concept" and not concept:
+        raise ValueError(
+            f"{name} is concept, but no concept is connected, or an empty one; connect a CLIP Text Encode that names it, or choose "
+            f"another {name}."
+        )
+
+
 BLOCKS = (
     "STRING",
     {

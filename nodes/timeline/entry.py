@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ...samplers.events import AUTO, EVENTS
 from ...samplers.section_seeds import LARGEST_SEED
 from ...samplers.timeline.timeline import LANDINGS, Timeline, TimelineEntry
 from ..notices import announce, with_notices
@@ -142,6 +143,14 @@ class FramePackTimelineEntry:
                         "tooltip": "border: the prompt takes over at the nearest border between two sections, up to 0.6 s away. frame: on the latent frame that was asked for (0.13 s), where a shorter section ends.",
                     },
                 ),
+                "event": (
+                    list(EVENTS),
+                    {
+                        "default": AUTO,
+                        "advanced": True,
+                        "tooltip": "What happens here, for FramePack Dual Memory: something is gone, has a new look, or goes on in a new place; or everything changes (cut). auto: gone, or cut with a start_latent. Other techniques do not read it.",
+                    },
+                ),
             },
             "hidden": {"prompt_graph": "PROMPT", "unique_id": "UNIQUE_ID"},
         }
@@ -161,6 +170,7 @@ class FramePackTimelineEntry:
         state: str = "",
         section_seed: int = NO_SEED,
         landing: str = "border",
+        event: str = AUTO,
         prompt_graph: Any = None,
         unique_id: Any = None,
     ) -> Any:
@@ -177,6 +187,7 @@ class FramePackTimelineEntry:
             vision_strength=vision_strength,
             section_seed=None if section_seed == NO_SEED else section_seed,
             landing=landing,
+            event=event,
         )
         earlier = Timeline(()) if timeline is None else timeline
         notices = _keyframe_notices(WorkflowGraph(prompt_graph), unique_id, start_latent)

@@ -32,6 +32,8 @@ class Context:
     kv_mask: by segment, 1 for each token that keeps its keys and values and 0 for each whose are zeroed, [B or 1, L].
     attention_shares: by segment, the share of attention that each token got in the section's first evaluation, [B, L];
         None until that was measured, which is done only for techniques that ask for it.
+    concepts: by the name of a concept that techniques look for, how far it lies in each token, [B, L] in [0, 1] by segment;
+        empty until that was measured, before the section's first evaluation.
     """
 
     indices: SectionIndices
@@ -42,6 +44,7 @@ class Context:
     tokens: Mapping[str, Tensor] = field(default_factory=dict)
     kv_mask: Mapping[str, Tensor] = field(default_factory=dict)
     attention_shares: Mapping[str, Tensor] | None = None
+    concepts: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Context:
         """The same context with every tensor that is packed on `device`."""

@@ -25,6 +25,7 @@ from .lengths import section_lengths
 
 if TYPE_CHECKING:
     from ..conditioning import Anchor, Prompt
+from ..events import AUTO
 
 FPS = 30.0
 # Upstream's slider ends at 33; positions are computed, so that the model itself sets no limit.
@@ -133,6 +134,17 @@ class Section(PlannedSection):
     anchor: Anchor | None = None
     blend: float = 1.0
     blend_from: Prompt | None = None
+
+    @property
+    def event(self) -> str:
+        """What happens at the latest switch, as the prompt says that comes later in the video; see events.EVENTS.
+
+        Where it says auto: gone, or cut where it brings a start frame of its own.
+        """
+        later = max(self.prompt, self.previous or self.prompt, key=lambda prompt: prompt.start)
+        if later.event != AUTO:
+            return later.event
+        return "gone" if later.start_latent is None else "cut"
 
     @cached_property
     def text_changed(self) -> bool:

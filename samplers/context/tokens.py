@@ -47,7 +47,7 @@ def token_counts(context: Context) -> dict[str, int]:
     return counts
 
 
-def cells_to_tokens(cells: Tensor, name: str) -> Tensor:
+def cellsweights_of_cells(cells: Tensor, name: str) -> Tensor:
     """The mean of a map of cells [B, T, H, W] over each token of a segment -> [B, L]."""
     kernel = KERNELS[name]
     return F.avg_pool3d(pad_to_multiple(cells[:, None].float(), kernel), kernel).flatten(1)
@@ -101,7 +101,7 @@ def mask_weights(context: Context, mask: Tensor) -> dict[str, Tensor]:
         name: mask_cells(mask.to(part.device), *part.shape[-2:]).expand(1, *part.shape[-3:])
         for name, part in segments.items()
     }
-    return _to_tokens(cells, context.image_embeds)
+    return weights_of_cells(cells, context.image_embeds)
 
 
 def change_weights(context: Context, weighing: str) -> dict[str, Tensor]:
@@ -110,25 +110,41 @@ def change_weights(context: Context, weighing: str) -> dict[str, Tensor]:
     cells = changing_cells(segments) if segments else {}
     if weighing == "still":
         cells = {name: 1 - part for name, part in cells.items()}
-    return _to_tokens(cells, context.image_embeds)
+    return weights_of_cells(cells, context.image_embeds)
 
 
 def token_weights(context: Context, weighing: str, attachments: Mapping[str, Any]) -> dict[str, Tensor]:
     """Weights M in [0, 1] of the tokens that are packed, [B or 1, L] by segment.
 
-    `weighing` is one of CHANGES or the key of an attached mask.
+    `weighing` is one of CHANGES, the name of a concept that was looked for, or the key of an attached mask.
     """
-    weights = (
-        change_weights(context, weighing)
-        if weighing in CHANGES
-        else mask_weights(context, attachments[weighing])
-    )
+    if weighing in CHANGES:
+        weights: Mapping[str, Tensor] = change_weights(context, weighing)
+    elif weighing in context.concepts:
+        weights = concept_tokens(context, weighing)
+    else:
+        weights = mask_weights(context, attachments[weighing])
     return {name: keep_tokens(part, context.tokens.get(name)) for name, part in weights.items()}
 
 
-def _to_tokens(cells: Mapping[str, Tensor], image_embeds: Tensor | None) -> dict[str, Tensor]:
-    """Maps of cells as weights of tokens. Image tokens are a square grid over the start frame; where they are none, each weighs 1."""
-    weights = {name: cells_to_tokens(part, name) for name, part in cells.items()}
+def concept_tokens(context: Context, concept: str) -> Mapping[str, Tensor]:
+    """The weights [B, L] by segment of a concept that was looked for in this past.
+
+    Raises ValueError where a technique has packed other tokens since.
+    """
+    weights, counts = context.concepts[concept], token_counts(context)
+    for name, part in weights.items():
+        if name in counts and part.shape[1] != counts[name]:
+            raise ValueError(
+                f"the {name} part of the past had {part.shape[1]} tokens when a concept was looked for in it and has "
+                f"{counts[name]} now; give the technique that packs it anew the whole window of t, from 1 to 0."
+            )
+    return weights
+
+
+def weights_of_cells(cells: Mapping[str, Tensor], image_embeds: Tensor | None) -> dict[str, Tensor]:
+    """Maps of cells [B, T, H, W] as weights of tokens [B, L], by segment. Image tokens are a square grid over the start frame; where they are none, each weighs 1."""
+    weights = {name: cellsweights_of_cells(part, name) for name, part in cells.items()}
     if image_embeds is not None:
         side = isqrt(image_embeds.shape[1])
         if "start" in cells and side * side == image_embeds.shape[1]:
@@ -149,7 +165,4 @@ def weigh_tokens(
         return policy
     sources = dict.fromkeys(rule.source for rule in policy.by_token)
     weights = {source: token_weights(context, source, attachments) for source in sources}
-    return replace(
-        policy,
-        by_token=tuple(replace(rule, weights=weights[rule.source]) for rule in policy.by_token),
-    )
+    return replace(policy, by_token=tuple(rule.weighed(weights[rule.source]) for rule in policy.by_token))

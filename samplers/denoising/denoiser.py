@@ -8,17 +8,19 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ...models.attention.concept_probe import ConceptProbe
 from ...models.attention.policy import AttentionPolicy
 from ...models.attention.probe import Probe
 from ...models.caching.step_cache import BlockCache, Signal
 from ..conditioning import TextConditioning
+from ..context.concepts import concept_weights
 from ..context.history import Context
 from ..context.plan import Section
 from ..context.tokens import weigh_tokens
 from ..guidance import Guidance, combine_cfg, project_negative, rescale_guidance
 from ..sigmas import unshift_sigma
-from ..techniques.base import NEGATIVE, POSITIVE, Prediction, Schedule, Step, Technique
-from ..techniques.chain import attention_at, context_at, guidance_at, predictions_at
+from ..techniques.base import NEGATIVE, POSITIVE, Concept, Prediction, Schedule, Step, Technique
+from ..techniques.chain import attention_at, concepts_of, context_at, guidance_at, predictions_at
 from .caching.section import SectionCache
 from .faults.finite import FiniteCheck
 from .memory import StepMemory, first_shares, memory_record
@@ -47,11 +49,16 @@ class Branch:
     distilled: float
     attention: AttentionPolicy | None = None
     attention_rows: int | None = None
-    probe: Probe | None = None
+    probe: Probe | ConceptProbe | None = None
     past: str = "full"
     guided: bool = False
     cache: BlockCache | None = None
     signal: Signal | None = None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is evaluated for what the model tells of it, and not for a prediction."""
+        return self.signal is not None or isinstance(self.probe, ConceptProbe)
 
 
 class Evaluate(Protocol):
@@ -130,9 +137,10 @@ class SectionDenoiser:
         return list(dict.fromkeys([*guided, *wanted]))
 
     def planned_evaluations(self, schedule: Schedule) -> int:
-        """How many evaluations of the model a schedule will take, with one for each step."""
+        """How many evaluations of the model a schedule will take: those of its steps, and one for each concept."""
         steps = (self.step(sigma) for sigma in schedule.sigmas[:-1].tolist())
-        return sum(len(self.predictions(step, self.guidance(step))) for step in steps)
+        predicted = sum(len(self.predictions(step, self.guidance(step))) for step in steps)
+        return predicted and predicted + len(concepts_of(self._techniques, self.section))
 
     def context_at(self, step: Step) -> Context:
         """The packed past as the techniques want a step to see it; the section's own where nothing changes it."""
@@ -168,6 +176,8 @@ class SectionDenoiser:
         wanted = self.predictions(step, guidance)
         if not wanted:
             return x
+        for concept in self._missing_concepts():
+            self._find(concept, evaluate, (x, sigma))
         context, probe = self.context_at(step), self._probe()
         guided = 2 if guidance.needs_negative else 1
         attention = weigh_tokens(attention, context, self._attachments)
@@ -206,6 +216,31 @@ class SectionDenoiser:
         return any(
             t.reads_attention_shares(self.section) and t.claims(self.section, step) for t in self._techniques
         )
+
+    def acts_by_concept(self, step: Step) -> bool:
+        """Whether a technique takes parts of the past apart in a step by the concepts that were found in them."""
+        return any(t.concepts(self.section) and t.claims(self.section, step) for t in self._techniques)
+
+    def _missing_concepts(self) -> list[Concept]:
+        """The concepts that techniques look for and that were not looked for yet."""
+        wanted = concepts_of(self._techniques, self.section)
+        return [concept for concept in wanted if concept.name not in self.context.concepts]
+
+    def _find(self, concept: Concept, evaluate: Evaluate, at: tuple[Tensor, Tensor]) -> None:
+        """Look for a concept in all tokens of the section's past, in an evaluation `at` (x, sigma) of its own."""
+        probe = ConceptProbe(self.texts[concept.text].states.shape[1])
+        whole = replace(self.context, tokens={}, kv_mask={})
+        asked = Branch(
+            text=concept.name,
+            context=whole,
+            distilled=self._guidance.distilled,
+            attention_rows=self.attention_rows,
+            probe=probe,
+        )
+        evaluate([asked], *at)
+        self.evaluations += 1
+        found = concept_weights(probe.first(), whole)
+        self.context = replace(self.context, concepts={**self.context.concepts, concept.name: found})
 
     def _evaluate(
         self,

@@ -30,6 +30,7 @@ def rehearse(
             section.since_switch,
             section.previous is None,
             section.text_changed,
+            section.event,
             schedule.shift,
             tuple(schedule.sigmas.tolist()),
         )

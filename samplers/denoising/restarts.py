@@ -33,6 +33,8 @@ def restart_steps(denoiser: SectionDenoiser, sigmas: Tensor) -> tuple[int, ...]:
     steps = [denoiser.step(sigma) for sigma in sigmas.tolist()[:-1]]
     resting = [denoiser.guidance(step).zero_velocity for step in steps]
     settings = [settings_at(denoiser, step) for step in steps]
+    for step, setting in zip(steps, settings):
+        setting["found"] = float(denoiser.acts_by_concept(step))
     first = resting.index(False) if False in resting else len(steps)
     for step, setting in list(zip(steps, settings))[first + 1 :]:
         setting["attended"] = float(denoiser.acts_by_attention(step))
@@ -87,7 +89,9 @@ def _attention_settings(policy: AttentionPolicy | None) -> dict[str, float]:
         settings["rope_jitter"] = numbers.rope_jitter / JITTER
     for rule in policy.by_token:
         if rule.kind != "cap":
-            settings[f"tokens by {rule.source}"] = -1.0 if rule.bias is None else exp(rule.bias.item()) - 1
+            settings[f"tokens by {rule.named_source}"] = (
+                -1.0 if rule.bias is None else exp(rule.bias.item()) - 1
+            )
     return settings
 
 

@@ -12,7 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ..conditioning import TextConditioning, blend_texts, encoded_text, text_conditioning, vision_tokens
+from ..conditioning import (
+    TextConditioning,
+    blend_texts,
+    encoded_text,
+    joined_texts,
+    text_conditioning,
+    vision_tokens,
+)
 from ..context.history import Context, History
 from ..context.plan import Section
 from ..noise import preparation_noises, section_seed
@@ -287,4 +294,7 @@ def section_texts(
             texts[key] = text_conditioning(
                 driver.attachments[key], type(technique).__name__, driver.config, positive.states.shape[0]
             )
+        for concept in technique.concepts(section):
+            named = [texts[key] for key in concept.keys]
+            texts[concept.name] = joined_texts(*named, positive)
     return texts

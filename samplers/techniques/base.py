@@ -88,6 +88,28 @@ class Prediction:
 POSITIVE, NEGATIVE = Prediction(), Prediction("negative")
 
 
+@dataclass(frozen=True)
+class Concept:
+    """Something in the packed past that a text names.
+
+    text: the key of the attached CONDITIONING that names it.
+    keep: the key of that which names what it is to be told from, beside the section's own prompt; empty for that alone.
+    """
+
+    text: AttachmentKey
+    keep: AttachmentKey = AttachmentKey("")
+
+    @property
+    def keys(self) -> tuple[AttachmentKey, ...]:
+        """The texts that it takes beside the section's own."""
+        return (self.text, self.keep) if self.keep else (self.text,)
+
+    @property
+    def name(self) -> str:
+        """What it is called where it was looked for: its texts behind one another."""
+        return "+".join((*self.keys, POSITIVE.text))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Technique:
     """A remedy for memory that resists a change. It does nothing until the sampler calls one of its hooks.
@@ -152,6 +174,10 @@ class Technique:
 
     def texts(self) -> tuple[AttachmentKey, ...]:
         """Keys of attached CONDITIONINGs that its predictions name."""
+        return ()
+
+    def concepts(self, section: Section) -> tuple[Concept, ...]:
+        """What is looked for in the packed past before the section's first evaluation, for Context.concepts."""
         return ()
 
     def predictions(self, section: Section, step: Step) -> tuple[Prediction, ...]:

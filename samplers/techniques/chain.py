@@ -13,7 +13,7 @@ from ..context.history import Context
 from ..context.plan import Section
 from ..guidance import Guidance
 from ..sigmas import check_sigmas
-from .base import Prediction, Schedule, Step, Technique
+from .base import Concept, Prediction, Schedule, Step, Technique
 
 NEUTRAL = AttentionPolicy()
 
@@ -71,6 +71,12 @@ def context_at(
 def predictions_at(techniques: Sequence[Technique], section: Section, step: Step) -> list[Prediction]:
     """What all techniques together need predicted beside the guided text, each once."""
     wanted = (p for technique in techniques for p in technique.predictions(section, step))
+    return list(dict.fromkeys(wanted))
+
+
+def concepts_of(techniques: Sequence[Technique], section: Section) -> list[Concept]:
+    """What all techniques together look for in a section's past, each once."""
+    wanted = (concept for technique in techniques for concept in technique.concepts(section))
     return list(dict.fromkeys(wanted))
 
 

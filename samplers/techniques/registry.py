@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .attention.attention_scaling import AttentionScaling
+from .attention.dual_memory import DualMemory
 from .attention.kv_gate import SemanticKVGate
 from .attention.rope_jitter import RopeJitter
 from .base import Technique
@@ -90,6 +91,12 @@ TECHNIQUES = (
     ),
     TechniqueEntry(
         name="attention_scaling", title="Attention Scaling", example=AttentionScaling(), off={"scale": 1.0}
+    ),
+    TechniqueEntry(
+        name="dual_memory",
+        title="Dual Memory",
+        example=DualMemory(tokens="moving"),
+        off={"content": 0.0, "scene": 0.0},
     ),
     TechniqueEntry(name="step_cache", title="Step Cache", example=StepCache(), off={"threshold": 0.0}),
 )

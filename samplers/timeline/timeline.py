@@ -8,6 +8,7 @@ from math import inf
 from typing import Any
 
 from ..context.plan import FPS
+from ..events import AUTO, EVENTS
 from ..section_seeds import LARGEST_SEED
 
 # Where a prompt takes over: at the nearest border between two sections, or where a section begins on its frame.
@@ -31,6 +32,7 @@ class TimelineEntry:
     section_seed: the seed of the first section of this entry; None leaves it the run's.
     landing: whether the prompt takes over at the nearest section border, or a section begins on its own frame: one of
         LANDINGS.
+    event: what happens when the prompt takes over, for techniques that distinguish it: one of EVENTS.
     """
 
     start: float
@@ -45,6 +47,7 @@ class TimelineEntry:
     vision_strength: float = 1.0
     section_seed: int | None = None
     landing: str = "border"
+    event: str = AUTO
 
     def __post_init__(self) -> None:
         if self.cut and self.start <= 0:
@@ -70,6 +73,10 @@ class TimelineEntry:
             raise ValueError(
                 f"the timeline entry at {self.start:g} s has the landing {self.landing!r}; choose one of "
                 f"{', '.join(LANDINGS)}."
+            )
+        if self.event not in EVENTS:
+            raise ValueError(
+                f"the timeline entry at {self.start:g} s has the event {self.event!r}; choose one of {', '.join(EVENTS)}."
             )
         if not 0 <= self.vision_strength < inf:
             raise ValueError(

@@ -461,8 +461,10 @@ def test_any_setting_leaves_what_is_older_than_the_switch_and_gives_finite_video
     )
     mask = torch.zeros(1, 64, 64)
     mask[:, :40, :24] = 1.0
+    words = text(11, 1)
+    objects = {"mask": mask, "concept": [[words.states, {"pooled_output": words.pooled}]]}
     with torch.inference_mode():
-        latents, _ = sample(model, technique, layout=layout, batch=batch, steps=2, mask=mask)
+        latents, _ = sample(model, technique, layout=layout, batch=batch, steps=2, **objects)
         plain, _ = sample(model, layout=layout, batch=batch, steps=2)
     assert latents.shape == plain.shape and torch.isfinite(latents).all()
     # The original layout makes the section after the switch first; the start frame is older in both.

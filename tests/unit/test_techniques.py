@@ -381,6 +381,9 @@ def test_any_setting_is_either_refused_or_gives_usable_scales(
 
 def test_only_what_a_technique_has_a_field_for_can_be_attached():
     gate = SemanticKVGate(mode="bias")
-    assert gate.attachment_names() == {"mask"} and AdaptiveCFG.attachment_names() == frozenset()
+    assert (
+        gate.attachment_names() == {"mask", "concept", "keep"}
+        and AdaptiveCFG.attachment_names() == frozenset()
+    )
     with pytest.raises(TypeError, match="SemanticKVGate has no field for an attached tokens"):
         with_technique(object(), gate, tokens=object())

@@ -7,7 +7,7 @@ from typing import Any
 from ....samplers.techniques.attention.kv_gate import MODES, TOKENS, SemanticKVGate
 from ....samplers.techniques.wiring import with_technique
 from ...widgets import advanced_widgets
-from ..base import BLOCKS, TechniqueNode, check_mask, window
+from ..base import BLOCKS, CONCEPT, TechniqueNode, check_concept, check_mask, window
 
 
 @advanced_widgets("start", "last", "history_2x", "history_4x", "image", "gate_text_rows", "threshold")
@@ -35,9 +35,9 @@ class FramePackSemanticKVGate(TechniqueNode):
         }
         tokens = {
             "default": "all",
-            "tooltip": "Which tokens of the past are gated: all alike; those under the mask; those that move over the remembered frames; or those that stand still.",
+            "tooltip": "Which tokens of the past are gated: all alike; those under the mask; those that move over the remembered frames; those that stand still; or those that show the concept.",
         }
-        return {"mask": ("MASK", mask), "tokens": (list(TOKENS), tokens)}
+        return {"mask": ("MASK", mask), "tokens": (list(TOKENS), tokens), **CONCEPT}
 
     @classmethod
     def widgets(cls) -> dict[str, Any]:
@@ -124,6 +124,17 @@ class FramePackSemanticKVGate(TechniqueNode):
             "blocks": BLOCKS,
         }
 
-    def apply(self, model: Any, mask: Any = None, tokens: str = "all", **values: Any) -> tuple[Any]:
+    def apply(
+        self,
+        model: Any,
+        mask: Any = None,
+        tokens: str = "all",
+        *,
+        concept: Any = None,
+        keep: Any = None,
+        **values: Any,
+    ) -> tuple[Any]:
         check_mask("tokens", tokens, mask)
-        return (with_technique(model, self.TECHNIQUE(**values, tokens=tokens), mask=mask),)
+        check_concept("tokens", tokens, concept)
+        technique = self.TECHNIQUE(**values, tokens=tokens)
+        return (with_technique(model, technique, mask=mask, concept=concept, keep=keep),)

@@ -7,7 +7,7 @@ from typing import Any
 from ....samplers.techniques.context.purge import ACTIONS, SELECTIONS, ContextPurge
 from ....samplers.techniques.wiring import with_technique
 from ...widgets import advanced_widgets
-from ..base import TechniqueNode, check_mask, window
+from ..base import CONCEPT, TechniqueNode, check_concept, check_mask, window
 
 WHAT = "keep; remove: not packed at all; zero: empty latents; zero_kv: zero keys and values"
 
@@ -35,7 +35,7 @@ class FramePackContextPurge(TechniqueNode):
         mask = {
             "tooltip": "White where the past is purged, for select mask and random_in_mask; several masks are united. Any size: it is fitted to the picture."
         }
-        return {"mask": ("MASK", mask)}
+        return {"mask": ("MASK", mask), **CONCEPT}
 
     @classmethod
     def widgets(cls) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class FramePackContextPurge(TechniqueNode):
                 list(SELECTIONS),
                 {
                     "default": "all",
-                    "tooltip": "Which tokens remove, zero and zero_kv take: all; those under the mask; a random share of all, or of those under the mask; or those that the first step attended to most or least.",
+                    "tooltip": "Which tokens remove, zero and zero_kv take: all; those under the mask; a random share of all, or of those under the mask; those that the first step attended to most or least; or those that show the concept.",
                 },
             ),
             "keep_ratio": (
@@ -98,6 +98,10 @@ class FramePackContextPurge(TechniqueNode):
             **window(0.0),
         }
 
-    def apply(self, model: Any, mask: Any = None, **values: Any) -> tuple[Any]:
+    def apply(
+        self, model: Any, mask: Any = None, *, concept: Any = None, keep: Any = None, **values: Any
+    ) -> tuple[Any]:
         check_mask("select", values["select"], mask)
-        return (with_technique(model, self.TECHNIQUE(**values), mask=mask),)
+        check_concept("select", values["select"], concept)
+        technique = self.TECHNIQUE(**values)
+        return (with_technique(model, technique, mask=mask, concept=concept, keep=keep),)

@@ -64,8 +64,8 @@ class HostStep:
         self._context: dict[str, Tensor] = {}
 
     def evaluate(self, branches: Sequence[Branch], x: Tensor, sigma: Tensor) -> list[Tensor]:
-        """x0 [B, 16, T, H, W] of every branch; where the first one asks for a signal, it alone is run."""
-        if branches[0].signal is not None:
+        """x0 [B, 16, T, H, W] of every branch; where the first one is asked for something else, it alone is run."""
+        if branches[0].is_asked:
             return self._calculate([self._cond(branches[0])], _with_attention(self._options, branches[0]))
         self._context = context_arguments(branches[0], 1, x.device)
         # All branches of a step attend alike; the first one's forward is the one to be measured. What guidance functions

@@ -61,13 +61,14 @@ def texts_part(run: Run, section: Section) -> dict[str, TextConditioning]:
     """The texts of a section's predictions, but for those of techniques, which belong to these."""
     texts = section_texts(run.driver, section, run.negative)
     theirs = {key for technique in run.driver.techniques for key in technique.texts()}
+    theirs |= {concept.name for technique in run.driver.techniques for concept in technique.concepts(section)}
     return {name: text for name, text in texts.items() if name not in theirs}
 
 
 def place_part(section: Section) -> dict[str, Any]:
     """Where a section lies, as far as techniques may ask; not the length of its shot, which they do not read."""
     names = ("index", "latents", "frames", "padding", "change", "since_switch", "blend")
-    more = ("cut", "closes_loop", "goes_on")
+    more = ("cut", "closes_loop", "goes_on", "event")
     return {**{name: getattr(section, name) for name in (*names, *more)}, "shot": section.shot.number}
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ....models.attention.blocks import block_set
+from ....models.attention.blocks import Blocks, block_set
 from ....models.attention.policy import AttentionPolicy, TokenRule
 from ...context.plan import Section
 from ...context.tokens import CHANGES
-from ..base import AttachmentKey, Step, Technique, attachment, check_range, check_window, in_window
+from ..base import AttachmentKey, Concept, Step, Technique, attachment, check_range, check_window, in_window
 
 MODES = ("bias", "cap", "drop", "founding")
-TOKENS = ("all", "mask", *CHANGES)
+TOKENS = ("all", "mask", *CHANGES, "concept")
 # The segments that can be gated, and the fields that weigh them.
 WEIGHTS = {"4x": "history_4x", "2x": "history_2x", "start": "start", "last": "last", "image": "image"}
 
@@ -33,7 +33,8 @@ class SemanticKVGate(Technique):
     ignored, and in mode founding one of `threshold` too.
 
     With `tokens` other than all, M belongs to each token: how far it lies under the attached mask, how much it moves over
-    the remembered frames, or how still it stands (see tokens.changing_cells). Then bias and founding add -gamma M, cap
+    the remembered frames, or how still it stands (see tokens.changing_cells), or whether it shows the concept (see
+    concepts.concept_weights), which is looked for anew in every section, in one evaluation. Then bias and founding add -gamma M, cap
     bounds the share that goes to the tokens' parts M, and drop leaves 1 - M of what a token would get.
 
     mode: one of the above.
@@ -44,8 +45,11 @@ class SemanticKVGate(Technique):
     threshold: the change of a switch below which nothing is gated.
     t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
     blocks: the blocks in which it acts, such as "double:0-3; single:0-7"; empty for all.
-    tokens: which tokens are gated: all, those under the mask, those that move, or those that stand still.
+    tokens: which tokens are gated: all, those under the mask, those that move, those that stand still, or those of the
+        concept.
     mask: the key of the attached mask, for tokens "mask".
+    concept: the key of the attached CONDITIONING that names what is gated, for tokens "concept".
+    keep: the key of that which names what the concept is told from, beside the section's prompt.
     """
 
     mode: str = "bias"
@@ -63,6 +67,8 @@ class SemanticKVGate(Technique):
     blocks: str = ""
     tokens: str = "all"
     mask: AttachmentKey = attachment()
+    concept: AttachmentKey = attachment()
+    keep: AttachmentKey = attachment()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,23 +86,44 @@ class SemanticKVGate(Technique):
 
     def attention(self, section: Section, step: Step, policy: AttentionPolicy) -> AttentionPolicy:
         amount = self._gated(section)
+        if amount == 0 or self._is_off or not in_window(step, self.t_start, self.t_end):
+            return policy
         segments = frozenset(name for name, weight in self._weights().items() if weight > 0)
-        if amount == 0 or not segments or not in_window(step, self.t_start, self.t_end):
-            return policy
-        dropping = self.mode == "drop" or (self.mode == "cap" and self.cap == 0)
-        if not dropping and (self.cap == 1 if self.mode == "cap" else self.gamma == 0):
-            return policy
-        gated = self._placed(policy)
+        rows = frozenset({"noisy", "text", "image"} if self.gate_text_rows else {"noisy"})
+        gated = placed(policy, rows, block_set(self.blocks))
         if self.tokens != "all":
-            return self._by_token(gated, "drop" if dropping else self._kind, segments, amount)
-        if dropping:
+            return self._by_token(gated, "drop" if self._drops else self._kind, segments, amount)
+        if self._drops:
             return replace(gated, dropped=policy.dropped | segments)
         if self._kind == "bias":
             return gated.biased(self._biases(amount))
         return replace(gated, cap=self._cap(policy, amount), capped=segments)
 
+    def concepts(self, section: Section) -> tuple[Concept, ...]:
+        acts = self.tokens == "concept" and self._gated(section) > 0 and not self._is_off
+        return (self._concept,) if acts else ()
+
+    def texts(self) -> tuple[AttachmentKey, ...]:
+        return self._concept.keys if self.tokens == "concept" else ()
+
     def describe(self, section: Section, step: Step) -> dict[str, float]:
         return {}
+
+    @property
+    def _concept(self) -> Concept:
+        return Concept(self.concept, self.keep)
+
+    @property
+    def _drops(self) -> bool:
+        """Whether the past is not attended at all."""
+        return self.mode == "drop" or (self.mode == "cap" and self.cap == 0)
+
+    @property
+    def _is_off(self) -> bool:
+        """Whether its settings change nothing in any section."""
+        if not any(self._weights().values()):
+            return True
+        return not self._drops and (self.cap == 1 if self.mode == "cap" else self.gamma == 0)
 
     @property
     def _kind(self) -> str:
@@ -116,7 +143,7 @@ class SemanticKVGate(Technique):
         self, policy: AttentionPolicy, kind: str, segments: frozenset[str], amount: float
     ) -> AttentionPolicy:
         """The policy with rules for single tokens; segments of equal weight share one."""
-        source = self.mask if self.tokens == "mask" else self.tokens
+        source = {"mask": self.mask, "concept": self._concept.name}.get(self.tokens, self.tokens)
         if kind != "bias":
             rules = [TokenRule(kind=kind, segments=segments, source=source)]
         else:
@@ -139,16 +166,6 @@ class SemanticKVGate(Technique):
             raise ValueError("two KV gates of mode cap act on the same section; keep one of them.")
         return torch.tensor(self.cap**amount)
 
-    def _placed(self, policy: AttentionPolicy) -> AttentionPolicy:
-        """The policy with this gate's rows and blocks, which all gates of a section share, and a blur's decay takes on."""
-        rows = frozenset({"noisy", "text", "image"} if self.gate_text_rows else {"noisy"})
-        blocks = block_set(self.blocks)
-        if policy.has_gate and (rows, blocks) != (policy.rows, policy.blocks):
-            raise ValueError(
-                "two KV gates with different blocks or gate_text_rows act on the same section; give both the same."
-            )
-        return replace(policy, rows=rows, blocks=blocks, has_gate=True)
-
     def _weights(self) -> dict[str, float]:
         """How much each segment is gated."""
         return {segment: getattr(self, name) for segment, name in WEIGHTS.items()}
@@ -156,3 +173,12 @@ class SemanticKVGate(Technique):
     def _biases(self, amount: float) -> dict[str, float]:
         """What the gate adds to each segment's logits."""
         return {name: -self.gamma * weight * amount for name, weight in self._weights().items() if weight > 0}
+
+
+def placed(policy: AttentionPolicy, rows: frozenset[str], blocks: Blocks) -> AttentionPolicy:
+    """The policy with a gate's rows and blocks, which all gates of a section share, and a blur's decay takes on."""
+    if policy.has_gate and (rows, blocks) != (policy.rows, policy.blocks):
+        raise ValueError(
+            "two KV gates with different blocks or gate_text_rows act on the same section; give both the same."
+        )
+    return replace(policy, rows=rows, blocks=blocks, has_gate=True)

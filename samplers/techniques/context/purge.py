@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...context.history import Context
 from ...context.plan import Section
-from ...context.tokens import mask_weights, segment_latents, token_counts, tokens_to_cells
-from ..base import AttachmentKey, Step, Technique, attachment, check_range, check_window, in_window
+from ...context.tokens import concept_tokens, mask_weights, segment_latents, token_counts, tokens_to_cells
+from ..base import AttachmentKey, Concept, Step, Technique, attachment, check_range, check_window, in_window
 from .repacking import COARSE, with_coarser_frames, with_gap
 
 KEEP, REMOVE, ZERO, ZERO_KV = "keep", "remove", "zero", "zero_kv"
@@ -25,7 +25,7 @@ ACTIONS = {
     "4x": (KEEP, *PURGES),
     "image": (KEEP, *PURGES),
 }
-SELECTIONS = ("all", "mask", "random", "most_attended", "least_attended", "random_in_mask")
+SELECTIONS = ("all", "mask", "random", "most_attended", "least_attended", "random_in_mask", "concept")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,8 @@ class ContextPurge(Technique):
 
     remove, zero and zero_kv take the tokens that `select` says: all; those under the mask (half covered or more); a random
     share of 1 - keep_ratio, seeded by seed + section, of all or of those under the mask; or that share of those which the window attended to most or least,
-    measured in the section's first evaluation, which therefore still sees everything. keep_ratio and `gap` scale with the
+    measured in the section's first evaluation, which therefore still sees everything; or those that show the concept (see
+    concepts.concept_weights), which is looked for in one evaluation before it; of a batch, in any of its videos. keep_ratio and `gap` scale with the
     switch's change, actions on all do not: they act from a change of `threshold` on.
 
     `gap` moves the history (last, 2x, 4x) that many latent frames away from the window; where it lies before the window, as
@@ -57,6 +58,8 @@ class ContextPurge(Technique):
     threshold: the change of a switch from which on it acts.
     t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
     mask: the key of the attached mask, for select "mask" and "random_in_mask".
+    concept: the key of the attached CONDITIONING that names what is taken, for select "concept".
+    keep: the key of that which names what the concept is told from, beside the section's prompt.
     """
 
     start: str = KEEP
@@ -72,6 +75,8 @@ class ContextPurge(Technique):
     t_start: float = 1.0
     t_end: float = 0.0
     mask: AttachmentKey = attachment()
+    concept: AttachmentKey = attachment()
+    keep: AttachmentKey = attachment()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,6 +104,13 @@ class ContextPurge(Technique):
         acts = self._amount(section) > 0 and in_window(step, self.t_start, self.t_end)
         return frozenset(self._touched(section)) if acts else frozenset()
 
+    def concepts(self, section: Section) -> tuple[Concept, ...]:
+        acts = self.select == "concept" and bool(self._purging()) and self._amount(section) > 0
+        return (self._concept,) if acts else ()
+
+    def texts(self) -> tuple[AttachmentKey, ...]:
+        return self._concept.keys if self.select == "concept" else ()
+
     def describe(self, section: Section, step: Step) -> dict[str, float]:
         amount = self._amount(section)
         changes = bool(self._touched(section)) or round(self.gap * amount) > 0
@@ -109,7 +121,11 @@ class ContextPurge(Technique):
 
     @property
     def _for_whole_sections(self) -> bool:
-        return (self.t_start, self.t_end) == (1, 0) and not self._by_attention
+        return (self.t_start, self.t_end) == (1, 0) and not self._by_attention and self.select != "concept"
+
+    @property
+    def _concept(self) -> Concept:
+        return Concept(self.concept, self.keep)
 
     @property
     def _by_attention(self) -> bool:
@@ -126,7 +142,7 @@ class ContextPurge(Technique):
 
     def _touched(self, section: Section) -> set[str]:
         """The segments that do not stay as they are."""
-        takes_some = self.select in ("all", "mask") or self._share(section) < 1
+        takes_some = self.select in ("all", "mask", "concept") or self._share(section) < 1
         coarser = {name for name, action in self._actions().items() if action in COARSE}
         return coarser | (self._purging().keys() if takes_some else set())
 
@@ -146,6 +162,7 @@ class ContextPurge(Technique):
         """The context without what is purged; the same object where nothing is."""
         amount = self._amount(section)
         waiting = context.attention_shares is None and self.reads_attention_shares(section)
+        waiting |= any(concept.name not in context.concepts for concept in self.concepts(section))
         if amount == 0 or waiting:
             return context
         purged = self._take(section, context, attachments)
@@ -187,6 +204,8 @@ class ContextPurge(Technique):
         count = len(order)
         if self.select == "all":
             return torch.zeros(1, count, dtype=torch.bool)
+        if self.select == "concept":
+            return concept_tokens(context, self._concept.name)[name].amax(dim=0, keepdim=True) < 0.5
         if self.select != "mask" and self._share(section) == 1:
             return torch.ones(1, count, dtype=torch.bool)
         if self.select in ("mask", "random_in_mask"):

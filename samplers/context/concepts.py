@@ -1,0 +1,95 @@
+"""Which tokens of the packed past show a concept, from how much each of them attends to its words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from einops import repeat
+from torch import Tensor
+
+from .history import Context
+from .tokens import KERNELS, segment_latents, token_counts, tokens_to_cells, weights_of_cells
+
+# The segments at full resolution, whose tokens are small enough to lie inside of a thing or outside of it.
+FINE = ("start", "last")
+# What a token and its neighbours count for one another along each axis, of 4.
+BINOMIAL = (1.0, 2.0, 1.0)
+
+
+def concept_weights(shares: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+    """Weights M of all tokens, 1 where the concept lies and 0 elsewhere, [B, L] by segment; image tokens between them.
+
+    `shares` [B, L] say how much each token attends to the concept's words (see ConceptProbe). The shares of the
+    start frame and of the last ones are smoothed over neighbouring tokens and divided in two by Otsu's threshold (1979), video by video. Coarser history is not asked by
+    itself: of its tokens those count which cover a part of the picture that the concept fills in one of these frames. Empty
+    frames show nothing.
+    """
+    latents = segment_latents(context)
+    shown = {name: _filled(latents[name]) for name in FINE if name in latents}
+    smooth = {name: smoothed(shares[name], _shape(latents[name])) for name in shown}
+    chosen = _chosen(smooth, shown)
+    cells = {name: tokens_to_cells(part, name, _shape(latents[name])) for name, part in chosen.items()}
+    if not cells:
+        like = next(part for part in (*latents.values(), context.image_embeds) if part is not None)
+        return {name: like.new_zeros(1, count) for name, count in token_counts(context).items()}
+    picture = torch.cat(list(cells.values()), dim=1).amax(dim=1)
+    coarse = {name: _spread(picture, name, part) for name, part in latents.items() if name not in FINE}
+    return weights_of_cells({**coarse, **cells}, context.image_embeds)
+
+
+def smoothed(shares: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Shares [B, L] of a fine segment of frames, rows and columns of cells, each frame under a binomial filter of 3 x 3 tokens."""
+    frames, rows, columns = (-(-size // step) for size, step in zip(shape, KERNELS["last"]))
+    grid = shares.reshape(-1, 1, rows, columns)
+    line = torch.tensor(BINOMIAL, dtype=shares.dtype, device=shares.device) / 4
+    kernel = line[:, None] * line
+    filtered = F.conv2d(F.pad(grid, (1, 1, 1, 1), mode="replicate"), kernel[None, None])
+    return filtered.reshape(-1, frames * rows * columns)
+
+
+def otsu_threshold(values: Tensor, counted: Tensor) -> Tensor:
+    """The value [B, 1] that best divides those of `values` [B, L] that are `counted` (bool [B, L]) into two groups.
+
+    Best is the largest n1 n2 (mean1 - mean2)^2 (Otsu 1979), over all values as thresholds: what is above one belongs to the
+    second group. Infinity where fewer than two different values are counted.
+    """
+    ordered, order = values.masked_fill(~counted, torch.inf).sort(dim=1)
+    number = counted.gather(1, order).float().cumsum(dim=1)
+    total = ordered.masked_fill(ordered.isinf(), 0).double().cumsum(dim=1)
+    other = number[:, -1:] - number
+    apart = total / number.clamp(min=1) - (total[:, -1:] - total) / other.clamp(min=1)
+    between = number * other * apart.square()
+    threshold = ordered.gather(1, between.argmax(dim=1, keepdim=True))
+    varied = between.amax(dim=1, keepdim=True) > 0
+    return threshold.masked_fill(~varied, torch.inf)
+
+
+def _chosen(shares: Mapping[str, Tensor], shown: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Which tokens of the fine segments lie above the threshold of them all, 1 or 0."""
+    if not shares:
+        return {}
+    values = torch.cat(list(shares.values()), dim=1)
+    counted = torch.cat([shown[name] for name in shares], dim=1)
+    above = ((values > otsu_threshold(values, counted)) & counted).float()
+    return dict(zip(shares, torch.split(above, [part.shape[1] for part in shares.values()], dim=1)))
+
+
+def _filled(latents: Tensor) -> Tensor:
+    """Which tokens of a fine segment belong to a frame that is not empty, bool [B, L]."""
+    _, rows, columns = (-(-size // step) for size, step in zip(latents.shape[2:], KERNELS["last"]))
+    return (latents.abs().amax(dim=(1, 3, 4)) > 0).repeat_interleave(rows * columns, dim=1)
+
+
+def _spread(picture: Tensor, name: str, latents: Tensor) -> Tensor:
+    """A map of the picture [B, H, W] for all frames of a segment, each token as its largest cell: [B, T, H, W]."""
+    _, rows, columns = KERNELS[name]
+    largest = F.max_pool2d(picture[:, None], (rows, columns), ceil_mode=True)[:, 0]
+    cells = repeat(largest, "b h w -> b t (h kh) (w kw)", t=latents.shape[2], kh=rows, kw=columns)
+    return cells[..., : latents.shape[3], : latents.shape[4]]
+
+
+def _shape(latents: Tensor) -> tuple[int, int, int]:
+    frames, rows, columns = latents.shape[2:]
+    return frames, rows, columns
