@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...samplers.techniques.attention.attention_scaling import AttentionScaling
+from ...samplers.techniques.attention.dual_memory import DualMemory
 from ...samplers.techniques.base import Technique
 from ...samplers.techniques.presets import PRESETS, preset_techniques
 from ...samplers.techniques.registry import TECHNIQUES
@@ -59,23 +60,24 @@ class Arm:
     techniques: the techniques between loader and sampler, in wired order.
     conditions: what the first section after the switch is sampled with.
     lora: what changes the model in all sections after the switch; those before it are shared by all arms.
+    looks_for: the property of an episode with the words for what techniques look for: its "concept", or something "absent".
     """
 
     name: str
     techniques: tuple[Technique, ...] = ()
     conditions: SwitchConditions = USUAL_CONDITIONS
     lora: LoraFile | None = None
+    looks_for: str = field(default="concept", kw_only=True)
 
     def describe(self) -> list[dict[str, Any]]:
-        """The LoRA and the techniques with all their settings, as plain data."""
-        lora = (
-            []
-            if self.lora is None
-            else [{"name": "LoRA", "file": self.lora.path.name, "digest": self.lora.digest}]
-        )
-        return lora + [
+        """The LoRA and the techniques with all their settings, as plain data, and a wrong word where they are given one."""
+        described: list[dict[str, Any]] = []
+        if self.lora is not None:
+            described.append({"name": "LoRA", "file": self.lora.path.name, "digest": self.lora.digest})
+        described += [
             {"name": type(technique).__name__, **asdict(technique)} for technique in self.techniques
         ]
+        return described if self.looks_for == "concept" else [*described, {"looks_for": self.looks_for}]
 
     @property
     def acts_without_a_switch(self) -> bool:
@@ -97,4 +99,6 @@ ARMS = (
     *(Arm(f"preset {name}", PRESETS[name]) for name in ("clean", "balanced", "strong", "cut", "founding")),
     Arm("preset balanced, fading over 3 sections", preset_techniques("balanced", 3, 0.6)),
     Arm("alignvid", (ALIGNVID,)),
+    Arm("dual memory of the concept", (DualMemory(),)),
+    Arm("dual memory of something absent", (DualMemory(),), looks_for="absent"),
 )

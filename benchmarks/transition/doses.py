@@ -9,6 +9,7 @@ from typing import Any
 
 from ...samplers.context.tokens import CHANGES
 from ...samplers.techniques.attention.attention_scaling import AttentionScaling
+from ...samplers.techniques.attention.dual_memory import DualMemory
 from ...samplers.techniques.attention.kv_gate import SemanticKVGate
 from ...samplers.techniques.attention.rope_jitter import RopeJitter
 from ...samplers.techniques.base import Technique
@@ -59,6 +60,8 @@ DOSES = (
         "KV gate, tokens, gamma 2",
         tuple((tokens, (SemanticKVGate(gamma=2.0, tokens=tokens),)) for tokens in CHANGES),
     ),
+    dose("dual memory, content", DualMemory(event="gone"), "content", (0.6, 1.0)),
+    dose("dual memory, scene", DualMemory(event="new_place"), "scene", (0.6, 1.0)),
     dose("CFG 4 and KV gate, gamma", SemanticKVGate(), "gamma", (0.5, 1.0, 2.0), AdaptiveCFG(base=4.0)),
     dose("attention scaling", AttentionScaling(), "scale", (1.35,)),
     dose("context blur, low-pass", ContextBlur(), "strength", (0.5, 1.0)),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...tiny.world import FAST, Scene, Subject, make_clip, prompt_of
+from ...tiny.world.tables import COLOURS, SHAPES
 
 SWITCHES = ("disappear", "appear", "colour", "background", "cut", "motion")
 CASES = (*SWITCHES, "control", "sham")
@@ -68,6 +69,20 @@ class Episode:
         """The subject that is to be there before the switch and not after it."""
         after = [subject for subject, _ in self.after.shown]
         return next((subject for subject, _ in self.before.shown if subject not in after), None)
+
+    @property
+    def concept(self) -> str:
+        """What a technique is told to look for: the subject that leaves, or else the one that stays."""
+        subject = self.leaving or self.staying
+        return "nothing" if subject is None else f"a {subject.colour} {subject.shape}"
+
+    @property
+    def absent(self) -> str:
+        """The same of a subject that is not there: of a colour and a shape that no subject has before the switch."""
+        shown = [subject for subject, _ in self.before.shown]
+        colours = [colour for colour in COLOURS if all(colour != subject.colour for subject in shown)]
+        shapes = [shape for shape in SHAPES if all(shape != subject.shape for subject in shown)]
+        return f"a {colours[self.seed % len(colours)]} {shapes[self.seed % len(shapes)]}"
 
     @property
     def asks_for_motion(self) -> bool:

@@ -170,3 +170,19 @@ def test_options_that_cannot_be_are_one_sentence(
 ) -> None:
     assert main(["bench", "transition", *given, "--out", str(tmp_path)]) == 1
     assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_words_for_what_leaves_and_for_what_is_not_there(seed):
+    pair = make_episode("leave", seed)
+    assert pair.leaving is not None and pair.staying is not None
+    assert pair.concept == f"a {pair.leaving.colour} {pair.leaving.shape}"
+    _, colour, shape = pair.absent.split()
+    assert colour not in (pair.leaving.colour, pair.staying.colour)
+    assert shape not in (pair.leaving.shape, pair.staying.shape)
+
+
+def test_words_where_nothing_leaves_and_where_nothing_is_there():
+    sham, appear = make_episode("pair sham", 1), make_episode("appear", 1)
+    assert sham.staying is not None and sham.concept == f"a {sham.staying.colour} {sham.staying.shape}"
+    assert appear.concept == "nothing" and len(appear.absent.split()) == 3

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 
 from ....models.plain import PlainModel
-from ....samplers.conditioning import Prompt, TextConditioning
+from ....samplers.conditioning import Prompt, TextConditioning, encoded_text
 from ....samplers.context.plan import FPS, PlannedSection, Section, plan_sections
 from ....samplers.denoising.drivers import Driver, PlainDriver
 from ....samplers.denoising.sections import sample_sections
 from ....samplers.guidance import Guidance
 from ....samplers.observer import SectionObserver
 from ....samplers.settings import SampleInputs, SampleSettings
-from ....samplers.techniques.base import Technique
-from ....samplers.techniques.context.low_pass import LowPassGuidance
-from ....samplers.techniques.guidance.contrastive import ContrastiveGuidance
 from ....samplers.techniques.wiring import with_technique
 from ....samplers.timeline.assignment import assign_prompts
 from ....tiny.bundle import TinyBundle
 from ..arms import PLAIN, Arm, LoraFile, SwitchConditions
 from ..episodes import Episode
 from .loras import with_lora
+from .objects import objects_for
+
+NO_TEXTS: Mapping[str, TextConditioning] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,7 @@ class StartState:
     sections: the sections after the switch.
     inputs: start latents, image tokens and the latents so far.
     sampling: settings of the sampler, with the seeds of the noise.
+    words: the texts that techniques can look for, by the property of the episodes.
     frames: the frames so far, float [B,T,64,64,3] in 0..1.
     """
 
@@ -92,6 +93,7 @@ class StartState:
     sections: list[Section]
     inputs: SampleInputs
     sampling: SampleSettings
+    words: Mapping[str, TextConditioning]
     frames: np.ndarray
 
 
@@ -131,6 +133,10 @@ class EpisodeSampler:
             sections=sections[settings.before :],
             inputs=replace(inputs, earlier_sections=latents[:, :, 1:]),
             sampling=sampling,
+            words={
+                name: self._texts([getattr(episode, name) for episode in episodes])
+                for name in ("concept", "absent")
+            },
             frames=frames,
         )
 
@@ -177,7 +183,11 @@ class EpisodeSampler:
     def sample_after_switch(self, start: StartState, arm: Arm) -> SampledVideos:
         """Sample what follows the switch with the techniques of an arm."""
         first = start.sections[0]
-        driver = self._driver(arm, start.images, (first.previous or first.prompt).conditioning)
+        texts = {
+            "old": encoded_text(first.previous or first.prompt),
+            "words": start.words[arm.looks_for],
+        }
+        driver = self._driver(arm, start.images, texts)
         latents, trace = self._sample(driver, start.sections, start.inputs, start.sampling)
         sections, batch = trace["sections"], latents.shape[0]
         return SampledVideos(
@@ -217,11 +227,14 @@ class EpisodeSampler:
             image_embeds=self.bundle.clip_vision.encode_image(images, crop=False).last_hidden_state,
         )
 
-    def _driver(self, arm: Arm, images: Tensor, old: TextConditioning | None = None) -> PlainDriver:
-        """The model with an arm's LoRA and techniques, each with what its node can be given: start images, the `old` prompt."""
+    def _driver(
+        self, arm: Arm, images: Tensor, texts: Mapping[str, TextConditioning] = NO_TEXTS
+    ) -> PlainDriver:
+        """The model with an arm's LoRA and techniques, each with what its node can be given (see objects_for)."""
         model = self._model if arm.lora is None else self._with_lora(arm.lora)
         for technique in arm.techniques:
-            model = with_technique(model, technique, **self._read_by(technique, images, old))
+            objects = objects_for(technique, self.bundle, images, texts)
+            model = with_technique(model, technique, **objects)
         return PlainDriver(model)
 
     def _with_lora(self, lora: LoraFile) -> PlainModel:
@@ -229,20 +242,6 @@ class EpisodeSampler:
         if lora not in self._with_loras:
             self._with_loras[lora] = with_lora(self._model, lora.path)
         return self._with_loras[lora]
-
-    def _read_by(self, technique: Technique, images: Tensor, old: TextConditioning | None) -> dict[str, Any]:
-        """What a technique reads of VAE, CLIP vision, start images and text, by the field that holds its key.
-
-        The concept that contrastive guidance refuses is the old prompt.
-        """
-        if isinstance(technique, LowPassGuidance):
-            return technique.vision_pair(images, self.bundle.clip_vision)
-        if isinstance(technique, ContrastiveGuidance) and technique.refusal and old is not None:
-            options = {"pooled_output": old.pooled, "attention_mask": old.mask}
-            return {"concept": [[old.states, options]]}
-        has = {field.name for field in fields(technique)}
-        models = {"vae": self.bundle.vae, "clip_vision": self.bundle.clip_vision}
-        return {name: model for name, model in models.items() if name in has}
 
     def _sections(self, episodes: Sequence[Episode]) -> list[Section]:
         """All sections with their prompts; one case makes one timeline, whatever its episodes say."""
