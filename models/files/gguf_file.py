@@ -16,6 +16,7 @@ from ..layers.gguf_packings import GGUF_BLOCKS
 
 # city96's converter writes the shape of a tensor with more than four dimensions here.
 SHAPE_KEY = "comfy.gguf.orig_shape."
+STALE = "the gguf package does not work here: run `pip install --upgrade gguf` in ComfyUI's Python"
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -96,12 +97,14 @@ def numbers_of(field: Any) -> list[int]:
 
 @contextmanager
 def open_gguf(path: Path, device: torch.device | str = "cpu") -> Iterator[GgufFile]:
-    """An open GGUF file; raises GgufError where it is damaged, or where the gguf package is absent."""
+    """An open GGUF file; raises GgufError where it is damaged, or where the gguf package is absent or too old."""
     reader = gguf_reader()
     try:
         file = GgufFile(reader(path), device)
         for key in file.keys():
             check_stored(file, key)
+    except AttributeError as error:
+        raise GgufError(f"{STALE} ({error})") from error
     # The package checks little of what it reads: a damaged header fails in whatever way it happens to.
     except Exception as error:
         raise GgufError(f"not a whole GGUF file ({error}); it may be truncated: download it again") from error

@@ -66,7 +66,8 @@ def files(lora_cases: ModuleType, dit: Any) -> dict[str, dict[str, Tensor]]:
     factors = {name: (0.1 * down, 0.1 * up) for name, (down, up) in lora_cases.make_factors(layers).items()}
     plain = lora_cases.ORIGINAL_STYLES["kohya"].write(factors, 2.0)
     bias = {"transformer.double_blocks.0.img_attn_qkv.diff_b": normal(3 * dit.config.inner_dim)}
-    return {"lora": {**plain, **bias}, "loha": loha, "lokr": lokr}
+    few_steps = lora_cases.extracted(dit.config, 4)
+    return {"lora": {**plain, **bias}, "loha": loha, "lokr": lokr, "few steps": few_steps}
 
 
 def apply(model: Any, strength: float = 0.5, name: str = NAME, blocks: str = "") -> tuple[Any, str]:
@@ -88,7 +89,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert not [name for name in one if not torch.equal(bits(one[name]), bits(other[name]))]
 
 
-@pytest.mark.parametrize("kind", ["lora", "loha", "lokr"])
+@pytest.mark.parametrize("kind", ["lora", "loha", "lokr", "few steps"])
 def test_the_host_patches_what_a_plain_model_gets_and_takes_it_off_bit_by_bit(
     lora_cases: ModuleType, dit: Any, make: Callable, loras: Path, kind: str
 ) -> None:

@@ -359,6 +359,22 @@ def test_fields_are_read_by_older_versions_of_the_package_too(
     assert header.entries["clean_x_embedder.proj_4x.weight"].shape == kernel
 
 
+def test_a_package_that_does_not_work_is_not_taken_for_a_damaged_file(
+    tmp_path: Path, dit: FramePackDiT, quantised_cases: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gguf = pytest.importorskip("gguf")
+    quantised_cases.write_gguf(tmp_path / "model.gguf", dit, "Q8_0")
+
+    def fail(*_: Any) -> None:
+        raise AttributeError("newbyteorder was removed")  # as 0.10 with numpy 2
+
+    monkeypatch.setattr(gguf, "GGUFReader", fail)
+    with pytest.raises(
+        CheckpointError, match=r"does not work here: run `pip install --upgrade gguf`.*newbyteorder"
+    ):
+        load_dit(tmp_path / "model.gguf")
+
+
 def test_without_the_gguf_package_its_absence_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
