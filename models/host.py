@@ -156,7 +156,7 @@ def host_attention(
         return attend(q, k, v)
     if "optimized_attention_override" not in transformer_options:
         return sdpa_attention(q, k, v, mask=mask)
-    rows = zip(q.split(1), k.split(1), v.split(1), mask[:, 0, 0])
+    rows = zip(*(torch.split(part, 1) for part in (q, k, v)), mask[:, 0, 0])
     return torch.cat([attend(row, keys[:, :, kept], values[:, :, kept]) for row, keys, values, kept in rows])
 
 
