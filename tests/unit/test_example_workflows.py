@@ -51,7 +51,18 @@ HOST_ONLY: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
 SAMPLERS = ("FramePackTransitionsSampler", "FramePackOneFrameSampler")
 LOADERS = {"LoadImage": "image", "LoadVideo": "file"}
 # What users of the pack come for, each with the 13B model and with the embedded one.
-SUBJECTS = ("f1", "end_frame", "timeline", "transition", "one_frame", "two_references", "extend", "cut", "ab")
+SUBJECTS = (
+    "f1",
+    "end_frame",
+    "timeline",
+    "transition",
+    "one_frame",
+    "two_references",
+    "extend",
+    "cut",
+    "ab",
+    "training",
+)
 CORE, OWN = (
     ("comfy-core", "0.3.64"),
     ("framepack-transitions", "0.2.0"),
