@@ -47,7 +47,7 @@ def token_counts(context: Context) -> dict[str, int]:
     return counts
 
 
-def cellsweights_of_cells(cells: Tensor, name: str) -> Tensor:
+def cells_to_tokens(cells: Tensor, name: str) -> Tensor:
     """The mean of a map of cells [B, T, H, W] over each token of a segment -> [B, L]."""
     kernel = KERNELS[name]
     return F.avg_pool3d(pad_to_multiple(cells[:, None].float(), kernel), kernel).flatten(1)
@@ -144,7 +144,7 @@ def concept_tokens(context: Context, concept: str) -> Mapping[str, Tensor]:
 
 def weights_of_cells(cells: Mapping[str, Tensor], image_embeds: Tensor | None) -> dict[str, Tensor]:
     """Maps of cells [B, T, H, W] as weights of tokens [B, L], by segment. Image tokens are a square grid over the start frame; where they are none, each weighs 1."""
-    weights = {name: cellsweights_of_cells(part, name) for name, part in cells.items()}
+    weights = {name: cells_to_tokens(part, name) for name, part in cells.items()}
     if image_embeds is not None:
         side = isqrt(image_embeds.shape[1])
         if "start" in cells and side * side == image_embeds.shape[1]:
