@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...samplers.context.tokens import mask_cells
+from ...samplers.context.tokens import WITH_MOTION, mask_cells
 from ...samplers.techniques.base import APPLY_TO, Technique
 from ...samplers.techniques.wiring import with_technique
 from ..types import ROOT
@@ -104,7 +104,7 @@ def window(t_end: float) -> dict[str, Any]:
 
 def check_mask(name: str, choice: str, mask: Any) -> None:
     """Raises ValueError where a choice that names a mask has none to go by, or one that is no picture's."""
-    if choice in ("mask", "random_in_mask") and mask is None:
+    if choice in ("mask", "random_in_mask", WITH_MOTION) and mask is None:
         raise ValueError(
             f"{name} is {choice}, but no mask is connected; connect a MASK, or choose another {name}."
         )

@@ -18,10 +18,13 @@ from torch import Tensor
 from ...models.attention.policy import AttentionPolicy
 from ...models.packing import keep_tokens, pad_to_multiple
 from .history import Context
+from .regions.moving import changes, with_what_moves_along
 
 # Frames, rows and columns of latent cells that a token covers.
 KERNELS = {"4x": (4, 8, 8), "2x": (2, 4, 4), "start": (1, 2, 2), "last": (1, 2, 2)}
 CHANGES = ("moving", "still")
+WITH_MOTION = "mask_with_motion"  # the choice that takes what moves along with what lies under a mask
+ALONG = "+motion"
 
 
 def segment_latents(context: Context) -> dict[str, Tensor]:
@@ -84,23 +87,30 @@ def changing_cells(segments: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     1 is the standard deviation over the picture of a video's mean frame, or more. Empty frames count for nothing and get 0.
     """
-    frames = torch.cat(list(segments.values()), dim=2).float()
-    filled = frames.abs().amax(dim=(1, 3, 4), keepdim=True) > 0
-    mean = (frames * filled).sum(dim=2, keepdim=True) / filled.sum(dim=2, keepdim=True).clamp(min=1)
-    distance = ((frames - mean).square().mean(dim=1) * filled[:, 0]).sqrt()
-    scale = (mean - mean.mean(dim=(3, 4), keepdim=True)).square().mean(dim=(1, 2, 3, 4)).sqrt()
-    cells = (distance / scale.clamp(min=1e-6).view(-1, 1, 1, 1)).clamp(max=1)
-    parts = torch.split(cells, [part.shape[2] for part in segments.values()], dim=1)
+    moved, _ = changes(segments)
+    distance = moved.square().mean(dim=1).sqrt()
+    parts = torch.split(distance.clamp(max=1), [part.shape[2] for part in segments.values()], dim=1)
     return dict(zip(segments, parts))
 
 
-def mask_weights(context: Context, mask: Tensor) -> dict[str, Tensor]:
-    """How far each token lies under masks of the picture (see mask_cells), [1, L] in [0, 1] by segment."""
+def moving_with(mask: str) -> str:
+    """The key of an attached mask, marked so that what moves along with what lies under it counts too."""
+    return mask + ALONG
+
+
+def mask_weights(context: Context, mask: Tensor, *, with_motion: bool = False) -> dict[str, Tensor]:
+    """How far each token lies under masks of the picture (see mask_cells), [1, L] in [0, 1] by segment.
+
+    With motion what moves along with what lies under them counts too (see with_what_moves_along), [B, L].
+    """
     segments = segment_latents(context)
-    cells = {
-        name: mask_cells(mask.to(part.device), *part.shape[-2:]).expand(1, *part.shape[-3:])
-        for name, part in segments.items()
-    }
+    if not segments:
+        return weights_of_cells({}, context.image_embeds)
+    first = next(iter(segments.values()))
+    region = mask_cells(mask.to(first.device), *first.shape[-2:])[None]
+    if with_motion:
+        region = with_what_moves_along(segments, region[0])
+    cells = {name: region[:, None].expand(-1, part.shape[2], -1, -1) for name, part in segments.items()}
     return weights_of_cells(cells, context.image_embeds)
 
 
@@ -116,14 +126,16 @@ def change_weights(context: Context, weighing: str) -> dict[str, Tensor]:
 def token_weights(context: Context, weighing: str, attachments: Mapping[str, Any]) -> dict[str, Tensor]:
     """Weights M in [0, 1] of the tokens that are packed, [B or 1, L] by segment.
 
-    `weighing` is one of CHANGES, the name of a concept that was looked for, or the key of an attached mask.
+    `weighing` is one of CHANGES, the name of a concept that was looked for, or the key of an attached mask, as it is or marked by
+    `moving_with`.
     """
     if weighing in CHANGES:
         weights: Mapping[str, Tensor] = change_weights(context, weighing)
     elif weighing in context.concepts:
         weights = concept_tokens(context, weighing)
     else:
-        weights = mask_weights(context, attachments[weighing])
+        mask = attachments[weighing.removesuffix(ALONG)]
+        weights = mask_weights(context, mask, with_motion=weighing.endswith(ALONG))
     return {name: keep_tokens(part, context.tokens.get(name)) for name, part in weights.items()}
 
 

@@ -31,11 +31,11 @@ class FramePackSemanticKVGate(TechniqueNode):
     @classmethod
     def optional(cls) -> dict[str, Any]:
         mask = {
-            "tooltip": "White where the past is gated, for tokens mask; several masks are united. Any size: it is fitted to the picture."
+            "tooltip": "White where the past is gated, for tokens mask and mask_with_motion; several masks are united. Any size: it is fitted to the picture."
         }
         tokens = {
             "default": "all",
-            "tooltip": "Which tokens of the past are gated: all alike; those under the mask; those that move over the remembered frames; those that stand still; or those that show the concept.",
+            "tooltip": "Which tokens of the past are gated: all alike; those under the mask, or these with what moves along with them, such as a shadow; those that move over the remembered frames; those that stand still; or those that show the concept.",
         }
         return {"mask": ("MASK", mask), "tokens": (list(TOKENS), tokens), **CONCEPT}
 

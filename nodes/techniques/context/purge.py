@@ -33,7 +33,7 @@ class FramePackContextPurge(TechniqueNode):
     @classmethod
     def optional(cls) -> dict[str, Any]:
         mask = {
-            "tooltip": "White where the past is purged, for select mask and random_in_mask; several masks are united. Any size: it is fitted to the picture."
+            "tooltip": "White where the past is purged, for select mask, mask_with_motion and random_in_mask; several masks are united. Any size: it is fitted to the picture."
         }
         return {"mask": ("MASK", mask), **CONCEPT}
 
@@ -54,7 +54,7 @@ class FramePackContextPurge(TechniqueNode):
                 list(SELECTIONS),
                 {
                     "default": "all",
-                    "tooltip": "Which tokens remove, zero and zero_kv take: all; those under the mask; a random share of all, or of those under the mask; those that the first step attended to most or least; or those that show the concept.",
+                    "tooltip": "Which tokens remove, zero and zero_kv take: all; those under the mask, or these with what moves along with them, such as a shadow; a random share of all, or of those under the mask; those that the first step attended to most or least; or those that show the concept.",
                 },
             ),
             "keep_ratio": (

@@ -9,11 +9,11 @@ import torch
 from ....models.attention.blocks import Blocks, block_set
 from ....models.attention.policy import AttentionPolicy, TokenRule
 from ...context.plan import Section
-from ...context.tokens import CHANGES
+from ...context.tokens import CHANGES, WITH_MOTION, moving_with
 from ..base import AttachmentKey, Concept, Step, Technique, attachment, check_range, check_window, in_window
 
 MODES = ("bias", "cap", "drop", "founding")
-TOKENS = ("all", "mask", *CHANGES, "concept")
+TOKENS = ("all", "mask", WITH_MOTION, *CHANGES, "concept")
 # The segments that can be gated, and the fields that weigh them.
 WEIGHTS = {"4x": "history_4x", "2x": "history_2x", "start": "start", "last": "last", "image": "image"}
 
@@ -45,9 +45,9 @@ class SemanticKVGate(Technique):
     threshold: the change of a switch below which nothing is gated.
     t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
     blocks: the blocks in which it acts, such as "double:0-3; single:0-7"; empty for all.
-    tokens: which tokens are gated: all, those under the mask, those that move, those that stand still, or those of the
-        concept.
-    mask: the key of the attached mask, for tokens "mask".
+    tokens: which tokens are gated: all, those under the mask, these with what moves along with them, those that move, those that
+        stand still, or those of the concept.
+    mask: the key of the attached mask, for tokens "mask" and "mask_with_motion".
     concept: the key of the attached CONDITIONING that names what is gated, for tokens "concept".
     keep: the key of that which names what the concept is told from, beside the section's prompt.
     """
@@ -139,11 +139,17 @@ class SemanticKVGate(Technique):
             return 1.0 if amount > self.threshold else 0.0
         return 0.0 if amount < self.threshold else amount
 
+    @property
+    def source(self) -> str:
+        """What the weights of single tokens are made of, see `token_weights`."""
+        named = {"mask": self.mask, WITH_MOTION: moving_with(self.mask), "concept": self._concept.name}
+        return named.get(self.tokens, self.tokens)
+
     def _by_token(
         self, policy: AttentionPolicy, kind: str, segments: frozenset[str], amount: float
     ) -> AttentionPolicy:
         """The policy with rules for single tokens; segments of equal weight share one."""
-        source = {"mask": self.mask, "concept": self._concept.name}.get(self.tokens, self.tokens)
+        source = self.source
         if kind != "bias":
             rules = [TokenRule(kind=kind, segments=segments, source=source)]
         else:

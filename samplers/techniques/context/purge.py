@@ -11,7 +11,14 @@ from torch import Tensor
 
 from ...context.history import Context
 from ...context.plan import Section
-from ...context.tokens import concept_tokens, mask_weights, segment_latents, token_counts, tokens_to_cells
+from ...context.tokens import (
+    WITH_MOTION,
+    concept_tokens,
+    mask_weights,
+    segment_latents,
+    token_counts,
+    tokens_to_cells,
+)
 from ..base import AttachmentKey, Concept, Step, Technique, attachment, check_range, check_window, in_window
 from .repacking import COARSE, with_coarser_frames, with_gap
 
@@ -25,7 +32,17 @@ ACTIONS = {
     "4x": (KEEP, *PURGES),
     "image": (KEEP, *PURGES),
 }
-SELECTIONS = ("all", "mask", "random", "most_attended", "least_attended", "random_in_mask", "concept")
+SELECTIONS = (
+    "all",
+    "mask",
+    "random",
+    "most_attended",
+    "least_attended",
+    "random_in_mask",
+    "concept",
+    WITH_MOTION,
+)
+UNDER_MASK = ("mask", WITH_MOTION)  # whole, with whatever the mask covers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +58,7 @@ class ContextPurge(Technique):
       random share of the tokens under a mask this is the founding form.
     - 2x, 4x: its frames go through the coarser tier's kernel, a learned low-pass, at their own indices.
 
-    remove, zero and zero_kv take the tokens that `select` says: all; those under the mask (half covered or more); a random
+    remove, zero and zero_kv take the tokens that `select` says: all; those under the mask (half covered or more); these with what moves along with them; a random
     share of 1 - keep_ratio, seeded by seed + section, of all or of those under the mask; or that share of those which the window attended to most or least,
     measured in the section's first evaluation, which therefore still sees everything; or those that show the concept (see
     concepts.concept_weights), which is looked for in one evaluation before it; of a batch, in any of its videos. keep_ratio and `gap` scale with the
@@ -57,7 +74,7 @@ class ContextPurge(Technique):
     gap: the distance that is added between history and window, in latent frames.
     threshold: the change of a switch from which on it acts.
     t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
-    mask: the key of the attached mask, for select "mask" and "random_in_mask".
+    mask: the key of the attached mask, for select "mask", "mask_with_motion" and "random_in_mask".
     concept: the key of the attached CONDITIONING that names what is taken, for select "concept".
     keep: the key of that which names what the concept is told from, beside the section's prompt.
     """
@@ -142,7 +159,7 @@ class ContextPurge(Technique):
 
     def _touched(self, section: Section) -> set[str]:
         """The segments that do not stay as they are."""
-        takes_some = self.select in ("all", "mask", "concept") or self._share(section) < 1
+        takes_some = self.select in ("all", *UNDER_MASK, "concept") or self._share(section) < 1
         coarser = {name for name, action in self._actions().items() if action in COARSE}
         return coarser | (self._purging().keys() if takes_some else set())
 
@@ -206,11 +223,16 @@ class ContextPurge(Technique):
             return torch.zeros(1, count, dtype=torch.bool)
         if self.select == "concept":
             return concept_tokens(context, self._concept.name)[name].amax(dim=0, keepdim=True) < 0.5
-        if self.select != "mask" and self._share(section) == 1:
+        if self.select not in UNDER_MASK and self._share(section) == 1:
             return torch.ones(1, count, dtype=torch.bool)
-        if self.select in ("mask", "random_in_mask"):
-            stays = mask_weights(context, attachments[self.mask])[name] < 0.5
-            return stays if self.select == "mask" else stays | _spared(~stays, order, self._share(section))
+        if self.select in (*UNDER_MASK, "random_in_mask"):
+            along = self.select == WITH_MOTION
+            stays = mask_weights(context, attachments[self.mask], with_motion=along)[name] < 0.5
+            if along:
+                stays = stays.all(0, keepdim=True)
+            return (
+                stays if self.select in UNDER_MASK else stays | _spared(~stays, order, self._share(section))
+            )
         if context.attention_shares is not None and self.reads_attention_shares(section):
             # Techniques behind this one may have packed more at the tier's end when it was measured.
             shares = context.attention_shares[name][:, :count]
