@@ -50,7 +50,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "subjects, one of which is told to leave; doses: each technique at rising strength; conflict: "
         "what the past shows against what the prompt asks, under a cap on attention; long: videos of 38 to 60 s with many switches, "
         "and a minute without any; agreement: whether the metrics say what "
-        "is true; judge: whether the verdict on a switch is true; lora: LoRAs of it, trained first where they are not there "
+        "is true; judge: whether the verdict on a switch is true; lora: LoRAs of it, trained first where they are not there; "
+        "exemplars: clips that are found by the new prompt, in place of the old memory "
         "(%(default)s)",
     )
     what.add_argument(

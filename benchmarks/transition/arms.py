@@ -15,15 +15,16 @@ from ...samplers.techniques.registry import TECHNIQUES
 from ...tiny.config import DIT
 
 HISTORIES, PROMPTS, ANCHORS = ("old", "new", "zero"), ("new", "old"), ("kept", "replaced")
+EXEMPLAR = "exemplar"  # a clip that the new prompt finds, as history or as anchor
 
 
 @dataclass(frozen=True)
 class SwitchConditions:
     """What the first section after the switch is sampled with.
 
-    history: the scene that the packed past shows: "old", "new", or "zero" for no past.
+    history: the scene that the packed past shows: "old", "new", "zero" for no past, or EXEMPLAR.
     prompt: the scene that the prompt asks for: "new" or "old".
-    anchor: whether start frame and image tokens are the old scene's ("kept") or the new one's ("replaced").
+    anchor: whether start frame and image tokens are the old scene's ("kept"), the new one's ("replaced"), or those of EXEMPLAR.
     """
 
     history: str = "old"
@@ -31,9 +32,15 @@ class SwitchConditions:
     anchor: str = "kept"
 
     def __post_init__(self) -> None:
-        for name, options in (("history", HISTORIES), ("prompt", PROMPTS), ("anchor", ANCHORS)):
+        histories, anchors = (*HISTORIES, EXEMPLAR), (*ANCHORS, EXEMPLAR)
+        for name, options in (("history", histories), ("prompt", PROMPTS), ("anchor", anchors)):
             if getattr(self, name) not in options:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(options)}.")
+
+    @property
+    def reads_exemplars(self) -> bool:
+        """Whether a library of clips is searched."""
+        return EXEMPLAR in (self.history, self.anchor)
 
 
 USUAL_CONDITIONS = SwitchConditions()

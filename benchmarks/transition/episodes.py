@@ -138,8 +138,10 @@ def reversed_episode(episode: Episode) -> Episode:
 def episode_under(episode: Episode, history: str, prompt: str) -> Episode:
     """The episode when the past shows one of its scenes and the prompt asks for one: "old" or "new".
 
-    A past of "zero" shows what the prompt does not ask for.
+    A past of "zero" shows what the prompt does not ask for; that of an exemplar stands in for the old one.
     """
+    if history not in ("old", "new", "zero"):
+        history = "old"
     scenes = {"old": episode.before, "new": episode.after}
     shown = history if history != "zero" else {"old": "new", "new": "old"}[prompt]
     before, after = scenes[shown], scenes[prompt]

@@ -40,6 +40,8 @@ class Measures:
     artefacts: share of the first new section's frames that show something else than a scene of the world.
     size: share of the frames of its last third with the new scene in which the subject has the size that was asked for or, where
         it should stay as it is, that it had; success does not look at it. None without such frames.
+    place, subject: whether in most frames of that last third place and time are those that are asked for, and the subject's shape
+        and colour or its absence. None with two subjects.
     gone, other: of two subjects, whether the one that is told to leave is gone, and whether the other one is as it was.
     """
 
@@ -52,6 +54,8 @@ class Measures:
     jump_after: float | None
     artefacts: float
     size: float | None = None
+    place: bool | None = None
+    subject: bool | None = None
     gone: bool | None = None
     other: bool | None = None
 
@@ -98,7 +102,27 @@ def _measures(
         jump_after=jumps.get("jump_after"),
         artefacts=float(artefact.mean()),
         size=_size_share(new[settled], episode, state[settled]),
+        place=_mostly(_shows_place(new[settled], episode.after)),
+        subject=_mostly(_shows_subject(new[settled], episode.after)),
     )
+
+
+def _shows_place(seen: Detection, scene: Scene) -> Array:
+    """In which frames place and time are a scene's, bool [T]."""
+    same: Array = (seen.background == scene.background) & (seen.night == scene.night)
+    return same
+
+
+def _shows_subject(seen: Detection, scene: Scene) -> Array:
+    """In which frames the subject's shape and colour or its absence are a scene's, bool [T]."""
+    if scene.subject is None:
+        return np.logical_not(seen.present)
+    same: Array = (seen.shape == scene.subject.shape) & (seen.colour == scene.subject.colour)
+    return np.logical_and(same, seen.present)
+
+
+def _mostly(frames: Array) -> bool:
+    return bool(frames.mean() > 0.5)
 
 
 def _size_share(seen: Detection, episode: Episode, right: Array) -> float | None:

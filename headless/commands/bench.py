@@ -33,7 +33,7 @@ from ..running.progress import ProgressBars
 from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
 from ..workflows.errors import WorkflowError
-from .studies import loras
+from .studies import exemplars, loras
 from .studies.judging import JUDGE, judge_study
 from .studies.measuring import Measure, facts_of, sheet_of
 from .studies.remarks import enough, remarks_on
@@ -234,6 +234,7 @@ STUDIES: dict[str, Callable[..., dict[str, Any]]] = {
     "agreement": _agreement,
     JUDGE: judge_study,
     loras.STUDY: loras.lora_study,
+    exemplars.STUDY: exemplars.exemplar_study,
 }
 # What one study alone is asked for.
 OWN_OPTIONS = {JUDGE: ("features", "model", "pretrained"), loras.STUDY: loras.OPTIONS}

@@ -9,13 +9,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..arms import PLAIN, USUAL_CONDITIONS, Arm
+from ..arms import EXEMPLAR, PLAIN, USUAL_CONDITIONS, Arm
 from ..episodes import Episode, episode_under, reversed_episode
 from ..judge import judge_of
 from ..measures import HALF_SECOND
 from .recording import save_strip, save_video_frames, strip_frames
 from .results import Result, ResultKeys
-from .sampling import EpisodeSampler, SampledVideos, StartState
+from .sampling import EpisodeSampler
+from .states import SampledVideos, StartState
 
 Array = NDArray[Any]
 
@@ -56,9 +57,9 @@ class EpisodeBatch:
     def past(self, history: str) -> MeasuredPast:
         """The sections before the switch when the past shows the "old" or the "new" scene; sampled once for each.
 
-        For "zero", where the sampler sees no past, it is the old scene that the measures compare with.
+        For "zero", where the sampler sees no past, and for an exemplar it is the old scene that the measures compare with.
         """
-        if history == "zero":
+        if history in ("zero", EXEMPLAR):
             return self.past("old")
         if history not in self._pasts:
             self._pasts[history] = self._sample_past(history)

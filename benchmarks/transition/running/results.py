@@ -17,6 +17,7 @@ from ....tiny import detector, world
 from ....tiny.source import source_digest
 from ..arms import Arm
 from ..measures import Measures
+from . import exemplars
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +139,8 @@ class ResultKeys:
         The batch is part of the key because numbers may be rounded otherwise in a batch of another size.
         """
         what = [arm.name, arm.describe(), asdict(arm.conditions)]
+        if arm.conditions.reads_exemplars:
+            what.append(library_digest())
         facts = [VERSION, world_digest(), self.fingerprint, case, seed, list(batch), *what]
         return key_of(facts)
 
@@ -151,3 +154,9 @@ def key_of(facts: Sequence[Any]) -> str:
 def world_digest() -> str:
     """A digest of the code that draws the embedded world, writes its prompts and detects its scenes."""
     return source_digest(world, detector)
+
+
+@cache
+def library_digest() -> str:
+    """A digest of the code that says which clips are found."""
+    return source_digest(exemplars)

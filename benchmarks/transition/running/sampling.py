@@ -22,10 +22,12 @@ from ....samplers.settings import SampleInputs, SampleSettings
 from ....samplers.techniques.wiring import with_technique
 from ....samplers.timeline.assignment import assign_prompts
 from ....tiny.bundle import TinyBundle
-from ..arms import PLAIN, Arm, LoraFile, SwitchConditions
+from ..arms import EXEMPLAR, PLAIN, Arm, LoraFile, SwitchConditions
 from ..episodes import Episode
+from .exemplars import Exemplars
 from .loras import with_lora
 from .objects import objects_for
+from .states import SampledVideos, StartState
 
 NO_TEXTS: Mapping[str, TextConditioning] = {}
 
@@ -63,40 +65,6 @@ class BenchSettings:
         return 1 + self.before * self.section_frames
 
 
-@dataclass(frozen=True, eq=False)
-class SampledVideos:
-    """Videos of a batch of episodes after the switch.
-
-    frames: float [B,T,64,64,3] in 0..1.
-    evaluations: calls of the model for each video.
-    seconds: time for each video.
-    """
-
-    frames: np.ndarray
-    evaluations: int
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class StartState:
-    """Episodes of one case up to the switch, and what the sampler goes on from.
-
-    images: start images [B,64,64,3] in 0..1, for techniques that read them.
-    sections: the sections after the switch.
-    inputs: start latents, image tokens and the latents so far.
-    sampling: settings of the sampler, with the seeds of the noise.
-    words: the texts that techniques can look for, by the property of the episodes.
-    frames: the frames so far, float [B,T,64,64,3] in 0..1.
-    """
-
-    images: Tensor
-    sections: list[Section]
-    inputs: SampleInputs
-    sampling: SampleSettings
-    words: Mapping[str, TextConditioning]
-    frames: np.ndarray
-
-
 class EpisodeSampler:
     """Samples batches of episodes with the embedded model."""
 
@@ -105,6 +73,7 @@ class EpisodeSampler:
         self.settings = settings
         self._model = PlainModel(bundle.dit, bundle.latent_scale)
         self._with_loras: dict[LoraFile, PlainModel] = {}
+        self._exemplars = Exemplars(bundle)
 
     def fingerprint(self) -> str:
         """A digest of weights and settings: results of another one cannot be mixed with these."""
@@ -160,8 +129,9 @@ class EpisodeSampler:
 
         `start` must hold the history that the conditions ask for; with "zero" it is left out.
         """
-        images = images_of([e.image if conditions.anchor == "kept" else e.image_after for e in episodes])
-        inputs = self._inputs(self._driver(PLAIN, images), images)
+        images = images_of(self._anchors(episodes, conditions.anchor))
+        driver, shown = self._driver(PLAIN, images), None
+        inputs = self._inputs(driver, images)
         asked = Prompt(
             start=self.settings.switch_frame / FPS,
             text=conditions.prompt,
@@ -172,12 +142,22 @@ class EpisodeSampler:
             planned = plan_sections("f1", self.settings.after, self.settings.window)
         else:
             inputs = replace(inputs, earlier_sections=start.inputs.earlier_sections)
+        if conditions.history == EXEMPLAR:
+            shown, count = start.inputs.earlier_sections, self.settings.before * self.settings.window
+            found = self._exemplars.latents(episodes, count)
+            inputs = replace(inputs, earlier_sections=driver.to_model(found))
         met = start.sections[0].previous or start.sections[0].prompt
         sections = [
             section.with_prompt(asked, previous=met, change=1.0, since_switch=number)
             for number, section in enumerate(planned)
         ]
-        return replace(start, images=images, sections=sections, inputs=inputs)
+        return replace(start, images=images, sections=sections, inputs=inputs, shown=shown)
+
+    def _anchors(self, episodes: Sequence[Episode], anchor: str) -> list[np.ndarray]:
+        """The pictures [64,64,3] that the model is to remember as its start."""
+        if anchor == EXEMPLAR:
+            return self._exemplars.pictures(episodes)
+        return [episode.image if anchor == "kept" else episode.image_after for episode in episodes]
 
     @torch.inference_mode()
     def sample_after_switch(self, start: StartState, arm: Arm) -> SampledVideos:
@@ -191,7 +171,7 @@ class EpisodeSampler:
         latents, trace = self._sample(driver, start.sections, start.inputs, start.sampling)
         sections, batch = trace["sections"], latents.shape[0]
         return SampledVideos(
-            self._decode_end(driver.to_vae(latents)),
+            self._decode_end(driver.to_vae(start.as_shown(latents))),
             sum(section["evaluations"] for section in sections),
             sum(section["seconds"] for section in sections) / batch,
         )
