@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...samplers.conditioning import Prompt
@@ -15,6 +16,7 @@ from ...samplers.techniques.wiring import framepack_config, techniques_of
 from ...samplers.timeline.assignment import assign_prompts, frame_borders
 from .. import widgets
 from ..types import ROOT, TIMELINE, TRACE
+from .concept_plot import plot_concepts
 from .trace_plot import plot_trace
 
 USUAL_SIZE = (80, 80)  # latent pixels of 640x640
@@ -96,7 +98,7 @@ class FramePackTechniquePreview:
                 "trace": (
                     TRACE,
                     {
-                        "tooltip": "A trace of FramePack Sampler: draws what was done there, and reads nothing else."
+                        "tooltip": "A trace of FramePack Sampler: draws what was done there, with the maps of the concepts that were looked for, and reads nothing else."
                     },
                 ),
             },
@@ -137,7 +139,9 @@ class FramePackTechniquePreview:
             size = USUAL_SIZE if start_latent is None else tuple(start_latent["samples"].shape[-2:])
             techniques = techniques_of(model.model_options)
             trace = preview_trace(techniques, sections, settings, size=size, sigmas=sigmas)
-        return (torch.from_numpy(plot_trace(trace)).float()[None] / 255,)
+        maps = plot_concepts(trace)
+        picture = plot_trace(trace) if maps is None else np.concatenate([plot_trace(trace), maps])
+        return (torch.from_numpy(picture).float()[None] / 255,)
 
 
 def _prompts(timeline: Any) -> list[Prompt]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,18 @@ def concept_weights(shares: Mapping[str, Tensor], context: Context) -> dict[str,
     picture = torch.cat(list(cells.values()), dim=1).amax(dim=1)
     coarse = {name: _spread(picture, name, part) for name, part in latents.items() if name not in FINE}
     return weights_of_cells({**coarse, **cells}, context.image_embeds)
+
+
+def concept_maps(context: Context) -> dict[str, dict[str, list[Any]]]:
+    """Where each concept was found, as plain data: 0 or 1 for the tokens of the start frame and of the last one.
+
+    By concept and segment a list of videos, each of rows of tokens.
+    """
+    latents = segment_latents(context)
+    return {
+        concept: {name: _maps(weights[name], latents[name]) for name in FINE if name in latents}
+        for concept, weights in context.concepts.items()
+    }
 
 
 def smoothed(shares: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -88,6 +101,13 @@ def _spread(picture: Tensor, name: str, latents: Tensor) -> Tensor:
     largest = F.max_pool2d(picture[:, None], (rows, columns), ceil_mode=True)[:, 0]
     cells = repeat(largest, "b h w -> b t (h kh) (w kw)", t=latents.shape[2], kh=rows, kw=columns)
     return cells[..., : latents.shape[3], : latents.shape[4]]
+
+
+def _maps(weights: Tensor, latents: Tensor) -> list[Any]:
+    """The tokens [B, L] of a segment's last frame as [B][rows][columns] of whole numbers."""
+    rows, columns = (-(-size // step) for size, step in zip(latents.shape[3:], KERNELS["last"][1:]))
+    maps: list[Any] = weights[:, -rows * columns :].reshape(-1, rows, columns).int().tolist()
+    return maps
 
 
 def _shape(latents: Tensor) -> tuple[int, int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..conditioning import Anchor
+from ..context.concepts import concept_maps
 from ..context.indices import SectionIndices
 from ..context.plan import Section
 from ..settings import SampleSettings
@@ -17,7 +18,7 @@ from .denoiser import SectionDenoiser
 
 TRACE_SCHEMA = "framepack-transitions/trace/1"
 # What a section's record cannot say without its tensors, or before it is sampled.
-MEASURED = ("indices", "tokens", "evaluations", "seconds", "cache", "memory", "before")
+MEASURED = ("indices", "tokens", "evaluations", "seconds", "cache", "memory", "concepts", "before")
 INDEX_TIERS = ("target", "clean", "clean_2x", "clean_4x")
 
 
@@ -56,9 +57,13 @@ def section_record(
 
     `retried` says that it, or one before it, did not fit in memory and was sampled once more; `reused` is false: the section
     was sampled. `tokens` counts the packed tokens of those segments of which a technique leaves some out of all steps.
-    `memory` is left out where it was not measured, `cache` where there is no step cache.
+    `memory` is left out where it was not measured, `cache` where there is no step cache, `concepts` where none was looked for.
     """
-    found = {"cache": denoiser.cache and denoiser.cache.describe(), "memory": denoiser.memory()}
+    found = {
+        "cache": denoiser.cache and denoiser.cache.describe(),
+        "memory": denoiser.memory(),
+        "concepts": concept_maps(denoiser.context) or None,
+    }
     return {
         **_plan_record(section, denoiser.context.indices),
         **_step_records(denoiser, [denoiser.step(sigma) for sigma in schedule.tolist()]),

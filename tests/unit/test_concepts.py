@@ -16,6 +16,7 @@ from framepack_transitions.models.attention.joint import PAST, sdpa_attention
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
+from framepack_transitions.nodes.sampling.concept_plot import plot_concepts
 from framepack_transitions.nodes.techniques.attention.kv_gate import FramePackSemanticKVGate
 from framepack_transitions.nodes.techniques.context.purge import FramePackContextPurge
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
@@ -27,6 +28,7 @@ from framepack_transitions.samplers.context.tokens import token_counts, token_we
 from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
+from framepack_transitions.samplers.techniques.attention.dual_memory import DualMemory
 from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
 from framepack_transitions.samplers.techniques.base import Step
 from framepack_transitions.samplers.techniques.context.purge import ContextPurge
@@ -295,3 +297,29 @@ def test_concepts_of_two_techniques_are_looked_for_one_by_one(model):
         model = with_technique(model, technique, concept=conditioning(11, 2))
     _, trace = sampled(model)
     assert trace["sections"][1]["evaluations"] == 4 + 2
+
+
+@pytest.mark.parametrize("layout", ["f1", "original"])
+def test_the_trace_shows_where_a_concept_and_its_control_were_found(model, layout):
+    memory = DualMemory()
+    words = {"concept": conditioning(11, 2), "control": conditioning(13, 3)}
+    plain, trace = sampled(with_technique(model, memory, **words), layout=layout)
+    first, second = trace["sections"]
+    assert "concepts" not in first and second["evaluations"] == 4 + 2
+    maps = list(second["concepts"].values())
+    assert [name.split("+")[0].rsplit("/")[-1] for name in second["concepts"]] == ["concept", "control"]
+    assert all(np.shape(found[name]) == (1, 4, 4) for found in maps for name in ("start", "last"))
+    assert {value for found in maps for rows in found["last"][0] for value in rows} == {0, 1}
+    words.pop("control")
+    alone, _ = sampled(with_technique(model, memory, **words), layout=layout)
+    assert torch.equal(alone, plain), "the control is only shown"
+
+
+def test_maps_are_drawn_a_row_for_each_section_that_has_them():
+    checks = [[[0, 1], [1, 0]]]
+    section = {"concepts": {"a/0/concept+positive": {"start": checks, "last": checks}}}
+    one, two = (plot_concepts({"sections": [{}, *[section] * n]}, 400) for n in (1, 2))
+    assert plot_concepts({"sections": [{}]}, 400) is None
+    assert one.shape[1:] == (400, 3) and two.shape[0] == 2 * one.shape[0]
+    shown = {tuple(colour) for colour in one[40:160, 50:180].reshape(-1, 3)}
+    assert len(shown) == 2, "found or not found"

@@ -32,7 +32,10 @@ class FramePackDualMemory(TechniqueNode):
         mask = {
             "tooltip": "White where the content is, for tokens mask; several masks are united. Any size: it is fitted to the picture."
         }
-        return {**CONCEPT, "mask": ("MASK", mask)}
+        control = {
+            "tooltip": "Words for something that is not in the picture, through CLIP Text Encode: looked for as well, for one more evaluation a section, and only shown beside the concept in the sampler's trace. Where both maps agree, the words have found nothing."
+        }
+        return {**CONCEPT, "mask": ("MASK", mask), "control": ("CONDITIONING", control)}
 
     @classmethod
     def widgets(cls) -> dict[str, Any]:
@@ -72,9 +75,16 @@ class FramePackDualMemory(TechniqueNode):
         }
 
     def apply(
-        self, model: Any, *, concept: Any = None, keep: Any = None, mask: Any = None, **values: Any
+        self,
+        model: Any,
+        *,
+        concept: Any = None,
+        keep: Any = None,
+        mask: Any = None,
+        control: Any = None,
+        **values: Any,
     ) -> tuple[Any]:
         check_concept("tokens", values["tokens"], concept)
         check_mask("tokens", values["tokens"], mask)
         technique = self.TECHNIQUE(**values)
-        return (with_technique(model, technique, concept=concept, keep=keep, mask=mask),)
+        return (with_technique(model, technique, concept=concept, keep=keep, mask=mask, control=control),)

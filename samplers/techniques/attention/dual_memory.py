@@ -42,6 +42,8 @@ class DualMemory(Technique):
     concept: the key of the attached CONDITIONING that names the content, for tokens "concept".
     keep: the key of that which names what the concept is told from, beside the section's prompt.
     mask: the key of the attached mask, for tokens "mask".
+    control: the key of a CONDITIONING that is looked for as well and only shown: a word that is not in the picture, for
+        comparison.
     """
 
     content: float = 1.0
@@ -53,6 +55,7 @@ class DualMemory(Technique):
     concept: AttachmentKey = attachment()
     keep: AttachmentKey = attachment()
     mask: AttachmentKey = attachment()
+    control: AttachmentKey = attachment()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,10 +74,14 @@ class DualMemory(Technique):
         return replace(gated, by_token=(*policy.by_token, *rules))
 
     def concepts(self, section: Section) -> tuple[Concept, ...]:
-        return (self._concept,) if self.tokens == "concept" and any(self.shares(section)) else ()
+        if self.tokens != "concept" or not any(self.shares(section)):
+            return ()
+        control = Concept(self.control, self.keep)
+        return (self._concept, control) if self.control else (self._concept,)
 
     def texts(self) -> tuple[AttachmentKey, ...]:
-        return self._concept.keys if self.tokens == "concept" else ()
+        keys = (self.concept, self.keep, self.control) if self.tokens == "concept" else ()
+        return tuple(key for key in keys if key)
 
     def describe(self, section: Section, step: Step) -> dict[str, float]:
         content, scene = self.shares(section) if in_window(step, self.t_start, self.t_end) else (0.0, 0.0)
