@@ -34,4 +34,6 @@ def _concept(technique: Technique, texts: Mapping[str, TextConditioning]) -> lis
         text = texts.get("old") if technique.refusal else None
     else:
         text = texts.get("words")
-    return text and [[text.states, {"pooled_output": text.pooled, "attention_mask": text.mask}]]
+    if text is None:
+        return None
+    return [[text.states, {"pooled_output": text.pooled, "attention_mask": text.mask}]]
