@@ -21,6 +21,8 @@ TECHNIQUES = {
     ),
     "by mask": ("FramePackSemanticKVGate", {"mode": "cap", "tokens": "mask"}),
     "moving": ("FramePackSemanticKVGate", {"tokens": "moving", "gate_text_rows": True}),
+    "by concept": ("FramePackSemanticKVGate", {"mode": "drop", "tokens": "concept"}),
+    "concept zeroed": ("FramePackContextPurge", {"last": "zero_kv", "select": "concept"}),
 }
 
 
@@ -42,7 +44,7 @@ def models(comfy, dit):
     return host, PlainModel(dit, SCALE)
 
 
-def treated(model, name, values):
+def treated(model, name, values, concept):
     from framepack_transitions.nodes import NODE_CLASS_MAPPINGS
 
     node = NODE_CLASS_MAPPINGS[name]
@@ -51,7 +53,7 @@ def treated(model, name, values):
     }
     mask = torch.zeros(1, 64, 64)
     mask[:, :, :32] = 1.0
-    return node().apply(model, mask=mask, **{**required, "apply_to": "all", **values})[0]
+    return node().apply(model, mask=mask, concept=concept, **{**required, "apply_to": "all", **values})[0]
 
 
 @pytest.mark.parametrize("cfg", [1.0, 2.5])
@@ -61,11 +63,12 @@ def test_host_and_plain_agree_on_video_and_measured_memory(upstream, models, kin
 
     inputs = upstream.load("sampler/f1_cfg").inputs
     start, tokens = inputs["start_latent"] / SCALE, inputs["image_embeds"]
+    concept = [[inputs["context"][:, :2], {"pooled_output": inputs["y"]}]]
     results = []
     for model in models:
         with torch.inference_mode():
             latent, trace = FramePackTransitionsSampler().sample(
-                model=treated(model, *TECHNIQUES[kind]),
+                model=treated(model, *TECHNIQUES[kind], concept),
                 positive=[[inputs["context"], {"pooled_output": inputs["y"]}]],
                 negative=[[inputs["negative_context"], {"pooled_output": inputs["negative_y"]}]],
                 start_latent={"samples": torch.cat([start, start.flip(-1)])},
