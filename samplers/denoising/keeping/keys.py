@@ -60,7 +60,7 @@ def settings_part(settings: SampleSettings) -> dict[str, Any]:
 def texts_part(run: Run, section: Section) -> dict[str, TextConditioning]:
     """The texts of a section's predictions, but for those of techniques, which belong to these."""
     texts = section_texts(run.driver, section, run.negative)
-    theirs = {key for technique in run.driver.techniques for key in technique.texts()}
+    theirs: set[str] = {key for technique in run.driver.techniques for key in technique.texts()}
     theirs |= {concept.name for technique in run.driver.techniques for concept in technique.concepts(section)}
     return {name: text for name, text in texts.items() if name not in theirs}
 
