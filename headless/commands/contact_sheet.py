@@ -23,6 +23,7 @@ class Row:
     """One video: `frames` [T,H,W,3], where sections after the first begin, and where the prompt switches.
 
     numbers: which frames of the video these are; empty where they are all.
+    prompts: from which frame on each prompt is in force, written in a line of its own; empty for no such line.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Row:
     borders: Sequence[int] = ()
     switch: int | None = None
     numbers: Sequence[int] = field(default=(), kw_only=True)
+    prompts: Sequence[tuple[int, str]] = field(default=(), kw_only=True)
 
 
 def contact_sheet(rows: Sequence[Row], columns: int = FRAMES, min_cell: int = 96) -> Image.Image:
@@ -60,7 +62,8 @@ def _strip(row: Row, columns: int, min_cell: int) -> Image.Image:
     numbers = row.numbers or range(len(row.frames))
     factor = max(1, -(-min_cell // row.frames.shape[1]))
     height, width = (side * factor for side in row.frames.shape[1:3])
-    strip = Image.new("RGB", (len(places) * (width + GAP), height + 2 * LABEL_HEIGHT), BACKGROUND)
+    lines = 3 if row.prompts else 2
+    strip = Image.new("RGB", (len(places) * (width + GAP), height + lines * LABEL_HEIGHT), BACKGROUND)
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default()
     previous, last = 0, -1
     for position, place in enumerate(places):
@@ -82,6 +85,8 @@ def _strip(row: Row, columns: int, min_cell: int) -> Image.Image:
                 "switch" if switches else "",
             )
             draw.text((left + 2, 3), "  ".join(filter(None, words)), SWITCH if switches else TEXT, font)
+        for text in (text for first, text in row.prompts if last < first <= number):
+            draw.text((left + 2, 2 * LABEL_HEIGHT + height + 3), text, SWITCH if switches else TEXT, font)
         previous, last = section, number
     return strip
 

@@ -236,6 +236,16 @@ def test_a_contact_sheet_marks_the_switch() -> None:
     assert colours == {contact_sheet.BORDER, contact_sheet.SWITCH}
 
 
+def test_a_contact_sheet_writes_each_prompt_below_the_frame_where_it_begins() -> None:
+    prompts = [(0, "a cat"), (10, "a dog")]
+    row = contact_sheet.Row("", torch.zeros(20, 16, 16, 3), switch=10, prompts=prompts)
+    sheet = contact_sheet.contact_sheet([row], columns=4)
+    assert sheet.height == 96 + 3 * contact_sheet.LABEL_HEIGHT
+    below = np.asarray(sheet)[96 + 2 * contact_sheet.LABEL_HEIGHT :]
+    written = (below != contact_sheet.BACKGROUND).any((0, 2))
+    assert [bool(part.any()) for part in np.split(written, 4)] == [True, False, True, False]
+
+
 def sixteen_bit_png(path: Path, values: np.ndarray, colour: int) -> None:
     """Values [H,W,C] as a PNG of this colour type, written by the format's definition."""
     height, width = values.shape[:2]
