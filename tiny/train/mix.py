@@ -19,7 +19,7 @@ class Mix:
     Batches: text_to_video.
     """
 
-    pairs: float = 0.5
+    pairs: float = 0.6
     back: float = 0.3
     passes: float = 0.2
     window_5: float = 0.25
@@ -27,7 +27,7 @@ class Mix:
     caption_noise: float = 0.18
     after: float = 0.12
     text_dropout: float = 0.10
-    text_to_video: float = 0.4
+    text_to_video: float = 0.55
     history_noise: float = 0.5
     history_noise_sigma: float = 0.15
 
