@@ -8,7 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ...tiny.detector import detect, detect_pair
+from ...tiny.detector import PairDetection, agrees, detect, detect_pair
+from ...tiny.world import Scene
 from . import measures, pairs
 from .episodes import Episode
 
@@ -20,17 +21,19 @@ class Judge:
     """How frames are looked at and measured.
 
     see: what is seen in frames [T,64,64,3] in 0..1.
+    holds: in which frames of what was seen a scene is seen, bool [T].
     is_valid: whether what was seen before the switch is the old scene.
     measure: an episode's measures, of what was seen before the switch, the frames after it and the frames of a section.
     """
 
     see: Callable[[Array], Any]
+    holds: Callable[[Any, Scene], Array]
     is_valid: Callable[[Any, Episode], bool]
     measure: Callable[[Episode, Any, Array, int], measures.Measures]
 
 
-ONE_SUBJECT = Judge(detect, measures.is_valid, measures.measure_episode)
-TWO_SUBJECTS = Judge(detect_pair, pairs.is_valid, pairs.measure_episode)
+ONE_SUBJECT = Judge(detect, agrees, measures.is_valid, measures.measure_episode)
+TWO_SUBJECTS = Judge(detect_pair, PairDetection.agrees, pairs.is_valid, pairs.measure_episode)
 
 
 def judge_of(episode: Episode) -> Judge:

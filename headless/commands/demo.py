@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from ...benchmarks.transition.episodes import Episode
-from ...benchmarks.transition.measures import HALF_SECOND, holds, is_valid, measure_episode
+from ...benchmarks.transition.judge import TWO_SUBJECTS as JUDGE
+from ...benchmarks.transition.measures import HALF_SECOND
 from ...tiny.bundle import WEIGHTS
-from ...tiny.detector import detect
 from ...tiny.world import Scene, Subject
 from ..files.folders import Folders
 from ..files.media import read_video, write_video
@@ -26,12 +26,13 @@ from .comparison import Panel, save_curves, side_by_side
 from .contact_sheet import Row, save_sheet
 
 WORKFLOW = PACK / EXAMPLES / "api" / "tiny_transition.json"
-SAMPLERS = {"Plain": "plain", "Treated": "adaptive CFG and KV gate"}
+SAMPLERS = {"Plain": "plain", "Treated": "contrastive guidance"}
 SHEET, COMPARISON, PLOT = "contact_sheet.png", "comparison.mp4", "scores.png"
 
 # What the workflow's two prompts say.
-BEFORE = Scene("sky", False, Subject("circle", "red", "large"), "still")
-AFTER = Scene("city", True, None, BEFORE.motion)
+LEAVES, STAYS = Subject("circle", "red", "large"), Subject("square", "blue", "small")
+BEFORE = Scene("sky", False, LEAVES, second=STAYS)
+AFTER = BEFORE.with_subject(0, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,19 @@ class DemoVideo:
         """The first frame of every section but the first."""
         return [section["frames"][0] for section in in_video_order(self.trace)][1:]
 
+    @property
+    def prompts(self) -> tuple[str, str]:
+        """The prompts before and after the switch."""
+        sections = in_video_order(self.trace)
+        return sections[0]["prompt"], sections[-1]["prompt"]
+
+    @property
+    def row(self) -> Row:
+        """The video in the contact sheet, with its prompts."""
+        before, after = self.prompts
+        written = [(0, before), (self.switch, after)]
+        return Row(self.label, self.frames, self.borders, self.switch, prompts=written)
+
 
 def run_demo(out: Path, seed: int | None, record: Record, bars: ProgressBars) -> dict[str, Any]:
     """Runs the embedded workflow and shows what it made; raises WorkflowError or Interrupted."""
@@ -68,10 +82,10 @@ def run_demo(out: Path, seed: int | None, record: Record, bars: ProgressBars) ->
         LocalRunner(), Job(WORKFLOW, Folders(input_folder_for(WORKFLOW), out), settings), record, bars
     )
     clips = _clips(record)
-    save_sheet(out / SHEET, [Row(clip.label, clip.frames, clip.borders, clip.switch) for clip in clips])
-    prompts = [section["prompt"] for section in in_video_order(clips[0].trace)]
+    save_sheet(out / SHEET, [clip.row for clip in clips])
+    prompts = clips[0].prompts
     panels = [Panel(clip.label, clip.frames) for clip in clips]
-    comparison = side_by_side(panels, clips[0].switch, prompts[0], prompts[-1])
+    comparison = side_by_side(panels, clips[0].switch, *prompts)
     write_video(out / COMPARISON, comparison, clips[0].fps)
     scores = [_scores(clip) for clip in clips]
     save_curves(out / PLOT, {clip.label: _seen(clip) for clip in clips}, clips[0].switch, clips[0].fps)
@@ -101,7 +115,7 @@ def _scores(clip: DemoVideo) -> dict[str, Any]:
     """What the analytic detector says of a video; see docs/BENCHMARKS.md for the measures."""
     first, last = next(s["frames"] for s in clip.trace["sections"] if s["frames"][0] == clip.switch)
     episode = Episode(
-        case="cut",
+        case="leave",
         seed=0,
         noise_seed=0,
         image=clip.frames[0].numpy(),
@@ -110,13 +124,13 @@ def _scores(clip: DemoVideo) -> dict[str, Any]:
         after=AFTER,
         prompts=("", ""),
     )
-    past = detect(clip.frames[max(first - 2 * HALF_SECOND, 0) : first].numpy())
-    measures = measure_episode(episode, past, clip.frames[first:].numpy(), last - first)
+    past = JUDGE.see(clip.frames[max(first - 2 * HALF_SECOND, 0) : first].numpy())
+    measures = JUDGE.measure(episode, past, clip.frames[first:].numpy(), last - first)
     evaluations = sum(section["evaluations"] for section in clip.trace["sections"])
     return {
         "video": clip.path,
         "technique": clip.label,
-        "valid": is_valid(past, episode),
+        "valid": JUDGE.is_valid(past, episode),
         **asdict(measures),
         "evaluations": evaluations,
     }
@@ -124,29 +138,36 @@ def _scores(clip: DemoVideo) -> dict[str, Any]:
 
 def _seen(clip: DemoVideo) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """In which frames the old scene is seen, and in which the new one."""
-    detection = detect(clip.frames.numpy())
-    return holds(detection, BEFORE), holds(detection, AFTER)
+    seen = JUDGE.see(clip.frames.numpy())
+    return JUDGE.holds(seen, BEFORE), JUDGE.holds(seen, AFTER)
 
 
 def _sentences(clip: DemoVideo, scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """The scores in words."""
-    sentences = [f"The prompt switches at frame {clip.switch} ({clip.switch / clip.fps:.1f} s)."]
-    for score in scores:
-        when = (
-            "never in the first new section"
-            if score["latency"] is None
-            else f"after {score['latency']} frames"
-        )
-        jump = "" if score["jump"] is None else f", the subject jumps {score['jump']:.1f} px"
-        sentences.append(
-            f"{score['technique']}: new scene there {when}, {score['remaining']:.0%} of the old one remains"
-            f"{jump}, {score['evaluations']} model calls."
-        )
+    sentences = [
+        f"The prompt switches at frame {clip.switch} ({clip.switch / clip.fps:.1f} s): the {_named(LEAVES)} is to leave, the {_named(STAYS)} to stay."
+    ]
+    sentences += [
+        f"{score['technique']}: {_told(score)}, {score['evaluations']} model calls." for score in scores
+    ]
     if not all(score["valid"] for score in scores):
         sentences.append(
             "The scene was not right before the switch, so these scores mean little; try another --seed."
         )
     return sentences
+
+
+def _told(score: Mapping[str, Any]) -> str:
+    """What became of both subjects in the first section under the new prompt."""
+    gone = "is gone" if score["gone"] else f"is still seen in {score['remaining']:.0%} of the frames"
+    when = "" if score["latency"] is None else f" after {score['latency']} frames"
+    stays = "is as it was" if score["other"] else "is not as it was"
+    jump = "" if score["jump"] is None else f" and jumps {score['jump']:.1f} px"
+    return f"the {_named(LEAVES)} {gone}{when}, the {_named(STAYS)} {stays}{jump}"
+
+
+def _named(subject: Subject) -> str:
+    return f"{subject.colour} {subject.shape}"
 
 
 def _warnings() -> list[str]:

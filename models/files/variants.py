@@ -32,8 +32,8 @@ def layout_notice(layout: str, trained: str | None) -> str | None:
     """A sentence where the layout of a run is not the one that its model was trained for, else None."""
     if trained is None or trained == layout:
         return None
-    kinds = {"f1": "an F1 file, which generates forward", "original": "no F1 file and generates backwards"}
+    kinds = {"f1": "an F1 model, which generates forward", "original": "no F1 model and generates backwards"}
     return (
-        f"layout is {layout}, but by its name the model is {kinds[trained]}; set layout to {trained}, or load the "
-        "other file."
+        f"layout is {layout}, but by its name or its loader this is {kinds[trained]}; set layout to {trained}, or load the "
+        "other one."
     )

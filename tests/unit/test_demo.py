@@ -26,7 +26,8 @@ SWITCH, LENGTH = 73, 181
 def video(new_from: int | None) -> torch.Tensor:
     """The demo's scenes, as they should be, with the new one from a frame on or (None) never."""
     scenes = [(0, demo.BEFORE)] if new_from is None else [(0, demo.BEFORE), (new_from, demo.AFTER)]
-    return torch.from_numpy(draw(scenes, np.full((LENGTH, 2), 28.0))).float() / 255
+    ways = (np.tile(np.array(place), (LENGTH, 1)) for place in ((19.0, 32.0), (48.0, 32.0)))
+    return torch.from_numpy(draw(scenes, *ways)).float() / 255
 
 
 def clip(new_from: int | None) -> demo.DemoVideo:
@@ -84,7 +85,7 @@ def test_both_samplers_get_the_seed_and_only_one_the_techniques(shown) -> None:
     assert [trace["settings"]["seed"] for trace in traces] == [7, 7]
     assert [[technique["name"] for technique in trace["techniques"]] for trace in traces] == [
         [],
-        ["AdaptiveCFG", "SemanticKVGate"],
+        ["ContrastiveGuidance"],
     ]
 
 
@@ -110,8 +111,8 @@ def test_switches_and_scores_are_told_for_each_video(shown) -> None:
 def test_as_shipped_it_shows_a_switch_that_plain_refuses(tmp_path: Path) -> None:
     assert main(["demo", "--out", str(tmp_path)]) == 0
     plain, treated = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["scores"]
-    assert plain["valid"] and not any(plain["held"]) and plain["remaining"] > 0.5
-    assert treated["valid"] and all(treated["held"]) and treated["remaining"] == 0
+    assert plain["valid"] and not any(plain["held"]) and plain["remaining"] > 0.5 and plain["other"]
+    assert treated["valid"] and all(treated["held"]) and treated["remaining"] == 0 and treated["other"]
 
 
 def test_the_scenes_are_those_of_the_workflow() -> None:
@@ -120,8 +121,8 @@ def test_the_scenes_are_those_of_the_workflow() -> None:
         node.inputs["text"] for node in workflow.values() if node.class_type == "FramePackPromptTimeline"
     )
     assert text == f"{prompt_of(demo.BEFORE)} [2.4s: {prompt_of(demo.AFTER)}]"
-    image, _ = pictures.load_image(runs.PACK / runs.EXAMPLES / "input" / "framepack_transitions_start.png")
-    assert demo.holds(demo.detect(image.numpy()), demo.BEFORE).all()
+    image, _ = pictures.load_image(runs.PACK / runs.EXAMPLES / "input" / "framepack_transitions_pair.png")
+    assert demo.JUDGE.holds(demo.JUDGE.see(image.numpy()), demo.BEFORE).all()
 
 
 @pytest.mark.parametrize(

@@ -175,9 +175,9 @@ class TestLayouts:
 
     def test_the_other_models_layout_is_said(self, notices):
         (said,) = notices(layout_of_model="f1", layout="original")
-        assert "an F1 file" in said and "set layout to f1" in said
+        assert "an F1 model" in said and "set layout to f1" in said
         (said,) = notices(layout_of_model="original", layout="f1")
-        assert "no F1 file" in said and "set layout to original" in said
+        assert "no F1 model" in said and "set layout to original" in said
 
     @pytest.mark.parametrize(
         ("name", "layout"),
