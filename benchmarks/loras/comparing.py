@@ -57,7 +57,8 @@ class Found:
         )
 
     def _value(self, arm: Arm, episode: tuple[str, int], value: Value) -> float | None:
-        return value(self._results[(arm.name, *episode)])
+        case, seed = episode
+        return value(self._results[arm.name, case, seed])
 
     def _grouped(
         self, cases: Sequence[str], values: Callable[[tuple[str, int]], list[float | None]]

@@ -40,15 +40,18 @@ def measure_episode(episode: Episode, past: PairDetection, frames: Array, sectio
     }
     remaining = float(found[episode.leaving].mean()) if episode.leaving else None
     other = found[episode.staying] & seen.in_place(episode.after)[settled] if episode.staying else None
+    jumps = jumps_around(_alone(past, episode.staying), _alone(seen, episode.staying), section)
     return Measures(
         success=held[0],
         held=held,
         latency=latency(state, section) if episode.changes else None,
         remaining=remaining,
+        jump=jumps["jump"],
+        jump_before=jumps["jump_before"],
+        jump_after=jumps["jump_after"],
         artefacts=_artefacts(frames[:section], seen),
         gone=None if remaining is None else remaining <= 0.5,
         other=None if other is None else bool(other.mean() > 0.5),
-        **jumps_around(_alone(past, episode.staying), _alone(seen, episode.staying), section),
     )
 
 

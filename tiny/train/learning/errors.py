@@ -48,7 +48,7 @@ def _errors(trio: Trio, batch: Batch, seed: int) -> Tensor:
     amount = sigma.view(-1, 1, 1, 1, 1)
     x = (1 - amount) * batch.target + amount * noise
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bears_bfloat16(device)):
-        velocity = trio(batch, x, sigma, torch.full_like(sigma, GUIDANCE))
+        velocity: Tensor = trio(batch, x, sigma, torch.full_like(sigma, GUIDANCE))
     return x - amount * velocity.float() - batch.target
 
 
