@@ -9,6 +9,7 @@ from typing import Any
 
 from ...samplers.techniques.presets import PRESETS
 from .. import statistics
+from ..transition import summary
 from ..transition.arms import EXEMPLAR, PLAIN, Arm, SwitchConditions
 from ..transition.bench import Bench
 from ..transition.episodes import SWITCHES
@@ -120,20 +121,12 @@ def _of(episodes: Episodes, cases: Sequence[str]) -> Episodes:
 
 
 def _share(name: str, episodes: Episodes, value: Value) -> dict[str, Any]:
-    known = [so for result in episodes.values() if (so := value(result)) is not None]
-    return {
-        name: fmean(known) if known else None,
-        f"{name}_ci": list(statistics.share_interval(sum(known), len(known))) if known else None,
-        f"{name}_n": len(known),
-    }
+    results = list(episodes.values())
+    known = sum(value(result) is not None for result in results)
+    return {**summary.share(name, results, value), f"{name}_n": known}
 
 
 def _gain(name: str, mine: Episodes, theirs: Episodes) -> dict[str, Any]:
     """How much more often all is right than in the same episodes under the other arm."""
-    gains = [
-        float(success(result)) - float(success(theirs[key])) for key, result in mine.items() if key in theirs
-    ]
-    return {
-        name: fmean(gains) if gains else None,
-        f"{name}_ci": list(statistics.gain_interval(gains)) if gains else None,
-    }
+    pairs = [(result, theirs[key]) for key, result in mine.items() if key in theirs]
+    return summary.paired(name, statistics.gain_interval, pairs, lambda result: float(success(result)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
-from statistics import fmean
 from typing import Any
 
 from .. import statistics
@@ -18,6 +17,7 @@ SHAM = ("sham",)
 Groups = list[list[float]]
 Value = Callable[[Result], float | None]
 GAIN, MEAN = statistics.grouped_gain_interval, statistics.grouped_mean_interval
+SHARE = statistics.grouped_share_interval
 
 
 def success(result: Result) -> float:
@@ -80,14 +80,17 @@ def settings_rows(settings: Sequence[Setting], results: Sequence[Result]) -> lis
         {
             "setting": setting.name,
             "trainings": len(setting.arms),
-            **_share("success", found.of(setting, SWITCHES, success)),
+            **_figure("success", found.of(setting, SWITCHES, success), SHARE),
             "success_by_training": [
-                _mean(found.of(Setting(arm.name, (arm,)), SWITCHES, success)) for arm in setting.arms
+                statistics.grouped_mean(found.of(Setting(arm.name, (arm,)), SWITCHES, success))
+                for arm in setting.arms
             ],
-            "artefacts": _mean(found.of(setting, SWITCHES, artefacts)),
-            **_share("sham", found.of(setting, SHAM, success)),
-            "sham_jump": _mean(found.of(setting, SHAM, jump)),
-            "evaluations": _mean(found.of(setting, SWITCHES, lambda result: float(result.evaluations))),
+            "artefacts": statistics.grouped_mean(found.of(setting, SWITCHES, artefacts)),
+            **_figure("sham", found.of(setting, SHAM, success), SHARE),
+            "sham_jump": statistics.grouped_mean(found.of(setting, SHAM, jump)),
+            "evaluations": statistics.grouped_mean(
+                found.of(setting, SWITCHES, lambda result: float(result.evaluations))
+            ),
         }
         for setting in settings
     ]
@@ -100,31 +103,20 @@ def comparisons(settings: Sequence[Setting], results: Sequence[Result]) -> list[
         {
             "setting": one.name,
             "against": other.name,
-            **_difference("gain", found.differences(one, other, SWITCHES, success), GAIN),
-            **_difference("artefacts", found.differences(one, other, SWITCHES, artefacts), MEAN),
-            **_difference("sham_gain", found.differences(one, other, SHAM, success), GAIN),
-            **_difference("sham_jump", found.differences(one, other, SHAM, jump), MEAN),
+            **_figure("gain", found.differences(one, other, SWITCHES, success), GAIN),
+            **_figure("artefacts", found.differences(one, other, SWITCHES, artefacts), MEAN),
+            **_figure("sham_gain", found.differences(one, other, SHAM, success), GAIN),
+            **_figure("sham_jump", found.differences(one, other, SHAM, jump), MEAN),
         }
         for one, other in compared(settings)
     ]
 
 
-def _share(name: str, groups: Groups) -> Mapping[str, Any]:
-    interval = list(statistics.grouped_share_interval(groups)) if groups else None
-    return {name: _mean(groups), f"{name}_ci": interval, f"{name}_n": len(groups)}
-
-
-def _difference(
-    name: str, groups: Groups, interval: Callable[[Groups], statistics.Interval | None]
+def _figure(
+    name: str, groups: Groups, interval: Callable[[Sequence[list[float]]], statistics.Interval | None]
 ) -> Mapping[str, Any]:
-    ends = interval(groups) if groups else None
     return {
-        name: _mean(groups),
-        f"{name}_ci": None if ends is None else list(ends),
+        name: statistics.grouped_mean(groups),
+        f"{name}_ci": statistics.ends_of(interval, groups),
         f"{name}_n": len(groups),
     }
-
-
-def _mean(groups: Groups) -> float | None:
-    values = [value for group in groups for value in group]
-    return fmean(values) if values else None

@@ -5,8 +5,8 @@ bootstrap-t that is never narrower than Student's t; each of them has a form for
 Kappa has the wider one of a test's and of a bootstrap of groups.
 """
 
-from .groups import grouped_gain_interval, grouped_share_interval
-from .intervals import LEVEL, Interval
+from .groups import grouped_gain_interval, grouped_mean, grouped_share_interval
+from .intervals import LEVEL, Interval, ends_of
 from .kappa import counted, kappa, kappa_interval
 from .means import grouped_mean_interval, mean_interval
 from .pairs import gain_interval, paired_interval
@@ -18,8 +18,10 @@ __all__ = [
     "Interval",
     "auc",
     "counted",
+    "ends_of",
     "gain_interval",
     "grouped_gain_interval",
+    "grouped_mean",
     "grouped_mean_interval",
     "grouped_share_interval",
     "kappa",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,12 @@ from .distributions import student_quantile
 from .intervals import LEVEL, Interval
 from .pairs import paired_interval
 from .shares import share_interval
+
+
+def grouped_mean(groups: Sequence[Sequence[float]]) -> float | None:
+    """The mean of all values of groups [n], each of them alike; None where there are none."""
+    values = [value for group in groups for value in group]
+    return fmean(values) if values else None
 
 
 def grouped_share_interval(groups: Sequence[ArrayLike], level: float = LEVEL) -> Interval:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,6 +21,7 @@ from ..transition.pictures import (
     markdown,
     number,
     percent,
+    signed_difference,
     with_interval,
 )
 from ..transition.summary import POOLED
@@ -85,7 +86,7 @@ def table(rows: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, 
             "treated - plain": entry["measure"],
             "case": entry["case"],
             "n": str(entry["n"]),
-            "difference": _signed(entry),
+            "difference": signed_difference(entry),
         }
         for entry in differences
         if entry["case"] in (POOLED, "control", "sham")
@@ -120,7 +121,7 @@ def _of_case(pairs: Sequence[Pair], cases: Sequence[str], case: str) -> list[Pai
 def _row(place: int, case: str, pairs: Sequence[Pair]) -> dict[str, Any]:
     mine = [pair[place] for pair in pairs]
     values = {name: _by_image((result, getattr(result, name)) for result in mine) for name in MEASURES}
-    means = {name: _mean(groups) for name, groups in values.items()}
+    means = {name: statistics.grouped_mean(groups) for name, groups in values.items()}
     gains = _gains(pairs, "success") if place else []
     waits = [result for result in mine if result.reached is not None]
     return {
@@ -130,9 +131,9 @@ def _row(place: int, case: str, pairs: Sequence[Pair]) -> dict[str, Any]:
         "images": len({result.image for result in mine}),
         "videos": len(mine),
         "success": means["success"],
-        "success_ci": _interval(statistics.grouped_share_interval, values["success"]),
-        "gain": _mean(gains),
-        "gain_ci": _interval(statistics.grouped_gain_interval, gains),
+        "success_ci": statistics.ends_of(statistics.grouped_share_interval, values["success"]),
+        "gain": statistics.grouped_mean(gains),
+        "gain_ci": statistics.ends_of(statistics.grouped_gain_interval, gains),
         "lasting": means["lasting"],
         "stf": means["stf"],
         "df": means["df"],
@@ -161,8 +162,8 @@ def _difference(name: str, case: str, pairs: Sequence[Pair]) -> dict[str, Any] |
         "case": case,
         "n": len(episodes),
         "videos": sum(map(len, gains)),
-        "mean": _mean(gains),
-        "ci": _interval(by, gains),
+        "mean": statistics.grouped_mean(gains),
+        "ci": statistics.ends_of(by, gains),
     }
 
 
@@ -185,16 +186,6 @@ def _by_image(values: Iterable[tuple[EpisodeResult, float | None]]) -> Groups:
     return list(found.values())
 
 
-def _mean(groups: Groups) -> float | None:
-    """The mean of all values, each of them alike."""
-    return fmean(value for group in groups for value in group) if groups else None
-
-
-def _interval(of: Callable[[Groups], statistics.Interval | None], groups: Groups) -> list[float] | None:
-    found = of(groups) if groups else None
-    return None if found is None else list(found)
-
-
 def _wait(results: Sequence[EpisodeResult]) -> float | None:
     """Restricted mean of the wait, as far as all videos go on after their switch."""
     waits = [(result.frames, bool(result.reached)) for result in results if result.frames is not None]
@@ -202,11 +193,6 @@ def _wait(results: Sequence[EpisodeResult]) -> float | None:
         return None
     frames, reached = zip(*waits, strict=True)
     return restricted_mean(frames, reached, max(frames))
-
-
-def _signed(entry: Mapping[str, Any]) -> str:
-    ends = "?" if entry["ci"] is None else ", ".join(f"{end:+.2f}" for end in entry["ci"])
-    return f"{entry['mean']:+.2f} [{ends}]"
 
 
 def _overview(

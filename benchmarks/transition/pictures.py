@@ -102,6 +102,13 @@ def with_interval(row: Row, name: str, form: Callable[[float | None], str] | Non
     return f"{form(row[name])} [{'?' if ends is None else ', '.join(map(form, ends))}]"
 
 
+def signed_difference(entry: Row) -> str:
+    """The `mean` of a difference of two arms with its sign, and its interval `ci`."""
+    return with_interval(
+        {"difference": entry["mean"], "difference_ci": entry["ci"]}, "difference", signed_share
+    )
+
+
 def loss_not_excluded(row: Row) -> str:
     """The largest loss of success against the plain sampler that the interval of the gain holds."""
     return "-" if row["gain_ci"] is None else f"up to {max(-row['gain_ci'][0], 0):.0%}"

@@ -64,8 +64,8 @@ def _row(strata: Sequence[Stratum], plain: Sequence[Stratum], section: int) -> d
     ]
     return {
         "n": len(every),
-        **_share("success", every, lambda result: result.measures.success),
-        **_paired("gain", statistics.gain_interval, pairs, lambda result: float(result.measures.success)),
+        **share("success", every, lambda result: result.measures.success),
+        **paired("gain", statistics.gain_interval, pairs, lambda result: float(result.measures.success)),
         "lasting": _mean(every, lambda result: result.measures.held[-1]),
         "relapse": _mean(
             [result for result in every if result.measures.success],
@@ -75,29 +75,27 @@ def _row(strata: Sequence[Stratum], plain: Sequence[Stratum], section: int) -> d
         "reached": fraction_reached(*times) if switched else None,
         "remaining": _mean(every, lambda result: result.measures.remaining),
         "continuity": _mean(every, lambda result: result.measures.jump),
-        **_paired("jump_gain", statistics.mean_interval, pairs, lambda result: result.measures.jump),
+        **paired("jump_gain", statistics.mean_interval, pairs, lambda result: result.measures.jump),
         "continuity_before": _mean(every, lambda result: result.measures.jump_before),
         "continuity_after": _mean(every, lambda result: result.measures.jump_after),
         "artefacts": _mean(every, lambda result: result.measures.artefacts),
-        **_paired(
-            "artefacts_gain", statistics.mean_interval, pairs, lambda result: result.measures.artefacts
-        ),
+        **paired("artefacts_gain", statistics.mean_interval, pairs, lambda result: result.measures.artefacts),
         "size": _mean(every, lambda result: result.measures.size),
-        **_share("gone", every, lambda result: result.measures.gone),
-        **_share("other", every, lambda result: result.measures.other),
+        **share("gone", every, lambda result: result.measures.gone),
+        **share("other", every, lambda result: result.measures.other),
         "evaluations": _mean(every, lambda result: result.evaluations),
         "seconds": _mean(every, lambda result: result.seconds),
     }
 
 
-def _share(name: str, results: Episodes, value: Callable[[Result], bool | None]) -> dict[str, Any]:
+def share(name: str, results: Episodes, value: Callable[[Result], bool | None]) -> dict[str, Any]:
     """In how many of the episodes that have it something is so, with its interval."""
     every = [so for result in results if (so := value(result)) is not None]
     found = statistics.share_interval(sum(every), len(every))
     return {name: fmean(every) if every else None, f"{name}_ci": list(found) if every else None}
 
 
-def _paired(
+def paired(
     name: str,
     interval: Callable[[Sequence[float]], statistics.Interval | None],
     pairs: Sequence[tuple[Result, Result]],
@@ -114,7 +112,7 @@ def _paired(
     ]
     return {
         name: fmean(gains) if gains else None,
-        f"{name}_ci": _interval(interval, gains),
+        f"{name}_ci": statistics.ends_of(interval, gains),
         f"{name}_n": len(gains),
     }
 
@@ -122,10 +120,3 @@ def _paired(
 def _mean(results: Episodes, value: Callable[[Result], float | None]) -> float | None:
     values = [number for result in results if (number := value(result)) is not None]
     return fmean(values) if values else None
-
-
-def _interval(
-    of: Callable[[Sequence[float]], statistics.Interval | None], values: Sequence[float]
-) -> list[float] | None:
-    found = of(values) if values else None
-    return None if found is None else list(found)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ....metrics import SwitchScores, VideoScores, aggregate_latencies
 from ... import statistics
-from ...transition.pictures import markdown, number, percent, with_interval
+from ...transition.pictures import markdown, number, percent, signed_difference, with_interval
 from ...transition.summary import POOLED
 
 Groups = list[list[float]]  # values by script
@@ -119,7 +119,7 @@ def table(rows: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, 
         for row in rows
     ]
     changed = [
-        {"treated - plain": entry["measure"], "n": str(entry["n"]), "difference": _signed(entry)}
+        {"treated - plain": entry["measure"], "n": str(entry["n"]), "difference": signed_difference(entry)}
         for entry in differences
         if entry["case"] == POOLED
     ]
@@ -146,14 +146,14 @@ def _row(
         "technique": arm,
         "case": case,
         "n": len(pairs),
-        "success": _mean(mine["success"]),
-        "success_ci": _interval(statistics.grouped_share_interval, mine["success"]),
-        "gain": _mean(gains),
-        "gain_ci": _interval(statistics.grouped_gain_interval, gains),
-        "stf": _mean(mine["stf"]),
+        "success": statistics.grouped_mean(mine["success"]),
+        "success_ci": statistics.ends_of(statistics.grouped_share_interval, mine["success"]),
+        "gain": statistics.grouped_mean(gains),
+        "gain_ci": statistics.ends_of(statistics.grouped_gain_interval, gains),
+        "stf": statistics.grouped_mean(mine["stf"]),
         "tl_frames": _known(waits.restricted_mean),
         "reached": _known(waits.reached),
-        "gas_founding": _mean(mine["gas_founding"]),
+        "gas_founding": statistics.grouped_mean(mine["gas_founding"]),
         "evaluations": fmean(calls) if calls else None,
         "seconds": fmean(result.seconds for result in videos),
     }
@@ -168,8 +168,8 @@ def _difference(name: str, case: str, pairs: Sequence[Pair]) -> dict[str, Any] |
         "measure": name,
         "case": case,
         "n": sum(map(len, gains)),
-        "mean": _mean(gains),
-        "ci": _interval(by, gains),
+        "mean": statistics.grouped_mean(gains),
+        "ci": statistics.ends_of(by, gains),
     }
 
 
@@ -196,20 +196,5 @@ def _groups(pairs: Sequence[Pair], value: Callable[[Pair], float | None]) -> Gro
     return list(found.values())
 
 
-def _mean(groups: Groups) -> float | None:
-    values = [value for group in groups for value in group]
-    return fmean(values) if values else None
-
-
-def _interval(of: Callable[[Groups], statistics.Interval | None], groups: Groups) -> list[float] | None:
-    found = of(groups) if groups else None
-    return None if found is None else list(found)
-
-
 def _known(value: float) -> float | None:
     return value if isfinite(value) else None
-
-
-def _signed(entry: Mapping[str, Any]) -> str:
-    ends = "?" if entry["ci"] is None else ", ".join(f"{end:+.2f}" for end in entry["ci"])
-    return f"{entry['mean']:+.2f} [{ends}]"
