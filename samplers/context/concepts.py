@@ -11,7 +11,7 @@ from einops import repeat
 from torch import Tensor
 
 from .history import Context
-from .tokens import KERNELS, segment_latents, token_counts, tokens_to_cells, weights_of_cells
+from .tokens import KERNELS, segment_latents, token_counts, token_grid, tokens_to_cells, weights_of_cells
 
 # The segments at full resolution, whose tokens are small enough to lie inside of a thing or outside of it.
 FINE = ("start", "last")
@@ -54,7 +54,7 @@ def concept_maps(context: Context) -> dict[str, dict[str, list[Any]]]:
 
 def smoothed(shares: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Shares [B, L] of a fine segment of frames, rows and columns of cells, each frame under a binomial filter of 3 x 3 tokens."""
-    frames, rows, columns = (-(-size // step) for size, step in zip(shape, KERNELS["last"]))
+    frames, rows, columns = token_grid("last", shape)
     grid = shares.reshape(-1, 1, rows, columns)
     line = torch.tensor(BINOMIAL, dtype=shares.dtype, device=shares.device) / 4
     kernel = line[:, None] * line
@@ -91,7 +91,7 @@ def _chosen(shares: Mapping[str, Tensor], shown: Mapping[str, Tensor]) -> dict[s
 
 def _filled(latents: Tensor) -> Tensor:
     """Which tokens of a fine segment belong to a frame that is not empty, bool [B, L]."""
-    _, rows, columns = (-(-size // step) for size, step in zip(latents.shape[2:], KERNELS["last"]))
+    _, rows, columns = token_grid("last", latents.shape[2:])
     return (latents.abs().amax(dim=(1, 3, 4)) > 0).repeat_interleave(rows * columns, dim=1)
 
 
@@ -105,7 +105,7 @@ def _spread(picture: Tensor, name: str, latents: Tensor) -> Tensor:
 
 def _maps(weights: Tensor, latents: Tensor) -> list[Any]:
     """The tokens [B, L] of a segment's last frame as [B][rows][columns] of whole numbers."""
-    rows, columns = (-(-size // step) for size, step in zip(latents.shape[3:], KERNELS["last"][1:]))
+    _, rows, columns = token_grid("last", latents.shape[2:])
     maps: list[Any] = weights[:, -rows * columns :].reshape(-1, rows, columns).int().tolist()
     return maps
 

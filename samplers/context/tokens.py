@@ -5,9 +5,9 @@ A token of a segment covers a cube of latent cells, the kernel that embeds it (s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isqrt
+from math import isqrt, prod
 from typing import Any
 
 import torch
@@ -39,12 +39,17 @@ def segment_latents(context: Context) -> dict[str, Tensor]:
     return {name: part for name, part in parts.items() if part is not None and part.shape[2]}
 
 
+def token_grid(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
+    """How many tokens a segment's latents of a shape (T, H, W) have in time, in rows and in columns."""
+    frames, rows, columns = (-(-size // step) for size, step in zip(shape, KERNELS[name], strict=True))
+    return frames, rows, columns
+
+
 def token_counts(context: Context) -> dict[str, int]:
     """How many tokens each segment has, image tokens included, before any is left out."""
-    counts = {}
-    for name, latents in segment_latents(context).items():
-        frames, rows, columns = (-(-size // step) for size, step in zip(latents.shape[2:], KERNELS[name]))
-        counts[name] = frames * rows * columns
+    counts = {
+        name: prod(token_grid(name, latents.shape[2:])) for name, latents in segment_latents(context).items()
+    }
     if context.image_embeds is not None:
         counts["image"] = context.image_embeds.shape[1]
     return counts
@@ -58,10 +63,9 @@ def cells_to_tokens(cells: Tensor, name: str) -> Tensor:
 
 def tokens_to_cells(tokens: Tensor, name: str, shape: tuple[int, int, int]) -> Tensor:
     """Every cell's token: a map [B, L] of a segment's tokens -> [B, T, H, W] of its latents' shape (T, H, W)."""
+    in_time, down, _ = token_grid(name, shape)
+    grid = rearrange(tokens, "b (t h w) -> b t h w", t=in_time, h=down)
     frames, rows, columns = KERNELS[name]
-    grid = rearrange(
-        tokens, "b (t h w) -> b t h w", t=-(-shape[0] // frames), h=-(-shape[1] // rows)
-    )  # fmt: skip
     cells = repeat(grid, "b t h w -> b (t kt) (h kh) (w kw)", kt=frames, kh=rows, kw=columns)
     return cells[:, : shape[0], : shape[1], : shape[2]]
 
