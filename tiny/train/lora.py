@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from ...models.files.lora_file import read_lora_file
+from ...samplers.store.digest import digest
 from ..bundle import load_tiny
+from . import state
 from .clock import Stopwatch
 from .data.batches import Batches, BatchSource
 from .data.captions import CAPTIONS, OneCaptionBatches
@@ -153,7 +153,7 @@ def train_stage_lora(run: Run, recipe: LoraRecipe, file: Path | None = None) -> 
     batches = lora_batches(store, recipe, run.recipe.layout)
     source = recycling(trio, batches, recipe, run.log)
     tensors = train_lora(trio, source, recipe, device=run.device, log=run.log, progress=run.progress)
-    _save(file or run.folder / FILE, tensors, _facts(recipe, trio))
+    state.write(file or run.folder / FILE, tensors, _facts(recipe, trio))
 
 
 def is_lora_of(file: Path, trio: Trio, recipe: LoraRecipe) -> bool:
@@ -162,14 +162,6 @@ def is_lora_of(file: Path, trio: Trio, recipe: LoraRecipe) -> bool:
         return False
     _, facts = read_lora_file(file)
     return all(facts.get(name) == value for name, value in _facts(recipe, trio).items())
-
-
-def _save(file: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
-    """Write a LoRA; the file appears whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    save_file(tensors, partial, facts)
-    partial.replace(file)
 
 
 def base_trio(run: Run) -> Trio:
@@ -193,15 +185,6 @@ def _facts(recipe: LoraRecipe, trio: Trio) -> dict[str, str]:
         "ss_network_alpha": recipe.rank,
         "made_by": "python -m framepack_transitions.tiny.train --stage lora",
         "recipe": recipe,
-        "base": _digest(trio),
+        "base": digest(trio.state_dict()),
     }
     return {name: str(value) for name, value in values.items()}
-
-
-def _digest(trio: Trio) -> str:
-    """A digest of a Trio's weights."""
-    digest = hashlib.sha256()
-    for name, value in trio.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -54,10 +54,15 @@ class Run:
 
 def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors and JSON-able facts; the file appears whole or not at all."""
+    plain = {name: value.detach().clone().contiguous().cpu() for name, value in tensors.items()}
+    write(path, plain, {"facts": json.dumps(facts)})
+
+
+def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file; it appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    plain = {name: value.detach().clone().contiguous().cpu() for name, value in tensors.items()}
-    save_file(plain, partial, {"facts": json.dumps(facts)})
+    save_file(tensors, partial, metadata)
     partial.replace(path)
 
 
