@@ -35,7 +35,7 @@ from ..running.runs import EXAMPLES, PACK
 from ..workflows.errors import WorkflowError
 from .studies import exemplars, loras
 from .studies.judging import JUDGE, judge_study
-from .studies.measuring import Measure, facts_of, sheet_of
+from .studies.measuring import Measure, facts_of, report_of, sheet_of
 from .studies.remarks import enough, remarks_on
 
 BENCHES = ("transition", "speed", "cache", "reliability")
@@ -144,21 +144,8 @@ def run_speed_bench(options: SpeedOptions, out: Path, bars: ProgressBars) -> dic
 def _techniques(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Plain, each technique, the presets and the published baseline."""
     bench = measure.prepared(transition.Bench(folder=out, seeds=len(seeds), first_seed=seeds.start))
-    results, section = measure(bench), bench.settings.section_frames
-    rows = summary.rows(results, section)
-    pictures.save_plot(
-        out / pictures.PLOT,
-        rows,
-        results=results,
-        section=section,
-        title=f"TransitionBench, {len(seeds)} seeds a case",
-    )
-    return {
-        **facts_of(bench, out),
-        **sheet_of(out, bench, results),
-        "rows": rows,
-        "text": pictures.table(rows),
-    }
+    found = report_of(out, bench, measure(bench), f"TransitionBench, {len(seeds)} seeds a case")
+    return {**found, "text": pictures.table(found["rows"])}
 
 
 def _pairs(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:

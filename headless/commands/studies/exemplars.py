@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ....benchmarks.exemplars import study
-from ....benchmarks.transition import pictures, summary
-from .measuring import Measure, facts_of, sheet_of
+from .measuring import Measure, report_of
 
 STUDY = "exemplars"
 
@@ -15,14 +14,10 @@ STUDY = "exemplars"
 def exemplar_study(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Plain, the preset balanced, and exemplars as history, as anchor and as both, alone and beside the preset."""
     bench = measure.prepared(study.bench(out, seeds))
-    results, section = measure(bench), bench.settings.section_frames
-    rows, every = study.rows(results), summary.rows(results, section)
-    title = f"TransitionBench, exemplars, {len(seeds)} seeds a case"
-    pictures.save_plot(out / pictures.PLOT, every, results=results, section=section, title=title)
+    results = measure(bench)
+    rows = study.rows(results)
     return {
-        **facts_of(bench, out),
-        **sheet_of(out, bench, results),
-        "rows": every,
+        **report_of(out, bench, results, f"TransitionBench, exemplars, {len(seeds)} seeds a case"),
         "exemplars": rows,
         "text": study.table(rows),
     }

@@ -11,11 +11,10 @@ from ....benchmarks.loras.arms import settings_of
 from ....benchmarks.loras.comparing import comparisons, settings_rows
 from ....benchmarks.loras.study import bench, given_loras
 from ....benchmarks.loras.table import table
-from ....benchmarks.transition import pictures, summary
 from ....models.plain import plain_device
 from ....tiny.bundle import load_tiny
 from ...workflows.errors import WorkflowError, as_sentences
-from .measuring import Measure, facts_of, sheet_of
+from .measuring import Measure, report_of
 
 STUDY = "lora"
 OPTIONS = ("lora", "trainings")
@@ -45,15 +44,10 @@ def lora_study(
     except (ValueError, OSError) as error:
         raise WorkflowError(as_sentences(str(error))) from error
     asked = measure.prepared(bench(out, seeds, settings))
-    results, section = measure(asked), asked.settings.section_frames
+    results = measure(asked)
     rows, compared = settings_rows(settings, results), comparisons(settings, results)
-    every = summary.rows(results, section)
-    title = f"TransitionBench, LoRAs, {len(seeds)} seeds a case"
-    pictures.save_plot(out / pictures.PLOT, every, results=results, section=section, title=title)
     return {
-        **facts_of(asked, out),
-        **sheet_of(out, asked, results),
-        "rows": every,
+        **report_of(out, asked, results, f"TransitionBench, LoRAs, {len(seeds)} seeds a case"),
         "trained": rows,
         "comparisons": compared,
         "text": table(rows, compared),

@@ -12,7 +12,7 @@ from ....benchmarks.long import study as long_study
 from ....benchmarks.long.results import LongResult
 from ....benchmarks.long.sampling import LongSampler
 from ....benchmarks.transition import bench as transition
-from ....benchmarks.transition import pictures
+from ....benchmarks.transition import pictures, summary
 from ....benchmarks.transition.running.results import COMPRESSED, EPISODES, Result, save_compressed
 from ....benchmarks.transition.running.sampling import EpisodeSampler
 from ....benchmarks.transition.running.tasks import available_cores
@@ -74,6 +74,14 @@ def facts_of(bench: transition.Bench, out: Path) -> dict[str, Any]:
         "techniques": {arm.name: arm.describe() for arm in bench.arms},
         "results": (bench.folder / COMPRESSED).relative_to(out).as_posix(),
     }
+
+
+def report_of(out: Path, bench: transition.Bench, results: list[Result], title: str) -> dict[str, Any]:
+    """What a study of switches reports of its episodes: facts, plot, contact sheet and one row an arm and case."""
+    section = bench.settings.section_frames
+    rows = summary.rows(results, section)
+    pictures.save_plot(out / pictures.PLOT, rows, results=results, section=section, title=title)
+    return {**facts_of(bench, out), **sheet_of(out, bench, results), "rows": rows}
 
 
 def sheet_of(out: Path, bench: transition.Bench, results: list[Result]) -> dict[str, str]:

@@ -78,9 +78,8 @@ def _facts(found: Measured) -> dict[str, Any]:
     pairs = summary.pairs_of(results, PLAIN, TREATED)
     rows, changes = summary.rows(pairs, cases), summary.differences(pairs, cases)
     text, remarks = summary.table(rows, changes), _remarks(found, len(pairs))
-    (out / TABLE).write_text("\n".join([*remarks, "", text]), encoding="utf-8")
+    found.save_table(remarks, text)
     summary.save_sheet(out / SHEET, suite.episodes, results)
-    print(text)
     episodes = _by_id(suite)
     return {
         **found.facts(),

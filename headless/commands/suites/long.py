@@ -68,10 +68,9 @@ def _facts(found: Measured) -> dict[str, Any]:
     rows, kinds = summary.rows(results, section), summary.kinds(results)
     curves, remarks = summary.over_time(results), _remarks(found, results)
     text = pictures.table(rows, kinds)
-    (out / TABLE).write_text("\n".join([*remarks, "", text]), encoding="utf-8")
+    found.save_table(remarks, text)
     seconds = section / videos[0].fps
     pictures.save_plot(out / PLOT, curves, _borders(found.suite, seconds), seconds)
-    print(text)
     return {
         **found.facts(),
         "remarks": remarks,

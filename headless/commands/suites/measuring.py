@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ....benchmarks.suites.files import E, Suite
+from ....benchmarks.transition.pictures import TABLE
 from ....metrics.scoring.verdict import UNVALIDATED, VALIDATED
 from ....nodes.evaluation.models import EvaluationModels, load_models
 from ...files.media import probe_video
@@ -74,6 +75,11 @@ class MeasuredSuite(Generic[E, R]):
             "features": self.features,
             "techniques": self._techniques(),
         }
+
+    def save_table(self, remarks: Sequence[str], text: str) -> None:
+        """Write the table below what must be known to read it, and show it."""
+        (self.options.out / TABLE).write_text("\n".join([*remarks, "", text]), encoding="utf-8")
+        print(text)
 
     def remarks(self) -> list[str]:
         """What must be known of every kind of suite to read the numbers."""

@@ -77,8 +77,7 @@ def _facts(found: Measured) -> dict[str, Any]:
     pairs = scored.pairs_of(results, PLAIN, TREATED)
     rows, changes = scored.rows(pairs, results), scored.differences(pairs)
     text, remarks = scored.table(rows, changes), _remarks(found, len(pairs))
-    (found.options.out / TABLE).write_text("\n".join([*remarks, "", text]), encoding="utf-8")
-    print(text)
+    found.save_table(remarks, text)
     prompts = {script.id: [span.text for span in script.spans] for script in found.suite.episodes}
     return {
         **found.facts(),
