@@ -60,8 +60,7 @@ def resolve(path: Path) -> tuple[list[Path], list[str]]:
     """
     if path.is_dir():
         path = only_checkpoint(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file")
+    refuse_missing(path)
     if path.name.endswith(".index.json"):
         return read_index(path)
     if path.suffix.lower() not in SUFFIXES_READ:
@@ -113,6 +112,12 @@ def read_index(path: Path) -> tuple[list[Path], list[str]]:
     return paths, list(weight_map)
 
 
+def refuse_missing(path: Path) -> None:
+    """Raises CheckpointError where there is no file of this path."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file")
+
+
 def refuse_absent(path: Path, paths: Sequence[Path]) -> None:
     """Raises CheckpointError when shards of a checkpoint are not on disk."""
     absent = [shard.name for shard in paths if not shard.is_file()]
@@ -137,6 +142,7 @@ def what_is(path: Path) -> str:
 @contextmanager
 def open_file(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
     """An open safetensors or GGUF file; what is wrong with it becomes a CheckpointError."""
+    refuse_missing(path)
     try:
         if path.suffix.lower() == ".gguf":
             with open_gguf(path, device) as gguf:

@@ -99,6 +99,8 @@ class TestArms:
         other = tmp_path / "other" / lora.name
         with pytest.raises(ValueError, match="two LoRAs are named own"):
             study.given_loras([lora, other], bundle)
+        with pytest.raises(ValueError, match=r"absent\.safetensors: there is no such file"):
+            study.given_loras([lora.with_name("absent.safetensors")], bundle)
         save_file({"lora_unet_elsewhere.lora_down.weight": torch.ones(2, 2)}, lora)
         with pytest.raises(ValueError, match=r"own\.safetensors: none of its 1 keys fits"):
             study.given_loras([lora], bundle)
