@@ -115,7 +115,9 @@ def load_tiny(
 
 
 def weight_files(weights: Path, layout: str = "f1") -> dict[str, Path]:
-    """The weight file of each of PARTS in a folder."""
+    """The weight file of each of PARTS in a folder; raises ValueError for a layout that is none."""
+    if layout not in DIT_FILES:
+        raise ValueError(f"layout is {layout!r}; choose one of {', '.join(DIT_FILES)}.")
     files = {part: weights / f"{part}.safetensors" for part in PARTS}
     return files | {"dit": weights / DIT_FILES[layout]}
 

@@ -121,6 +121,11 @@ def test_a_missing_transformer_of_a_layout_is_named(tiny: TinyBundle, tmp_path: 
         load_tiny(weights=tmp_path, layout="original")
 
 
+def test_a_layout_that_is_none_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="layout is 'backwards'; choose one of f1, original"):
+        load_tiny(weights=tmp_path, layout="backwards")
+
+
 def test_saving_leaves_the_model_as_it_is(tiny: TinyBundle, tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in states(tiny).items()}
     save_tiny(tiny, tmp_path)
