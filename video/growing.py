@@ -36,13 +36,20 @@ class GrowingVideo:
     `latents` [1, 16, T, h, w] are those of the whole video, on the CPU: `add` writes them, `reach` says that they are there.
     In the end `segments` are those of decoding the whole video from its start with the same settings. Where latents do not
     come in the order of the video, the settings' overlap must not be larger than their window. Settled segments go to
-    `kept` and are taken from it.
+    `kept` and are taken from it. With `all_frames` their pieces are decoded all the same, because encoded frames are not quite
+    those that were decoded; then only encoding is saved.
     """
 
     def __init__(
-        self, decode: Decode, latents: Tensor, settings: DecodeSettings, kept: KeptSegments | None = None
+        self,
+        decode: Decode,
+        latents: Tensor,
+        settings: DecodeSettings,
+        kept: KeptSegments | None = None,
+        *,
+        all_frames: bool = False,
     ) -> None:
-        self._decode, self._settings, self._kept = decode, settings, kept
+        self._decode, self._settings, self._kept, self._all_frames = decode, settings, kept, all_frames
         self._latents = latents
         # An overlap beyond the window lets pieces fade into more than the next one; then they come in their order.
         self._fades_far = settings.overlap > settings.window
@@ -71,7 +78,7 @@ class GrowingVideo:
     def reach(self, start: int, stop: int) -> list[Stretch]:
         """The latent frames from `start` to `stop` are there; give the frames that are settled now.
 
-        Of a segment that was kept these are none, or where the video ends with it, its last one.
+        Unless all frames are wanted, these are none of a segment that was kept, or where the video ends with it, its last one.
         """
         self._newest = (start, stop)
         self._known[start:stop] = True
@@ -97,8 +104,12 @@ class GrowingVideo:
         """Encode the frames of a piece up to those over which the next one fades in, unless that was done before."""
         if index in self._segments or self._ends[index] == self._pieces[index].first_frame:
             return []
-        found = None if self._kept is None else self._kept.get(self._key(self._kept, index))
+        found = None if self._all_frames else self._found(index)
         return self._join_up_to(index) if found is None else self._take(index, *found)
+
+    def _found(self, index: int) -> tuple[bytes, Tensor | None] | None:
+        """The segment of a piece, if it was kept, with its last frame where the video ends with it."""
+        return None if self._kept is None else self._kept.get(self._key(self._kept, index))
 
     def _take(self, index: int, file: bytes, last_frame: Tensor | None) -> list[Stretch]:
         """A segment that was kept."""
@@ -121,7 +132,10 @@ class GrowingVideo:
         return settled
 
     def _keep(self, index: int, stretch: Stretch) -> None:
-        """Encode the settled frames that begin with a piece."""
+        """Encode the settled frames that begin with a piece, unless that was done in an earlier run."""
+        if self._all_frames and (found := self._found(index)) is not None:
+            self._take(index, *found)
+            return
         self._segments[index] = segment = self._encode(stretch)
         if self._kept is not None:
             last_frame = stretch.frames[-1:] if index == len(self._pieces) - 1 else None

@@ -28,7 +28,7 @@ class SectionPreview:
     """Decodes and shows the videos of a run while they are sampled.
 
     `samples` [B, 16, T, h, w] has the size of the finished latents; its values are not read. With `keep_images` all frames
-    stay in memory for the node behind the sampler; else what was decoded in an earlier run is taken from `store`.
+    are decoded and stay in memory for the node behind the sampler; else what was decoded in an earlier run is taken from `store`.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class SectionPreview:
     ) -> None:
         decode = vae_decoder(vae, settings.tiles)
         self._vae, self._settings, self._keep_images = vae, settings, keep_images
-        kept = None if keep_images else kept_segments(store, vae, settings)
+        kept = kept_segments(store, vae, settings)
         self._videos = [
-            GrowingVideo(decode, torch.zeros_like(samples[:1]), settings, kept)
+            GrowingVideo(decode, torch.zeros_like(samples[:1]), settings, kept, all_frames=keep_images)
             for _ in range(samples.shape[0])
         ]
         self._length = frame_count(samples.shape[2])

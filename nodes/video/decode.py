@@ -91,7 +91,7 @@ class FramePackDecode:
                     list(OUTPUTS),
                     {
                         "default": "both",
-                        "tooltip": "video writes the MP4 and keeps no frames in memory; images writes no file; both does both.",
+                        "tooltip": "video writes the MP4, keeps no frames in memory and takes what an earlier run has decoded; images writes no file and decodes all frames; both does both.",
                     },
                 ),
                 "fps": (
@@ -159,11 +159,10 @@ class FramePackDecode:
             return _written(decoded, files, output)
         if output == "images":
             return {"ui": {}, "result": (_decoded_images(decode, latents, pieces),)}
-        # Where all frames are wanted they have to be decoded, whatever is kept.
-        with kept_records(output == "video" and samples.get(REUSE, False)) as store:
-            kept = kept_segments(store, vae, settings)
-            new = partial(GrowingVideo, decode, settings=settings, kept=kept)
-            images = _decoded_videos(new, latents, pieces, files=files, all_frames=output == "both")
+        with kept_records(samples.get(REUSE, False)) as store:
+            kept, all_frames = kept_segments(store, vae, settings), output == "both"
+            new = partial(GrowingVideo, decode, settings=settings, kept=kept, all_frames=all_frames)
+            images = _decoded_videos(new, latents, pieces, files=files, all_frames=all_frames)
         return {"ui": files.shown(), "result": (images,)}
 
 

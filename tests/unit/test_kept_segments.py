@@ -12,14 +12,17 @@ from framepack_transitions.headless.files.folders import Folders, using
 from framepack_transitions.headless.host.conditioning import CLIPTextEncode
 from framepack_transitions.nodes.loading.tiny_loader import FramePackTinyLoader
 from framepack_transitions.nodes.sampling.sampler import FramePackTransitionsSampler
+from framepack_transitions.nodes.sampling.section_preview import SectionPreview
 from framepack_transitions.nodes.video.decode import FramePackDecode
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting
 from framepack_transitions.samplers.store.folder import RecordFolder
 from framepack_transitions.tiny.wrappers import TinyVAE
+from framepack_transitions.video import growing
 from framepack_transitions.video.decode import Tiles
+from framepack_transitions.video.decoded import KEY
 from framepack_transitions.video.growing import DecodeSettings, GrowingVideo
 from framepack_transitions.video.kept_segments import KeptSegments, kept_segments
-from framepack_transitions.video.segments import Encoding
+from framepack_transitions.video.segments import Encoding, Segment, encode_segment
 
 SETTINGS = DecodeSettings(window=3, overlap=3, tiles=Tiles(), encoding=Encoding.of(30, 4))
 SECTIONS = [(0, 1), (1, 4), (4, 7), (7, 10), (10, 13)]
@@ -52,11 +55,12 @@ def grow(
     latents: torch.Tensor = LATENTS,
     vae: Any = "a VAE",
     show: bool = False,
+    all_frames: bool = False,
 ) -> tuple[GrowingVideo, Decoder, list[torch.Tensor]]:
     decoder, last_frames = Decoder(), []
     with (folder or RecordFolder(Path("unused"))).job() as store:
         kept = None if folder is None else KeptSegments(store, vae, settings)
-        video = GrowingVideo(decoder, latents, settings, kept)
+        video = GrowingVideo(decoder, latents, settings, kept, all_frames=all_frames)
         for start, stop in sections:
             settled = video.add(start, latents[:, :, start:stop])
             ends = {stretch.start + len(stretch.frames): stretch.frames[-1] for stretch in settled}
@@ -124,6 +128,30 @@ def test_a_longer_video_decodes_its_end(folder):
     video, decoder, _ = grow(folder, latents=longer, sections=[*SECTIONS, (13, 16)])
     assert files(video) == files(grow(None, latents=longer, sections=[*SECTIONS, (13, 16)])[0])
     assert len(decoder.calls) == 3  # the old end had nothing to fade into
+
+
+@pytest.fixture
+def encoded(monkeypatch) -> list[tuple[int, int]]:
+    """The ranges of frames that were encoded."""
+    ranges: list[tuple[int, int]] = []
+
+    def noting(*given: Any, **named: Any) -> Segment:
+        ranges.append((segment := encode_segment(*given, **named)).frames)
+        return segment
+
+    monkeypatch.setattr(growing, "encode_segment", noting)
+    return ranges
+
+
+@pytest.mark.parametrize("order", [SECTIONS, BACKWARD])
+@pytest.mark.parametrize("first", [False, True])
+def test_where_all_frames_are_wanted_encoding_alone_is_saved(folder, order, first, encoded):
+    plain, whole, _ = grow(None, sections=order)
+    grow(folder, sections=order, all_frames=first)
+    encoded.clear()
+    video, decoder, _ = grow(folder, sections=order, all_frames=True)
+    assert encoded == [] and files(video) == files(plain)
+    assert decoder.calls == whole.calls, "every piece is decoded, and none twice"
 
 
 OTHERS = {
@@ -246,7 +274,31 @@ def test_a_sampler_that_keeps_nothing_has_nothing_kept_of_its_video(render, tmp_
     assert not (tmp_path / "sections").exists()
 
 
-def test_where_all_frames_are_wanted_they_are_decoded(render):
-    render(output="video")
-    _, frames, decoded = render(output="both")
+@pytest.mark.parametrize("vae", [{}, {"vae": None}], ids=["decoded by the sampler", "by the node"])
+def test_all_frames_are_those_that_are_decoded_and_the_file_is_what_was_kept(render, encoded, vae):
+    whole, frames, decoded = render(output="both", **vae, reuse_sections=False)
     assert frames.shape[0] == 49 and decoded >= 4
+    render(output="video", **vae)
+    encoded.clear()
+    again, frames_again, decoded_again = render(output="both", **vae)
+    assert encoded == [] and again == whole
+    assert decoded_again == decoded and torch.equal(frames_again, frames)
+
+
+def test_what_was_decoded_to_frames_is_not_decoded_again_for_a_file(render):
+    whole, frames, _ = render(output="both")
+    again, last_frame, decoded = render(output="video")
+    assert decoded == 0 and again == whole and torch.equal(last_frame, frames[-1:])
+
+
+def test_frames_that_the_sampler_has_decoded_are_handed_on_as_they_are(tiny, render, monkeypatch):
+    """As the node's own output: they lie in memory once."""
+    handed: list[torch.Tensor] = []
+    finish = SectionPreview.finish
+    monkeypatch.setattr(
+        SectionPreview,
+        "finish",
+        lambda preview, latent: (finish(preview, latent), handed.append(latent[KEY].images))[0],
+    )
+    _, frames, _ = render(output="both")
+    assert frames.data_ptr() == handed[0].data_ptr()
