@@ -24,6 +24,15 @@ def node_of(code: Any) -> str:
     return str(qualified).partition(".")[0]
 
 
+class TransformerSettings(dict[str, Any]):
+    """The host's settings of a model, which nodes for UNets read too."""
+
+    def __missing__(self, name: str) -> Any:
+        raise ValueError(
+            f"this node reads {name} of a UNet, but a FramePack model is a transformer and has none; remove the node."
+        )
+
+
 @contextmanager
 def naming_misfits(codes: Iterable[Any]) -> Iterator[None]:
     """Runs the code of other nodes, so that an error in it says whose it is: it becomes a RuntimeError with a remedy.

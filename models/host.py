@@ -26,7 +26,7 @@ from torch import Tensor
 from .attention.joint import AttentionFunction, Segments, sdpa_attention
 from .dit import FramePackDiT
 from .files.lora import Change, rounds
-from .foreign import naming_misfits
+from .foreign import TransformerSettings, naming_misfits
 from .host_quantised import QuantisedPatcher, host_takes
 from .host_rotation import host_rotation
 
@@ -48,15 +48,6 @@ class FramePackModelConfig(comfy.supported_models_base.BASE):  # type: ignore[mi
     latent_format = comfy.latent_formats.HunyuanVideo
     memory_usage_factor = 1.8
     supported_inference_dtypes = [torch.bfloat16, torch.float32]
-
-
-class TransformerSettings(dict[str, Any]):
-    """The host's settings of a model, which nodes for UNets read too."""
-
-    def __missing__(self, name: str) -> Any:
-        raise ValueError(
-            f"this node reads {name} of a UNet, but a FramePack model is a transformer and has none; remove the node."
-        )
 
 
 class FramePackBaseModel(comfy.model_base.HunyuanVideo):  # type: ignore[misc]  # the host has no types
