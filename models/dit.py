@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention.joint import AttentionFunction, Segments, bool_mask, key_mask, sdpa_attention
+from .attention.joint import AttentionFunction, Segments, TextAttention, bool_mask, key_mask, sdpa_attention
 from .attention.options import with_options
 from .attention.probe import AttentionProbe
 from .caching.step_cache import run_cached
@@ -59,6 +59,8 @@ class FramePackDiT(nn.Module):
         self.in_channels, self.out_channels = config.in_channels, config.out_channels
         self.dtype = dtype or torch.get_default_dtype()
         self.attention = attention
+        # How text tokens attend to each other, before they join the sequence; a host may have another way.
+        self.text_attention: TextAttention = sdpa_attention
         # How blocks rotate queries and keys; a host may have a quicker way.
         self.rotation = PLAIN_ROTATION
         # What a host calls around every forward (see patches.wrappable); None for nothing.
@@ -132,7 +134,8 @@ class FramePackDiT(nn.Module):
         of clean_latents is the start frame. Any tier and the image may be None. Other keywords are ignored:
         hosts add arguments. Raises ValueError, from shapes alone, for inputs that do not fit.
         """
-        transformer_options = transformer_options or {}
+        # Other nodes' attention may leave something there.
+        transformer_options = {**(transformer_options or {})}
         if latent_indices is None and x.ndim == 5:
             latent_indices = torch.arange(x.shape[2], device=x.device)
         tiers = present_tiers(
@@ -156,7 +159,8 @@ class FramePackDiT(nn.Module):
         img, pe, lengths = self.pack(x, tiers, kept, thetas=self.thetas(x, transformer_options), work=work)
         txt, mask, counts = self.condition(
             x.dtype, timestep=timestep, context=context, attention_mask=attention_mask,
-            image_embeds=keep_image(image_embeds, kept.get("image")), work=work,
+            image_embeds=keep_image(image_embeds, kept.get("image")), transformer_options=transformer_options,
+            work=work,
         )  # fmt: skip
         pooled = once(work, Tensor.to, cast(Tensor, y), x.dtype)  # checked above
         vec = self.time_text_embed(timestep, pooled, guidance, work)
@@ -232,11 +236,14 @@ class FramePackDiT(nn.Module):
         context: Tensor,
         attention_mask: Tensor | None,
         image_embeds: Tensor | None,
+        transformer_options: Mapping[str, Any],
         work: KeptWork | None,
     ) -> tuple[Tensor, Tensor | None, dict[str, int]]:
         """Image tokens then text tokens [B, L, D], the mask of the text [B, L] and the segments' lengths."""
         mask = None if attention_mask is None else once(work, bool_mask, attention_mask, context.device)
-        txt = self.context_embedder(once(work, Tensor.to, context, dtype), timestep, mask, work)
+        attend = partial(self.text_attention, transformer_options=transformer_options)
+        text = once(work, Tensor.to, context, dtype)
+        txt = self.context_embedder(text, timestep, mask, attend=attend, work=work)
         if image_embeds is None or self.image_projection is None:
             return txt, mask, {"text": txt.shape[1]}
         image = once(work, self.image_projection, once(work, Tensor.to, image_embeds, dtype))

@@ -34,6 +34,9 @@ from .host_rotation import host_rotation
 _AREA = {"clean_latents": 1.0, "clean_latents_2x": 1 / 8, "clean_latents_4x": 1 / 64}
 _TOKEN_AREA = {"image_embeds": 4.0, "c_crossattn": 4.0}
 
+# The entry of transformer_options in which other nodes replace the attention.
+OVERRIDE = "optimized_attention_override"
+
 BuildDiT = Callable[..., FramePackDiT]
 
 # The packed past and guidance of the step that is being sampled, for nodes that encode a conditioning of their own in it.
@@ -60,6 +63,7 @@ class FramePackBaseModel(comfy.model_base.HunyuanVideo):  # type: ignore[misc]  
             model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=build
         )
         self.diffusion_model.around = run_wrappers
+        self.diffusion_model.text_attention = host_text_attention
         self.diffusion_model.rotation = host_rotation()
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
@@ -145,10 +149,31 @@ def host_attention(
     attend = partial(_optimized, transformer_options=transformer_options)
     if mask is None:
         return attend(q, k, v)
-    if "optimized_attention_override" not in transformer_options:
+    if OVERRIDE not in transformer_options:
         return sdpa_attention(q, k, v, mask=mask)
     rows = zip(*(torch.split(part, 1) for part in (q, k, v)), mask[:, 0, 0])
     return torch.cat([attend(row, keys[:, :, kept], values[:, :, kept]) for row, keys, values, kept in rows])
+
+
+def host_text_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, transformer_options: dict[str, Any]
+) -> Tensor:
+    """PyTorch's attention of the few tokens of texts to each other, or what another node has put in its place.
+
+    Of texts that are padded an override gets each by itself, without its padding, which is attended to as ever.
+    """
+    if OVERRIDE not in transformer_options:
+        return sdpa_attention(q, k, v, mask=mask)
+    attend = partial(_optimized, transformer_options=transformer_options)
+    if mask is None:
+        return attend(q, k, v)
+    attended = sdpa_attention(q, k, v, mask=mask)
+    for text, pairs in enumerate(mask[:, 0]):
+        kept = pairs.any(dim=0)
+        real = (pairs == kept).all(dim=1)
+        row = slice(text, text + 1)
+        attended[row, real] = attend(q[row, :, real], k[row, :, kept], v[row, :, kept])
+    return attended
 
 
 def _optimized(q: Tensor, k: Tensor, v: Tensor, *, transformer_options: dict[str, Any]) -> Tensor:

@@ -6,7 +6,7 @@ block calls one injected AttentionFunction, so that a host can bring its own ker
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -93,6 +93,11 @@ class AttentionFunction(Protocol):
     ) -> Tensor: ...
 
 
+# attend(q, k, v, mask=, transformer_options=) of text tokens to each other, before they join the sequence: three times
+# [B, H, L, D] -> [B, L, H * D]. mask [B, 1, L, L] is bool (True: may be attended) or None.
+TextAttention = Callable[..., Tensor]
+
+
 def sdpa_attention(
     q: Tensor,
     k: Tensor,
@@ -103,7 +108,7 @@ def sdpa_attention(
     block: Block | None = None,
     transformer_options: Mapping[str, Any] | None = None,
 ) -> Tensor:
-    """Attention by torch's scaled_dot_product_attention: an AttentionFunction, of which only the mask matters."""
+    """Attention by torch's scaled_dot_product_attention: an AttentionFunction or TextAttention, of which only the mask matters."""
     return heads_together(F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
 
 

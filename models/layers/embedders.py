@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..attention.joint import heads_together
+from ..attention.joint import TextAttention
 from ..kept_work import KeptWork, once
 from .blocks import FeedForward, heads_first, split_heads
 from .operations import Layers
@@ -86,12 +86,11 @@ class PlainAttention(nn.Module):
         self.to_v = layers.linear(dim, dim)
         self.to_out = nn.Sequential(layers.linear(dim, dim))
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, attend: TextAttention) -> Tensor:
         q, k, v = (
             heads_first(split_heads(project(x), self.heads)) for project in (self.to_q, self.to_k, self.to_v)
         )
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        result: Tensor = self.to_out(heads_together(x))
+        result: Tensor = self.to_out(attend(q, k, v, mask=mask))
         return result
 
 
@@ -118,9 +117,9 @@ class RefinerBlock(nn.Module):
         self.ff = FeedForward(dim, 4 * dim, F.silu, layers)
         self.norm_out = Gates(dim, layers)
 
-    def forward(self, x: Tensor, vec: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, vec: Tensor, mask: Tensor | None, attend: TextAttention) -> Tensor:
         gate, ff_gate = self.norm_out(vec)
-        x = x + gate * self.attn(self.norm1(x), mask)
+        x = x + gate * self.attn(self.norm1(x), mask, attend)
         result: Tensor = x + ff_gate * self.ff(self.norm2(x))
         return result
 
@@ -132,9 +131,9 @@ class Refiner(nn.Module):
         super().__init__()
         self.refiner_blocks = nn.ModuleList(RefinerBlock(dim, heads, layers) for _ in range(depth))
 
-    def forward(self, x: Tensor, vec: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, vec: Tensor, mask: Tensor | None, attend: TextAttention) -> Tensor:
         for block in self.refiner_blocks:
-            x = block(x, vec, mask)
+            x = block(x, vec, mask, attend)
         return x
 
 
@@ -148,12 +147,18 @@ class TextEmbedder(nn.Module):
         self.token_refiner = Refiner(dim, heads, depth, layers)
 
     def forward(
-        self, text: Tensor, timestep: Tensor, mask: Tensor | None, work: KeptWork | None = None
+        self,
+        text: Tensor,
+        timestep: Tensor,
+        mask: Tensor | None,
+        *,
+        attend: TextAttention,
+        work: KeptWork | None = None,
     ) -> Tensor:
         pooled = once(work, masked_mean, text, mask)
         vec = self.time_text_embed(timestep, pooled, work=work)
         tokens, pairs = once(work, self.proj_in, text), once(work, refiner_mask, mask)
-        result: Tensor = self.token_refiner(tokens, vec, pairs)
+        result: Tensor = self.token_refiner(tokens, vec, pairs, attend)
         return result
 
 

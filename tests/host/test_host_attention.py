@@ -19,27 +19,46 @@ def with_override(model: Any, override: Any) -> Any:
     return model
 
 
-def blocks_of(model: Any) -> int:
-    dit = model.model.diffusion_model
-    return len(dit.transformer_blocks) + len(dit.single_transformer_blocks)
-
-
-def test_an_override_sees_every_attention_of_the_blocks(tiny: Any) -> None:
+def test_an_override_sees_every_attention_of_texts_and_blocks(tiny: Any) -> None:
     calls, places = [], []
 
     def look(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         calls.append(args[0].shape[-1])
         assert args[3] == args[0].shape[1]  # heads stand fourth, as core models give them
         options = kwargs["transformer_options"]
-        places.append((options["block_type"], options["block_index"], options["total_blocks"]))
+        places.append(tuple(options.get(name) for name in ("block_type", "block_index", "total_blocks")))
         return function(*args, **kwargs)
 
-    assert torch.equal(tiny.sample(with_override(tiny.model, look), **ONE), tiny.sample(tiny.model, **ONE))
-    assert len(calls) == 2 * blocks_of(tiny.model) and set(calls) == {
-        tiny.model.model.diffusion_model.config.attention_head_dim
-    }
+    config = tiny.model.model.diffusion_model.config
+    tiny.sample(with_override(tiny.model, look), **ONE)
+    assert set(calls) == {config.attention_head_dim}
+    # As in core models, texts are attended to before any block is named.
+    texts = config.num_refiner_layers * [(None, None, None)]
     counts = {"double": 2, "single": 4}
-    assert places == 2 * [(kind, index, total) for kind, total in counts.items() for index in range(total)]
+    blocks = [(kind, index, total) for kind, total in counts.items() for index in range(total)]
+    assert places == 2 * (texts + blocks)
+
+
+def test_an_override_that_attends_as_torch_does_leaves_the_video_as_it_is(tiny: Any) -> None:
+    """Blocks are attended by the host's own function, as without an override; texts by torch's in both."""
+
+    def torch_for_texts(function: Any, q: Any, k: Any, v: Any, heads: int, **kwargs: Any) -> torch.Tensor:
+        if "block_type" in kwargs["transformer_options"]:
+            return function(q, k, v, heads, **kwargs)
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+    assert torch.equal(
+        tiny.sample(with_override(tiny.model, torch_for_texts), **ONE), tiny.sample(tiny.model, **ONE)
+    )
+
+
+def test_an_override_of_the_texts_alone_changes_the_video(tiny: Any) -> None:
+    def without_texts(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        attended = function(*args, **kwargs)
+        return attended if "block_type" in kwargs["transformer_options"] else 0 * attended
+
+    difference = tiny.sample(with_override(tiny.model, without_texts), **ONE) - tiny.sample(tiny.model, **ONE)
+    assert difference.abs().max() > 1e-2
 
 
 def test_an_override_may_change_what_is_attended(tiny: Any) -> None:
@@ -62,10 +81,13 @@ def padded_together(texts: list[list[Any]]) -> list[Any]:
 
 
 def test_an_override_attends_to_padded_texts_without_their_padding(tiny: Any) -> None:
-    keys = set()
+    keys, own = set(), set()
 
     def look(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        keys.add((args[0].shape[0], args[1].shape[2]))
+        if "block_type" in kwargs["transformer_options"]:
+            keys.add((args[0].shape[0], args[1].shape[2]))
+        else:
+            own.add((args[0].shape[0], args[0].shape[2], args[1].shape[2]))
         assert kwargs.get("mask") is None
         return function(*args, **kwargs)
 
@@ -76,7 +98,9 @@ def test_an_override_attends_to_padded_texts_without_their_padding(tiny: Any) ->
     together = padded_together(texts)
     overridden = tiny.sample(with_override(tiny.model, look), positive=together, **two)
     (_, longer), (_, shorter) = sorted(keys, reverse=True)
-    assert longer - shorter == texts[0][0][0].shape[1] - texts[1][0][0].shape[1] > 0
+    lengths = [text[0][0].shape[1] for text in texts]
+    assert longer - shorter == lengths[0] - lengths[1] > 0
+    assert own == {(1, length, length) for length in lengths}
     for row, text in enumerate(texts):
         # The same text in both rows has no padding.
         alone = tiny.sample(tiny.model, positive=text, **two)

@@ -172,6 +172,29 @@ def test_attention_gets_blocks_segments_and_options_and_the_last_block_asks_for_
     assert [segments.first_query(call["queries"]) for call in attention.calls] == [0, 0, noisy.start]
 
 
+def test_texts_are_attended_by_a_function_of_their_own_that_gets_mask_and_options(
+    dit_cases: ModuleType,
+) -> None:
+    """With the softmax written out it is the same as with torch's attention."""
+    calls = []
+
+    def attend(
+        q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor, transformer_options: dict[str, Any]
+    ) -> Tensor:
+        calls.append((q.shape[2], k.shape[2], transformer_options["sigma"]))
+        logits = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
+        return (logits.masked_fill(~mask, -math.inf).softmax(dim=3) @ v).transpose(1, 2).flatten(2)
+
+    dit = dit_cases.make_dit(num_refiner_layers=2)
+    inputs = dit_cases.make_inputs(batch=2)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+    expected = dit(**inputs, attention_mask=mask)
+    dit.text_attention = attend
+    options = {"sigma": 0.5}
+    close(dit(**inputs, attention_mask=mask, transformer_options=options), expected)
+    assert calls == [(5, 5, 0.5), (5, 5, 0.5)] and options == {"sigma": 0.5}
+
+
 def test_segments_lie_end_to_end_in_order() -> None:
     segments = Segments.of({"4x": 4, "start": 6, "noisy": 10, "text": 2})
     slices = [segments.span(name) for name in SEGMENT_NAMES]
