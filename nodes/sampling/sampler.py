@@ -20,7 +20,7 @@ from ..types import ROOT, TRACE
 from .inputs import count_sections, sample_inputs, sample_prompts
 from .notices import announced_notices
 from .run_progress import RunProgress
-from .sampler_inputs import sampler_inputs
+from .sampler_inputs import AUTOMATIC, sampler_inputs
 from .section_preview import decode_behind, preview_of_run
 
 
@@ -81,6 +81,7 @@ class FramePackTransitionsSampler:
         section_seeds: str = "",
         reuse_sections: bool = True,
         colour_anchor: float = 0.0,
+        padding: float = AUTOMATIC,
         prompt: Any = None,
         unique_id: Any = None,
     ) -> Any:
@@ -122,6 +123,7 @@ class FramePackTransitionsSampler:
             recent_frames=recent_frames,
             loop=loop,
             borders=frame_borders(prompts, past_latent_frames=past),
+            padding=None if padding == AUTOMATIC else padding,
         )
         sections = assign_prompts(planned, prompts, past_latent_frames=past)
         seeds = {**entry_seeds(sections), **read_section_seeds(section_seeds, sections)}

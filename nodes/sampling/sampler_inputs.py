@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...samplers.context.indices import HISTORY_1X, MAX_RECENT_FRAMES
+from ...samplers.context.indices import HISTORY_1X, MAX_PADDING, MAX_RECENT_FRAMES
 from ...samplers.context.plan import LAYOUTS
 from ...samplers.denoising.solvers import SOLVERS
 from ...samplers.settings import EMBED_INTERPOLATIONS
 from .. import widgets
 from ..types import TIMELINE
 
+# The value of `padding` that leaves each section its usual distance to the start frame.
+AUTOMATIC = -1.0
 # Inputs that both samplers have.
 NEGATIVE = ("CONDITIONING", {"tooltip": "What to avoid; only read when cfg is not 1."})
 CFG = (
@@ -250,6 +252,17 @@ def sampler_inputs() -> dict[str, Any]:
                     "step": 0.05,
                     "advanced": True,
                     "tooltip": "Against colours that drift over a long video: brings what is remembered back to the colours of the scene's second section. Higher holds them more firmly, 0 is off; every switch and cut begins anew.",
+                },
+            ),
+            "padding": (
+                "FLOAT",
+                {
+                    "default": AUTOMATIC,
+                    "min": AUTOMATIC,
+                    "max": MAX_PADDING,
+                    "step": 0.1,
+                    "advanced": True,
+                    "tooltip": "Layout original: how many sections lie between the start frame and each section but the last, which always touches it. -1 counts down as trained (3, 2 ... 1, 0). Lower moves more and comes back to the start image sooner, higher is calmer and holds less to it.",
                 },
             ),
         },

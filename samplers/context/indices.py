@@ -5,12 +5,15 @@ Source: lllyasviel/FramePack, `demo_gradio_f1.py` (f1) and `demo_gradio.py` (ori
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 HISTORY_1X, HISTORY_2X, HISTORY_4X = 1, 2, 16
 HISTORY = HISTORY_1X + HISTORY_2X + HISTORY_4X
 MAX_RECENT_FRAMES = 9  # FramePack-Studio's slider counts the start frame too, and ends at 10
+# In sections; the original model was trained with whole distances from 0 to this one.
+MAX_PADDING = 3
 
 
 class Direction(Enum):
@@ -53,14 +56,14 @@ def f1_indices(window: int, recent: int = HISTORY_1X) -> SectionIndices:
 
 
 def original_indices(
-    window: int, padding: int, recent: int = HISTORY_1X, *, whole: int = 0
+    window: int, padding: float, recent: int = HISTORY_1X, *, whole: int = 0
 ) -> SectionIndices:
     """The original layout generates backwards: [start, blank, window, `recent` at 1x, 2 at 2x, 16 at 4x].
 
-    `padding` counts whole sections of `whole` latent frames, 0 for as many as the window has.
+    `padding` counts sections of `whole` latent frames, 0 for as many as the window has; a part of a latent frame is left out.
     """
     start, _, target, last, clean_2x, clean_4x = _split(
-        (1, padding * (whole or window), window, recent, HISTORY_2X, HISTORY_4X)
+        (1, int(padding * (whole or window)), window, recent, HISTORY_2X, HISTORY_4X)
     )
     return SectionIndices(
         target=target,
@@ -71,8 +74,29 @@ def original_indices(
     )
 
 
-def original_paddings(count: int) -> list[int]:
-    """Distance of each section to the start frame, in windows; long videos repeat 2 instead of counting down."""
+def check_padding(direction: Direction, padding: float | None) -> None:
+    """Raises ValueError for a chosen distance to the start frame, in sections, that the layout does not have; None is none."""
+    if padding is None:
+        return
+    if direction is Direction.FORWARD:
+        raise ValueError(
+            f"padding is {padding:g}, but layout f1 generates forward, where the start frame's place is fixed; choose layout "
+            "original (with the original model), or set padding to -1 (automatic)."
+        )
+    if not 0 <= padding <= MAX_PADDING:
+        raise ValueError(
+            f"padding is {padding:g}; the original model knows the start frame 0 to {MAX_PADDING} sections away, so give such "
+            "a distance, or -1 (automatic)."
+        )
+
+
+def original_paddings(count: int, chosen: float | None = None) -> Sequence[float]:
+    """Distance of each section to the start frame, in windows; long videos repeat 2 instead of counting down.
+
+    A `chosen` distance is that of all sections but the last one, which touches the start frame in any case.
+    """
+    if chosen is not None:
+        return [chosen] * (count - 1) + [0]
     if count > 4:
         return [3] + [2] * (count - 3) + [1, 0]
     return list(reversed(range(count)))

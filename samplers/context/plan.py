@@ -6,7 +6,7 @@ Source: lllyasviel/FramePack, `demo_gradio_f1.py` (f1) and `demo_gradio.py` (ori
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import ceil
@@ -17,6 +17,7 @@ from .indices import (
     MAX_RECENT_FRAMES,
     Direction,
     SectionIndices,
+    check_padding,
     f1_indices,
     original_indices,
     original_paddings,
@@ -51,12 +52,15 @@ class Shot:
     latents: the range of latent frames that its sections fill.
     last: whether the video ends with it.
     loop_from: the latent frame from which on it leads back to the video's start; None for no loop.
+    padding: the distance to the start frame, in sections, that was chosen for all its sections but the last; None for the usual
+        ones.
     """
 
     number: int
     latents: tuple[int, int]
     last: bool = True
     loop_from: int | None = None
+    padding: float | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,7 @@ class PlannedSection:
     index: place in the order of generation, from 0.
     latents: the range of the video's latent frames that the section fills.
     frames: the range of pixel frames that these decode to.
-    padding: distance to the start frame in whole sections, where the video is generated backward; otherwise 0.
+    padding: distance to the start frame in sections, where the video is generated backward; otherwise 0.
     indices: where the section and its memory lie on the model's time axis.
     shot: the stretch between two cuts that it belongs to; nothing is remembered from other shots.
     """
@@ -74,7 +78,7 @@ class PlannedSection:
     index: int
     latents: tuple[int, int]
     frames: tuple[int, int]
-    padding: int
+    padding: float
     indices: SectionIndices
     shot: Shot
 
@@ -109,7 +113,7 @@ class PlannedSection:
 
     def with_prompt(self, prompt: Prompt, **changes: Any) -> Section:
         """The section under a prompt; `changes` are further fields of Section."""
-        planned = {field.name: getattr(self, field.name) for field in fields(PlannedSection)}
+        planned = {each.name: getattr(self, each.name) for each in fields(PlannedSection)}
         return Section(**{**planned, "prompt": prompt, **changes})
 
 
@@ -179,6 +183,7 @@ def plan_sections(
     recent_frames: int = HISTORY_1X,
     loop: bool = False,
     borders: Collection[int] = (),
+    padding: float | None = None,
 ) -> list[PlannedSection]:
     """Sections in the order of generation.
 
@@ -187,22 +192,25 @@ def plan_sections(
     instead of the start image; F1 then counts on from the sections that would have made them. `recent_frames` next to the
     window are remembered at full resolution, fewer where the video has fewer. In a `loop` the later half of the sections is
     generated last and leads back to the start. At each of the `borders`, latent frames of the video, a section begins, which
-    makes some sections shorter and the video no longer (see section_lengths). Raises ValueError for an unknown layout, count, window or number of frames,
-    and for a loop that is not possible.
+    makes some sections shorter and the video no longer (see section_lengths). `padding` is a distance to the start frame, in
+    sections, for all sections of a shot but the last, in place of the usual ones (see original_paddings). Raises ValueError for an
+    unknown layout, count, window or number of frames, and for a loop or a padding that is not possible.
     """
     direction = direction_of(layout)
     _check_plan(count, window, recent_frames)
+    check_padding(direction, padding)
     offset = past_latent_frames or int(keeps_start)
     if loop:
         _check_loop(direction, count, past_latent_frames)
     lengths = section_lengths(offset, count, window, borders)
     ranges = list(pairwise(accumulate(lengths, initial=offset)))
     closing = len(ranges) // 2 if loop else 0
-    shot = Shot(0, (offset, ranges[-1][1]), loop_from=ranges[-closing][0] if loop else None)
+    loop_from = ranges[-closing][0] if loop else None
+    shot = Shot(0, (offset, ranges[-1][1]), loop_from=loop_from, padding=padding)
     forward = direction is Direction.FORWARD
     made = ceil(max(past_latent_frames - 1, 0) / window) if forward else 0
     sections = []
-    for index, (position, padding) in enumerate(_positions(direction, len(ranges), closing)):
+    for index, (position, distance) in enumerate(_positions(direction, len(ranges), closing, padding)):
         latents = ranges[position]
         recent = min(recent_frames, max(remembered_frames(latents, shot, forward), HISTORY_1X))
         sections.append(
@@ -210,9 +218,9 @@ def plan_sections(
                 index=made + index,
                 latents=latents,
                 frames=pixel_frames(latents),
-                padding=padding,
+                padding=distance,
                 indices=section_indices(
-                    direction, length=lengths[position], padding=padding, recent=recent, whole=max(lengths)
+                    direction, length=lengths[position], padding=distance, recent=recent, whole=max(lengths)
                 ),
                 shot=shot,
             )
@@ -221,7 +229,7 @@ def plan_sections(
 
 
 def section_indices(
-    direction: Direction, *, length: int, padding: int, recent: int, whole: int
+    direction: Direction, *, length: int, padding: float, recent: int, whole: int
 ) -> SectionIndices:
     """Where a section of `length` latent frames and its memory lie; `padding` counts sections of `whole` latent frames."""
     if direction is Direction.FORWARD:
@@ -259,14 +267,16 @@ def _check_loop(direction: Direction, count: int, past_latent_frames: int) -> No
         )
 
 
-def _positions(direction: Direction, count: int, closing: int) -> list[tuple[int, int]]:
+def _positions(
+    direction: Direction, count: int, closing: int, padding: float | None
+) -> list[tuple[int, float]]:
     """Place in time, in sections, and distance to the start frame, in windows, of all sections as they are generated."""
     if direction is Direction.FORWARD:
         return [(position, 0) for position in range(count)]
     main = count - closing
     return [
-        *zip(reversed(range(main)), original_paddings(main)),
-        *zip(reversed(range(main, count)), original_paddings(closing)),
+        *zip(reversed(range(main)), original_paddings(main, padding)),
+        *zip(reversed(range(main, count)), original_paddings(closing, padding)),
     ]
 
 

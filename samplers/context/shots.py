@@ -29,17 +29,17 @@ def split_shots(sections: Sequence[PlannedSection], numbers: Sequence[int]) -> l
     for number, following in zip(sorted(members), starts[1:]):
         begin = first if number == 0 else min(section.latents[0] for section in members[number])
         stop = end if following is None else min(section.latents[0] for section in members[following])
-        shots[number] = Shot(number, (begin, stop), following is None)
+        shots[number] = Shot(number, (begin, stop), following is None, padding=sections[0].shot.padding)
     whole = max(section.window for section in sections)
     placed = {
         section.index: _in_shot(section, shots[number], padding, whole)
         for number, group in members.items()
-        for section, padding in zip(group, original_paddings(len(group)))
+        for section, padding in zip(group, original_paddings(len(group), sections[0].shot.padding))
     }
     return [placed[section.index] for section in sections]
 
 
-def _in_shot(section: PlannedSection, shot: Shot, padding: int, whole: int) -> PlannedSection:
+def _in_shot(section: PlannedSection, shot: Shot, padding: float, whole: int) -> PlannedSection:
     """The section with its place in a shot: how far the start frame is away, and how much there is to remember."""
     forward = section.direction is Direction.FORWARD
     remembered = max(remembered_frames(section.latents, shot, forward), HISTORY_1X)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.indices import f1_indices, original_indices, original_paddings
@@ -78,6 +80,28 @@ def test_long_original_videos_repeat_padding_two(count, paddings):
     assert original_paddings(count) == paddings
 
 
+@pytest.mark.parametrize(("padding", "blank"), [(0, 0), (0.5, 4), (1, 9), (1.5, 13), (2, 18), (3, 27)])
+def test_a_chosen_padding_holds_for_all_sections_but_the_last(padding, blank):
+    """FramePack-eichi takes whole latent frames: 1.5 windows of 9 are 13."""
+    sections = plan_sections("original", 4, 9, padding=padding)
+    assert [s.padding for s in sections] == [padding, padding, padding, 0]
+    assert [s.indices.target[0] - 1 for s in sections] == [blank, blank, blank, 0]
+
+
+@pytest.mark.parametrize("padding", [None, 0, 0.2, 1.5, 3])
+def test_indices_of_the_original_layout_rise_strictly(padding):
+    for section in plan_sections("original", 6, 9, padding=padding, recent_frames=4, borders=(24,)):
+        indices = section.indices
+        start, *last = indices.clean
+        places = [start, *indices.target, *last, *indices.clean_2x, *indices.clean_4x]
+        assert all(later > earlier for earlier, later in pairwise(places))
+
+
+def test_both_halves_of_a_loop_keep_a_chosen_padding():
+    sections = plan_sections("original", 5, 9, loop=True, padding=2)
+    assert [section.padding for section in sections] == [2, 2, 0, 2, 0]
+
+
 def test_f1_sections_cover_36_frames_each_after_the_start_image():
     sections = plan_sections("f1", 4, 9)
     assert [s.frames for s in sections] == [(1, 37), (37, 73), (73, 109), (109, 145)]
@@ -114,6 +138,20 @@ def test_pixel_frames_of_latents():
 def test_impossible_plans_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         plan_sections(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("layout", "padding", "words"),
+    [
+        ("f1", 2, "padding is 2, but layout f1"),
+        ("original", 3.5, "padding is 3.5; .* 0 to 3"),
+        ("original", -0.5, "padding is -0.5; .* -1"),
+        ("original", float("nan"), "padding is nan"),
+    ],
+)
+def test_a_padding_that_the_layout_does_not_have_is_refused(layout, padding, words):
+    with pytest.raises(ValueError, match=words):
+        plan_sections(layout, 2, 9, padding=padding)
 
 
 @pytest.mark.parametrize(

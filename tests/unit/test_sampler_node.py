@@ -91,6 +91,14 @@ class TestVideos:
         assert video.shape == (1, 16, 7, 8, 8)
         assert torch.allclose(video[:, :, :1], start["samples"], atol=1e-6)
 
+    def test_padding_moves_the_start_frame_away_in_the_original_layout(self, sample):
+        usual, trace = sample(layout="original", seconds=0.8)
+        same, _ = sample(layout="original", seconds=0.8, padding=-1.0)
+        far, moved = sample(layout="original", seconds=0.8, padding=3.0)
+        assert torch.equal(usual, same) and not torch.equal(usual, far)
+        places = [[s["indices"]["target"][0] for s in one["sections"]] for one in (trace, moved)]
+        assert places == [[4, 1], [10, 1]]
+
     def test_the_same_seed_gives_the_same_video_and_another_seed_another(self, sample):
         assert torch.equal(sample()[0], sample()[0])
         assert not torch.equal(sample()[0], sample(seed=4)[0])

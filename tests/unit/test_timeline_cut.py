@@ -97,6 +97,18 @@ class TestShots:
         assert [s.padding for s in sections] == [0, 1, 2, 2, 2, 3, 0, 1, 2]
         assert [s.indices for s in sections] == [s.indices for shot in alone for s in shot]
 
+    def test_a_chosen_distance_holds_in_every_shot_but_for_its_last_section(self):
+        planned = plan_sections("original", 5, WINDOW, padding=2)
+        sections = assign_prompts(planned, [OLD, replace(prompt(3), cut=True)])
+        assert [(s.shot.number, s.padding) for s in sections] == [(1, 2), (1, 0), (0, 2), (0, 2), (0, 0)]
+        assert [s.indices.target[0] for s in sections] == [
+            1 + 2 * WINDOW,
+            1,
+            1 + 2 * WINDOW,
+            1 + 2 * WINDOW,
+            1,
+        ]
+
     def test_the_first_section_after_a_cut_is_in_no_transition(self):
         sections = in_time("f1", 4, [OLD, replace(NEW, cut=True), prompt(3, seed=21, change=0.5)])
         assert [s.since_switch for s in sections] == [None, None, None, 0]
