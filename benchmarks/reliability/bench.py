@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,8 +15,13 @@ import torch
 from ...samplers.store.record import Record
 from .trials import Render, Trial, loading_seconds, start
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGKILL", "SIGTERM", "SIGINT") if hasattr(signal, name))
 LOADING = 5
+
+
+def signals_of(platform: str) -> tuple[signal.Signals, ...]:
+    """What one process can tell another to end by: on Windows there is one way, and no ctrl-C for one process alone."""
+    names = ("SIGTERM",) if platform == "win32" else ("SIGKILL", "SIGTERM", "SIGINT")
+    return tuple(getattr(signal, name) for name in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +100,7 @@ def _to_its_end(
     """Start a render again and again, each time with a signal on its way until enough were sent."""
     while True:
         seconds = _moment(found, moments) if found.kills < bench.kills else None
-        trial = bench.start(render, seconds, moments.choice(SIGNALS))
+        trial = bench.start(render, seconds, moments.choice(signals_of(sys.platform)))
         found.trials.append(trial)
         on_trial(found)
         if trial.finished:

@@ -125,7 +125,8 @@ def start(render: Render, seconds: float | None, signal: Signals) -> Trial:
             process.kill()
             process.wait()
     left = render.whole_records()
-    killed = stopped and signal.name == "SIGKILL"
+    # Windows ends a process outright by whatever signal.
+    killed = stopped and (signal.name == "SIGKILL" or sys.platform == "win32")
     return Trial(
         signal=signal.name if stopped else "",
         seconds=round(seconds or 0, 2),

@@ -30,7 +30,8 @@ def run_workflow(api: Mapping[str, Any], files: Mapping[str, bytes], server: str
 
     The result holds `problems`, sentences where it failed, else the lists of its record and `files`, contents by path.
     """
-    with TemporaryDirectory() as folder:
+    # On Windows a file that something still reads cannot be removed; what the run has made counts all the same.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         places = _places(folder)
         places.input.mkdir()
         for name, data in files.items():

@@ -50,6 +50,12 @@ def test_renders_are_compared_by_records_trace_and_file(tmp_path: Path) -> None:
     assert reliability.differences(replace(RENDER, out=tmp_path / "two"), one) == ["1 of 1 records differ"]
 
 
+def test_windows_processes_get_the_one_signal_that_can_be_sent_there() -> None:
+    """Python's documentation of Popen.send_signal: SIGTERM is terminate(), and others cannot be sent to a process."""
+    assert reliability.signals_of("win32") == (signal.SIGTERM,)
+    assert reliability.signals_of("linux") == (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
 def test_what_nobody_will_read_is_litter(tmp_path: Path) -> None:
     render = finished(tmp_path)
     assert litter(render.out) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,12 +28,19 @@ UNIX_NAMES = {
     "signal": {"SIGALRM", "SIGCHLD", "SIGHUP", "SIGKILL", "SIGQUIT", "SIGUSR1", "SIGUSR2", "alarm", "pause"},
 }  # fmt: skip
 NAMED_ENCODING = {"read_text", "write_text"}
+TEXT_MODE = re.compile(r"[rwax]\+?t?")
 
 
 def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
     """Every call of a method or of something in a module, by its last name."""
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return [(node.func.attr, node) for node in found if isinstance(node.func, ast.Attribute)]
+
+
+def is_text(name: str, call: ast.Call) -> bool:
+    """Whether a call opens a file for text, as path.open("w") does."""
+    mode = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else ""
+    return name == "open" and bool(TEXT_MODE.fullmatch(str(mode)))
 
 
 # What these do only on Unix stands beside what they do on Windows, by the system's name.
@@ -54,7 +62,9 @@ def faults(tree: ast.AST) -> list[str]:
             found.append("a context of processes that is not spawn, as Windows cannot fork")
         if name == "rename" and len(call.args) == 1:
             found.append("rename, which refuses an existing file on Windows; use replace")
-        if name in NAMED_ENCODING and "encoding" not in {keyword.arg for keyword in call.keywords}:
+        if (name in NAMED_ENCODING or is_text(name, call)) and "encoding" not in {
+            keyword.arg for keyword in call.keywords
+        }:
             found.append(f"{name} without encoding, which differs on Windows")
     return found
 
@@ -70,8 +80,8 @@ def test_nothing_is_asked_for_that_only_unix_has() -> None:
 
 
 def test_what_only_unix_has_is_found() -> None:
-    text = "import fcntl\nos.fork()\nmultiprocessing.get_context('fork')\npath.rename(other)\npath.read_text()\nsignal.SIGKILL"
-    assert len(faults(ast.parse(text))) == 6
+    text = "import fcntl\nos.fork()\nmultiprocessing.get_context('fork')\npath.rename(other)\npath.read_text()\nsignal.SIGKILL\npath.open('a')"
+    assert len(faults(ast.parse(text))) == 7
 
 
 def test_cores_are_counted_where_affinity_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
