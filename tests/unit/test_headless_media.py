@@ -246,6 +246,15 @@ def test_a_contact_sheet_writes_each_prompt_below_the_frame_where_it_begins() ->
     assert [bool(part.any()) for part in np.split(written, 4)] == [True, False, True, False]
 
 
+def test_a_contact_sheet_takes_prompts_in_any_language() -> None:
+    row = contact_sheet.Row(
+        "\u591c", torch.zeros(8, 16, 16, 3), prompts=[(0, "\u7a7a\u306e\u90e8\u5c4b \u2026")]
+    )
+    sheet = contact_sheet.contact_sheet([row], columns=2)
+    below = np.asarray(sheet)[96 + 2 * contact_sheet.LABEL_HEIGHT :]
+    assert (below != contact_sheet.BACKGROUND).any()
+
+
 def sixteen_bit_png(path: Path, values: np.ndarray, colour: int) -> None:
     """Values [H,W,C] as a PNG of this colour type, written by the format's definition."""
     height, width = values.shape[:2]
