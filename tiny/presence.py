@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .detector.fitting import Fit
+from .detector.fitting import Fit, fit_subject, in_sight
 from .detector.reading import Detection
 from .detector.scenes import nearest_scene
-from .detector.single import detect_by, detection_of, difference_to
-from .detector.templates import FIRST, TEMPLATES, drawn_energy, outside, overlap_of
+from .detector.single import detect_by, detection_of, difference_beside, difference_to
+from .detector.templates import FIRST, TEMPLATES, overlap_of
 from .world import COLOURS, SIZE
 
 RIVAL = 1.05  # times what the named subject explains: more by another one, and it is that one
+CLEAR = 0.8  # share of the difference around another subject that it explains: what lies beside such a one is looked at alone
 MARGIN = 4  # px around a subject in which what it leaves unexplained counts against it
 
 Array = NDArray[Any]
@@ -25,7 +26,8 @@ def presence(frames: Any, wanted: Array) -> Detection:
     """Detect the `wanted` subjects, bool [8 templates, 6 colours], in frames as `detect` takes them.
 
     `score` is their opacity in 0..1, by least squares, times the share of the difference around them that they
-    explain so: a ghost of half opacity has about 0.5. It is 0 where another subject explains more.
+    explain so: a ghost of half opacity has about 0.5. It is 0 where another subject explains more, unless that one is
+    clearly drawn and they lie beside it.
     """
     (found,) = detect_by(lambda chunk: (_presence(chunk, wanted),), frames)
     return found
@@ -43,21 +45,30 @@ def wanted_subjects(shapes: set[str], colours: set[str], sizes: set[str]) -> Arr
 def _presence(frames: Array, wanted: Array) -> Detection:
     scene = nearest_scene(frames)
     difference = difference_to(frames, scene)
-    drawn, possible = drawn_energy()[scene], outside()
+    found, beaten = _named_in(difference, scene, wanted)
+    if beaten.any():
+        rival = fit_subject(difference, scene)
+        rest = difference_beside(frames, scene, rival)
+        beside, _ = _named_in(rest, scene, wanted, ~rival.covered())
+        found = _chosen(beaten & (rival.score > CLEAR), beside, found)
+    return replace(detection_of(found, scene), present=found.score > 0)
+
+
+def _named_in(difference: Array, scene: Array, wanted: Array, seen: Array | None = None) -> tuple[Fit, Array]:
+    """The best of the wanted subjects, and whether another one explains more, bool [T]; arguments as `fit_subject` takes them."""
+    difference, drawn, possible = in_sight(difference, scene, seen)
     overlap = overlap_of(difference, scene)
     ratio = overlap / np.where(np.isfinite(possible), drawn, 1)
     strength = np.clip(ratio, 0, 1)
     gain = strength * (2 * overlap - strength * drawn) + possible
-    rival = gain.reshape(len(frames), -1).max(1)
+    rival = gain.reshape(len(gain), -1).max(1)
     gain = np.where(wanted[:, :, None, None], gain, -np.inf)
-    template, colour, row, column = best = np.unravel_index(
-        gain.reshape(len(frames), -1).argmax(1), gain.shape[1:]
-    )
-    place = (np.arange(len(frames)), *best)
+    best = np.unravel_index(gain.reshape(len(gain), -1).argmax(1), gain.shape[1:])
+    template, colour, row, column = best
+    place = (np.arange(len(gain)), *best)
     explained, opacity = gain[place], np.clip(ratio[place], 0, 1)
-    share = np.clip(
-        explained / np.maximum(_energy_around(difference, row + FIRST, column + FIRST), 1e-9), 0, 1
-    )
+    around = np.maximum(_energy_around(difference, row + FIRST, column + FIRST), 1e-9)
+    beaten = rival > RIVAL * explained
     fit = Fit(
         template=template,
         colour=colour,
@@ -65,9 +76,15 @@ def _presence(frames: Array, wanted: Array) -> Detection:
         column=column + FIRST,
         x=(FIRST + column).astype(float),
         y=(FIRST + row).astype(float),
-        score=np.where(rival > RIVAL * explained, 0.0, opacity * share),
+        score=np.where(beaten, 0.0, opacity * np.clip(explained / around, 0, 1)),
     )
-    return replace(detection_of(fit, scene), present=fit.score > 0)
+    return fit, beaten
+
+
+def _chosen(where: Array, one: Fit, other: Fit) -> Fit:
+    """The fit `one` of some frames, bool [T], and the `other` of the rest."""
+    names = [field.name for field in fields(Fit)]
+    return Fit(**{name: np.where(where, getattr(one, name), getattr(other, name)) for name in names})
 
 
 def _energy_around(difference: Array, row: Array, column: Array) -> Array:

@@ -15,7 +15,7 @@ from .video_evaluation import VideoEvaluation, without_alpha
 from .widgets import CLIP_VISION, COMMON_INPUTS, DISTRACTORS, IMAGES, PROMPT_INPUTS
 
 
-@advanced_widgets("detector_model", "model", "pretrained", "fps", "window", "distractors")
+@advanced_widgets("detector_model", "model", "pretrained", "fps", "window", "distractors", "kept")
 class FramePackDisappearanceEvaluator:
     DISPLAY_NAME = "FramePack Disappearance Evaluator"
     SEARCH_ALIASES = (

@@ -19,7 +19,7 @@ from ..workflow.graph import WorkflowGraph
 NO_SEED = -1
 
 
-@advanced_widgets("change", "blend", "vision_strength", "section_seed")
+@advanced_widgets("change", "blend", "landing", "vision_strength", "section_seed")
 class FramePackTimelineEntry:
     DISPLAY_NAME = "FramePack Timeline Entry"
     SEARCH_ALIASES = (

@@ -23,7 +23,7 @@ CHANGES = ("full", "measured")
 _MOST_SECTIONS = 5000
 
 
-@widgets.advanced_widgets("change", "blend")
+@widgets.advanced_widgets("change", "blend", "landing")
 class FramePackPromptTimeline:
     DISPLAY_NAME = "FramePack Prompt Timeline"
     SEARCH_ALIASES = (

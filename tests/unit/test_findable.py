@@ -63,6 +63,24 @@ def test_the_sampler_shows_what_a_first_user_sets() -> None:
 
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
+def test_what_few_need_is_folded_away_wherever_it_is(node: type[Node]) -> None:
+    found = widgets(node)
+    few = {
+        "window",
+        "distractors",
+        "kept",
+        "penalty",
+        "lpips",
+        "t_start",
+        "t_end",
+        "apply_to",
+        "blend",
+        "landing",
+    }
+    assert [name for name in few & found.keys() if not found[name].get("advanced")] == []
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
 def test_a_help_page_begins_with_a_picture_of_the_node(node: type[Node]) -> None:
     """ComfyUI looks for pictures from `web/docs`, whatever the page's language and folder."""
     docs, name = PACK / "web" / "docs", node.__name__

@@ -8,7 +8,7 @@ from framepack_transitions.metrics import Cue, evaluate_video
 from framepack_transitions.metrics.features import PixelExtractor
 from framepack_transitions.nodes.evaluation.world_detector import WorldDetector
 from framepack_transitions.tiny.presence import presence, wanted_subjects
-from framepack_transitions.tiny.world import BACKGROUNDS, COLOURS, SHAPES, Scene, Subject, render
+from framepack_transitions.tiny.world import BACKGROUNDS, COLOURS, SHAPES, Scene, Subject, make_clip, render
 
 OPACITIES = (0.0, 0.1, 0.25, 0.4, 0.5, 0.75, 1.0)
 SUBJECTS = [
@@ -51,6 +51,21 @@ def test_noise_is_nothing() -> None:
     _, empty = pictures("sky", False, SUBJECTS[0])
     frames = empty + 0.03 * np.random.default_rng(0).standard_normal((8, *empty.shape)).astype(np.float32)
     assert presence(frames, wanted_subjects(set(), set(), set())).score.max() < WorldDetector.floor
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_both_of_two_subjects_are_seen_where_they_are_and_no_third_one(seed: int) -> None:
+    clip = make_clip(seed, 5, pair=True)
+    pair = clip.scenes[0][1].subject, clip.scenes[0][1].second
+    for subject, places in zip(pair, clip.ways):
+        found = presence(clip.frames, wanted_subjects({subject.shape}, {subject.colour}, set()))
+        assert found.score.min() > 0.5
+        assert np.stack([found.x, found.y], -1) == pytest.approx(places, abs=1.5)
+    shapes, colours = (
+        {*known} - {getattr(subject, name) for subject in pair}
+        for name, known in (("shape", SHAPES), ("colour", COLOURS))
+    )
+    assert presence(clip.frames, wanted_subjects(shapes, colours, set())).score.max() < WorldDetector.floor
 
 
 @pytest.mark.parametrize("fps", [15, 30])

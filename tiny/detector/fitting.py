@@ -62,11 +62,7 @@ def fit_subject(difference: Array, scene: Array, seen: Array | None = None) -> F
 
     What is not `seen`, bool [T,64,64], counts neither for a subject nor against it; None for all.
     """
-    drawn, possible = drawn_energy()[scene], outside()
-    if seen is not None:
-        difference = difference * seen[..., None]
-        whole, drawn = drawn, seen_energy(scene, seen.astype(np.float32))
-        possible = np.where(drawn < LEAST_SEEN * whole, np.float32(-np.inf), possible)
+    difference, drawn, possible = in_sight(difference, scene, seen)
     rows = np.arange(len(difference))
     overlap = overlap_of(difference, scene)
     strength = np.clip(overlap / np.where(np.isfinite(possible), drawn, 1), FAINTEST, 1)
@@ -89,6 +85,19 @@ def fit_subject(difference: Array, scene: Array, seen: Array | None = None) -> F
             0,
         ),
     )
+
+
+def in_sight(difference: Array, scene: Array, seen: Array | None) -> tuple[Array, Array, Array]:
+    """What counts of a difference; the square of what each subject would make of it, [T,8,6,P,P]; minus infinity where none can be.
+
+    Arguments are those of `fit_subject`.
+    """
+    whole = drawn_energy()[scene]
+    if seen is None:
+        return difference, whole, outside()
+    drawn = seen_energy(scene, seen.astype(np.float32))
+    hidden = drawn < LEAST_SEEN * whole
+    return difference * seen[..., None], drawn, np.where(hidden, np.float32(-np.inf), outside())
 
 
 def _score(difference: Array, *, overlap: Array, drawn: Array, row: Array, column: Array) -> Array:

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..world import Scene, Subject
-from .fitting import Fit, fit_subject
+from .fitting import fit_subject
 from .reading import Detection
-from .scenes import empty_scenes, nearest_scene
-from .single import detect_by, detection_of, difference_to
+from .scenes import nearest_scene
+from .single import detect_by, detection_of, difference_beside, difference_to
 
 Array = NDArray[Any]
 
@@ -82,18 +82,9 @@ def _is(detection: Detection, subject: Subject, size: bool) -> Array:
 def _detect_pair(frames: Array) -> tuple[Detection, Detection]:
     scene = nearest_scene(frames)
     one = fit_subject(difference_to(frames, scene), scene)
-    difference = _difference_beside(frames, scene, one)
+    difference = difference_beside(frames, scene, one)
     other = fit_subject(difference, scene, ~one.covered())
-    difference = _difference_beside(frames, scene, one, other)
+    difference = difference_beside(frames, scene, one, other)
     one = fit_subject(difference, scene, ~other.covered())
     other = fit_subject(difference, scene, ~one.covered())
     return detection_of(one, scene), detection_of(other, scene)
-
-
-def _difference_beside(frames: Array, scene: Array, *subjects: Fit) -> Array:
-    """Difference to empty scenes whose tint is that of the pixels that the subjects leave free."""
-    difference: Array = frames - empty_scenes()[scene]
-    hidden = np.any([subject.covered() for subject in subjects], axis=0)
-    free = np.where(hidden[..., None], np.nan, difference).reshape(len(frames), -1, 3)
-    difference -= np.nanmedian(free, axis=1)[:, None, None]
-    return difference

@@ -47,6 +47,15 @@ def difference_to(frames: Array, scene: Array) -> Array:
     return difference
 
 
+def difference_beside(frames: Array, scene: Array, *subjects: Fit) -> Array:
+    """Difference to empty scenes whose tint is that of the pixels that the subjects leave free."""
+    difference: Array = frames - empty_scenes()[scene]
+    hidden = np.any([subject.covered() for subject in subjects], axis=0)
+    free = np.where(hidden[..., None], np.nan, difference).reshape(len(frames), -1, 3)
+    difference -= np.nanmedian(free, axis=1)[:, None, None]
+    return difference
+
+
 def detection_of(fit: Fit, scene: Array) -> Detection:
     """A fit to the empty scenes numbered `scene` [T], by names."""
     shape, colour, size = fit.looks
