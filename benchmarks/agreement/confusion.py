@@ -15,18 +15,21 @@ from ..transition.summary import POOLED
 from .judge import CASES, JudgedEpisode
 
 AUC_GOAL, MOST_FALSE = 0.97, 0.08
+CLEAR = f"{POOLED}, drawn clearly"
+DRAWN = {CLEAR: True, f"{POOLED}, drawn unclearly": False}
 COLOURS = {True: "C2", False: "C3"}
 JITTER_SEED = 0
 
 
 def confusion(judged: Sequence[JudgedEpisode]) -> list[dict[str, Any]]:
-    """A row for each case and one for all cases with a change: verdicts on true successes and on true failures.
+    """A row for all cases with a change, two for those that are drawn clearly and for the others, and one for each case.
 
-    Intervals take the episodes of one case and seed together, which share their past. Episodes without a verdict are
+    They count verdicts on true successes and on true failures. Intervals take the episodes of one case and seed together, which share their past. Episodes without a verdict are
     counted apart.
     """
     pooled = [one for one in judged if one.case in SWITCHES]
-    groups = {POOLED: pooled} | {case: [one for one in judged if one.case == case] for case in CASES}
+    drawn = {name: [one for one in pooled if one.clear is clear] for name, clear in DRAWN.items()}
+    groups = {POOLED: pooled, **drawn} | {case: [one for one in judged if one.case == case] for case in CASES}
     return [_row(case, group) for case, group in groups.items() if group]
 
 
@@ -44,7 +47,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         }
         for row in rows
     ]
-    goals = [line for row in rows if row["case"] == POOLED for line in _goals(row)]
+    goals = [line for row in rows if row["case"] in (POOLED, CLEAR) for line in _goals(row)]
     return "\n".join([markdown(lines), *goals, ""])
 
 
@@ -114,8 +117,8 @@ def _goals(row: dict[str, Any]) -> list[str]:
     ranks = _met(None if area is None else area >= AUC_GOAL)
     calls = _met(None if wrong is None else wrong <= MOST_FALSE)
     return [
-        f"Goal: AUC of at least {AUC_GOAL:g}: {ranks}.",
-        f"Goal: at most {MOST_FALSE:.0%} of failures called a success: {calls}.",
+        f"Goal, {row['case']}: AUC of at least {AUC_GOAL:g}: {ranks}.",
+        f"Goal, {row['case']}: at most {MOST_FALSE:.0%} of failures called a success: {calls}.",
     ]
 
 

@@ -23,6 +23,7 @@ from .study import ARMS
 
 CASES = ("disappear", "appear", "colour", "background", "cut", "sham")
 VERDICTS = "verdicts.jsonl"
+MOST_ARTEFACTS = 0.5  # of the frames of an episode that is drawn clearly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class JudgedEpisode:
     succeeds: whether the analytic detector sees what should be seen in most of the last third of the first new section.
     success: the verdict, None where it says nothing.
     share: the share of the state that should be seen, by which it was decided; None where it is unknown.
+    clear: whether no more than half of that section's frames are artefacts, something that the detector does not take for a
+        scene of the world.
     """
 
     case: str
@@ -41,6 +44,7 @@ class JudgedEpisode:
     succeeds: bool
     success: bool | None
     share: float | None
+    clear: bool
 
 
 class RememberedTexts:
@@ -99,6 +103,7 @@ def judge(result: Result, folder: Path, models: EvaluationModels) -> JudgedEpiso
         succeeds=result.measures.success,
         success=verdict.success,
         share=float(verdict.share) if np.isfinite(verdict.share) else None,
+        clear=result.measures.artefacts <= MOST_ARTEFACTS,
     )
 
 

@@ -91,14 +91,18 @@ def test_each_text_is_read_once() -> None:
     assert Counting.read == ["a", "bb", "ccc"]
 
 
-def judged(case: str, seed: int, succeeds: bool, success: bool | None, share: float | None) -> JudgedEpisode:
-    return JudgedEpisode(case=case, seed=seed, arm="plain", succeeds=succeeds, success=success, share=share)
+def judged(
+    case: str, seed: int, succeeds: bool, success: bool | None, share: float | None, clear: bool = True
+) -> JudgedEpisode:
+    return JudgedEpisode(
+        case=case, seed=seed, arm="plain", succeeds=succeeds, success=success, share=share, clear=clear
+    )
 
 
 EPISODES = [
     judged("colour", 0, True, True, 0.9),
     judged("colour", 1, True, False, 0.4),
-    judged("colour", 2, False, True, 0.6),
+    judged("colour", 2, False, True, 0.6, clear=False),
     judged("cut", 0, False, False, 0.1),
     judged("cut", 1, False, None, None),
     judged("sham", 0, True, True, 0.8),
@@ -107,24 +111,27 @@ EPISODES = [
 
 def test_the_confusion_table_counts_verdicts_on_successes_and_on_failures() -> None:
     rows = {row["case"]: row for row in confusion.confusion(EPISODES)}
-    assert list(rows) == ["all", "colour", "cut", "sham"]
+    assert list(rows) == ["all", "all, drawn clearly", "all, drawn unclearly", "colour", "cut", "sham"]
     pooled = rows["all"]
     assert (pooled["n"], pooled["successes"], pooled["failures"], pooled["unknown"]) == (5, 2, 2, 1)
     assert (pooled["hits"], pooled["false_successes"]) == (1, 1)
     assert pooled["false_successes_ci"] == pytest.approx(share_interval(1, 2))
     # Of the four pairs of a success and a failure, 0.4 against 0.6 alone is out of order.
     assert pooled["auc"] == pytest.approx(3 / 4)
+    clear, unclear = rows["all, drawn clearly"], rows["all, drawn unclearly"]
+    assert (clear["successes"], clear["failures"], clear["false_successes"], clear["auc"]) == (2, 1, 0, 1)
+    assert (unclear["successes"], unclear["failures"], unclear["false_successes"]) == (0, 1, 1)
     assert rows["sham"]["auc"] is None and rows["sham"]["false_successes_share"] is None
 
 
 def test_the_table_says_whether_the_goals_are_met() -> None:
     text = confusion.table(confusion.confusion(EPISODES))
     assert "1, 0.50 [0.01, 0.99]" in text
-    assert (
-        "AUC of at least 0.97: missed." in text and "at most 8% of failures called a success: missed." in text
-    )
+    assert "Goal, all: AUC of at least 0.97: missed." in text
+    assert "Goal, all: at most 8% of failures called a success: missed." in text
+    assert "Goal, all, drawn clearly: AUC of at least 0.97: met." in text
     good = [judged("cut", seed, seed % 2 == 0, seed % 2 == 0, float(seed % 2 == 0)) for seed in range(6)]
-    assert confusion.table(confusion.confusion(good)).count("met.") == 2
+    assert confusion.table(confusion.confusion(good)).count("met.") == 4
 
 
 def test_the_command_writes_verdicts_table_and_plot(tmp_path, monkeypatch, capsys, report_page) -> None:
