@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,7 @@ from ..transition.running.sampling import BenchSettings
 from .study import ARMS
 
 CASES = ("disappear", "appear", "colour", "background", "cut", "sham")
-VERDICTS = "verdicts.jsonl"
+VERDICTS = "verdicts.jsonl.gz"
 MOST_ARTEFACTS = 0.5  # of the frames of an episode that is drawn clearly
 
 
@@ -114,6 +115,7 @@ def states(episode: Episode) -> tuple[str, str]:
 
 
 def save_verdicts(path: Path, judged: Sequence[JudgedEpisode]) -> Path:
-    """Write one line of JSON an episode."""
-    path.write_text("".join(json.dumps(asdict(one)) + "\n" for one in judged), encoding="utf-8")
+    """Write one line of JSON an episode, compressed; the same bytes for the same verdicts."""
+    lines = "".join(json.dumps(asdict(one)) + "\n" for one in judged)
+    path.write_bytes(gzip.compress(lines.encode(), mtime=0))
     return path
