@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +17,7 @@ from ...tiny.world import FPS, prompt_of
 from ..transition.bench import Bench
 from ..transition.episodes import Episode, make_episode
 from ..transition.running.recording import VIDEOS, load_video_frames
-from ..transition.running.results import Result
+from ..transition.running.results import Result, write_compressed
 from ..transition.running.sampling import BenchSettings
 from .study import ARMS
 
@@ -114,8 +113,6 @@ def states(episode: Episode) -> tuple[str, str]:
     return old, new if episode.changes else prompt_of(replace(episode.before, subject=None))
 
 
-def save_verdicts(path: Path, judged: Sequence[JudgedEpisode]) -> Path:
-    """Write one line of JSON an episode, compressed; the same bytes for the same verdicts."""
-    lines = "".join(json.dumps(asdict(one)) + "\n" for one in judged)
-    path.write_bytes(gzip.compress(lines.encode(), mtime=0))
-    return path
+def save_verdicts(path: Path, judged: Sequence[JudgedEpisode]) -> None:
+    """Write one line of JSON an episode, compressed."""
+    write_compressed(path, (json.dumps(asdict(one)) + "\n" for one in judged))

@@ -24,14 +24,14 @@ from ..transition.arms import PLAIN, Arm
 from ..transition.bench import Bench
 from ..transition.episodes import make_episode
 from ..transition.running.recording import load_video_frames
-from ..transition.running.results import Result, world_digest
+from ..transition.running.results import Result, world_digest, write_compressed
 from ..transition.running.sampling import BenchSettings
 from . import rendered
 from .measuring import ClipMeasurements, ClipMeasurer, Scorer, Scores, confidence_of
 from .rendered import GHOSTS
 
 VERSION = 2  # of what is seen and how
-SEEN, CLIPS = "seen", "clips.jsonl"
+SEEN, CLIPS = "seen", "clips.jsonl.gz"
 SUBJECT_EVENTS, SCENE_EVENTS = ("disappear", "appear", "colour"), ("background", "night", "cut")
 
 CFG = AdaptiveCFG(target="real", shape="interval", base=5.0, t_end=0.54)
@@ -184,10 +184,9 @@ def score_all(
     return drawn + [cached_scorer.generated(result, videos) for result in valid]
 
 
-def save_clips(path: Path, scored: Sequence[ScoredClip]) -> Path:
-    """Write one line of JSON a clip; an endless wait becomes "never"."""
-    path.write_text("".join(json.dumps(to_json(one)) + "\n" for one in scored), encoding="utf-8")
-    return path
+def save_clips(path: Path, scored: Sequence[ScoredClip]) -> None:
+    """Write one line of JSON a clip, compressed; an endless wait becomes "never"."""
+    write_compressed(path, (json.dumps(to_json(one)) + "\n" for one in scored))
 
 
 def to_json(one: ScoredClip) -> dict[str, Any]:

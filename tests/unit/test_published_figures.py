@@ -5,10 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import framepack_transitions
 import pytest
+from framepack_transitions.benchmarks.agreement import confusion, judge, study
+from framepack_transitions.benchmarks.agreement import pictures as agreement_pictures
+from framepack_transitions.benchmarks.agreement.measuring import Scores
 from framepack_transitions.benchmarks.long import pictures as long_pictures
 from framepack_transitions.benchmarks.long import summary as long_summary
 from framepack_transitions.benchmarks.long.measures import SectionMeasures
@@ -23,15 +28,29 @@ SECTION = BenchSettings().section_frames
 
 
 def table_of(folder: Path) -> str:
-    """The table that follows from the episodes in a folder, of the study of long videos or of another one."""
-    lines = gzip.decompress((folder / COMPRESSED).read_bytes()).decode().splitlines()
+    """The table that follows from the verdicts, clips or episodes in a folder."""
+    (kept,) = (
+        folder / name for name in (judge.VERDICTS, study.CLIPS, COMPRESSED) if (folder / name).is_file()
+    )
+    lines = gzip.decompress(kept.read_bytes()).decode().splitlines()
+    if kept.name == judge.VERDICTS:
+        return confusion.table(
+            confusion.confusion([judge.JudgedEpisode(**json.loads(line)) for line in lines])
+        )
+    if kept.name == study.CLIPS:
+        return agreement_pictures.table([clip_of(json.loads(line)) for line in lines])
     if "scenario" in json.loads(lines[0]):
         videos = [LongResult.from_line(line) for line in lines]
         return long_pictures.table(long_summary.rows(videos, SECTION), long_summary.kinds(videos))
     return pictures.table(summary.rows([Result.from_line(line) for line in lines], SECTION))
 
 
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in LAB.glob(f"*/{COMPRESSED}")))
+def clip_of(facts: dict[str, Any]) -> study.ScoredClip:
+    scores = {key: inf if value == "never" else value for key, value in facts["scores"].items()}
+    return study.ScoredClip(**facts | {"scores": Scores(**scores)})
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in LAB.glob("*/table.md")))
 def test_a_table_follows_from_the_episodes_beside_it(name: str) -> None:
     assert (LAB / name / "table.md").read_text(encoding="utf-8").endswith(table_of(LAB / name))
 

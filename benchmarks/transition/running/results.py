@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -123,8 +123,12 @@ def _lines_of(path: Path) -> Iterator[str]:
 
 def save_compressed(folder: Path, results: Sequence[Line]) -> None:
     """Write the results of a report, in its order, a line each; the same bytes for the same results."""
-    lines = "".join(result.to_line() for result in results)
-    (folder / COMPRESSED).write_bytes(gzip.compress(lines.encode(), mtime=0))
+    write_compressed(folder / COMPRESSED, (result.to_line() for result in results))
+
+
+def write_compressed(path: Path, lines: Iterable[str]) -> None:
+    """Write lines, compressed by gzip; the same bytes for the same lines."""
+    path.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
 
 
 @dataclass(frozen=True)
