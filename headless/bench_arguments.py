@@ -36,7 +36,7 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "without techniques. --study measures the embedded model, in numbers; --suite measures whatever model a "
         "workflow runs, such as the 13B on a ComfyUI with a GPU. Run again, it goes on where it stopped. cache: the step cache "
         "in its modes, against the uncached sampler. reliability: does a "
-        "run that is killed at random moments end as one that was left alone.",
+        "run that is killed or interrupted at random moments end as one that was left alone.",
         epilog=epilog(*BENCH_EXAMPLES),
         formatter_class=HelpFormatter,
     )
@@ -109,6 +109,13 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--kills", type=int, metavar="N", help=f"of reliability: how many signals are sent ({KILLS})"
     )
     bench.add_argument(
+        "--interrupts",
+        type=int,
+        metavar="N",
+        help="of reliability with --comfyui, in place of --kills: let one ComfyUI go on, have it interrupt renders so often, and "
+        "look at the memory that it takes",
+    )
+    bench.add_argument(
         "--calibrate",
         action="store_true",
         help="of cache: run --workflow once (on --server; by default the embedded model in this process) and print the "
@@ -119,7 +126,7 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="of cache: compare with EasyCache and LazyCache of the ComfyUI in this folder; of reliability: render on the "
-        "ComfyUI in this folder, and kill that. Run it with ComfyUI's Python",
+        "ComfyUI in this folder, and kill or interrupt that. Run it with ComfyUI's Python",
     )
     _add_suite(bench)
     _add_speed(bench)

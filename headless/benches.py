@@ -52,7 +52,7 @@ OWN_OPTIONS: dict[str, dict[str, Any]] = {
         "no_peer": False,
         "compile": False,
     },
-    "reliability": {"kills": None, "comfyui": None},
+    "reliability": {"kills": None, "interrupts": None, "comfyui": None},
     "cache": {"calibrate": False, "comfyui": None, "seeds": None, "workflow": None, "server": None},
 }
 
@@ -65,13 +65,27 @@ def run_bench(options: argparse.Namespace, record: Record, bars: ProgressBars) -
     if options.bench == "cache":
         return _bench_cache(options, record, bars)
     if options.bench == "reliability":
-        if options.device is not None:
-            raise WorkflowError(
-                "--device is not for bench reliability, whose renders run on the CPU; leave it out."
-            )
-        kills = KILLS if options.kills is None else options.kills
-        return run_reliability(options.out, kills, options.comfyui, record=record, bars=bars)
+        return _bench_reliability(options, record, bars)
     return _bench_transition(options, record, bars)
+
+
+def _bench_reliability(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:
+    if options.device is not None:
+        raise WorkflowError(
+            "--device is not for bench reliability, whose renders run on the CPU; leave it out."
+        )
+    kills, interrupts = options.kills, options.interrupts
+    if kills is not None and interrupts is not None:
+        raise WorkflowError("Renders are either killed or interrupted: give --kills or --interrupts.")
+    stops = interrupts if kills is None else kills
+    return run_reliability(
+        options.out,
+        KILLS if stops is None else stops,
+        options.comfyui,
+        interrupts=interrupts is not None,
+        record=record,
+        bars=bars,
+    )
 
 
 def _bench_transition(options: argparse.Namespace, record: Record, bars: ProgressBars) -> dict[str, Any]:

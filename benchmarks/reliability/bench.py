@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 import torch
 
@@ -16,6 +17,7 @@ from ...samplers.store.record import Record
 from .trials import Render, Trial, loading_seconds, start
 
 LOADING = 5
+GROWTH = 1.05  # of the memory of a ComfyUI, beyond which it is a fault
 
 
 def signals_of(platform: str) -> tuple[signal.Signals, ...]:
@@ -29,9 +31,9 @@ class Reliability:
     """What is tried.
 
     render: the render that is left alone; the others lie beside it.
-    kills: how many signals are sent in all.
+    kills: how often a render is stopped in all.
     seed: of the moments and the signals.
-    start: makes one start, which is stopped after so many seconds by a signal; None lets it end.
+    start: makes one start, which is stopped after so many seconds, by a signal as a rule; None lets it end.
     """
 
     render: Render
@@ -57,15 +59,25 @@ class Found:
 
     @property
     def kills(self) -> int:
-        """How many signals were sent."""
+        """How often a render was stopped."""
         return sum(bool(trial.signal) for trial in self.trials)
+
+    @property
+    def memory(self) -> tuple[int, int] | None:
+        """What the ComfyUI took as a rule in the first quarter of the trials and in the last one, in bytes; None for nobody knows."""
+        known = [trial.memory for trial in self.trials if trial.memory is not None]
+        part = len(known) // 4
+        return (int(median(known[:part])), int(median(known[-part:]))) if part else None
 
     def faults(self) -> list[str]:
         """All that went wrong, in words."""
         of_trials = [f"{trial.signal or 'end'}: {fault}" for trial in self.trials for fault in trial.faults()]
-        return of_trials + [
-            f"{name}: {what}" for name, differences in self.renders.items() for what in differences
-        ]
+        of_renders = [f"{name}: {what}" for name, differences in self.renders.items() for what in differences]
+        first, last = self.memory or (0, 0)
+        of_memory = (
+            [f"the memory has grown from {first:,} to {last:,} bytes"] if last > GROWTH * first else []
+        )
+        return of_trials + of_renders + of_memory
 
 
 def run(bench: Reliability, on_trial: Callable[[Found], None] = lambda found: None) -> Found:

@@ -55,7 +55,7 @@ class Host:
         with suppress(FileExistsError):
             (self.base / "custom_nodes" / "framepack-transitions").symlink_to(PACK, target_is_directory=True)
         log = out / HOST_LOG
-        surroundings = {**os.environ, FOLDER_VARIABLE: str((out / SECTIONS).resolve())}
+        surroundings = {**os.environ, FOLDER_VARIABLE: str((out / SECTIONS).absolute())}
         with log.open("w", encoding="utf-8") as stream:
             process = subprocess.Popen(
                 self.command(), cwd=self.comfyui, env=surroundings, stdout=stream, stderr=stream

@@ -74,7 +74,7 @@ class Render:
 class Trial:
     """What one start came to.
 
-    signal: the name of the signal that stopped it; "" where it ended before.
+    signal: the name of the signal that stopped it, or how else it was; "" where it ended before.
     seconds: when that was, counted from the start.
     code: the process's exit code; negative for a signal.
     found: how many records it found at its start.
@@ -82,6 +82,7 @@ class Trial:
     lost: how many of those that it found are gone or damaged.
     litter: files that it left and nobody will read.
     traceback: whether it showed one.
+    memory: bytes that the ComfyUI took after it, on which it ran; None where nobody looked.
     """
 
     signal: str
@@ -92,6 +93,7 @@ class Trial:
     lost: int
     litter: Sequence[str]
     traceback: bool
+    memory: int | None = None
 
     @property
     def finished(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from ...benchmarks.long import study as long_study
 from ...benchmarks.long import summary as long_summary
 from ...benchmarks.reliability import summary as reliability_summary
 from ...benchmarks.reliability.bench import Found, Reliability
-from ...benchmarks.reliability.bench import run as run_kills
+from ...benchmarks.reliability.bench import run as run_reliability_bench
 from ...benchmarks.reliability.host import Host, HostTrials
+from ...benchmarks.reliability.interrupts import interrupting
 from ...benchmarks.reliability.trials import Render
 from ...benchmarks.speed.bench import SpeedOptions, run_speed
 from ...benchmarks.speed.machine import machine
@@ -32,6 +34,7 @@ from ...tiny.bundle import load_tiny
 from ..running.progress import ProgressBars
 from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
+from ..running.server import Server
 from ..workflows.errors import WorkflowError
 from .studies import exemplars, loras
 from .studies.judging import JUDGE, judge_study
@@ -39,7 +42,7 @@ from .studies.measuring import Measure, facts_of, report_of, sheet_of
 from .studies.remarks import enough, remarks_on
 
 BENCHES = ("transition", "speed", "cache", "reliability")
-# What `reliability` kills: 24 sections of the embedded model.
+# What `reliability` stops: 24 sections of the embedded model.
 RENDERED = PACK / EXAMPLES / "api" / "tiny_f1.json"
 RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=2")
 ALWAYS_FLOAT32 = ("long", JUDGE)  # studies that are for quoting alone
@@ -95,33 +98,57 @@ def run_transition(
 
 
 def run_reliability(
-    out: Path, kills: int, comfyui: Path | None, *, record: Record, bars: ProgressBars
+    out: Path,
+    stops: int,
+    comfyui: Path | None,
+    *,
+    interrupts: bool = False,
+    record: Record,
+    bars: ProgressBars,
 ) -> dict[str, Any]:
-    """Kills renders of the embedded model until `kills` signals were sent, and compares each with one that was left alone.
+    """Stops renders of the embedded model `stops` times in all, and compares each with one that was left alone.
 
-    With the checkout `comfyui` they run there, and it is that server that is killed. Raises WorkflowError for a wrong number of signals, and where a render fails by itself.
+    They are killed. With the checkout `comfyui` they run there, and it is that server that is killed, or with `interrupts` goes on
+    and is told to interrupt them. Raises WorkflowError for a wrong number, for interrupts without a ComfyUI, and where a
+    render fails by itself.
     """
-    if kills < 1:
-        raise WorkflowError(f"Kills is {kills}; give at least 1 (20 for a quick look, 200 to quote).")
-    bench = Reliability(
-        render=Render(workflow=RENDERED, settings=RENDER_SETTINGS, out=out / UNDISTURBED), kills=kills
-    )
-    if comfyui is not None:
-        host = Host(comfyui=comfyui, base=(out / "comfyui").resolve())
-        bench = replace(bench, render=replace(bench.render, server=host.url), start=HostTrials(host).start)
+    if stops < 1:
+        name, enough_to_quote = ("Interrupts", 40) if interrupts else ("Kills", 200)
+        raise WorkflowError(
+            f"{name} is {stops}; give at least 1 (20 for a quick look, {enough_to_quote} to quote)."
+        )
+    if interrupts and comfyui is None:
+        raise WorkflowError("--interrupts needs --comfyui, the folder of the ComfyUI to interrupt.")
     record.kept.append(out / TRIALS)
 
     def on_trial(found: Found) -> None:
-        bars.update("bench", "Reliability", found.kills, kills)
+        bars.update("bench", "Reliability", found.kills, stops)
         write_report(out / TRIALS, reliability_summary.facts(found))
 
     try:
-        found = run_kills(bench, on_trial)
+        with _reliability(out, stops, comfyui, interrupts) as bench:
+            found = run_reliability_bench(bench, on_trial)
     except RuntimeError as error:
         raise WorkflowError(f"{error}.") from error
     bars.close("bench")
     print(reliability_summary.table(found))
     return {"bench": "reliability", **reliability_summary.facts(found)}
+
+
+@contextmanager
+def _reliability(out: Path, stops: int, comfyui: Path | None, interrupts: bool) -> Iterator[Reliability]:
+    """The bench, with what it needs as long as the block runs."""
+    render = Render(workflow=RENDERED, settings=RENDER_SETTINGS, out=out / UNDISTURBED)
+    if comfyui is None:
+        yield Reliability(render=render, kills=stops)
+        return
+    host = Host(comfyui=comfyui, base=(out / "comfyui").resolve())
+    render = replace(render, server=host.url)
+    if not interrupts:
+        yield Reliability(render=render, kills=stops, start=HostTrials(host).start)
+        return
+    with interrupting(host, Server(host.url)) as trials:
+        yield Reliability(render=render, kills=stops, start=trials.start)
 
 
 def run_speed_bench(options: SpeedOptions, out: Path, bars: ProgressBars) -> dict[str, Any]:

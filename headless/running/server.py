@@ -119,8 +119,15 @@ class Server:
     def cancel(self, prompt_id: str) -> None:
         """Takes the workflow out of the queue, or interrupts it when it is running."""
         for path, body in (("/queue", {"delete": [prompt_id]}), ("/interrupt", {"prompt_id": prompt_id})):
-            with self._open(path, json.dumps(body).encode()):
-                pass
+            self._tell(path, body)
+
+    def interrupt(self) -> None:
+        """Interrupts what the server executes, whoever has queued it."""
+        self._tell("/interrupt", {})
+
+    def forget(self) -> None:
+        """Empties the server's caches of what nodes have returned."""
+        self._tell("/free", {"free_memory": True})
 
     def cancel_all(self) -> None:
         """Cancels every workflow of this client that waits or runs, whoever has lost sight of it."""
@@ -137,6 +144,11 @@ class Server:
         with self._open(view, seconds=FILE_SECONDS) as response, target.open("wb") as output:
             for piece in body_of(response, MOST_FILE):
                 output.write(piece)
+
+    def _tell(self, path: str, body: Mapping[str, Any]) -> None:
+        """Posts what has no answer that matters."""
+        with self._open(path, json.dumps(body).encode()):
+            pass
 
     def _json(
         self,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from framepack_transitions.benchmarks.reliability import bench as reliability
 from framepack_transitions.benchmarks.reliability.host import Host, HostTrials
-from framepack_transitions.benchmarks.reliability.summary import table
+from framepack_transitions.benchmarks.reliability.interrupts import InterruptTrials, resident_bytes
+from framepack_transitions.benchmarks.reliability.summary import facts, table
 from framepack_transitions.benchmarks.reliability.trials import Render, Trial, litter
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands import bench as command
+from framepack_transitions.headless.running.server import Server
 from framepack_transitions.samplers.store.digest import digest
 from framepack_transitions.samplers.store.record import Record
 
@@ -76,9 +80,7 @@ def test_faults_are_told_in_words() -> None:
         "SIGTERM: a traceback",
         "render_001: the file differs",
     ]
-    assert "2 signals (2 SIGTERM)" in table(found) and "1 finished records were lost, 4 things" in table(
-        found
-    )
+    assert "2 stops (2 SIGTERM)" in table(found) and "1 finished records were lost, 4 things" in table(found)
 
 
 # Stands for ComfyUI: says that it listens, notes where it keeps sections, and goes on until it is ended.
@@ -131,6 +133,112 @@ def test_a_server_that_does_not_start_is_said(tmp_path: Path) -> None:
 def test_a_render_on_a_server_is_queued_there() -> None:
     assert replace(RENDER, server="http://x:1").command()[-2:] == ["--server", "http://x:1"]
     assert "--server" not in RENDER.command()
+
+
+# Stands for a render that ends badly when it is interrupted.
+STOPPED = """
+import pathlib, sys, time
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.02)
+sys.exit(int(sys.argv[2]))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stoppable(Render):
+    """A render that ends with this code as soon as its workflow's file is there."""
+
+    code: int
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", STOPPED, str(self.workflow), str(self.code)]
+
+
+@dataclass(frozen=True)
+class FakeComfyUI:
+    """Interrupts by making a file; notes what it is told."""
+
+    file: Path
+    told: list[str]
+
+    def interrupt(self) -> None:
+        self.told.append("interrupt")
+        self.file.touch()
+
+    def forget(self) -> None:
+        self.told.append("forget")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_one_comfyui_is_told_to_interrupt_and_its_memory_is_looked_at(tmp_path: Path) -> None:
+    comfyui = FakeComfyUI(tmp_path / "stop", [])
+    trials = InterruptTrials(comfyui=comfyui, process=os.getpid(), sections=tmp_path / "sections")
+    render = Stoppable(workflow=comfyui.file, settings=(), out=tmp_path / "one", code=1)
+    trial = trials.start(render, 0.1, signal.SIGTERM)
+    assert (trial.signal, trial.code, trial.faults(), trial.finished) == ("interrupt", 1, [], False)
+    assert trial.memory == resident_bytes(os.getpid()) or trial.memory is None or trial.memory > 2**20
+    goes_on = trials.start(replace(render, code=0), None, signal.SIGTERM)
+    assert (goes_on.signal, goes_on.finished) == ("", True), "nothing was interrupted"
+    assert (tmp_path / "sections").resolve() == tmp_path / "one" / "sections"
+    trials.start(replace(render, out=tmp_path / "two"), None, signal.SIGTERM)
+    assert (tmp_path / "sections").resolve() == tmp_path / "two" / "sections"
+    assert comfyui.told == ["forget", "interrupt", "forget"], "each render begins with empty caches"
+
+
+def test_an_interrupt_that_came_too_late_does_not_count(tmp_path: Path) -> None:
+    comfyui = FakeComfyUI(tmp_path / "stop", [])
+    trials = InterruptTrials(comfyui=comfyui, process=os.getpid(), sections=tmp_path / "sections")
+    render = Stoppable(workflow=comfyui.file, settings=(), out=tmp_path / "one", code=0)
+    trial = trials.start(render, 0.1, signal.SIGTERM)
+    assert (trial.signal, trial.finished) == ("", True) and comfyui.told == ["forget", "interrupt"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system has no /proc")
+def test_the_memory_of_a_process_is_what_the_system_says() -> None:
+    held = np.ones(2**25)  # 256 MiB
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    found = resident_bytes(os.getpid())
+    assert found is not None and abs(found - pages * os.sysconf("SC_PAGE_SIZE")) < held.nbytes / 4
+    assert resident_bytes(2**30) is None
+
+
+def test_memory_that_grows_is_a_fault() -> None:
+    def found(*memory: int | None) -> reliability.Found:
+        trials = [replace(TRIAL, signal="interrupt", memory=value) for value in memory]
+        return reliability.Found(trials=trials, renders={"render_001": []}, seconds=8.0)
+
+    flat = found(*[1_080_000_000, 1_074_000_000, 1_096_000_000, 1_081_000_000] * 2)
+    assert flat.memory == (1_077_000_000, 1_088_500_000) and flat.faults() == []
+    words = (
+        "After each start the ComfyUI took 1074 to 1096 MB; as a rule 1077 MB in the first quarter and 1088"
+    )
+    assert "8 stops (8 interrupt)" in table(flat) and words in table(flat)
+    growing = found(1000, 1000, 1020, 1030, 1050, 1050, 1051, 1051)
+    assert growing.faults() == ["the memory has grown from 1,000 to 1,051 bytes"]
+    assert found(*[None] * 8).memory is None is facts(found(1000, 9000))["memory"], "too few to say"
+
+
+def test_the_client_interrupts_whatever_runs_and_empties_caches(fake_comfy: ModuleType) -> None:
+    with fake_comfy.serving(b"") as comfy:
+        Server(comfy.url).interrupt()
+        Server(comfy.url).forget()
+    assert comfy.posts == [("/interrupt", {}), ("/free", {"free_memory": True})]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--kills", "0"], "Kills is 0; give at least 1"),
+        (["--interrupts", "0", "--comfyui", "x"], "Interrupts is 0; give at least 1"),
+        (["--interrupts", "3"], "--interrupts needs --comfyui"),
+        (["--interrupts", "3", "--kills", "3"], "give --kills or --interrupts"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    assert main(["bench", "reliability", *options, "--out", str(tmp_path / "out")]) == 1
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.slow
