@@ -41,7 +41,7 @@ def _draw_row(figure: Figure, number: int, concepts: Mapping[str, Any], *, top: 
     """Draw the maps of one section, its number before the first title."""
     width, height = (round(size * figure.dpi) for size in figure.get_size_inches())
     maps = [
-        (f"{_word(name)}, {frame}", np.array(videos[0], dtype=float))
+        (f"{concept_word(name)}, {frame}", np.array(videos[0], dtype=float))
         for name, frames in concepts.items()
         for frame, videos in frames.items()
     ]
@@ -57,6 +57,6 @@ def _draw_row(figure: Figure, number: int, concepts: Mapping[str, Any], *, top: 
         left += wide + GAP
 
 
-def _word(name: str) -> str:
-    """What a concept is called on its technique's node: the last part of the first of its keys."""
+def concept_word(name: str) -> str:
+    """What a concept, or what else chooses tokens, is called on its technique's node: the last part of the first of its keys."""
     return name.split("+", maxsplit=1)[0].rsplit("/", maxsplit=1)[-1]

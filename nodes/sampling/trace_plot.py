@@ -26,6 +26,8 @@ from ...metrics.reporting.style import (
     plot_style,
 )
 from ...metrics.reporting.text import one_line
+from ...samplers.observer import TITLES
+from .concept_plot import concept_word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +38,7 @@ Read = Callable[[Record, int], Mapping[str, float]]
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 190, 46, 38  # px: around all panels
 PANEL, TITLE = 84, 26  # px: a panel, and its title
+NAMES = {technique.__name__: title for technique, title in TITLES.items()}  # by what traces call them
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def _techniques(trace: Record, blocks: Sequence[_Block]) -> Iterable[_Panel]:
     amounts: dict[str, NDArray[Any]] = {}
     for number, technique in enumerate(trace["techniques"]):
         curves = _curves(blocks, partial(_described, number=number))
-        name = technique["name"]
+        name = NAMES.get(technique["name"], technique["name"])
         if not any(np.any(curve) for curve in curves.values()):
             continue
         if list(curves) == ["amount"]:
@@ -169,8 +172,9 @@ def _attention(section: Record, step: int) -> dict[str, float]:
         shown["keys"] = policy["key_scale"]
     for rule in policy.get("by_token", ()):
         if rule["kind"] != "cap":
-            by = rule["by"].rsplit("/")[-1]
-            shown[f"tokens by {by}"] = 0.0 if rule["bias"] is None else exp(rule["bias"])
+            shown[f"tokens by {concept_word(rule['by'])}"] = (
+                0.0 if rule["bias"] is None else exp(rule["bias"])
+            )
     return shown
 
 

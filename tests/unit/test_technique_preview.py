@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from framepack_transitions.metrics.reporting.style import picture_of
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.plain import PlainModel
+from framepack_transitions.nodes.sampling import trace_plot
 from framepack_transitions.nodes.sampling.preview import FramePackTechniquePreview
 from framepack_transitions.nodes.sampling.trace_plot import plot_trace
 from framepack_transitions.samplers.conditioning import Prompt, TextConditioning
@@ -21,6 +23,7 @@ from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
+from framepack_transitions.samplers.techniques.attention.dual_memory import DualMemory
 from framepack_transitions.samplers.techniques.attention.kv_gate import SemanticKVGate
 from framepack_transitions.samplers.techniques.base import Prediction, Step, Technique
 from framepack_transitions.samplers.techniques.context.purge import ContextPurge
@@ -31,6 +34,7 @@ from framepack_transitions.samplers.techniques.schedule.transition_sigmas import
 from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
+from matplotlib.text import Text
 
 SECTION = plan_sections("f1", 1, 9)[0].with_prompt(Prompt(start=0.0, text=""))
 SWITCHED = replace(SECTION, change=1.0, since_switch=0)
@@ -183,6 +187,18 @@ class TestPicture:
         techniques += [] if changed is None else [changed]
         after = self.picture(model, *techniques, **{"timeline": SWITCH, **values})
         assert before.shape != after.shape or not torch.equal(before, after)
+
+    def test_techniques_and_what_they_look_for_are_called_as_on_their_nodes(self, model, monkeypatch):
+        written = []
+
+        def noted(figure):
+            written.extend(text.get_text() for text in figure.findobj(Text))
+            return picture_of(figure)
+
+        monkeypatch.setattr(trace_plot, "picture_of", noted)
+        words = {"concept": "dual_memory/0/concept", "keep": "dual_memory/0/keep"}
+        self.picture(model, DualMemory(**words), timeline=SWITCH)
+        assert {"Dual Memory", "tokens by concept"} <= set(written)
 
     def test_text_to_video_begins_a_frame_earlier(self, model):
         near = {
