@@ -56,6 +56,7 @@ SUBJECTS = (
     "end_frame",
     "timeline",
     "transition",
+    "forget_one",
     "one_frame",
     "two_references",
     "extend",
@@ -242,6 +243,17 @@ def _scored(record: Record) -> None:
     assert sum("DF" in text for text in texts) == 2, "an object is looked for by two of the three"
 
 
+def _forgets(record: Record) -> None:
+    _switched(record)
+    plain, treated = (entry["trace"]["sections"] for entry in record.traces)
+    assert not any(section.get("concepts") for section in plain)
+    assert [len(section.get("concepts") or ()) for section in treated] == [0, 0, 2], (
+        "the words and the control"
+    )
+    texts = [entry["text"] for entry in record.texts if "STF" in entry["text"]]
+    assert len(texts) == 2 and all("DF" in text and "identity" in text for text in texts)
+
+
 # What a run of an example shows besides its length.
 AFTER: dict[str, Callable[[Record], None]] = {
     "tiny_timeline": _switched,
@@ -249,6 +261,7 @@ AFTER: dict[str, Callable[[Record], None]] = {
     "tiny_cut": _cut,
     "tiny_extend": _extended,
     "tiny_ab": _scored,
+    "tiny_forget_one": _forgets,
 }
 
 
