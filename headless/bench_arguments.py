@@ -12,7 +12,8 @@ from ..benchmarks.speed.sizes import SIZES
 from ..benchmarks.suites.files import SHIPPED
 from ..benchmarks.suites.scripts.episodes import SEGMENT
 from ..nodes.evaluation.models import DETECTORS
-from .commands.bench import BENCHES, STUDIES
+from ..samplers.context.plan import LAYOUTS
+from .commands.bench import BENCHES, IN_EITHER_LAYOUT, STUDIES
 from .commands.evaluate import FEATURES, EvaluateOptions
 from .devices import DEVICE_HELP
 from .help import BENCH_EXAMPLES, HelpFormatter, epilog
@@ -83,6 +84,13 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --study, sample in bfloat16 instead of float32: half the time on a CPU, and some verdicts that depend on it "
         "(not for long and judge)",
+    )
+    bench.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default=LAYOUTS[0],
+        help=f"with --study {', '.join(IN_EITHER_LAYOUT)}: f1, or original, where videos are made from their end and a switch is met "
+        "going backward (%(default)s)",
     )
     bench.add_argument(
         "--first-seed",

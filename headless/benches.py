@@ -43,6 +43,7 @@ OWN_OPTIONS: dict[str, dict[str, Any]] = {
         "seeds": None,
         "first_seed": 0,
         "bfloat16": False,
+        "layout": "f1",
         **dict.fromkeys((*SUITE_OPTIONS, *LORA_OPTIONS)),
     },
     "speed": {
@@ -95,6 +96,7 @@ def _bench_transition(options: argparse.Namespace, record: Record, bars: Progres
     for_studies = {
         "--bfloat16": options.bfloat16,
         "--first-seed": options.first_seed,
+        "--layout": options.layout != "f1",
         **{f"--{name}": True for name in _given(options, LORA_OPTIONS)},
     }
     if given := [name for name, value in for_studies.items() if value]:
@@ -121,6 +123,7 @@ def _study_or_ratings(
         options.study,
         first_seed=options.first_seed,
         bfloat16=options.bfloat16,
+        layout=options.layout,
         record=record,
         bars=bars,
         **own,

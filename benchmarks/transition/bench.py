@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .arms import ARMS, Arm
+from .arms import ARMS, USUAL_CONDITIONS, Arm
 from .episodes import CASES
 from .running.batch import Recording
 from .running.recording import STRIPS, VIDEOS
@@ -46,6 +46,11 @@ class Bench:
             )
         if self.first_seed < 0:
             raise ValueError(f"first_seed is {self.first_seed}; give 0 or more.")
+        if not self.settings.forward and any(arm.conditions != USUAL_CONDITIONS for arm in self.arms):
+            raise ValueError(
+                f"layout is {self.settings.layout}, but an arm has conditions of its own, which are known for f1 alone; give arms "
+                "without, or layout f1."
+            )
 
     def chunks(self) -> Iterator[range]:
         """The seeds, in groups that are sampled as one batch."""

@@ -135,6 +135,13 @@ def reversed_episode(episode: Episode) -> Episode:
     )
 
 
+def as_generated(episode: Episode, forward: bool) -> Episode:
+    """The episode in the order of generation: backward its scenes come the other way round; the start image stays."""
+    if forward:
+        return episode
+    return replace(episode, before=episode.after, after=episode.before, prompts=episode.prompts[::-1])
+
+
 def episode_under(episode: Episode, history: str, prompt: str) -> Episode:
     """The episode when the past shows one of its scenes and the prompt asks for one: "old" or "new".
 

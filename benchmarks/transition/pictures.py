@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from ...metrics.scoring.survival import kaplan_meier
-from .episodes import SWITCHES, Episode, make_episode
+from .episodes import SWITCHES, Episode, as_generated, make_episode
 from .running.recording import STRIPS, strip_frames
 from .running.results import Result
 from .running.sampling import BenchSettings
@@ -260,7 +260,10 @@ def save_sheet(path: Path, results: Sequence[Result], folder: Path, settings: Be
         if file.is_file():
             with Image.open(file) as strip:
                 strips.setdefault((result.case, result.seed), {})[result.arm] = strip.convert("RGB")
-    blocks = [_block(make_episode(*which), by_arm, words) for which, by_arm in strips.items()]
+    blocks = [
+        _block(as_generated(make_episode(*which), settings.forward), by_arm, words)
+        for which, by_arm in strips.items()
+    ]
     if not blocks:
         return None
     width, height = (max(getattr(block, side) for block in blocks) + GAP for side in ("width", "height"))

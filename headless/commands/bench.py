@@ -46,6 +46,7 @@ BENCHES = ("transition", "speed", "cache", "reliability")
 RENDERED = PACK / EXAMPLES / "api" / "tiny_f1.json"
 RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=2")
 ALWAYS_FLOAT32 = ("long", JUDGE)  # studies that are for quoting alone
+IN_EITHER_LAYOUT = ("techniques", "doses")
 UNDISTURBED, TRIALS = "undisturbed", "trials.json"
 
 
@@ -56,6 +57,7 @@ def run_transition(
     *,
     first_seed: int = 0,
     bfloat16: bool = False,
+    layout: str = "f1",
     record: Record,
     bars: ProgressBars,
     **own: Any,
@@ -69,17 +71,21 @@ def run_transition(
         raise WorkflowError(f"--{others[0]} belongs to {owner}.")
     if bfloat16 and study in ALWAYS_FLOAT32:
         raise WorkflowError(f"The study {study} samples in float32; leave --bfloat16 out.")
+    if layout != "f1" and study not in IN_EITHER_LAYOUT:
+        raise WorkflowError(
+            f"The study {study} samples in layout f1; leave --layout out, or take --study {' or '.join(IN_EITHER_LAYOUT)}."
+        )
     if first_seed < 0:
         raise WorkflowError(f"First seed is {first_seed}; give 0 or more.")
     if seeds < 1:
         raise WorkflowError(
             f"Seeds is {seeds}; give at least 1 (8 for a quick look, {enough(study)} or more to quote)."
         )
-    measure = Measure(record, bars, bfloat16)
+    measure = Measure(record, bars, bfloat16, layout)
     found = STUDIES[study](out, range(first_seed, first_seed + seeds), measure, **own)
-    trained = load_tiny().trained
+    trained = load_tiny(layout=layout).trained
     by = {**machine(plain_device()), "threads": 1, "dtype": "bfloat16" if bfloat16 else "float32"}
-    remarks = remarks_on(study, range(first_seed, first_seed + seeds), trained, by)
+    remarks = remarks_on(study, range(first_seed, first_seed + seeds), trained, by, layout)
     (out / pictures.TABLE).write_text("\n".join([*remarks, "", found["text"]]), encoding="utf-8")
     print(found.pop("text"))
     quotable = seeds >= enough(study) and trained and not bfloat16
@@ -87,6 +93,7 @@ def run_transition(
     return {
         "bench": "transition",
         "study": study,
+        "layout": layout,
         "seeds": seeds,
         "first_seed": first_seed,
         "quotable": quotable,

@@ -15,11 +15,12 @@ import torch
 from framepack_transitions.benchmarks import statistics
 from framepack_transitions.benchmarks.transition import bench as transition
 from framepack_transitions.benchmarks.transition import pictures, summary
-from framepack_transitions.benchmarks.transition.arms import ARMS, PLAIN, Arm
+from framepack_transitions.benchmarks.transition.arms import ARMS, PLAIN, Arm, SwitchConditions
 from framepack_transitions.benchmarks.transition.bench import Bench
-from framepack_transitions.benchmarks.transition.episodes import CASES, make_episode
+from framepack_transitions.benchmarks.transition.episodes import CASES, as_generated, make_episode
 from framepack_transitions.benchmarks.transition.measures import Measures
 from framepack_transitions.benchmarks.transition.running import results, tasks
+from framepack_transitions.benchmarks.transition.running.decoding import frames_at_switch
 from framepack_transitions.benchmarks.transition.running.results import (
     COMPRESSED,
     EPISODES,
@@ -35,6 +36,8 @@ from framepack_transitions.benchmarks.transition.running.sampling import (
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands import bench as command
 from framepack_transitions.headless.commands.studies import measuring
+from framepack_transitions.models.plain import PlainModel
+from framepack_transitions.samplers.denoising.drivers import PlainDriver
 from framepack_transitions.samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
 from framepack_transitions.samplers.techniques.registry import TECHNIQUES
 from framepack_transitions.tiny.bundle import TinyBundle, load_tiny
@@ -284,13 +287,71 @@ class TestEpisodeSampler:
     def test_the_end_is_decoded_as_in_the_whole(self, sampler, bundle):
         latents = torch.randn(1, 16, 1 + 5 * 3, 8, 8, generator=torch.Generator().manual_seed(0))
         whole = bundle.vae.decode(latents)[:, -36:].numpy()
-        assert np.allclose(sampler._decode_end(latents), whole, atol=1e-5)
+        shared, frames = frames_at_switch(bundle.vae, latents, after=9, forward=True)
+        assert shared is None and np.allclose(frames, whole, atol=1e-5)
 
     def test_an_episode_hardly_depends_on_its_batch(self, sampler):
         episodes = [make_episode("colour", seed) for seed in range(2)]
         both = sampler.sample_after_switch(sampler.sample_past(episodes), TWO[1]).frames
         alone = sampler.sample_after_switch(sampler.sample_past(episodes[1:]), TWO[1]).frames
         assert np.allclose(both[1], alone[0], atol=1e-3)
+
+
+BACKWARD = replace(SMALL, layout="original", before=1, after=2)
+
+
+@pytest.fixture(scope="module")
+def backward(bundle) -> EpisodeSampler:
+    return EpisodeSampler(bundle, BACKWARD)
+
+
+class TestOriginalLayout:
+    """What is made from the end of the video is sampled, shared and told in that order."""
+
+    def test_later_sections_are_shared_and_techniques_act_in_the_one_before_the_switch(self, backward):
+        start = backward.sample_past([make_episode("colour", 0)])
+        assert [section.latents for section in start.sections] == [(1, 4)]
+        plain, treated = (backward.sample_after_switch(start, arm) for arm in TWO)
+        assert plain.shared.shape == (1, 2 * 12, 64, 64, 3) and plain.frames.shape == (1, 12, 64, 64, 3)
+        assert np.array_equal(plain.shared[:, :12], treated.shared[:, :12])
+        assert not np.array_equal(plain.frames, treated.frames)
+        assert plain.evaluations == SMALL.steps < treated.evaluations
+
+    def test_frames_are_those_of_the_whole_video_from_its_end(self, backward, bundle):
+        episodes = [make_episode("cut", 0)]
+        driver = PlainDriver(PlainModel(bundle.dit, bundle.latent_scale))
+        whole = backward.sample_whole(episodes, driver)
+        start = backward.sample_past(episodes)
+        videos = backward.sample_after_switch(start, PLAIN)
+        assert np.allclose(np.concatenate([videos.shared, videos.frames], axis=1), whole[:, :0:-1], atol=1e-5)
+        assert np.allclose(start.frames[:, :12], videos.shared[:, :12], atol=1e-5)
+
+    def test_the_scenes_come_the_other_way_round_and_the_start_image_stays(self):
+        episode = make_episode("cut", 0)
+        met = as_generated(episode, forward=False)
+        assert (met.before, met.after, met.prompts) == (episode.after, episode.before, episode.prompts[::-1])
+        assert met.image is episode.image and as_generated(episode, forward=True) is episode
+
+    def test_results_are_not_those_of_the_other_layout(self, tmp_path, backward, bundle):
+        other = EpisodeSampler(bundle, replace(BACKWARD, layout="f1"))
+        assert backward.fingerprint() != other.fingerprint()
+        bench = small(tmp_path, settings=BACKWARD)
+        found = transition.run(bench, backward)
+        assert [(r.arm, r.case) for r in found] == [
+            (arm.name, case) for arm in TWO for case in ("colour", "control")
+        ]
+        assert all(len(r.measures.held) == 1 for r in found)
+
+    def test_a_process_of_its_own_loads_the_layout(self):
+        loaded = tasks._worker_sampler(BACKWARD).bundle.dit
+        original, f1 = (load_tiny(layout=layout).dit for layout in ("original", "f1"))
+        weights = [next(iter(dit.parameters())) for dit in (loaded, original, f1)]
+        assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+    def test_other_histories_and_anchors_are_refused(self, tmp_path):
+        arm = Arm("no past", conditions=SwitchConditions(history="zero"))
+        with pytest.raises(ValueError, match="layout is original, but an arm has conditions"):
+            small(tmp_path, settings=BACKWARD, arms=(PLAIN, arm))
 
 
 def result(
@@ -433,6 +494,19 @@ def test_the_command_writes_a_report_a_table_a_plot_and_a_sheet(tmp_path, monkey
 def test_wrong_numbers_of_seeds_are_one_sentence(tmp_path, capsys):
     assert main(["bench", "transition", "--seeds", "0", "--out", str(tmp_path)]) == 1
     assert "Seeds is 0; give at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--study", "conflict"], "The study conflict samples in layout f1"),
+        (["--suite"], "--layout belongs to --study"),
+    ],
+)
+def test_a_layout_that_does_not_belong_is_one_sentence(tmp_path, capsys, options, words):
+    command = ["bench", "transition", *options, "--layout", "original", "--out", str(tmp_path)]
+    assert main(command) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_every_arm_has_a_name_of_its_own_and_the_first_is_plain():

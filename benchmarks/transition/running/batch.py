@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..arms import EXEMPLAR, PLAIN, USUAL_CONDITIONS, Arm
-from ..episodes import Episode, episode_under, reversed_episode
+from ..episodes import Episode, as_generated, episode_under, reversed_episode
 from ..judge import judge_of
 from ..measures import HALF_SECOND
 from .recording import save_strip, save_video_frames, strip_frames
@@ -23,11 +23,11 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class MeasuredPast:
-    """A batch of episodes up to the switch.
+    """A batch of episodes until the switch is met.
 
     start: what sampling goes on from.
     detections: what the detector sees in the last second, for each episode.
-    valid: whether that is the scene that the first prompt asks for, for each episode.
+    valid: whether that is the scene that the prompt there asks for, for each episode.
     """
 
     start: StartState
@@ -70,10 +70,20 @@ class EpisodeBatch:
         if history == "new":
             shown = [reversed_episode(episode) for episode in shown]
         start = self._sampler.sample_past(shown)
-        judge = judge_of(shown[0])
-        detections = [judge.see(frames[-2 * HALF_SECOND :]) for frames in start.frames]
-        valid = [judge.is_valid(seen, episode) for seen, episode in zip(detections, shown, strict=True)]
+        judge, detections = judge_of(shown[0]), self._last_second(start.frames)
+        valid = [
+            judge.is_valid(seen, self._as_generated(episode))
+            for seen, episode in zip(detections, shown, strict=True)
+        ]
         return MeasuredPast(start, detections, valid)
+
+    def _as_generated(self, episode: Episode) -> Episode:
+        return as_generated(episode, self._sampler.settings.forward)
+
+    def _last_second(self, videos: Array) -> list[Any]:
+        """What is seen in the last second of each of the videos [B,T,64,64,3]."""
+        judge = judge_of(self._episodes[0])
+        return [judge.see(frames[-2 * HALF_SECOND :]) for frames in videos]
 
     def measure(self, arm: Arm, keys: ResultKeys, recording: Recording = Recording()) -> list[Result]:
         """Sample all episodes under an arm and measure them.
@@ -83,6 +93,8 @@ class EpisodeBatch:
         videos, past = self._sample(arm), self.past(arm.conditions.history)
         seeds = [episode.seed for episode in self._episodes]
         judge = judge_of(self._episodes[0])
+        shared = past.start.frames if videos.shared is None else videos.shared
+        seen = past.detections if videos.shared is None else self._last_second(shared)
         results = [
             Result(
                 key=keys.key(episode.case, episode.seed, arm, seeds),
@@ -91,8 +103,8 @@ class EpisodeBatch:
                 arm=arm.name,
                 valid=past.valid[number],
                 measures=judge.measure(
-                    episode_under(episode, arm.conditions.history, arm.conditions.prompt),
-                    past.detections[number],
+                    episode_under(self._as_generated(episode), arm.conditions.history, arm.conditions.prompt),
+                    seen[number],
                     videos.frames[number],
                     self._sampler.settings.section_frames,
                 ),
@@ -101,7 +113,7 @@ class EpisodeBatch:
             )
             for number, episode in enumerate(self._episodes)
         ]
-        self._record(recording, results, past, videos)
+        self._record(recording, results, shared=shared, videos=videos)
         return results
 
     def _sample(self, arm: Arm) -> SampledVideos:
@@ -117,12 +129,10 @@ class EpisodeBatch:
         return self._plain
 
     def _record(
-        self, recording: Recording, results: Sequence[Result], past: MeasuredPast, videos: SampledVideos
+        self, recording: Recording, results: Sequence[Result], *, shared: Array, videos: SampledVideos
     ) -> None:
-        shown = past.valid.index(True) if True in past.valid else 0
-        for number, (result, before, after) in enumerate(
-            zip(results, past.start.frames, videos.frames, strict=True)
-        ):
+        shown = next((number for number, result in enumerate(results) if result.valid), 0)
+        for number, (result, before, after) in enumerate(zip(results, shared, videos.frames, strict=True)):
             if recording.videos is not None:
                 save_video_frames(recording.videos / f"{result.key}.npz", before, after)
             if recording.strips is not None and number == shown:

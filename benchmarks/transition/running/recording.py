@@ -22,7 +22,7 @@ Array = NDArray[Any]
 def strip_frames(settings: BenchSettings) -> list[int]:
     """Which frames after the switch a strip shows, from 1: three of the first new section, and the last one."""
     section = settings.section_frames
-    return [1, section // 3, section, settings.after * section]
+    return [1, section // 3, section, settings.treated * section]
 
 
 def save_strip(path: Path, frames: Sequence[Array]) -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ....models.plain import PlainModel
 from ....samplers.conditioning import Prompt, TextConditioning, encoded_text
-from ....samplers.context.plan import FPS, PlannedSection, Section, plan_sections
+from ....samplers.context.indices import Direction
+from ....samplers.context.plan import FPS, PlannedSection, Section, direction_of, plan_sections
 from ....samplers.denoising.drivers import Driver, PlainDriver
 from ....samplers.denoising.sections import sample_sections
 from ....samplers.guidance import Guidance
@@ -23,7 +24,8 @@ from ....samplers.techniques.wiring import with_technique
 from ....samplers.timeline.assignment import assign_prompts
 from ....tiny.bundle import TinyBundle
 from ..arms import EXEMPLAR, PLAIN, Arm, LoraFile, SwitchConditions
-from ..episodes import Episode
+from ..episodes import Episode, as_generated
+from .decoding import frames_at_switch, shared_frames
 from .exemplars import Exemplars
 from .loras import with_lora
 from .objects import objects_for
@@ -44,6 +46,8 @@ class BenchSettings:
     after: sections after it; techniques act in the first of them.
     bfloat16: whether the model computes in bfloat16, which takes half the time on a CPU; some verdicts then depend on the
         processor.
+    layout: f1, or original, in which the switch is met going backward: the sections after it are sampled first, and techniques
+        act in the one before it.
     """
 
     window: int = 9
@@ -53,6 +57,22 @@ class BenchSettings:
     before: int = 2
     after: int = 2
     bfloat16: bool = False
+    layout: str = "f1"
+
+    @property
+    def forward(self) -> bool:
+        """Whether what is before the switch is sampled first."""
+        return direction_of(self.layout) is Direction.FORWARD
+
+    @property
+    def shared(self) -> int:
+        """Sections that are sampled until the switch is met, in which no technique acts that waits for one."""
+        return self.before if self.forward else self.after
+
+    @property
+    def treated(self) -> int:
+        """Sections that are sampled from there on."""
+        return self.before + self.after - self.shared
 
     @property
     def section_frames(self) -> int:
@@ -77,7 +97,10 @@ class EpisodeSampler:
 
     def fingerprint(self) -> str:
         """A digest of weights and settings: results of another one cannot be mixed with these."""
-        digest = hashlib.sha256(repr(sorted(asdict(self.settings).items())).encode())
+        settings = asdict(self.settings)
+        if self.settings.layout == "f1":  # as results were named when there was no other one
+            del settings["layout"]
+        digest = hashlib.sha256(repr(sorted(settings.items())).encode())
         if self._model.load_device.type != "cpu":  # where numbers are rounded otherwise
             digest.update(self._model.load_device.type.encode())
         for name, module in self.bundle.modules().items():
@@ -88,25 +111,26 @@ class EpisodeSampler:
 
     @torch.inference_mode()
     def sample_past(self, episodes: Sequence[Episode]) -> StartState:
-        """Sample a batch of episodes of one case up to the switch, without techniques."""
+        """Sample a batch of episodes of one case until the switch is met, without techniques."""
         settings = self.settings
         images = images_of([episode.image for episode in episodes])
         driver = self._driver(PLAIN, images)
         inputs = self._inputs(driver, images)
         sampling = self._sampling([episode.noise_seed for episode in episodes])
         sections = self._sections(episodes)
-        latents, _ = self._sample(driver, sections[: settings.before], inputs, sampling)
-        frames = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
+        latents, _ = self._sample(driver, sections[: settings.shared], inputs, sampling)
         return StartState(
             images=images,
-            sections=sections[settings.before :],
+            sections=sections[settings.shared :],
             inputs=replace(inputs, earlier_sections=latents[:, :, 1:]),
             sampling=sampling,
             words={
-                name: self._texts([getattr(episode, name) for episode in episodes])
+                name: self._texts(
+                    [getattr(as_generated(episode, settings.forward), name) for episode in episodes]
+                )
                 for name in ("concept", "absent")
             },
-            frames=frames,
+            frames=shared_frames(self.bundle.vae, driver.to_vae(latents), settings.forward),
         )
 
     @torch.inference_mode()
@@ -161,7 +185,7 @@ class EpisodeSampler:
 
     @torch.inference_mode()
     def sample_after_switch(self, start: StartState, arm: Arm) -> SampledVideos:
-        """Sample what follows the switch with the techniques of an arm."""
+        """Sample what is left from the switch on, in the order of generation, with the techniques of an arm."""
         first = start.sections[0]
         texts = {
             "old": encoded_text(first.previous or first.prompt),
@@ -170,14 +194,20 @@ class EpisodeSampler:
         driver = self._driver(arm, start.images, texts)
         latents, trace = self._sample(driver, start.sections, start.inputs, start.sampling)
         sections, batch = trace["sections"], latents.shape[0]
+        after = self.settings.after * self.settings.window
+        shared, frames = frames_at_switch(
+            self.bundle.vae, driver.to_vae(start.as_shown(latents)), after, self.settings.forward
+        )
         return SampledVideos(
-            self._decode_end(driver.to_vae(start.as_shown(latents))),
+            frames,
             sum(section["evaluations"] for section in sections),
             sum(section["seconds"] for section in sections) / batch,
+            shared,
         )
 
     def _sampling(self, noise_seeds: Sequence[int]) -> SampleSettings:
         return SampleSettings(
+            layout=self.settings.layout,
             window=self.settings.window,
             steps=self.settings.steps,
             guidance=Guidance(distilled=self.settings.distilled_guidance),
@@ -230,7 +260,8 @@ class EpisodeSampler:
         prompts = [Prompt(start=0.0, text="old", conditioning=old, change=0.0)]
         if episodes[0].switches:
             prompts.append(Prompt(start=settings.switch_frame / FPS, text="new", conditioning=new))
-        return assign_prompts(plan_sections("f1", settings.before + settings.after, settings.window), prompts)
+        count = settings.before + settings.after
+        return assign_prompts(plan_sections(settings.layout, count, settings.window), prompts)
 
     def _texts(self, texts: Sequence[str]) -> TextConditioning:
         """Texts as one batch; shorter ones are padded and masked."""
@@ -244,12 +275,6 @@ class EpisodeSampler:
         return TextConditioning(
             states, torch.cat([item["pooled_output"] for item in encoded]), None if mask.all() else mask
         )
-
-    def _decode_end(self, latents: Tensor) -> np.ndarray:
-        """Frames of the sections after the switch, as they are in the decoded whole."""
-        vae, new = self.bundle.vae, self.settings.after * self.settings.window
-        decoded = vae.decode(latents[:, :, -(new + vae.codec.past_latents) :])
-        return decoded[:, -4 * new :].numpy()
 
 
 def images_of(pictures: Sequence[np.ndarray]) -> Tensor:

@@ -16,28 +16,30 @@ from ....samplers.settings import SampleInputs, SampleSettings
 
 @dataclass(frozen=True, eq=False)
 class SampledVideos:
-    """Videos of a batch of episodes after the switch.
+    """Videos of a batch of episodes from the switch on, in the order of generation: backward, time runs backward in them.
 
     frames: float [B,T,64,64,3] in 0..1.
     evaluations: calls of the model for each video.
     seconds: time for each video.
+    shared: the frames until the switch as they are beside these; None where they are those of StartState.
     """
 
     frames: np.ndarray
     evaluations: int
     seconds: float
+    shared: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StartState:
-    """Episodes of one case up to the switch, and what the sampler goes on from.
+    """Episodes of one case until the switch is met, and what the sampler goes on from.
 
     images: start images [B,64,64,3] in 0..1, for techniques that read them.
-    sections: the sections after the switch.
+    sections: the sections that are left.
     inputs: start latents, image tokens and the latents so far.
     sampling: settings of the sampler, with the seeds of the noise.
     words: the texts that techniques can look for, by the property of the episodes.
-    frames: the frames so far, float [B,T,64,64,3] in 0..1.
+    frames: the frames so far in the order of generation, float [B,T,64,64,3] in 0..1.
     shown: the video's own latents so far, where the model is to remember others.
     """
 

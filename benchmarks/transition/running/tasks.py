@@ -44,13 +44,13 @@ class Task:
 
     @property
     def past_steps(self) -> int:
-        """Solver steps of the sections before the switch."""
-        return self.settings.before * self.settings.steps
+        """Solver steps of the sections that all arms share."""
+        return self.settings.shared * self.settings.steps
 
     @property
     def arm_steps(self) -> int:
-        """Solver steps of the sections after the switch under one arm."""
-        return self.settings.after * self.settings.steps
+        """Solver steps of the other sections under one arm."""
+        return self.settings.treated * self.settings.steps
 
     @property
     def steps(self) -> int:
@@ -99,7 +99,7 @@ def run_tasks(tasks: Sequence[Task], sampler: EpisodeSampler, workers: int, on_p
 
 
 def run_task(number: int, task: Task, sampler: EpisodeSampler, on_progress: OnProgress) -> None:
-    """Sample and measure a task's episodes under its arms; the sections before the switch are sampled once."""
+    """Sample and measure a task's episodes under its arms; the sections until the switch is met are sampled once."""
     batch = EpisodeBatch(sampler, [make_episode(task.case, seed) for seed in task.seeds])
     done = 0
     if any(arm.conditions.history != "new" for arm in task.arms):
@@ -164,7 +164,7 @@ def _run_in_worker(number: int, task: Task) -> None:
 
 @cache
 def _worker_sampler(settings: BenchSettings) -> EpisodeSampler:
-    return EpisodeSampler(load_tiny(), settings)
+    return EpisodeSampler(load_tiny(layout=settings.layout), settings)
 
 
 def available_cores() -> int:

@@ -29,10 +29,12 @@ class Measure:
     record: Record
     bars: ProgressBars
     bfloat16: bool = False
+    layout: str = "f1"
 
     def prepared(self, bench: transition.Bench) -> transition.Bench:
-        """The bench as it is to be sampled, in the type that was asked for."""
-        return replace(bench, settings=replace(bench.settings, bfloat16=self.bfloat16))
+        """The bench as it is to be sampled, in the type and in the layout that were asked for."""
+        settings = replace(bench.settings, bfloat16=self.bfloat16, layout=self.layout)
+        return replace(bench, settings=settings)
 
     def __call__(self, bench: transition.Bench) -> list[Result]:
         """The results of a bench."""
@@ -59,7 +61,7 @@ class Measure:
     def _prepared(self, folder: Path) -> tuple[TinyBundle, torch.device]:
         """The embedded model on its device."""
         self.record.kept.append(folder / EPISODES)
-        bundle, device = load_tiny(), plain_device()
+        bundle, device = load_tiny(layout=self.layout), plain_device()
         bundle.dit.to(device)
         return bundle, device
 

@@ -14,13 +14,13 @@ def enough(study: str) -> int:
     return ENOUGH_LONG if study == "long" else ENOUGH
 
 
-def remarks_on(study: str, seeds: range, trained: bool, machine: Mapping[str, Any]) -> list[str]:
+def remarks_on(
+    study: str, seeds: range, trained: bool, machine: Mapping[str, Any], layout: str = "f1"
+) -> list[str]:
     """What must be known to read the numbers."""
     remarks = [
         f"TransitionBench, study {study}, {len(seeds)} seeds a case (from {seeds.start} on).",
-        "All switches of a video are counted, also those after one that failed."
-        if study == "long"
-        else "Only episodes that were right before the switch are counted.",
+        _counted(study, layout),
     ]
     remarks.append(
         f"Sampled in {machine['dtype']} on {machine['device']}, one thread a process, torch {machine['torch']}."
@@ -35,3 +35,15 @@ def remarks_on(study: str, seeds: range, trained: bool, machine: Mapping[str, An
         remarks.append(f"A quick look: fewer than {enough(study)} seeds a case are not enough to quote.")
     remarks.append("Sizes of effects in this miniature do not carry over to the 13B model.")
     return remarks
+
+
+def _counted(study: str, layout: str) -> str:
+    """Which episodes are counted."""
+    if layout != "f1":
+        return (
+            f"Layout {layout}: everything is told in the order of generation, from the end of the video to its beginning. The new scene "
+            "is the earlier one; only episodes that show the later one right after the switch are counted."
+        )
+    if study == "long":
+        return "All switches of a video are counted, also those after one that failed."
+    return "Only episodes that were right before the switch are counted."
