@@ -52,7 +52,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "what the past shows against what the prompt asks, under a cap on attention; long: videos of 38 to 60 s with many switches, "
         "and a minute without any; agreement: whether the metrics say what "
         "is true; judge: whether the verdict on a switch is true; lora: LoRAs of it, trained first where they are not there; "
-        "exemplars: clips that are found by the new prompt, in place of the old memory "
+        "exemplars: clips that are found by the new prompt, in place of the old memory; drift: whether colours drift over a long "
+        "video, and what the colour anchor does about a drift that is planted "
         "(%(default)s)",
     )
     what.add_argument(
@@ -83,7 +84,7 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--bfloat16",
         action="store_true",
         help="with --study, sample in bfloat16 instead of float32: half the time on a CPU, and some verdicts that depend on it "
-        "(not for long and judge)",
+        "(not for long, judge and drift)",
     )
     bench.add_argument(
         "--layout",

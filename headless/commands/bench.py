@@ -36,7 +36,7 @@ from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
 from ..running.server import Server
 from ..workflows.errors import WorkflowError
-from .studies import exemplars, loras
+from .studies import drift, exemplars, loras
 from .studies.judging import JUDGE, judge_study
 from .studies.measuring import Measure, facts_of, report_of, sheet_of
 from .studies.remarks import enough, remarks_on
@@ -45,7 +45,7 @@ BENCHES = ("transition", "speed", "cache", "reliability")
 # What `reliability` stops: 24 sections of the embedded model.
 RENDERED = PACK / EXAMPLES / "api" / "tiny_f1.json"
 RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=2")
-ALWAYS_FLOAT32 = ("long", JUDGE)  # studies that are for quoting alone
+ALWAYS_FLOAT32 = ("long", JUDGE, drift.STUDY)  # studies that are for quoting alone
 IN_EITHER_LAYOUT = ("techniques", "doses")
 UNDISTURBED, TRIALS = "undisturbed", "trials.json"
 
@@ -85,7 +85,7 @@ def run_transition(
     found = STUDIES[study](out, range(first_seed, first_seed + seeds), measure, **own)
     trained = load_tiny(layout=layout).trained
     by = {**machine(plain_device()), "threads": 1, "dtype": "bfloat16" if bfloat16 else "float32"}
-    remarks = remarks_on(study, range(first_seed, first_seed + seeds), trained, by, layout)
+    remarks = remarks_on(study, range(first_seed, first_seed + seeds), trained, by, layout=layout)
     (out / pictures.TABLE).write_text("\n".join([*remarks, "", found["text"]]), encoding="utf-8")
     print(found.pop("text"))
     quotable = seeds >= enough(study) and trained and not bfloat16
@@ -256,6 +256,7 @@ STUDIES: dict[str, Callable[..., dict[str, Any]]] = {
     JUDGE: judge_study,
     loras.STUDY: loras.lora_study,
     exemplars.STUDY: exemplars.exemplar_study,
+    drift.STUDY: drift.drift_study,
 }
 # What one study alone is asked for.
 OWN_OPTIONS = {JUDGE: ("features", "model", "pretrained"), loras.STUDY: loras.OPTIONS}

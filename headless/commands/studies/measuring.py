@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ....benchmarks.drift import study as drift
+from ....benchmarks.drift.results import DriftResult
 from ....benchmarks.long import study as long_study
 from ....benchmarks.long.results import LongResult
 from ....benchmarks.long.sampling import LongSampler
@@ -54,6 +56,14 @@ class Measure:
         """The results of a bench of long videos."""
         bundle, _ = self._prepared(bench.folder)
         results = long_study.run(bench, LongSampler(bundle, bench.settings), self._on_steps)
+        self.bars.close("bench")
+        save_compressed(bench.folder, results)
+        return results
+
+    def drift(self, bench: drift.DriftBench) -> list[DriftResult]:
+        """The results of a bench of drift."""
+        bundle, _ = self._prepared(bench.folder)
+        results = drift.run(bench, bundle, self._on_steps)
         self.bars.close("bench")
         save_compressed(bench.folder, results)
         return results

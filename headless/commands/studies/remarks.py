@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 ENOUGH = 32  # seeds a case, for numbers that may be quoted
-ENOUGH_LONG = 16  # seeds of long videos, with several switches each
+ENOUGH_LONG = 16  # seeds of long videos
+LONG = ("long", "drift")  # studies of these
 
 
 def enough(study: str) -> int:
     """How many seeds numbers need that may be quoted."""
-    return ENOUGH_LONG if study == "long" else ENOUGH
+    return ENOUGH_LONG if study in LONG else ENOUGH
 
 
 def remarks_on(
-    study: str, seeds: range, trained: bool, machine: Mapping[str, Any], layout: str = "f1"
+    study: str, seeds: range, trained: bool, machine: Mapping[str, Any], *, layout: str = "f1"
 ) -> list[str]:
     """What must be known to read the numbers."""
     remarks = [
@@ -44,6 +45,8 @@ def _counted(study: str, layout: str) -> str:
             f"Layout {layout}: everything is told in the order of generation, from the end of the video to its beginning. The new scene "
             "is the earlier one; only episodes that show the later one right after the switch are counted."
         )
+    if study == "drift":
+        return "All videos are counted."
     if study == "long":
         return "All switches of a video are counted, also those after one that failed."
     return "Only episodes that were right before the switch are counted."

@@ -1,0 +1,40 @@
+"""The results of the study of drift on disk: one line of JSON a video and arm."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftResult:
+    """A video without a switch, sampled under one arm.
+
+    key: the name of all that it depends on.
+    seed: the episode.
+    arm: the name of the arm.
+    saturation: of each section, the mean of the largest less the smallest channel, 0..1.
+    brightness: of each section, the mean luma, 0..1.
+    kept: whether most frames of the last section's last third show the scene of the prompt.
+    evaluations: calls of the model.
+    """
+
+    key: str
+    seed: int
+    arm: str
+    saturation: tuple[float, ...]
+    brightness: tuple[float, ...]
+    kept: bool
+    evaluations: int
+
+    def to_line(self) -> str:
+        """The result as a line of JSON."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> DriftResult:
+        """The inverse of `to_line`; raises ValueError, KeyError or TypeError for other text."""
+        facts = json.loads(line)
+        curves: dict[str, Any] = {name: tuple(facts.pop(name)) for name in ("saturation", "brightness")}
+        return cls(**curves, **facts)

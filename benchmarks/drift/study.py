@@ -1,0 +1,148 @@
+"""The study of drift: videos of one scene, with and without a planted drift and the colour anchor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...metrics.measuring.image_statistics import LUMA
+from ...samplers.progress import progress_reporting
+from ...samplers.settings import SampleSettings
+from ...tiny.bundle import TinyBundle
+from ...tiny.detector import agrees, detect
+from ...tiny.threads import one_thread
+from ..long.sampling import LongSampler
+from ..long.scenarios import START, LongEpisode, make_long_episode
+from ..transition.arms import PLAIN, Arm
+from ..transition.running.results import ResultFile, key_of, world_digest
+from ..transition.running.sampling import BenchSettings
+from .planted import PlantedGain
+from .results import DriftResult
+
+VERSION = 1  # of what is measured and how: results of another version are not mixed with these
+SCENARIO, SECTIONS = "quiet", 8
+CHUNK = 8  # videos sampled as one batch
+
+Array = NDArray[Any]
+OnSteps = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class DriftArm:
+    """What videos are sampled with: whether a drift is planted, and how strong the colour anchor is."""
+
+    name: str
+    planted: bool
+    colour_anchor: float
+
+    @property
+    def arm(self) -> Arm:
+        """The techniques as an arm of TransitionBench."""
+        return replace(PLAIN, techniques=(PlantedGain(),) if self.planted else ())
+
+
+ARMS = (
+    DriftArm("plain", False, 0.0),
+    DriftArm("colour anchor", False, 1.0),
+    DriftArm("planted", True, 0.0),
+    DriftArm("planted, colour anchor", True, 1.0),
+)
+
+
+class DriftSampler(LongSampler):
+    """Samples long videos with a colour anchor of some strength, from 0 (off) to 1."""
+
+    def __init__(self, bundle: TinyBundle, settings: BenchSettings, colour_anchor: float = 0.0) -> None:
+        super().__init__(bundle, settings)
+        self._colour_anchor = colour_anchor
+
+    def _sampling(self, noise_seeds: Sequence[int]) -> SampleSettings:
+        return replace(super()._sampling(noise_seeds), colour_anchor=self._colour_anchor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftBench:
+    """What is to be measured.
+
+    folder: where results lie.
+    seeds: the videos.
+    settings: how they are sampled.
+    sections: how long they are.
+    """
+
+    folder: Path
+    seeds: range
+    settings: BenchSettings = BenchSettings()
+    sections: int = SECTIONS
+
+    def batches(self) -> Iterator[tuple[DriftArm, list[LongEpisode]]]:
+        """What is sampled at a time."""
+        for first in range(0, len(self.seeds), CHUNK):
+            shape = ((START, self.sections),)
+            episodes = [
+                make_long_episode(SCENARIO, seed, shape) for seed in self.seeds[first : first + CHUNK]
+            ]
+            yield from ((arm, episodes) for arm in ARMS)
+
+
+def run(
+    bench: DriftBench, bundle: TinyBundle, on_steps: OnSteps = lambda done, total, arm: None
+) -> list[DriftResult]:
+    """Measure what is not measured yet and return all results; a run can be interrupted and begun again.
+
+    `on_steps(done, total, arm)` is called after every solver step.
+    """
+    fingerprint = DriftSampler(bundle, bench.settings).fingerprint()
+    kept = ResultFile.open(bench.folder, DriftResult.from_line)
+    batches = [(arm, episodes, _keys(fingerprint, arm, episodes)) for arm, episodes in bench.batches()]
+    steps = bench.sections * bench.settings.steps
+    for number, (arm, episodes, keys) in enumerate(batches):
+        on_step = _reporter(on_steps, number * steps, len(batches) * steps, arm.name)
+        if not all(key in kept.results for key in keys):
+            sampler = DriftSampler(bundle, bench.settings, arm.colour_anchor)
+            with one_thread(), progress_reporting(on_step):
+                kept.add(_measured(sampler, arm, episodes, keys))
+    return [kept.results[key] for _, _, keys in batches for key in keys]
+
+
+def _reporter(on_steps: OnSteps, before: int, total: int, arm: str) -> Callable[[int, int, Any], None]:
+    """Lets the steps of a batch count after those `before`."""
+    return lambda step, of, info: on_steps(before + step, total, arm)
+
+
+def _keys(fingerprint: str, arm: DriftArm, episodes: Sequence[LongEpisode]) -> list[str]:
+    seeds = [episode.seed for episode in episodes]
+    what = [arm.arm.describe(), arm.colour_anchor, seeds]
+    return [
+        key_of([VERSION, world_digest(), fingerprint, episode.sections, episode.seed, arm.name, *what])
+        for episode in episodes
+    ]
+
+
+def _measured(
+    sampler: DriftSampler, arm: DriftArm, episodes: Sequence[LongEpisode], keys: Sequence[str]
+) -> list[DriftResult]:
+    videos = sampler.sample_long(episodes, arm.arm)
+    section = sampler.settings.section_frames
+    return [
+        measure(episode, frames, section, key=key, arm=arm.name, evaluations=videos.evaluations)
+        for episode, frames, key in zip(episodes, videos.frames, keys, strict=True)
+    ]
+
+
+def measure(episode: LongEpisode, frames: Array, section: int, **named: Any) -> DriftResult:
+    """Measure a video: frames [1 + sections * section,64,64,3] in 0..1, the first one being the start image's."""
+    by_section = frames[1:].reshape(-1, section, *frames.shape[1:])
+    seen = detect(frames[-(section // 3) :])
+    return DriftResult(
+        seed=episode.seed,
+        saturation=tuple((by_section.max(-1) - by_section.min(-1)).mean((1, 2, 3)).tolist()),
+        brightness=tuple((by_section @ np.array(LUMA)).mean((1, 2, 3)).tolist()),
+        kept=bool(agrees(seen, episode.stretches[0].scene).mean() > 0.5),
+        **named,
+    )

@@ -1,0 +1,86 @@
+"""The study of drift: a planted gain, its measures on videos whose truth is known, and a small run."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from framepack_transitions.benchmarks.drift import study, table
+from framepack_transitions.benchmarks.drift.planted import PlantedGain
+from framepack_transitions.benchmarks.drift.results import DriftResult
+from framepack_transitions.benchmarks.drift.study import ARMS, DriftBench, measure, run
+from framepack_transitions.benchmarks.long.scenarios import make_long_episode
+from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings
+from framepack_transitions.headless.cli import main
+from framepack_transitions.samplers.context.history import History
+from framepack_transitions.samplers.context.indices import Direction
+from framepack_transitions.tiny.bundle import load_tiny
+from framepack_transitions.tiny.world import render
+
+SMALL = BenchSettings(window=3, steps=2)
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_every_section_is_planted_once_in_what_is_remembered_and_not_in_the_video(direction):
+    history, plant = History(direction, torch.zeros(1, 16, 1, 2, 2)), PlantedGain()
+    for index in range(4):
+        plant.before_section(SimpleNamespace(index=index), SimpleNamespace(history=history))
+        history.append(torch.ones(1, 16, 3, 2, 2))
+    remembered = history.recent(12)[0, 0, :, 0, 0].tolist()
+    in_time = remembered if direction is Direction.FORWARD else remembered[::-1]
+    assert in_time == pytest.approx([1.03] * 9 + [1.0] * 3), "the newest is not planted yet"
+    assert all(torch.equal(section, torch.ones_like(section)) for section in history.sections)
+
+
+def test_a_slope_is_told_in_percent_of_the_settled_section_and_leaves_out_the_first():
+    assert table.slope([9.0, 2.0, 2.06, 2.12, 2.18]) == pytest.approx(3.0)
+    assert table.slope([0.0, 0.4, 0.4, 0.4]) == pytest.approx(0.0)
+
+
+def test_colours_are_measured_section_by_section_and_the_scene_at_the_end():
+    episode = make_long_episode("quiet", 0, (("start", 2),))
+    red, grey = np.tile([1.0, 0.0, 0.0], (6, 64, 64, 1)), np.full((6, 64, 64, 3), 0.5)
+    measured = measure(episode, np.concatenate([grey[:1], red, grey]), 6, key="k", arm="plain", evaluations=1)
+    assert measured.saturation == pytest.approx((1.0, 0.0))
+    assert measured.brightness == pytest.approx((0.2126, 0.5)), "luma of BT.709"
+    assert not measured.kept
+    scene = render(episode.stretches[0].scene, 32, 32) / 255
+    shown = np.concatenate([red, np.tile(scene, (7, 1, 1, 1))])
+    assert measure(episode, shown, 6, key="k", arm="plain", evaluations=1).kept
+    assert DriftResult.from_line(measured.to_line()) == measured
+
+
+def test_a_run_goes_on_from_what_is_there_and_each_arm_is_another_video(tmp_path, monkeypatch):
+    bundle = load_tiny(weights=Path("nowhere"))
+    bench = DriftBench(folder=tmp_path, seeds=range(1), settings=SMALL, sections=5)
+    results = run(bench, bundle)
+    assert [result.arm for result in results] == [arm.name for arm in ARMS]
+    assert len({result.saturation for result in results}) == len(ARMS)
+    plain, anchored = results[0].saturation, results[1].saturation
+    assert plain[:3] == anchored[:3] and plain[3:] != anchored[3:], "the anchor waits for the third section"
+    monkeypatch.setattr(study.DriftSampler, "sample_long", None)
+    assert run(bench, bundle) == results
+
+
+def test_the_command_writes_a_report_and_a_table(tmp_path, monkeypatch, capsys, report_page):
+    small = partial(DriftBench, settings=SMALL, sections=3)
+    monkeypatch.setattr(study, "DriftBench", small)
+    command = ["bench", "transition", "--study", "drift", "--seeds", "2", "--first-seed", "5"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    report_page.check(written, "study")
+    assert [row["arm"] for row in written["rows"]] == [arm.name for arm in ARMS]
+    assert all(row["n"] == 2 and len(row["saturation_over_time"]) == 3 for row in written["rows"])
+    assert "planted, colour anchor" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "not enough to quote" in capsys.readouterr().out
+
+
+def test_it_samples_in_float32_alone(tmp_path, capsys):
+    command = ["bench", "transition", "--study", "drift", "--bfloat16", "--out", str(tmp_path)]
+    assert main(command) == 1
+    assert "The study drift samples in float32" in capsys.readouterr().err
