@@ -1,4 +1,4 @@
-"""The pictures and the video that the example workflows load, put where ComfyUI's Load nodes look for files."""
+"""The files that the example workflows load, where ComfyUI looks for them: pictures and the video, and a LoRA."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).resolve().parents[1] / "example_workflows" / "input"
+LORA = ".safetensors"
 
 
 def copy_example_files(target: Path) -> list[str]:
-    """Copies the files of the examples into the folder `target` and returns the names of those that were not there.
+    """Copies the examples' pictures and video into the folder `target` and returns the names of those that were not there.
 
     Their names begin with `framepack_transitions_`; a file that exists is never touched. Where nothing can be written
     a warning says so, and the examples ask for a picture.
     """
-    missing = [file for file in sorted(SHIPPED.iterdir()) if not (target / file.name).exists()]
+    shipped = (file for file in sorted(SHIPPED.iterdir()) if file.suffix != LORA)
+    missing = [file for file in shipped if not (target / file.name).exists()]
     try:
         target.mkdir(parents=True, exist_ok=True)
         for file in missing:
@@ -34,9 +36,14 @@ def copy_example_files(target: Path) -> list[str]:
 
 
 def offer_example_files() -> None:
-    """Copies the files of the examples into ComfyUI's input folder, so that the templates run as they are."""
+    """Lets ComfyUI find what the templates load, so that they run as they are.
+
+    Pictures and the video are copied into its input folder, which is the only place that they can be in. The LoRA stays where it
+    is: the examples' folder becomes the last of those in which ComfyUI looks for LoRAs.
+    """
     import folder_paths
 
+    folder_paths.add_model_folder_path("loras", str(SHIPPED))
     copied = copy_example_files(Path(folder_paths.get_input_directory()))
     if copied:
         logger.info(

@@ -238,3 +238,32 @@ def test_a_dora_reaches_the_hosts_own_arithmetic(dit: Any, make: Callable, loras
         changed = before[key] + difference[rows]
         expected = changed * file[f"{name}.dora_scale"][rows] / before[key].norm(dim=1, keepdim=True)
         torch.testing.assert_close(after[key], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_examples_lora_is_the_same_by_the_hosts_own_loader(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """musubi-tuner's names for FramePack are those of the modules, which the host knows for any model."""
+    import folder_paths
+    from framepack_transitions.nodes.example_files import SHIPPED
+
+    from nodes import LoraLoaderModelOnly
+
+    folders = ([str(SHIPPED)], {".safetensors"})
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", folders)
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    name = "framepack_transitions_tiny_lora.safetensors"
+    ours, report = apply(tiny.model, 1.0, name)
+    with torch.inference_mode():
+        theirs = LoraLoaderModelOnly().load_lora_model_only(tiny.model, name, 1.0)[0]
+    assert ours.patches.keys() == theirs.patches.keys() and "unmatched" not in report
+    before, after = weights(tiny.model), []
+    for model in (ours, theirs):
+        model.patch_model(device_to=model.load_device)
+        after.append(weights(model))
+        model.unpatch_model(device_to=model.offload_device)
+    assert {key.removeprefix("diffusion_model.") for key in ours.patches} == {
+        key for key, value in after[0].items() if not torch.equal(value, before[key])
+    }
+    for key, value in after[0].items():
+        torch.testing.assert_close(value, after[1][key], rtol=0, atol=1e-6)

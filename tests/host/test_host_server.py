@@ -17,6 +17,7 @@ import pytest
 pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
 EXAMPLES = Path(__file__).parents[2] / "example_workflows" / "api"
 WORKFLOW = EXAMPLES / "tiny_f1.json"
+LORA = "framepack_transitions_tiny_lora.safetensors"
 SAMPLERS = ("FramePackTransitionsSampler", "FramePackOneFrameSampler")
 BLUEPRINTS = Path(__file__).parents[2] / "subgraphs"
 
@@ -89,6 +90,28 @@ def test_every_tiny_example_runs_here(server, path):
     entry = server.wait(server.queue(graph))
     assert entry["status"]["status_str"] == "success", entry["status"]
     assert entry["outputs"]
+
+
+def test_the_examples_lora_is_offered_by_every_lora_loader(server):
+    info = server.get("/object_info")
+    for name in ("FramePackLoraLoader", "LoraLoaderModelOnly"):
+        kind, *options = info[name]["input"]["required"]["lora_name"]
+        assert LORA in (options[0]["options"] if kind == "COMBO" else kind)
+    assert not (server.base / "models" / "loras" / LORA).exists(), "it stays with the pack"
+
+
+def test_what_the_training_example_writes_is_read_by_the_commands(server):
+    from framepack_transitions.training.checking.check import check
+    from framepack_transitions.training.dataset import load_dataset
+    from framepack_transitions.training.errors.recycling import load_bank
+
+    graph = json.loads((EXAMPLES / "tiny_training.json").read_text())
+    assert server.wait(server.queue(graph))["status"]["status_str"] == "success"
+    folder = server.base / "output" / node(graph, "FramePackTrainingExample")["inputs"]["folder"]
+    dataset = load_dataset(folder)
+    assert [example.kind for example in dataset.examples] == ["same", "same", "real", "after"]
+    assert not [finding for finding in check(dataset, folder) if finding.level == "error"]
+    assert load_bank(folder / "error_bank.safetensors").errors.shape[1:] == (16, 8, 8)
 
 
 def test_three_interrupts_leave_the_server_usable_and_its_memory_where_it_was(server, workflow):

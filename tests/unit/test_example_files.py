@@ -1,4 +1,4 @@
-"""The files that the examples load are put into ComfyUI's input folder, and nothing else there is touched."""
+"""ComfyUI finds the files that the examples load: pictures in its input folder, in which nothing else is touched, and a LoRA."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from framepack_transitions.nodes.example_files import SHIPPED, copy_example_files, offer_example_files
 
+LORA = "framepack_transitions_tiny_lora.safetensors"
+COPIED = sorted(file.name for file in SHIPPED.iterdir() if file.name != LORA)
 
-def test_all_files_of_the_examples_are_copied_once(tmp_path: Path) -> None:
+
+def test_pictures_and_video_of_the_examples_are_copied_once(tmp_path: Path) -> None:
     target = tmp_path / "input"
-    names = sorted(file.name for file in SHIPPED.iterdir())
-    assert copy_example_files(target) == names
+    assert copy_example_files(target) == COPIED
     assert {file.name: file.read_bytes() for file in target.iterdir()} == {
-        file.name: file.read_bytes() for file in SHIPPED.iterdir()
+        name: (SHIPPED / name).read_bytes() for name in COPIED
     }
     assert copy_example_files(target) == []
 
@@ -43,13 +45,18 @@ def test_inside_comfyui_the_files_come_with_the_nodes(
 ) -> None:
     import framepack_transitions
 
-    folder_paths = SimpleNamespace(get_input_directory=lambda: str(tmp_path))
+    folders: list[tuple[str, str]] = []
+    folder_paths = SimpleNamespace(
+        get_input_directory=lambda: str(tmp_path),
+        add_model_folder_path=lambda kind, folder: folders.append((kind, folder)),
+    )
     monkeypatch.setitem(sys.modules, "folder_paths", folder_paths)  # type: ignore[arg-type]
     framepack_transitions._nodes.cache_clear()
     assert framepack_transitions.NODE_CLASS_MAPPINGS
-    assert list(tmp_path.iterdir()) == [], "the command line leaves ComfyUI's folders alone"
+    assert not folders and not list(tmp_path.iterdir()), "the command line leaves ComfyUI's folders alone"
     monkeypatch.setitem(sys.modules, "comfy.model_patcher", ModuleType("comfy.model_patcher"))
     framepack_transitions._nodes.cache_clear()
     assert framepack_transitions.NODE_CLASS_MAPPINGS
-    assert len(list(tmp_path.iterdir())) == len(list(SHIPPED.iterdir()))
+    assert sorted(file.name for file in tmp_path.iterdir()) == COPIED
+    assert folders == [("loras", str(SHIPPED))] and (SHIPPED / LORA).is_file()
     offer_example_files()

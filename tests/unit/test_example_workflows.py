@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from framepack_transitions.headless.files.folders import Folders, using
-from framepack_transitions.headless.files.media import probe_video
+from framepack_transitions.headless.files.media import probe_video, read_video
 from framepack_transitions.headless.running.progress import ProgressBars
 from framepack_transitions.headless.running.report import Record
 from framepack_transitions.headless.running.runs import EXAMPLES, PACK, Job, LocalRunner, local_nodes, run_job
@@ -49,7 +49,7 @@ HOST_ONLY: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
     ),
 }
 SAMPLERS = ("FramePackTransitionsSampler", "FramePackOneFrameSampler")
-LOADERS = {"LoadImage": "image", "LoadVideo": "file"}
+LOADERS = {"LoadImage": "image", "LoadVideo": "file", "FramePackLoraLoader": "lora_name"}
 # What users of the pack come for, each with the 13B model and with the embedded one.
 SUBJECTS = (
     "f1",
@@ -96,6 +96,7 @@ def contents(workflow: Workflow) -> dict[str, tuple[str, str, dict[str, Any]]]:
 def test_there_are_examples() -> None:
     names = {path.stem for path in UI_FILES}
     assert names >= {f"{model}_{subject}" for model in ("framepack", "tiny") for subject in SUBJECTS}
+    assert "tiny_lora" in names, "alone: no LoRA for the 13B model comes with the pack"
     assert names <= {path.stem for path in API_FILES}
 
 
@@ -183,7 +184,7 @@ def test_every_choice_exists(path: Path, specs: Mapping[str, NodeSpec]) -> None:
 
 
 @named(API_FILES)
-def test_every_picture_and_video_comes_with_the_pack(path: Path) -> None:
+def test_every_file_that_is_loaded_comes_with_the_pack(path: Path) -> None:
     for node in load(path).values():
         if node.class_type in LOADERS:
             assert (FOLDER / "input" / node.inputs[LOADERS[node.class_type]]).is_file(), node
@@ -254,6 +255,15 @@ def _forgets(record: Record) -> None:
     assert len(texts) == 2 and all("DF" in text and "identity" in text for text in texts)
 
 
+def _compared(record: Record) -> None:
+    _switched(record)
+    plain, changed = (read_video(record.out / video["path"])[0] for video in record.videos)
+    assert (plain - changed).abs().mean() > 0.01, "the LoRA acts"
+    assert any(
+        all(word in entry["text"] for word in ("plain", "LoRA", "STF", "DF")) for entry in record.texts
+    )
+
+
 # What a run of an example shows besides its length.
 AFTER: dict[str, Callable[[Record], None]] = {
     "tiny_timeline": _switched,
@@ -262,6 +272,7 @@ AFTER: dict[str, Callable[[Record], None]] = {
     "tiny_extend": _extended,
     "tiny_ab": _scored,
     "tiny_forget_one": _forgets,
+    "tiny_lora": _compared,
 }
 
 

@@ -13,7 +13,8 @@ from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from framepack_transitions.models.files.lora import convert, parameter_shapes
 from framepack_transitions.models.files.lora_file import read_lora_file
-from framepack_transitions.tiny.bundle import fixed_seed
+from framepack_transitions.nodes.example_files import SHIPPED
+from framepack_transitions.tiny.bundle import WEIGHTS, fixed_seed, load_tiny
 from framepack_transitions.tiny.config import TEXT, VISION
 from framepack_transitions.tiny.networks.codec import TinyCodec
 from framepack_transitions.tiny.train.__main__ import lora_recipe_of, parser
@@ -31,7 +32,15 @@ from framepack_transitions.tiny.train.learning.errors import (
 )
 from framepack_transitions.tiny.train.learning.lora import LoraFactors, linear_layers
 from framepack_transitions.tiny.train.learning.trio import Trio
-from framepack_transitions.tiny.train.lora import FILE, LoraRecipe, lora_batches, train_lora, train_stage_lora
+from framepack_transitions.tiny.train.lora import (
+    FILE,
+    LoraRecipe,
+    base_trio,
+    is_lora_of,
+    lora_batches,
+    train_lora,
+    train_stage_lora,
+)
 from framepack_transitions.tiny.train.mix import Mix
 from framepack_transitions.tiny.train.recipe import CPU, Recipe
 from framepack_transitions.tiny.train.run import run_stages
@@ -51,6 +60,7 @@ SMALL_DIT = FramePackConfig(
 )
 SMALL: Recipe = replace(CPU, dit=SMALL_DIT, clips=6, codec_clips=6, codec_steps=2, steps=0, batch=2)
 SHORT = LoraRecipe(steps=2, batch=2, rank=4)
+SHIPPED_LORA = SHIPPED / "framepack_transitions_tiny_lora.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -237,3 +247,12 @@ def test_the_command_line_says_how_it_is_trained() -> None:
     assert lora_recipe_of(parser().parse_args(["--stage", "lora"])) == LoraRecipe()
     with pytest.raises(SystemExit):
         parser().parse_args(["--switches", "many"])
+
+
+def test_the_lora_that_ships_is_for_the_weights_that_ship() -> None:
+    run = Run(recipe=replace(CPU, clips=500), folder=Path("nowhere"), device=DEVICE, init=WEIGHTS)
+    assert is_lora_of(SHIPPED_LORA, base_trio(run), LoraRecipe())
+    tensors, _ = read_lora_file(SHIPPED_LORA)
+    lora = convert(tensors, parameter_shapes(load_tiny().dit))
+    assert not lora.unmatched and lora.matched == len(tensors)
+    assert SHIPPED_LORA.stat().st_size < 2e6
