@@ -35,6 +35,7 @@ def _overview(row: Row) -> dict[str, str]:
         "gain over plain": with_interval(row, "gain"),
         "success where ready (n)": f"{with_interval(row, 'success_ready')} ({row['success_ready_n']})",
         "lasting": percent(row["lasting"]),
+        "relapse (n)": f"{with_interval(row, 'relapse')} ({row['relapse_n']})",
         "TL frames": number(row["tl_frames"]),
         "reached": percent(row["reached"]),
         "remaining": percent(row["remaining"]),

@@ -95,6 +95,7 @@ def _row(mine: Sequence[LongResult], plain: Sequence[LongResult], section: int) 
     images = [[switch for video in alike for switch in video.switches] for alike in _by_image(mine)]
     every = [switch for switches in images for switch in switches]
     ready = [[switch for switch in switches if switch.ready] for switches in images]
+    won = [[switch for switch in switches if switch.success] for switches in images]
     waits = [section if switch.latency is None else switch.latency for switch in every]
     reached = [switch.latency is not None for switch in every]
     return {
@@ -105,6 +106,7 @@ def _row(mine: Sequence[LongResult], plain: Sequence[LongResult], section: int) 
         "ready": _mean(images, lambda switch: switch.ready),
         **_share("success_ready", ready, lambda switch: switch.success),
         "lasting": _mean(images, lambda switch: switch.lasting),
+        **_share("relapse", won, lambda switch: not switch.lasting),
         "tl_frames": restricted_mean(waits, reached, section) if every else None,
         "reached": fraction_reached(waits, reached) if every else None,
         "remaining": _mean(images, lambda switch: switch.remaining),

@@ -131,11 +131,19 @@ class TestMeasures:
 
 
 def result(arm: str, seed: int, *switches: bool, scenario: str = "story", drift: float = 0.0) -> LongResult:
-    """A video whose first switch is a disappearance, with a return behind it that shows half of what had left."""
-    shown = {"latency": None, "remaining": 0.5, "artefacts": 0.25, "first_scene": 0.125, "lasting": False}
+    """A video whose first switch is a disappearance, with a return behind it that shows half of what had left.
+
+    Of the changes only a return lasts.
+    """
+    shown = {"latency": None, "remaining": 0.5, "artefacts": 0.25, "first_scene": 0.125}
     made = [
         SwitchMeasures(
-            kind=kind, ready=number == 0, success=success, identity=0.5 if kind == "return" else None, **shown
+            kind=kind,
+            ready=number == 0,
+            success=success,
+            lasting=kind == "return",
+            identity=0.5 if kind == "return" else None,
+            **shown,
         )
         for number, (kind, success) in enumerate(zip(("disappear", "return"), switches))
     ]
@@ -170,6 +178,7 @@ class TestSummary:
         assert (plain["success_ready"], plain["success_ready_n"]) == (0, 4)
         assert (treated["success"], treated["gain"], plain["gain"]) == (7 / 8, 3 / 8, None)
         assert treated["gain_ci"][0] < 3 / 8 < treated["gain_ci"][1]
+        assert (plain["relapse"], treated["relapse"], treated["relapse_n"]) == (0, 4 / 7, 7)
         assert (plain["tl_frames"], plain["reached"], plain["identity"]) == (SECTION, 0, 0.5)
         assert plain["colour_drift"] == pytest.approx(0.015)
         assert plain["sharpness_drift"] == pytest.approx(-0.015)
@@ -193,7 +202,12 @@ class TestSummary:
 
     def test_the_tables_and_the_plot_hold_all_of_it(self, tmp_path: Path) -> None:
         text = table(rows(RESULTS, SECTION), kinds(RESULTS))
-        assert "success where ready" in text and "1 disappear" in text and "right at the end" in text
+        assert (
+            "success where ready" in text
+            and "0.57 [" in text
+            and "1 disappear" in text
+            and "right at the end" in text
+        )
         curves = over_time(RESULTS)
         assert curves[0]["colour"] == pytest.approx([0.01, 0.025])
         borders = {"story": [1], "quiet": []}
