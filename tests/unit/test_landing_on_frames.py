@@ -222,3 +222,9 @@ def test_a_video_with_a_short_section_has_its_length_and_only_the_new_text_is_tr
     untouched = slice(0, border) if layout == "f1" else slice(border, None)
     assert torch.equal(videos[0][:, :, untouched], videos[1][:, :, untouched])
     assert not torch.equal(videos[0], videos[1])
+
+
+@pytest.mark.parametrize("word", ["frame", "border"])
+@pytest.mark.parametrize("written", ["0s: a\n2s {}: b", "[0s: a] [60f {}: b]", "[0s: a] [2s {}: b]"])
+def test_the_word_is_read_wherever_options_are(written, word):
+    assert [(span.text, span.landing) for span in parse(written.format(word))] == [("a", ""), ("b", word)]

@@ -14,7 +14,7 @@ from .spans import PlacedSpan, PromptSpan, PromptSyntaxError, VideoLength
 EXAMPLE = "a man sits in a living room\n[3s: the man disappears] [6.5s-8s: night falls]"
 
 _TIMED = re.compile(
-    rf"\s*[-+]?\.?[0-9][0-9.,]*\s*(?:[s\-:!~#]|f(?:rames?)?\s*(?:[-:!~#]|cut|sham)|{OTHER_UNIT}\s*[-:])",
+    rf"\s*[-+]?\.?[0-9][0-9.,]*\s*(?:[s\-:!~#]|f(?:rames?)?\s*(?:[-:!~#]|cut|sham|border|frame)|{OTHER_UNIT}\s*[-:])",
     re.IGNORECASE,
 )
 _SEPARATORS = " ,;.、。，；．"  # full-width ones too
