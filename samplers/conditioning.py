@@ -51,6 +51,7 @@ class Prompt:
     change: how much of the scene changes when it takes over, from 0 to 1.
     state: what can be seen afterwards, for evaluators; empty where the text says it.
     cut: whether a new shot begins with it, which remembers nothing.
+    recall: whether that shot goes on from what an earlier prompt left instead (see timeline.recall).
     blend: the number of sections over which the text moves from the prompt before to this one.
     landing: whether it takes over at the nearest section border, or a section begins on its own frame: border or frame.
     event: what happens when it takes over, for techniques that distinguish it; auto leaves it to them.
@@ -67,6 +68,7 @@ class Prompt:
     change: float = 1.0
     state: str = ""
     cut: bool = False
+    recall: bool = False
     blend: int = 0
     landing: str = "border"
     event: str = AUTO

@@ -108,6 +108,7 @@ def _prompt(driver: Driver, entry: TimelineEntry, name: str, start: Tensor) -> P
         change=entry.change,
         state=entry.state,
         cut=entry.cut,
+        recall=entry.recall,
         blend=entry.blend,
         landing=entry.landing,
         event=entry.event,

@@ -154,6 +154,7 @@ def _prompts(timeline: Any) -> list[Prompt]:
             change=entry.change,
             state=entry.state,
             cut=entry.cut,
+            recall=entry.recall,
             blend=entry.blend,
             landing=entry.landing,
             event=entry.event,

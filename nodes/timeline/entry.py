@@ -151,6 +151,14 @@ class FramePackTimelineEntry:
                         "tooltip": "What happens here, for FramePack Dual Memory: something is gone, has a new look, or goes on in a new place; or everything changes (cut). auto: gone, or cut with a start_latent. Other techniques do not read it.",
                     },
                 ),
+                "recall": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "advanced": True,
+                        "tooltip": "Go back to an earlier scene: a new shot as with cut, which goes on from what the earlier entry with the most similar text left, its start image included. Only in layout f1.",
+                    },
+                ),
             },
             "hidden": {"prompt_graph": "PROMPT", "unique_id": "UNIQUE_ID"},
         }
@@ -171,6 +179,7 @@ class FramePackTimelineEntry:
         section_seed: int = NO_SEED,
         landing: str = "border",
         event: str = AUTO,
+        recall: bool = False,
         prompt_graph: Any = None,
         unique_id: Any = None,
     ) -> Any:
@@ -180,7 +189,7 @@ class FramePackTimelineEntry:
             conditioning=conditioning,
             change=change,
             state=state,
-            cut=cut,
+            cut=cut or recall,
             blend=blend,
             start_latent=start_latent,
             clip_vision_output=clip_vision_output,
@@ -188,6 +197,7 @@ class FramePackTimelineEntry:
             section_seed=None if section_seed == NO_SEED else section_seed,
             landing=landing,
             event=event,
+            recall=recall,
         )
         earlier = Timeline(()) if timeline is None else timeline
         notices = _keyframe_notices(WorkflowGraph(prompt_graph), unique_id, start_latent)

@@ -10,6 +10,7 @@ from typing import Any
 from ...samplers.context.plan import FPS, section_count
 from ...samplers.timeline.change import measure_changes, text_feature
 from ...samplers.timeline.landing import land, landing_report, landing_warnings
+from ...samplers.timeline.recall import recall_remarks
 from ...samplers.timeline.syntaxes.spans import PromptSpan
 from ...samplers.timeline.syntaxes.table import AUTO, SYNTAX_CHOICES, parse, syntax_of
 from ...samplers.timeline.timeline import LANDINGS, Timeline, TimelineEntry, VideoLength
@@ -150,7 +151,9 @@ class FramePackPromptTimeline:
         encode = _encoder(clip)
         changes, remark = _changes(change, spans, encode)
         entries = [_entry(span, encode(span.text), c) for span, c in zip(spans, changes)]
-        report = "\n".join([landing_report(landings, count, window), *remark])
+        shown = [landing.span for landing in landings if landing.sections]
+        recalled = recall_remarks(shown, lambda text: text_feature(encode(text)))
+        report = "\n".join([landing_report(landings, count, window), *recalled, *remark])
         unused = frozenset(landing.span.start for landing in landings if not landing.sections)
         timeline = Timeline(tuple(entries), VideoLength(sections=count, window=window), unused)
         warnings = landing_warnings(landings, count, window)
@@ -191,6 +194,7 @@ def _entry(span: PromptSpan, conditioning: Any, change: float) -> TimelineEntry:
         change=change,
         state=span.state,
         cut=span.cut,
+        recall=span.recall,
         blend=span.blend,
         section_seed=span.section_seed,
         landing=span.landing or "border",

@@ -227,6 +227,10 @@ class History:
     def take_over(self, latents: Tensor, memory: Memory) -> None:
         """Add a section [B, 16, window, H, W] that was finished in an earlier run, with the memory that it left."""
         self.append(latents)
+        self.recall(memory)
+
+    def recall(self, memory: Memory) -> None:
+        """Let later sections see what an earlier section could see, in place of what came since; the video stays."""
         self._start, self._remembered = memory.start.to(self._start), memory.remembered.to(self._start)
         tokens = memory.replaced_tokens
         self.replaced_tokens = None if tokens is None else tokens.to(self._start.device)

@@ -129,6 +129,7 @@ class Section(PlannedSection):
     anchor: the start frame and image tokens that replace the run's own; None for those.
     blend: the weight of the prompt's text, from 0 to 1; the rest is that of `blend_from`.
     blend_from: the prompt that the text moves away from; None where it does not blend.
+    recalls: the earlier prompt whose scene it returns to, in the first section that does; None for none.
     """
 
     prompt: Prompt
@@ -138,6 +139,7 @@ class Section(PlannedSection):
     anchor: Anchor | None = None
     blend: float = 1.0
     blend_from: Prompt | None = None
+    recalls: Prompt | None = None
 
     @property
     def event(self) -> str:

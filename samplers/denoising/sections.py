@@ -19,6 +19,7 @@ from ..noise import section_noises, section_seed
 from ..observer import SectionObserver
 from ..settings import SampleInputs, SampleSettings
 from ..store.folder import RecordStore
+from ..timeline.recalled_scenes import RecalledScenes
 from .drivers import Driver
 from .keeping.sections import KeptSections
 from .run import Run, SectionInput, begin_run
@@ -46,7 +47,7 @@ def sample_sections(
     shape = (inputs.start.shape[0], driver.config.in_channels, settings.window, *inputs.start.shape[-2:])
     schedule = run_schedule(shape, settings, sigmas, has_initial=inputs.initial is not None)
     observer = observer or SectionObserver()
-    history = begin_history(sections[0], inputs, settings)
+    history, scenes = begin_history(sections[0], inputs, settings), RecalledScenes(sections)
     run = begin_run(
         driver=driver,
         negative=inputs.negative,
@@ -65,7 +66,9 @@ def sample_sections(
     noises = islice(section_noises(shape, settings, lengths), sections[0].index, None)
     for section, before, noise in zip(sections, [sections[0], *sections], noises):
         observer.section_begins(section)
+        scenes.keep(history, before, section)
         begin_section(history, section, before, inputs)
+        scenes.recall(history, section)
         anchor_colours(history, section, settings.colour_anchor)
         image_embeds = partial(image_embeds_of, section, inputs, settings, history)
         given = SectionInput(

@@ -94,6 +94,7 @@ def _plan_record(section: Section, indices: SectionIndices) -> dict[str, Any]:
         "since_switch": section.since_switch,
         "shot": section.shot.number,
         "cut": section.cut,
+        "recalls": None if section.recalls is None else section.recalls.start,
         "anchor": {**anchor, "vision_strength": section.prompt.vision_strength},
         "blend": section.blend,
         "blend_from": None if section.blend_from is None else section.blend_from.text,

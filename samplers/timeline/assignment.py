@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 
 from ..conditioning import Anchor, Prompt
 from ..context.plan import FPS, PlannedSection, Section
 from ..context.shots import split_shots
+from .recall import recalled_prompts
 
 
 def assign_prompts(
@@ -27,8 +28,14 @@ def assign_prompts(
     begin = 4 * max(past_latent_frames - 1, 0)
     held = [_prompt_at(prompts, (sum(section.frames) / 2 - begin) / FPS) for section in sections]
     planned = split_shots(sections, [_shot_number(prompts, prompt) for prompt in held])
-    anchors = _anchors(prompts)
-    placed = [section.with_prompt(prompt, anchor=anchors[prompt]) for section, prompt in zip(planned, held)]
+    recalled = recalled_prompts(sorted(dict.fromkeys(held), key=lambda prompt: prompt.start))
+    anchors = _anchors(prompts, recalled)
+    placed = [
+        section.with_prompt(
+            prompt, anchor=anchors[prompt], recalls=recalled.get(prompt) if section.cut else None
+        )
+        for section, prompt in zip(planned, held)
+    ]
     assigned: list[Section] = []
     for section in _blended(placed):
         assigned.append(_with_latest_switch(section, assigned[-1]) if assigned else section)
@@ -54,14 +61,17 @@ def _shot_number(prompts: Sequence[Prompt], prompt: Prompt) -> int:
     return sum(other.cut for other in prompts[1:] if other.start <= prompt.start)
 
 
-def _anchors(prompts: Sequence[Prompt]) -> dict[Prompt, Anchor | None]:
-    """The anchor that holds with each prompt; None as long as no prompt has replaced the run's own."""
-    anchors: dict[Prompt, Anchor | None] = {}
+def _anchors(prompts: Sequence[Prompt], recalled: Mapping[Prompt, Prompt]) -> dict[Prompt, Anchor | None]:
+    """The anchor that holds with each prompt, a recalled scene's own with those that return to it.
+
+    None as long as no prompt has replaced the run's own.
+    """
+    anchors: dict[Prompt, Anchor] = {}
     runs_own = anchor = Anchor()
     for prompt in prompts:
-        anchor = anchor.after(prompt)
-        anchors[prompt] = None if anchor is runs_own else anchor
-    return anchors
+        anchor = anchors[recalled[prompt]] if prompt in recalled else anchor.after(prompt)
+        anchors[prompt] = anchor
+    return {prompt: None if anchor is runs_own else anchor for prompt, anchor in anchors.items()}
 
 
 def _blended(sections: Sequence[Section]) -> list[Section]:

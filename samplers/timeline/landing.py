@@ -59,6 +59,7 @@ def _prompt(span: PromptSpan) -> Prompt:
         start=span.start,
         text=span.text,
         cut=span.cut,
+        recall=span.recall,
         blend=span.blend,
         landing=span.landing or "border",
     )
@@ -164,7 +165,12 @@ def _line(landing: Landing) -> str:
 
 def _options(span: PromptSpan) -> str:
     """What the span says about how it takes over, each with a comma before it."""
-    holds = {"cut": span.cut, "sham": span.sham, "forced": span.forced and not span.sham}
+    holds = {
+        "cut": span.cut,
+        "recall": span.recall,
+        "sham": span.sham,
+        "forced": span.forced and not span.sham,
+    }
     flags = "".join(f", {name}" for name, is_set in holds.items() if is_set)
     landing = ", on its frame" if span.landing == "frame" and span.start > 0 else ""
     blended = f", blended over {span.blend}" if span.blend else ""

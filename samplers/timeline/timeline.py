@@ -25,6 +25,8 @@ class TimelineEntry:
     change: how much the scene is meant to change when the prompt takes over, from 0 to 1.
     state: what can be seen afterwards, for evaluators; "" where the prompt says it.
     cut: whether a new shot begins, whose sections remember nothing before it.
+    recall: whether that shot goes on from what an earlier entry left, the one whose text is most like this one's; it takes
+        `cut`.
     blend: number of sections over which the text moves from the prompt before it to this one.
     start_latent: a LATENT that replaces the start frame from here on; None keeps the one in force.
     clip_vision_output: an image whose tokens replace those in force from here on; None keeps them.
@@ -48,6 +50,7 @@ class TimelineEntry:
     section_seed: int | None = None
     landing: str = "border"
     event: str = AUTO
+    recall: bool = False
 
     def __post_init__(self) -> None:
         if self.cut and self.start <= 0:
@@ -60,6 +63,8 @@ class TimelineEntry:
                 f"the timeline entry at {self.start:g} s is a cut and blends over {self.blend} sections; a cut leaves "
                 "nothing to blend with, so turn cut off or set blend to 0."
             )
+        if self.recall:
+            self._check_recall()
         if self.blend < 0:
             raise ValueError(
                 f"the timeline entry at {self.start:g} s has a blend of {self.blend}; give 0 or more."
@@ -81,6 +86,18 @@ class TimelineEntry:
         if not 0 <= self.vision_strength < inf:
             raise ValueError(
                 f"the timeline entry at {self.start:g} s has a vision_strength of {self.vision_strength}; give 0 or more."
+            )
+
+    def _check_recall(self) -> None:
+        if not self.cut:
+            raise ValueError(
+                f"the timeline entry at {self.start:g} s recalls a scene without a cut; recall goes back to another shot, so "
+                "turn cut on."
+            )
+        if self.start_latent is not None or self.clip_vision_output is not None:
+            raise ValueError(
+                f"the timeline entry at {self.start:g} s recalls a scene and brings an image; recall comes with the image of "
+                "that scene, so disconnect start_latent and clip_vision_output, or turn recall off."
             )
 
 

@@ -320,8 +320,8 @@ def test_a_vae_of_a_technique_counts_by_its_weights(dit):
 def test_no_technique_reads_what_keys_leave_out_of_a_section(case):
     """Keys hold the place of a section where techniques act, but not how long its shot is."""
     known = set(keys.place_part(case.sections()[1])) - {"shot"}
-    # In the key by themselves: texts and anchor, indices, and the layout that they show.
-    elsewhere = {"indices", "prompt", "previous", "anchor", "blend_from"}
+    # In the key by themselves: texts and anchor, indices, the layout that they show, and the memory that is recalled.
+    elsewhere = {"indices", "prompt", "previous", "anchor", "blend_from", "recalls"}
     assert {each.name for each in fields(Section)} - elsewhere - known == {"shot"}
     root = Path(kept_sections.__file__).parents[2] / "techniques"
     readers = [path.name for path in root.rglob("*.py") if ".shot" in path.read_text(encoding="utf-8")]

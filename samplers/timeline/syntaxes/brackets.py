@@ -14,7 +14,7 @@ from .spans import PlacedSpan, PromptSpan, PromptSyntaxError, VideoLength
 EXAMPLE = "a man sits in a living room\n[3s: the man disappears] [6.5s-8s: night falls]"
 
 _TIMED = re.compile(
-    rf"\s*[-+]?\.?[0-9][0-9.,]*\s*(?:[s\-:!~#]|f(?:rames?)?\s*(?:[-:!~#]|cut|sham|border|frame)|{OTHER_UNIT}\s*[-:])",
+    rf"\s*[-+]?\.?[0-9][0-9.,]*\s*(?:[s\-:!~#]|f(?:rames?)?\s*(?:[-:!~#]|cut|recall|sham|border|frame)|{OTHER_UNIT}\s*[-:])",
     re.IGNORECASE,
 )
 _SEPARATORS = " ,;.、。，；．"  # full-width ones too
@@ -132,7 +132,8 @@ def _format_options(span: PromptSpan) -> str:
     blend = f"~{span.blend}" if span.blend else ""
     landing = f" {span.landing}" if span.landing else ""
     seed = "" if span.section_seed is None else f" #{span.section_seed}"
-    return f"{'!' * span.forced}{blend}{' cut' * span.cut}{' sham' * span.sham}{landing}{seed}"
+    shot = " recall" if span.recall else " cut" * span.cut
+    return f"{'!' * span.forced}{blend}{shot}{' sham' * span.sham}{landing}{seed}"
 
 
 def _format_body(span: PromptSpan) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from .spans import PlacedSpan, PromptSpan, PromptSyntaxError
 
 _NEEDS_A_PROMPT_BEFORE = {
+    "recall": "recall returns to an earlier prompt",
     "sham": "a sham switch repeats the prompt before it",
     "cut": "a cut ends the shot of the prompt before it",
     "blend": "~ blends with the prompt before it",
@@ -22,6 +23,13 @@ def join_spans(placed: list[PlacedSpan], text: str) -> list[PromptSpan]:
     _check_first(first, text)
     spans, latest = [replace(first.span, start=0.0)], first.span.start
     for position, span in rest:
+        if span.recall and len(spans) < 2:
+            raise PromptSyntaxError(
+                text,
+                position,
+                "recall returns to a prompt before the one that it follows, and there is none yet; write cut for a new shot, or "
+                "remove recall.",
+            )
         if span.start == latest:
             raise PromptSyntaxError(
                 text,

@@ -14,7 +14,8 @@ EXAMPLE = "0s: a man\n3s: an empty room\n6s-8s: night"
 _ANY_UNIT = rf"(?:{UNIT}|{OTHER_UNIT})"
 _TIME = rf"{NUMBER}[ \t]*(?:{_ANY_UNIT}[ \t]*(?:-[ \t]*(?:{NUMBER}[ \t]*{_ANY_UNIT}?)?)?|-[ \t]*{NUMBER}[ \t]*{_ANY_UNIT})"
 _LINE = re.compile(
-    rf"^[ \t]*({_TIME}(?:[ \t]|!|[~#][ \t]*[0-9]+|cut|sham|border|frame)*):", re.MULTILINE | re.IGNORECASE
+    rf"^[ \t]*({_TIME}(?:[ \t]|!|[~#][ \t]*[0-9]+|cut|recall|sham|border|frame)*):",
+    re.MULTILINE | re.IGNORECASE,
 )
 
 

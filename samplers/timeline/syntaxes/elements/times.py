@@ -25,6 +25,7 @@ _MOST_BLEND_DIGITS, _MOST_SEED_DIGITS = 4, 20
 _WORDS: dict[str, tuple[str, Any]] = {
     "!": ("forced", True),
     "cut": ("cut", True),
+    "recall": ("recall", True),
     "sham": ("sham", True),
     "border": ("landing", "border"),
     "frame": ("landing", "frame"),
@@ -118,11 +119,15 @@ def _read_options(text: str, position: int, written: str) -> dict[str, Any]:
                 text,
                 position,
                 f"{word!r} is no option; after the time only ! (always a switch), ~2 (blended over 2 sections), #77 (the "
-                "seed of its first section), cut (a new shot), sham (a switch that repeats the prompt), frame (on its own "
+                "seed of its first section), cut (a new shot), recall (back to an earlier scene), sham (a switch that repeats the prompt), frame (on its own "
                 "frame) and border (at the nearest section border) may follow.",
             )
+    if options.get("recall"):
+        options["cut"] = True
     if options.get("cut") and (options.get("sham") or options.get("blend")):
         raise PromptSyntaxError(
-            text, position, "a cut remembers nothing to blend with or to repeat; remove cut, or ~ and sham."
+            text,
+            position,
+            "a cut, with recall or without, has nothing to blend with or to repeat; remove cut and recall, or ~ and sham.",
         )
     return options
