@@ -66,8 +66,9 @@ def otsu_threshold(values: Tensor, counted: Tensor) -> Tensor:
     """The value [B, 1] that best divides those of `values` [B, L] that are `counted` (bool [B, L]) into two groups.
 
     Best is the largest n1 n2 (mean1 - mean2)^2 (Otsu 1979), over all values as thresholds: what is above one belongs to the
-    second group. Infinity where fewer than two different values are counted.
+    second group. Infinity where fewer than two different values are counted. Computed on the CPU: Apple's GPUs have no float64.
     """
+    device, values, counted = values.device, values.cpu(), counted.cpu()
     ordered, order = values.masked_fill(~counted, torch.inf).sort(dim=1)
     number = counted.gather(1, order).float().cumsum(dim=1)
     total = ordered.masked_fill(ordered.isinf(), 0).double().cumsum(dim=1)
@@ -76,7 +77,7 @@ def otsu_threshold(values: Tensor, counted: Tensor) -> Tensor:
     between = number * other * apart.square()
     threshold = ordered.gather(1, between.argmax(dim=1, keepdim=True))
     varied = between.amax(dim=1, keepdim=True) > 0
-    return threshold.masked_fill(~varied, torch.inf)
+    return threshold.masked_fill(~varied, torch.inf).to(device)
 
 
 def _chosen(shares: Mapping[str, Tensor], shown: Mapping[str, Tensor]) -> dict[str, Tensor]:

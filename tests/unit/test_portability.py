@@ -79,6 +79,32 @@ def test_nothing_is_asked_for_that_only_unix_has() -> None:
     assert wrong == FOR_BOTH
 
 
+# Where models are computed with, float64 is for what stays on the CPU: Apple's GPUs have none.
+FLOAT64 = {
+    "models/plain.py",  # of weights that are stored so
+    "samplers/context/concepts.py",
+    "samplers/sigmas.py",
+    "samplers/techniques/schedule/transition_sigmas.py",
+}
+
+
+def is_float64(node: ast.AST) -> bool:
+    """Whether a piece of source is the attribute torch.float64, or .double of a tensor."""
+    return isinstance(node, ast.Attribute) and (
+        node.attr == "double" or ast.unparse(node) in {"torch.float64", "torch.double"}
+    )
+
+
+def test_float64_is_asked_for_where_it_stays_on_the_cpu() -> None:
+    sources = [source for room in ("models", "samplers", "nodes") for source in (ROOT / room).rglob("*.py")]
+    wide = {
+        source.relative_to(ROOT).as_posix()
+        for source in sources
+        if any(map(is_float64, ast.walk(ast.parse(source.read_text(encoding="utf-8")))))
+    }
+    assert wide == FLOAT64
+
+
 def test_what_only_unix_has_is_found() -> None:
     text = "import fcntl\nos.fork()\nmultiprocessing.get_context('fork')\npath.rename(other)\npath.read_text()\nsignal.SIGKILL\npath.open('a')"
     assert len(faults(ast.parse(text))) == 7
