@@ -107,10 +107,11 @@ class ClusterRunner:
             while True:
                 try:
                     bars.check()
-                    return future.result(timeout=POLL_SECONDS)
+                    # An answer that is there takes as long as it takes to be fetched.
+                    return future.result(timeout=None if future.done() else POLL_SECONDS)
                 except NotYet:
-                    if future.done():  # it was the function that took too long
-                        raise
+                    if future.status == "error":  # perhaps it was the function that took too long
+                        return future.result()
                 except (KeyboardInterrupt, Interrupted):
                     future.cancel()
                     raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,25 @@ def test_a_function_that_took_too_long_is_no_answer_that_is_still_to_come(cluste
         runner = ClusterRunner(client, cluster.scheduler_address)
         with pytest.raises(WorkflowError, match="failed: TimeoutError: the disk"):
             runner._ask(too_slow, bars=runs.ProgressBars())
+
+
+def slow_to_read() -> str:
+    time.sleep(0.2)
+    return "read"
+
+
+class SlowToRead:
+    """An answer that takes longer to be fetched than anyone looks for it at a time."""
+
+    def __reduce__(self) -> Any:
+        return slow_to_read, ()
+
+
+def test_an_answer_is_fetched_however_long_that_takes(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "POLL_SECONDS", 0.01)
+    with connected(cluster.scheduler_address) as client:
+        runner = ClusterRunner(client, cluster.scheduler_address)
+        assert runner._ask(SlowToRead, bars=runs.ProgressBars()) == "read"
 
 
 def test_an_address_without_a_scheduler_is_named(flow: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
