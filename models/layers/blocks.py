@@ -10,15 +10,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attention.joint import AttentionFunction, Segments
-from .operations import Layers
+from .operations import Layers, Linear
 
-Activation = Callable[[Tensor], Tensor]
+# What a linear layer gives for x, and an activation of it.
+Activated = Callable[[nn.Module, Tensor], Tensor]
 Rotate = Callable[[Tensor, Tensor], Tensor]
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
     """GELU in its tanh approximation."""
     return F.gelu(x, approximate="tanh")
+
+
+def gelu_of(layer: nn.Module, x: Tensor) -> Tensor:
+    """`gelu_tanh` of what a linear layer gives for x, in one pass where the layer is the pack's own."""
+    activated: Tensor = layer(x, gelu=True) if type(layer) is Linear else gelu_tanh(layer(x))
+    return activated
+
+
+def silu_of(layer: nn.Module, x: Tensor) -> Tensor:
+    """SiLU of what a linear layer gives for x."""
+    return F.silu(layer(x))
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -53,24 +65,23 @@ class Modulation(nn.Module):
 class Projection(nn.Module):
     """A linear layer and its activation."""
 
-    def __init__(self, inputs: int, outputs: int, activation: Activation, layers: Layers) -> None:
+    def __init__(self, inputs: int, outputs: int, activated: Activated, layers: Layers) -> None:
         super().__init__()
         self.proj = layers.linear(inputs, outputs)
-        self.activation = activation
+        self.activated = activated
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.activation(self.proj(x))
-        return result
+        return self.activated(self.proj, x)
 
 
 class FeedForward(nn.Module):
     """Two linear layers with an activation between them."""
 
-    def __init__(self, dim: int, hidden: int, activation: Activation, layers: Layers) -> None:
+    def __init__(self, dim: int, hidden: int, activated: Activated, layers: Layers) -> None:
         super().__init__()
         # Keys are net.0.proj and net.2: the reference has a dropout between them.
         self.net = nn.Sequential(
-            Projection(dim, hidden, activation, layers), nn.Identity(), layers.linear(hidden, dim)
+            Projection(dim, hidden, activated, layers), nn.Identity(), layers.linear(hidden, dim)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -138,9 +149,9 @@ class DoubleBlock(nn.Module):
         self.norm1_context = Modulation(dim, 6, layers)
         self.attn = JointProjections(dim, heads, layers)
         self.norm2 = layers.layer_norm(dim, affine=False)
-        self.ff = FeedForward(dim, hidden, gelu_tanh, layers)
+        self.ff = FeedForward(dim, hidden, gelu_of, layers)
         self.norm2_context = layers.layer_norm(dim, affine=False)
-        self.ff_context = FeedForward(dim, hidden, gelu_tanh, layers)
+        self.ff_context = FeedForward(dim, hidden, gelu_of, layers)
 
     def forward(
         self,
@@ -213,7 +224,7 @@ class SingleBlock(nn.Module):
             heads_first(rotate(self.attn.query(tokens), pe)), heads_first(k), heads_first(v), mask=mask,
             segments=segments, block=self.block, transformer_options=transformer_options,
         )  # fmt: skip
-        mlp = gelu_tanh(self.proj_mlp(tokens))
+        mlp = gelu_of(self.proj_mlp, tokens)
         result: Tensor = x + gate * self.proj_out(torch.cat((attended, mlp), dim=2))
         return result
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..attention.joint import TextAttention
 from ..kept_work import KeptWork, once
-from .blocks import FeedForward, heads_first, split_heads
+from .blocks import FeedForward, heads_first, silu_of, split_heads
 from .operations import Layers
 
 SINUSOID_CHANNELS = 256
@@ -114,7 +114,7 @@ class RefinerBlock(nn.Module):
         self.norm1 = layers.layer_norm(dim, affine=True)
         self.attn = PlainAttention(dim, heads, layers)
         self.norm2 = layers.layer_norm(dim, affine=True)
-        self.ff = FeedForward(dim, 4 * dim, F.silu, layers)
+        self.ff = FeedForward(dim, 4 * dim, silu_of, layers)
         self.norm_out = Gates(dim, layers)
 
     def forward(self, x: Tensor, vec: Tensor, mask: Tensor | None, attend: TextAttention) -> Tensor:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .products import linear, linear_gelu
+
 
 class Linear(nn.Linear):
     """nn.Linear whose weights are cast to the input's dtype at use, so that fp8 storage computes in bf16."""
@@ -22,8 +24,10 @@ class Linear(nn.Linear):
         if can_be_random(self.weight):
             super().reset_parameters()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype), in_dtype_of(x, self.bias))
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
+        """The product of x [..., inputs], or with `gelu` that activation of it, in its tanh approximation."""
+        product = linear_gelu if gelu else linear
+        return product(x, self.weight.to(x.dtype), in_dtype_of(x, self.bias))
 
 
 class Conv3d(nn.Conv3d):
