@@ -18,7 +18,7 @@ from .config import FramePackConfig
 from .inputs import check_conditions, check_window
 from .kept_work import KeptWork, kept_work, once
 from .layers import operations as ops
-from .layers.blocks import DoubleBlock, LastBlock, Modulation, SingleBlock, modulate
+from .layers.blocks import DoubleBlock, LastBlock, Modulation, SingleBlock, normalise
 from .layers.embedders import ContextEmbedder, ImageProjection, PatchEmbedder, TextEmbedder, TimeTextEmbedder
 from .layers.operations import Layers
 from .layers.rope import PLAIN_ROTATION, head_thetas, identity_rope
@@ -292,7 +292,7 @@ class FramePackDiT(nn.Module):
         """Tokens of the window [B, L, D] to float32 latents of the size of x, cropped of any padding."""
         height, width = (-(-size // self.config.patch_size) for size in x.shape[3:])
         scale, shift = self.norm_out(vec)
-        img = self.proj_out(modulate(self.norm_out.norm(img), scale, shift).float())
+        img = self.proj_out(normalise(self.norm_out.norm, img, scale, shift).float())
         latents: Tensor = rearrange(
             img, "b (t h w) (c ph pw) -> b c t (h ph) (w pw)", h=height, w=width, ph=self.config.patch_size,
             pw=self.config.patch_size,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..attention.joint import Segments
 from ..attention.options import with_options
-from ..layers.blocks import modulate
+from ..layers.blocks import normalise
 from ..patches import tell_block
 
 
@@ -87,7 +87,7 @@ def modulated_input(dit: Any, *, img: Tensor, vec: Tensor, **sequence: Any) -> T
     """Tokens of past and window [B, L, D] as the first block attends to them, normalised and modulated."""
     norm = dit.transformer_blocks[0].norm1
     shift, scale, *_ = norm(vec)
-    return modulate(norm.norm(img), scale, shift)
+    return normalise(norm.norm, img, scale, shift)
 
 
 def modulated_past(dit: Any, *, img: Tensor, segments: Segments, **sequence: Any) -> Tensor:

@@ -43,9 +43,19 @@ def heads_first(x: Tensor) -> Tensor:
     return x.transpose(1, 2)
 
 
-def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Scale and shift a normalised x [B, L, D] by vectors [B, 1, D]."""
-    return x * (1 + scale) + shift
+def normalise(norm: nn.Module, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """x [B, L, D] by a LayerNorm without weights, then times 1 + scale and plus shift, both [B, 1, D].
+
+    For a batch of one the vectors are the norm's weights, and all of it is one kernel.
+    """
+    if scale.shape[0] > 1 or scale.dtype != x.dtype:
+        return torch.addcmul(shift, norm(x), 1 + scale)
+    return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten(), norm.eps)
+
+
+def add_gated(x: Tensor, gate: Tensor, added: Tensor) -> Tensor:
+    """x + gate * added, of tokens [B, L, D] and vectors [B, 1, D]."""
+    return torch.addcmul(x, gate, added)
 
 
 class Modulation(nn.Module):
@@ -172,20 +182,22 @@ class DoubleBlock(nn.Module):
 
         # attention over the joint sequence
         q, k, v = self.attn.joint(
-            modulate(self.norm1.norm(img), scale, shift),
-            modulate(self.norm1_context.norm(txt), t_scale, t_shift),
+            normalise(self.norm1.norm, img, scale, shift),
+            normalise(self.norm1_context.norm, txt, t_scale, t_shift),
         )
         joint = attention(
             heads_first(rotate(q, pe)), heads_first(rotate(k, pe)), heads_first(v), mask=mask, segments=segments,
             block=self.block, transformer_options=transformer_options,
         )  # fmt: skip
         img_attended, txt_attended = torch.split(joint, [img.shape[1], txt.shape[1]], dim=1)
-        img = img + gate * self.attn.to_out(img_attended)
-        txt = txt + t_gate * self.attn.to_add_out(txt_attended)
+        img = add_gated(img, gate, self.attn.to_out(img_attended))
+        txt = add_gated(txt, t_gate, self.attn.to_add_out(txt_attended))
 
         # feed-forward, each stream alone
-        img = img + ff_gate * self.ff(modulate(self.norm2(img), ff_scale, ff_shift))
-        txt = txt + t_ff_gate * self.ff_context(modulate(self.norm2_context(txt), t_ff_scale, t_ff_shift))
+        img = add_gated(img, ff_gate, self.ff(normalise(self.norm2, img, ff_scale, ff_shift)))
+        txt = add_gated(
+            txt, t_ff_gate, self.ff_context(normalise(self.norm2_context, txt, t_ff_scale, t_ff_shift))
+        )
         return img, txt
 
 
@@ -215,7 +227,7 @@ class SingleBlock(nn.Module):
     ) -> Tensor:
         """x [B, L, D] -> [B, L, D], or with `rows` only these tokens of it, which then alone are queries."""
         shift, scale, gate = self.norm(vec)
-        tokens = modulate(self.norm.norm(x), scale, shift)
+        tokens = normalise(self.norm.norm, x, scale, shift)
         k, v = rotate(self.attn.key(tokens), pe), self.attn.value(tokens)
 
         if rows is not None:
@@ -225,8 +237,7 @@ class SingleBlock(nn.Module):
             segments=segments, block=self.block, transformer_options=transformer_options,
         )  # fmt: skip
         mlp = gelu_of(self.proj_mlp, tokens)
-        result: Tensor = x + gate * self.proj_out(torch.cat((attended, mlp), dim=2))
-        return result
+        return add_gated(x, gate, self.proj_out(torch.cat((attended, mlp), dim=2)))
 
 
 class LastBlock(SingleBlock):
