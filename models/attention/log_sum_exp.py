@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 HALF = (torch.float16, torch.bfloat16)
+# The kinds of devices, besides CPUs, for which torch compiles FlexAttention.
+FLEX_DEVICES = ("cuda", "xpu")
 # Logits are formed for as many rows at a time as fit in these bytes.
 LOGITS_BYTES = 2**29
 # A logit that leaves nothing of a key beside others, and that half precision holds even times the root of a head's width.
@@ -50,15 +53,16 @@ def _candidates(q: Tensor, biased: bool) -> tuple[str, ...]:
     """The fused kernels for queries like these, the quickest first.
 
     cuDNN's takes three fifths of the time of flash attention on Hopper, and takes a bias where flash attention needs
-    channels for it; on older cards flash attention is as quick.
+    channels for it; on older cards flash attention is as quick. FlexAttention, which has to be compiled first, is for what
+    neither takes.
     """
     if q.device.type == "cpu":
         return () if torch.is_grad_enabled() else ("flash_on_cpu",)
-    if not q.is_cuda or q.dtype not in HALF:
+    if q.device.type not in FLEX_DEVICES:
         return ()
-    capability = torch.cuda.get_device_capability(q.device)
-    if capability < (8, 0):
-        return ()
+    capability = torch.cuda.get_device_capability(q.device) if q.is_cuda else (0, 0)
+    if q.dtype not in HALF or capability < (8, 0):
+        return ("flex",)
     return ("cudnn", "flash_on_cuda") if biased or capability >= (9, 0) else ("flash_on_cuda",)
 
 
@@ -83,7 +87,7 @@ def _choose_kernel(
                 if _agrees(KERNELS[name], q=q, k=k, v=v, bias=bias if biased else None):
                     return name
             reasons.append(f"{name} gives other values than expected")
-        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, ImportError, TypeError, ValueError, RuntimeError) as error:
             reasons.append(f"{name} fails with: {error}")
     if reasons:
         logger.warning("torch's fused attention cannot be used for gates here: %s", "; ".join(reasons))
@@ -134,6 +138,25 @@ def flash_on_cpu(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[
     return output, lse
 
 
+def flex(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """FlexAttention, compiled for the device."""
+    from torch.nn.attention import flex_attention
+
+    def added(logit: Tensor, batch: Tensor, *head_row_key: Tensor) -> Tensor:
+        return logit if bias is None else logit + bias[batch % bias.shape[0], 0, 0, head_row_key[-1]]
+
+    # Versions of torch before 2.9 ask for the log-sum-exp in another way.
+    request = getattr(flex_attention, "AuxRequest", None)
+    asked: dict[str, Any] = {"return_lse": True} if request is None else {"return_aux": request(lse=True)}
+    output, found = _compiled(flex_attention.flex_attention)(q, k, v, added, **asked)
+    return output, found if isinstance(found, Tensor) else found.lse
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function)
+
+
 def by_logits(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """The formula itself, on any device, for as many rows at a time as fit LOGITS_BYTES."""
     rows = max(1, LOGITS_BYTES // (4 * q.shape[0] * q.shape[1] * k.shape[2]))
@@ -145,6 +168,7 @@ KERNELS: dict[str, Kernel] = {
     "cudnn": cudnn,
     "flash_on_cuda": flash_on_cuda,
     "flash_on_cpu": flash_on_cpu,
+    "flex": flex,
     "by_logits": by_logits,
 }
 

@@ -215,7 +215,8 @@ def test_the_best_kernel_of_a_gpu_that_works_is_used(
         ((8, 9), False, ("flash_on_cuda",)),
         ((8, 0), True, ("cudnn", "flash_on_cuda")),
         ((8, 0), False, ("flash_on_cuda",)),
-        ((7, 5), False, ()),
+        ((7, 5), False, ("flex",)),
+        ((7, 5), True, ("flex",)),
     ],
 )
 def test_what_is_tried_depends_on_the_gpu(
@@ -224,4 +225,49 @@ def test_what_is_tried_depends_on_the_gpu(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     queries = SimpleNamespace(device=torch.device("cuda"), is_cuda=True, dtype=torch.bfloat16)
     assert log_sum_exp._candidates(queries, biased) == expected
-    assert log_sum_exp._candidates(SimpleNamespace(**{**vars(queries), "dtype": torch.float32}), biased) == ()
+    single = SimpleNamespace(**{**vars(queries), "dtype": torch.float32})
+    assert log_sum_exp._candidates(single, biased) == ("flex",)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("xpu", ("flex",)), ("mps", ())])
+def test_what_is_tried_on_other_devices(device: str, expected: tuple[str, ...]) -> None:
+    queries = SimpleNamespace(device=torch.device(device), is_cuda=False, dtype=torch.bfloat16)
+    assert log_sum_exp._candidates(queries, biased=False) == expected
+
+
+@pytest.fixture
+def traced_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FlexAttention by its own formula, traced as for a device but without generating code for it."""
+    monkeypatch.setattr(
+        log_sum_exp, "_compiled", lambda function: torch.compile(function, backend="eager", fullgraph=True)
+    )
+
+
+@pytest.mark.usefixtures("traced_alone")
+@pytest.mark.parametrize("biased", [False, True])
+def test_flex_attention_gives_outputs_and_log_sum_exps_of_the_formula(biased: bool) -> None:
+    q, k, v, mask, key_bias = inputs()
+    bias = log_sum_exp._logit_bias(mask, key_bias, 2) if biased else None
+    output, lse = log_sum_exp.flex(q, k, v, bias)
+    logits = q.double() @ k.double().transpose(-1, -2) * 8**-0.5
+    if biased:
+        logits = (logits + key_bias.double()[:, None, None]).masked_fill(~mask, -torch.inf)
+    torch.testing.assert_close(output.double(), logits.softmax(-1) @ v.double(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(lse.double(), logits.logsumexp(-1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("traced_alone")
+def test_flex_attention_is_used_where_nothing_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_sum_exp, "_candidates", lambda q, biased: ("flex",))
+    q, k, v, mask, key_bias = inputs()
+    assert kernel_for(q, biased=True) is log_sum_exp.flex
+    close(attend_with_lse(q, k, v, mask=mask, key_bias=key_bias))
+
+
+def test_without_a_compiler_the_formula_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(function: Any) -> Any:
+        raise ImportError("no module named triton")
+
+    monkeypatch.setattr(log_sum_exp, "_compiled", refused)
+    monkeypatch.setattr(log_sum_exp, "_candidates", lambda q, biased: ("flex",))
+    assert kernel_for(inputs()[0]) is by_logits
