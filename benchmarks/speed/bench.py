@@ -12,7 +12,7 @@ from .machine import machine
 from .overhead import STEPS, section_time, video_seconds
 from .sizes import SIZES
 from .timing import Timing, interleaved
-from .works import ATTENTION, FORWARD, PEER, PRODUCTS, works_of
+from .works import ATTENTION, FORWARD, IN_FP8, PEER, PRODUCTS, difference, works_of
 
 Row = dict[str, Any]
 # Steps of a section at which the seconds of whole videos are told.
@@ -66,6 +66,7 @@ def run_speed(options: SpeedOptions, on_done: Callable[[int, int, str], None]) -
             on_done(done, total, name)
 
         timings = interleaved(works, options.rounds, options.device, count)
+        differences = {IN_FP8: difference(works, IN_FP8)} if IN_FP8 in works else {}
         del works
         section = section_time(options.device, options.rounds)
     return {
@@ -75,7 +76,7 @@ def run_speed(options: SpeedOptions, on_done: Callable[[int, int, str], None]) -
             "rounds": options.rounds,
             "dtype": str(options.dtype).removeprefix("torch."),
         },
-        "rows": rows(timings),
+        "rows": rows(timings, differences),
         "sampler": {
             "milliseconds_a_step_outside_the_model": 1000 * (section.whole - section.inside) / STEPS,
             "milliseconds_a_forward": 1000 * section.inside / STEPS,
@@ -89,8 +90,11 @@ def run_speed(options: SpeedOptions, on_done: Callable[[int, int, str], None]) -
     }
 
 
-def rows(timings: Mapping[str, Timing]) -> list[Row]:
-    """A row for each piece of work: milliseconds, ratios to the floor, to diffusers and to the plain forward, and memory."""
+def rows(timings: Mapping[str, Timing], differences: Mapping[str, float]) -> list[Row]:
+    """A row for each piece of work: milliseconds, ratios to the floor, to diffusers and to the plain forward, and memory.
+
+    Also the first call's seconds, in which what is compiled is compiled, and how far its prediction lies from the plain one.
+    """
     floor = timings[PRODUCTS].seconds + timings[ATTENTION].seconds
     others = {"of_floor": floor, "of_plain": timings[FORWARD].seconds}
     if PEER in timings:
@@ -101,6 +105,8 @@ def rows(timings: Mapping[str, Timing]) -> list[Row]:
             "milliseconds": 1000 * timing.seconds,
             **{key: timing.seconds / seconds for key, seconds in others.items()},
             **({} if timing.peak is None else {"peak_gib": timing.peak / 2**30}),
+            "first_seconds": timing.first,
+            **({"difference": differences[name]} if name in differences else {}),
         }
         for name, timing in timings.items()
     ]

@@ -85,6 +85,14 @@ def random_model(size: Size, device: torch.device, dtype: torch.dtype) -> FrameP
     return dit
 
 
+def same_weights(dit: FramePackDiT) -> FramePackDiT:
+    """Another transformer around the very weights of `dit`."""
+    with torch.device("meta"):
+        copy = FramePackDiT(dit.config, dtype=dit.dtype)
+    copy.load_state_dict(dit.state_dict(), assign=True)
+    return copy.eval().requires_grad_(False)
+
+
 def random_inputs(size: Size, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
     """The arguments of one call with a whole past, image tokens and text."""
     generator, config = torch.Generator(device).manual_seed(2), size.config

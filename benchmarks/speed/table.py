@@ -12,8 +12,10 @@ COLUMNS = {
     "of_diffusers": "of diffusers",
     "of_plain": "of the plain forward",
     "peak_gib": "peak above the weights, GiB",
+    "first_seconds": "first call, s",
+    "difference": "difference from the plain forward",
 }
-DIGITS = {"milliseconds": 1}
+DIGITS = {"milliseconds": 1, "first_seconds": 1}
 
 
 def table(found: Mapping[str, Any]) -> str:

@@ -11,10 +11,16 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """The least time of a piece of work, and what it needs of a GPU's memory beyond what was there; None on a CPU."""
+    """How long a piece of work takes, and what it needs.
+
+    seconds: the least time.
+    peak: bytes of a GPU's memory beyond what was there; None on a CPU.
+    first: the time of the first call, which is not counted.
+    """
 
     seconds: float
     peak: int | None
+    first: float
 
 
 def clock_for(device: torch.device) -> Callable[[], float]:
@@ -36,13 +42,14 @@ def interleaved(
     clock = clock_for(device)
     seconds: dict[str, list[float]] = {name: [] for name in works}
     peaks: dict[str, int | None] = {}
-    for number in range(rounds + 1):
+    for _ in range(rounds + 1):
         for name, work in works.items():
             took, peaks[name] = _once(work, device, clock)
-            if number:
-                seconds[name].append(took)
+            seconds[name].append(took)
             on_done(name)
-    return {name: Timing(seconds=min(took), peak=peaks[name]) for name, took in seconds.items()}
+    return {
+        name: Timing(seconds=min(took[1:]), peak=peaks[name], first=took[0]) for name, took in seconds.items()
+    }
 
 
 def _once(

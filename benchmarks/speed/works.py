@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...models.attention.joint import PAST
 from ...models.attention.policy import AttentionPolicy
@@ -15,13 +15,14 @@ from ...models.attention.probe import Probe
 from ...models.dit import FramePackDiT
 from ...models.kept_work import KeptWork
 from .floor import attention_floor, product_floor
+from .fp8 import can_multiply, fp8_copy
 from .peer import peer_inputs, peer_of
-from .sizes import Size, random_inputs, random_model, without_past
+from .sizes import Size, random_inputs, random_model, same_weights, without_past
 
 Work = Callable[[], object]
 
 PRODUCTS, ATTENTION = "floor: products", "floor: attention"
-FORWARD, PEER = "forward", "diffusers"
+FORWARD, PEER, IN_FP8 = "forward", "diffusers", "products in fp8"
 
 
 def policies() -> dict[str, AttentionPolicy]:
@@ -49,9 +50,17 @@ def works_of(
     if peer:
         works[PEER] = partial(peer_of(dit, dtype), **peer_inputs(inputs))
     works.update(_own_works(dit, inputs))
+    if can_multiply(device):
+        works[IN_FP8] = partial(fp8_copy(dit), **inputs)
     if compiled:
         works.update(_compiled_works(compiled_copy(dit), inputs))
     return works
+
+
+def difference(works: Mapping[str, Work], name: str) -> float:
+    """How far the prediction of one piece of work lies from that of the plain forward, as a share of the latter's norm."""
+    own, plain = (cast(Tensor, works[key]()).float() for key in (name, FORWARD))
+    return float((own - plain).norm() / plain.norm())
 
 
 def _own_works(dit: FramePackDiT, inputs: dict[str, Any]) -> Iterator[tuple[str, Work]]:
@@ -73,10 +82,8 @@ def _with(dit: nn.Module, inputs: dict[str, Any], **options: Any) -> Work:
 
 
 def compiled_copy(dit: FramePackDiT) -> FramePackDiT:
-    """A transformer around the same weights whose blocks are compiled one by one, as nodes for compilation do it."""
-    with torch.device("meta"):
-        copy = FramePackDiT(dit.config, dtype=dit.dtype)
-    copy.load_state_dict(dit.state_dict(), assign=True)
+    """A transformer of the same weights whose blocks are compiled one by one, as nodes for compilation do it."""
+    copy = same_weights(dit)
     for block in (*copy.transformer_blocks, *copy.single_transformer_blocks):
         block.compile()
-    return copy.eval().requires_grad_(False)
+    return copy

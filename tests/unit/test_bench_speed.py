@@ -14,6 +14,7 @@ import torch
 from framepack_transitions.benchmarks.speed import overhead, timing
 from framepack_transitions.benchmarks.speed.bench import rows
 from framepack_transitions.benchmarks.speed.floor import products
+from framepack_transitions.benchmarks.speed.fp8 import FP8, Fp8Linear, can_multiply, fp8_copy
 from framepack_transitions.benchmarks.speed.overhead import ForwardClock, SectionTime, video_seconds
 from framepack_transitions.benchmarks.speed.peer import PeerMissingError, peer_inputs, peer_of
 from framepack_transitions.benchmarks.speed.sizes import SIZES, random_inputs, random_model, without_past
@@ -91,6 +92,7 @@ def test_every_work_is_done_in_turn_and_its_least_time_counts(monkeypatch: pytes
     found = interleaved({"a": lambda: work("a"), "b": lambda: work("b")}, 3, CPU)
     assert order == ["a", "b"] * 4
     assert {name: timing.seconds for name, timing in found.items()} == {"a": 2.0, "b": 7.0}
+    assert {name: timing.first for name, timing in found.items()} == {"a": 50.0, "b": 60.0}
 
 
 def test_with_one_thread_on_a_cpu_the_processors_time_is_read() -> None:
@@ -105,13 +107,54 @@ def test_with_one_thread_on_a_cpu_the_processors_time_is_read() -> None:
         torch.set_num_threads(threads)
 
 
+def test_a_layer_in_fp8_multiplies_what_fp8_holds_of_inputs_and_weight() -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = torch.nn.Linear(32, 16)
+    x = torch.randn(2, 3, 32, generator=generator).bfloat16()
+    x[0, 0, 0] = 1e4  # more than fp8 holds
+    fp8 = Fp8Linear(layer.bfloat16())
+    try:
+        found = fp8(x)
+    except (RuntimeError, NotImplementedError):
+        pytest.skip("this torch has no products in fp8 on a CPU")
+    rounded, weight = (part.to(FP8).double() for part in (x.clamp(-448, 448), layer.weight))
+    expected = torch.nn.functional.linear(rounded, weight, layer.bias.double())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), expected, atol=0.02, rtol=0.01)
+
+
+def test_in_fp8_are_the_layers_of_the_blocks_but_not_those_that_modulate() -> None:
+    dit = random_model(SMALL, CPU, torch.float32)
+    copy = fp8_copy(dit)
+    layers = {
+        name: isinstance(module, Fp8Linear)
+        for stack in (copy.transformer_blocks, copy.single_transformer_blocks)
+        for name, module in stack.named_modules()
+        if isinstance(module, Fp8Linear | torch.nn.Linear)
+    }
+    assert layers["0.attn.to_q"] and layers["0.ff.net.0.proj"] and layers["1.proj_out"]
+    plain = {name for name, is_fp8 in layers.items() if not is_fp8}
+    assert plain == {
+        name for name in layers if name.endswith((".norm.linear", "norm1.linear", "context.linear"))
+    }
+    assert not any(isinstance(module, Fp8Linear) for module in dit.modules())
+    block, own = copy.transformer_blocks[0], dit.transformer_blocks[0]
+    assert torch.equal(block.attn.to_q.weight.float(), own.attn.to_q.weight.to(FP8).float())
+
+
+def test_a_cpu_is_not_timed_in_fp8() -> None:
+    assert not can_multiply(CPU)
+
+
 def test_rows_are_ratios_to_the_floor_the_peer_and_the_plain_forward() -> None:
     times = {PRODUCTS: 3.0, ATTENTION: 1.0, PEER: 8.0, FORWARD: 5.0, "gate": 6.0}
-    timings = {name: Timing(seconds=seconds, peak=2**30) for name, seconds in times.items()}
-    assert rows(timings)[-1] == {
+    timings = {name: Timing(seconds=seconds, peak=2**30, first=9.0) for name, seconds in times.items()}
+    assert rows(timings, {"gate": 0.02})[-1] == {
         "name": "gate", "milliseconds": 6000.0, "of_floor": 1.5, "of_plain": 1.2, "of_diffusers": 0.75, "peak_gib": 1.0,
+        "first_seconds": 9.0, "difference": 0.02,
     }  # fmt: skip
-    assert "of_diffusers" not in rows({name: value for name, value in timings.items() if name != PEER})[0]
+    alone = rows({name: value for name, value in timings.items() if name != PEER}, {})
+    assert not {"of_diffusers", "difference"} & alone[0].keys()
 
 
 def test_the_overhead_is_what_a_run_takes_outside_its_forwards(monkeypatch: pytest.MonkeyPatch) -> None:
