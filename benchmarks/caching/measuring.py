@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -34,6 +35,7 @@ class CachedEpisode:
     calls: predictions that the model has computed in each section.
     success, latency, artefacts, jump: as in TransitionBench.
     psnr_before, psnr_after: of the frames before and after the switch, to the uncached video, in dB.
+    key: what it is found by when a study goes on; empty where it was not kept for that.
     """
 
     arm: str
@@ -47,10 +49,17 @@ class CachedEpisode:
     jump: float | None
     psnr_before: float
     psnr_after: float
+    key: str = ""
 
-    def describe(self) -> dict[str, Any]:
-        """As plain data."""
-        return asdict(self)
+    def to_line(self) -> str:
+        """The episode as a line of JSON."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> CachedEpisode:
+        """The inverse of `to_line`; raises ValueError, KeyError or TypeError for other text."""
+        facts = json.loads(line)
+        return cls(**{**facts, "calls": tuple(facts["calls"])})
 
 
 class CallCounter(SectionObserver):

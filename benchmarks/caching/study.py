@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from ...metrics.scoring.survival import restricted_mean
+from ...samplers.techniques.presets import PRESETS
 from .. import statistics
 from ..transition.episodes import make_episode
 from ..transition.pictures import markdown, number, with_interval
+from ..transition.running.results import ResultFile, key_of, world_digest
 from ..transition.running.sampling import BenchSettings, EpisodeSampler
 from .arms import UNCACHED, CacheArm
 from .measuring import CachedEpisode, measure_batch
@@ -22,6 +25,7 @@ FIRST_SEED = 1100
 CASES = ("disappear", "colour", "background", "cut")
 CHUNK = 8  # episodes sampled as one batch
 SETTINGS = BenchSettings()
+VERSION = 1  # of what is measured and how: results of another version are not mixed with these
 
 Pairs = Sequence[tuple[CachedEpisode, CachedEpisode]]
 
@@ -32,17 +36,42 @@ def run(
     arms: Sequence[CacheArm],
     *,
     seeds: int,
-    on_episodes: Callable[[list[CachedEpisode]], None],
+    kept: ResultFile[CachedEpisode],
+    on_episodes: Callable[[int], None],
 ) -> list[CachedEpisode]:
-    """Episodes of `seeds` seeds of every case under every arm, the first of which is the uncached one."""
-    found: list[CachedEpisode] = []
+    """Episodes of `seeds` seeds of every case under every arm, the first of which is the uncached one.
+
+    What `kept` holds is not measured again. `on_episodes` is told how many more are there.
+    """
+    named, found = partial(_key, sampler.fingerprint(), model), []
     for first in range(0, seeds, CHUNK):
         numbers = range(FIRST_SEED + first, FIRST_SEED + min(first + CHUNK, seeds))
         for case in CASES:
-            for measured in measure_batch(sampler, model, [make_episode(case, n) for n in numbers], arms):
-                found += measured
-                on_episodes(measured)
+            keys = {arm: [named(arm=arm, case=case, seed=n, batch=numbers) for n in numbers] for arm in arms}
+            missing = [arm for arm in arms if not all(key in kept.results for key in keys[arm])]
+            on_episodes(len(numbers) * (len(arms) - len(missing)))
+            for arm, measured in _measured(sampler, model, case=case, numbers=numbers, arms=missing):
+                kept.add([replace(episode, key=key) for episode, key in zip(measured, keys[arm])])
+                on_episodes(len(measured))
+            found += [kept.results[key] for arm in arms for key in keys[arm]]
     return found
+
+
+def _measured(
+    sampler: EpisodeSampler, model: Any, *, case: str, numbers: range, arms: Sequence[CacheArm]
+) -> Iterator[tuple[CacheArm, list[CachedEpisode]]]:
+    """A batch of episodes under some arms; the uncached one is sampled too, as all are compared with its video."""
+    if arms:
+        compared = (UNCACHED, *(arm for arm in arms if arm != UNCACHED))
+        episodes = [make_episode(case, number) for number in numbers]
+        results = zip(compared, measure_batch(sampler, model, episodes, compared))
+        yield from (result for result in results if result[0] in arms)
+
+
+def _key(fingerprint: str, model: Any, *, arm: CacheArm, case: str, seed: int, batch: range) -> str:
+    """What an episode under an arm is found by: everything that it depends on. A host's MODEL is another one than ours."""
+    treated = repr((arm, PRESETS["balanced"], type(model).__name__))
+    return key_of([VERSION, world_digest(), fingerprint, treated, case, seed, list(batch)])
 
 
 def rows(episodes: Sequence[CachedEpisode]) -> list[dict[str, Any]]:
@@ -128,14 +157,6 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def save_episodes(path: Path, episodes: Sequence[CachedEpisode]) -> None:
-    """Write one line of JSON for each episode and arm, compressed; the same bytes for the same episodes."""
-    lines = "".join(json.dumps(episode.describe()) + "\n" for episode in episodes)
-    path.write_bytes(gzip.compress(lines.encode(), mtime=0))
-
-
 def load_episodes(path: Path) -> Iterator[CachedEpisode]:
-    """The inverse of `save_episodes`."""
-    for line in gzip.decompress(path.read_bytes()).decode().splitlines():
-        facts = json.loads(line)
-        yield CachedEpisode(**{**facts, "calls": tuple(facts["calls"])})
+    """The episodes of a compressed file, such as a study leaves."""
+    yield from map(CachedEpisode.from_line, gzip.decompress(path.read_bytes()).decode().splitlines())

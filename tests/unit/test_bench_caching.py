@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,12 @@ from framepack_transitions.benchmarks.caching import study
 from framepack_transitions.benchmarks.caching.arms import OWN, UNCACHED, CacheArm
 from framepack_transitions.benchmarks.caching.measuring import CachedEpisode, measure_batch, psnr
 from framepack_transitions.benchmarks.transition.episodes import make_episode
+from framepack_transitions.benchmarks.transition.running.results import (
+    COMPRESSED,
+    EPISODES,
+    ResultFile,
+    save_compressed,
+)
 from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings, EpisodeSampler
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands.step_cache.calibrate import mean_magnitudes, measure_in
@@ -76,9 +83,59 @@ def test_rows_pair_the_episodes_that_were_right_both_times():
 
 def test_episodes_come_back_from_their_file_and_equal_ones_make_equal_bytes(tmp_path):
     for name in ("one", "two"):
-        study.save_episodes(tmp_path / name, [EPISODE, CACHED])
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    assert list(study.load_episodes(tmp_path / "one")) == [EPISODE, CACHED]
+        (tmp_path / name).mkdir()
+        save_compressed(tmp_path / name, [EPISODE, CACHED])
+    assert (tmp_path / "one" / COMPRESSED).read_bytes() == (tmp_path / "two" / COMPRESSED).read_bytes()
+    assert list(study.load_episodes(tmp_path / "one" / COMPRESSED)) == [EPISODE, CACHED]
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Which arms were measured on which batch, without measuring anything."""
+    asked = []
+
+    def measure(sampler, model, episodes, arms):
+        for arm in arms:
+            asked.append((episodes[0].case, arm.name, len(episodes)))
+            yield [replace(EPISODE, arm=arm.name, case=e.case, seed=e.seed) for e in episodes]
+
+    monkeypatch.setattr(study, "measure_batch", measure)
+    return asked
+
+
+ARMS = (UNCACHED, CacheArm("one", StepCache()), CacheArm("two", StepCache(dense=0)))
+
+
+def study_of(folder, arms=ARMS, seeds=2, fingerprint="weights"):
+    sampler = SimpleNamespace(fingerprint=lambda: fingerprint)
+    kept, told = ResultFile.open(folder, CachedEpisode.from_line), []
+    found = study.run(sampler, None, arms, seeds=seeds, kept=kept, on_episodes=told.append)
+    assert sum(told) == len(found) == len(arms) * len(study.CASES) * seeds
+    return found
+
+
+def test_a_study_goes_on_where_it_was_stopped(tmp_path, measured):
+    whole = study_of(tmp_path)
+    assert len(measured) == 3 * len(study.CASES)
+    path = tmp_path / EPISODES
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-2]) + lines[-1][:20])  # stopped while the last arm was written
+    measured.clear()
+    assert study_of(tmp_path) == whole
+    # The uncached video, to which the missing arm is compared, is sampled once more.
+    assert measured == [("cut", "uncached", 2), ("cut", "two", 2)]
+
+
+def test_what_a_result_depends_on_makes_it_another_one(tmp_path, measured):
+    study_of(tmp_path)
+    for changed in (
+        {"arms": (*ARMS[:2], CacheArm("two", StepCache(threshold=0.1)))},
+        {"seeds": 1},  # in a smaller batch numbers are rounded otherwise
+        {"fingerprint": "other weights"},
+    ):
+        measured.clear()
+        study_of(tmp_path, **changed)
+        assert measured
 
 
 @pytest.mark.parametrize("rows", ["step_cache", "step_cache_host"])

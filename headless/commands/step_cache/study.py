@@ -9,6 +9,7 @@ from ....benchmarks.caching import study
 from ....benchmarks.caching.arms import HOST, OWN, UNCACHED
 from ....benchmarks.caching.host import host_model
 from ....benchmarks.caching.measuring import CachedEpisode
+from ....benchmarks.transition.running.results import COMPRESSED, EPISODES, ResultFile, save_compressed
 from ....benchmarks.transition.running.sampling import EpisodeSampler
 from ....models.plain import PlainModel
 from ....tiny.bundle import load_tiny
@@ -17,7 +18,7 @@ from ...running.progress import ProgressBars
 from ...running.report import Record
 from ...workflows.errors import WorkflowError
 
-EPISODES, TABLE = "episodes.jsonl.gz", "table.md"
+TABLE = "table.md"
 
 
 def run_cache_study(
@@ -25,7 +26,7 @@ def run_cache_study(
 ) -> dict[str, Any]:
     """Measures the pack's step cache in its modes on the embedded model, or beside the caches of the ComfyUI in a folder.
 
-    Raises WorkflowError for a wrong number of seeds and for a ComfyUI that cannot be used.
+    It goes on where an earlier run into the same folder was stopped. Raises WorkflowError for a wrong number of seeds and for a ComfyUI that cannot be used.
     """
     if seeds < 1:
         raise WorkflowError(f"Seeds is {seeds}; give at least 1 (8 for a quick look, 32 or more to quote).")
@@ -34,19 +35,19 @@ def run_cache_study(
     model = PlainModel(bundle.dit, bundle.latent_scale) if comfyui is None else _host_model(comfyui)
     total, done = len(arms) * len(study.CASES) * seeds, 0
 
-    def on_episodes(measured: list[CachedEpisode]) -> None:
+    def on_episodes(more: int) -> None:
         nonlocal done
-        done += len(measured)
+        done += more
         bars.update("bench", "Step caches", done, total)
 
-    sampler = EpisodeSampler(bundle, study.SETTINGS)
+    sampler, kept = EpisodeSampler(bundle, study.SETTINGS), ResultFile.open(out, CachedEpisode.from_line)
+    record.kept += [out / EPISODES, out / COMPRESSED]
     with one_thread():
-        found = study.run(sampler, model, arms, seeds=seeds, on_episodes=on_episodes)
+        found = study.run(sampler, model, arms, seeds=seeds, kept=kept, on_episodes=on_episodes)
     bars.close("bench")
     rows = study.rows(found)
-    study.save_episodes(out / EPISODES, found)
+    save_compressed(out, found)
     (out / TABLE).write_text(study.table(rows), encoding="utf-8")
-    record.kept.append(out / EPISODES)
     print(study.table(rows))
     return {"bench": "cache", "seeds": seeds, "table": TABLE, "rows": rows}
 
