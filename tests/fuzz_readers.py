@@ -141,7 +141,7 @@ def main() -> None:
             if any(len(problem) > LONGEST for problem in problems):
                 raise AssertionError("the error is too long") from error
 
-    atheris.Setup([sys.argv[0], "-rss_limit_mb=4096", "-timeout=10", *options, str(corpus)], run)
+    atheris.Setup([sys.argv[0], "-rss_limit_mb=2048", "-timeout=10", *options, str(corpus)], run)
     atheris.Fuzz()
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ...metrics.reporting.report import SCHEMA, switch_entry
 from ...metrics.switches import switches_from_trace
 from ...samplers.denoising.trace import TRACE_SCHEMA
 from ..files.media import VIDEO_EXTENSIONS, VideoInfo, probe_video
+from ..workflows.errors import WorkflowError
 from ..workflows.executor import Observer
 from ..workflows.workflow import Node
 
@@ -125,13 +127,17 @@ def in_video_order(trace: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> Path:
-    """Writes a report to `path`, in place of an earlier one, and returns the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a report to `path`, in place of an earlier one, and returns the path. Raises WorkflowError where that is impossible."""
+    text = json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(
-        json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    unfinished.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise WorkflowError(f"The report {path} cannot be written: {error.strerror or error}.") from error
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from ...video.segments import Segment, join_segments
 from ..host_messages import show_now
 from ..output import OutputFile, new_output
+
+logger = logging.getLogger(__name__)
 
 ALWAYS_SHOWN = 64 * 2**20  # bytes: up to this size every state of a video is written
 GROWTH = 1.1  # beyond it a state is written when the video is this much larger than the state before
@@ -27,14 +30,19 @@ class GrowingFiles:
         self._written: dict[int, int] = {}  # bytes of these
         self._replaced: dict[int, OutputFile] = {}  # the states before these
         self._finished: dict[int, OutputFile] = {}
+        self._troubled = False
 
     def show(self, video: int, segments: Sequence[Segment]) -> None:
-        """Write a state of the video with this number, and let the running node show it."""
+        """Write a state of the video with this number, and let the running node show it; a disk that is full ends nothing."""
         bytes_now = sum(_size_of(segment) for segment in segments)
         if bytes_now > ALWAYS_SHOWN and bytes_now < GROWTH * self._written.get(video, 0):
             return
-        with new_output(self._prefix, ".mp4", self._size, temporary=True) as file:
-            join_segments(file.path, segments)
+        try:
+            with new_output(self._prefix, ".mp4", self._size, temporary=True) as file:
+                join_segments(file.path, segments)
+        except OSError as error:  # such as a full disk, on which nothing depends that was asked for
+            self._say(error)
+            return
         replaced = self._states.get(video)
         self._states[video], self._written[video] = file, bytes_now
         show_now(self.shown())
@@ -42,6 +50,13 @@ class GrowingFiles:
         _remove(self._replaced.pop(video, None))
         if replaced is not None:
             self._replaced[video] = replaced
+
+    def _say(self, error: OSError) -> None:
+        if not self._troubled:
+            logger.warning(
+                "The growing video cannot be shown (%s); the run goes on.", error.strerror or error
+            )
+        self._troubled = True
 
     def shown(self) -> dict[str, Any]:
         """A node's `ui` that plays the finished videos and the latest states of the others."""

@@ -16,6 +16,7 @@ from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands import demo
 from framepack_transitions.headless.running import runs
 from framepack_transitions.headless.running.report import Record, is_result, switches, write_report
+from framepack_transitions.headless.workflows.errors import WorkflowError
 from framepack_transitions.headless.workflows.workflow import Node
 from framepack_transitions.samplers.progress import Interrupted, report
 from PIL import Image
@@ -231,6 +232,16 @@ def test_a_report_survives_numbers_that_json_does_not_have(tmp_path: Path) -> No
     assert json.loads(path.read_text(encoding="utf-8"))["traces"] == [
         {"node": "1", "trace": {"value": None, "where": "x"}}
     ]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is always full")
+def test_a_report_that_does_not_fit_on_the_disk_is_told_and_the_one_before_stays(tmp_path: Path) -> None:
+    path = write_report(tmp_path / "report.json", {"kind": "run"})
+    (tmp_path / ".report.json.part").symlink_to("/dev/full")
+    with pytest.raises(WorkflowError, match=r"report.json cannot be written: No space left on device\.$"):
+        write_report(path, {"kind": "sweep"})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"kind": "run"}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_video_that_only_showed_progress_is_no_result(tmp_path: Path) -> None:

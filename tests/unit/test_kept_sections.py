@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 import torch
@@ -20,6 +24,7 @@ from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.observer import SectionObserver
 from framepack_transitions.samplers.progress import Interrupted, progress_reporting
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
+from framepack_transitions.samplers.store import folder, jobs
 from framepack_transitions.samplers.store.folder import RecordFolder
 from framepack_transitions.samplers.techniques.attention.attention_scaling import AttentionScaling
 from framepack_transitions.samplers.techniques.context.refresh import ContextRefresh
@@ -372,6 +377,53 @@ def test_values_that_are_not_finite_are_not_kept(runs, monkeypatch):
     with pytest.raises(ValueError, match="holds NaN"):
         runs(planned(sections=1))
     assert not runs.folder.entries()
+
+
+class SmallDisk:
+    """Opens files on a disk that has room for so many bytes; what is removed gives none back."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def open(self, path: Path, mode: str) -> IO[Any]:
+        disk = self
+
+        class Raw(io.FileIO):
+            def write(self, data: Any) -> int:
+                fitting = memoryview(data)[: disk.room]
+                if not fitting:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                disk.room -= len(fitting)
+                return super().write(fitting)
+
+        file = io.BufferedWriter(Raw(path, mode.replace("b", "")))
+        return file if "b" in mode else io.TextIOWrapper(file)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.2, 0.334, 0.4, 0.66, 0.67, 0.9, 0.999])
+def test_a_disk_that_is_full_at_any_point_ends_no_run_and_the_next_one_goes_on(
+    plain_model, tmp_path, monkeypatch, caplog, share
+):
+    sections, enough = planned(sections=3), 10**9
+
+    def run(name: str, disk: SmallDisk):
+        for module in (folder, jobs):
+            monkeypatch.setattr(module, "open_private", disk.open)
+        runs = Runs(plain_model, RecordFolder(tmp_path / name))
+        return runs, *runs(sections)
+
+    disk = SmallDisk(enough)
+    _, video, _ = run("whole", disk)
+    assert not caplog.records
+    runs, found, trace = run("full", SmallDisk(int(share * (enough - disk.room))))
+    assert torch.equal(found, video) and reused(trace) == [False] * 3
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "No space left on device" in said and "the run goes on" in said
+    kept = runs.folder.entries()
+    assert len(kept) == int(3 * share), "each record takes about a third"
+    assert [path for path in runs.folder.path.rglob("*") if path.is_file()] == [entry.path for entry in kept]
+    _, again, trace = run("full", SmallDisk(enough))
+    assert torch.equal(again, video) and reused(trace) == [number < len(kept) for number in range(3)]
 
 
 def test_a_section_that_was_marked_as_retried_is_not_kept(runs, monkeypatch):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from pathlib import Path
 
 import av
@@ -211,6 +213,33 @@ def test_large_videos_are_not_written_again_for_every_section(tmp_path, monkeypa
         for count in range(1, 101):
             files.show(0, [part] * count)
     assert 20 < len(written) < 40, "each about a tenth larger than the one before"
+
+
+@pytest.mark.parametrize("states", [0, 2])
+def test_a_preview_that_finds_the_disk_full_ends_no_run(
+    sample, vae, tmp_path, monkeypatch, caplog, states: int
+) -> None:
+    expected = sample(vae=vae)["result"][0]
+    join, joined = growing_files.join_segments, []
+
+    def full(path, segments):
+        joined.append(path)
+        if len(joined) > states:
+            path.write_bytes(b"half of a video")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        join(path, segments)
+
+    monkeypatch.setattr(growing_files, "join_segments", full)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    found = sample(vae=vae)
+    assert torch.equal(found["result"][0]["samples"], expected["samples"])
+    assert torch.equal(found["result"][0][KEY].images, expected[KEY].images)
+    [said] = [record.getMessage() for record in caplog.records if "cannot be shown" in record.getMessage()]
+    assert "No space left on device" in said and "the run goes on" in said
+    assert len(joined) == 3, "it is tried again: there may be room by then"
+    left = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    shown = [entry["filename"] for entry in found.get("ui", {}).get("images", ())]
+    assert [path.name for path in left] == shown and len(shown) == min(states, 1)
 
 
 def test_a_vae_of_another_kind_is_refused_before_anything_is_sampled(sample, vae):
