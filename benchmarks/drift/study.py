@@ -43,7 +43,13 @@ class DriftArm:
     @property
     def arm(self) -> Arm:
         """The techniques as an arm of TransitionBench."""
-        return replace(PLAIN, techniques=(PlantedGain(),) if self.planted else ())
+        planted = (PlantedGain(colour_anchor=self.colour_anchor),)
+        return replace(PLAIN, techniques=planted if self.planted else ())
+
+    @property
+    def in_the_sampler(self) -> float:
+        """The strength of the sampler's own colour anchor, which would act before a drift that is planted."""
+        return 0.0 if self.planted else self.colour_anchor
 
 
 ARMS = (
@@ -104,7 +110,7 @@ def run(
     for number, (arm, episodes, keys) in enumerate(batches):
         on_step = _reporter(on_steps, number * steps, len(batches) * steps, arm.name)
         if not all(key in kept.results for key in keys):
-            sampler = DriftSampler(bundle, bench.settings, arm.colour_anchor)
+            sampler = DriftSampler(bundle, bench.settings, arm.in_the_sampler)
             with one_thread(), progress_reporting(on_step):
                 kept.add(_measured(sampler, arm, episodes, keys))
     return [kept.results[key] for _, _, keys in batches for key in keys]

@@ -17,24 +17,43 @@ from framepack_transitions.benchmarks.drift.study import ARMS, DriftBench, measu
 from framepack_transitions.benchmarks.long.scenarios import make_long_episode
 from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings
 from framepack_transitions.headless.cli import main
+from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.history import History
-from framepack_transitions.samplers.context.indices import Direction
+from framepack_transitions.samplers.context.plan import DIRECTIONS, Section, plan_sections
+from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from framepack_transitions.tiny.bundle import load_tiny
 from framepack_transitions.tiny.world import render
 
 SMALL = BenchSettings(window=3, steps=2)
 
 
-@pytest.mark.parametrize("direction", Direction)
-def test_every_section_is_planted_once_in_what_is_remembered_and_not_in_the_video(direction):
-    history, plant = History(direction, torch.zeros(1, 16, 1, 2, 2)), PlantedGain()
-    for index in range(4):
-        plant.before_section(SimpleNamespace(index=index), SimpleNamespace(history=history))
+def sections(layout: str, count: int) -> list[Section]:
+    return assign_prompts(plan_sections(layout, count, 3), [Prompt(start=0.0, text="a scene")])
+
+
+@pytest.mark.parametrize("layout", DIRECTIONS)
+def test_every_section_is_remembered_more_vivid_than_the_one_before_it_and_the_video_is_not(layout):
+    history, plant = History(DIRECTIONS[layout], torch.zeros(1, 16, 1, 2, 2)), PlantedGain()
+    for section in sections(layout, 4):
+        plant.before_section(section, SimpleNamespace(history=history))
         history.append(torch.ones(1, 16, 3, 2, 2))
     remembered = history.recent(12)[0, 0, :, 0, 0].tolist()
-    in_time = remembered if direction is Direction.FORWARD else remembered[::-1]
-    assert in_time == pytest.approx([1.03] * 9 + [1.0] * 3), "the newest is not planted yet"
+    in_time = remembered if layout == "f1" else remembered[::-1]
+    expected = [1.03**number for number in (1, 2, 3) for _ in range(3)] + [1.0] * 3
+    assert in_time == pytest.approx(expected), "the newest is not planted yet"
     assert all(torch.equal(section, torch.ones_like(section)) for section in history.sections)
+
+
+def test_the_anchor_takes_out_what_was_planted():
+    """The second section is the reference of those after it."""
+    history, plant = History(DIRECTIONS["f1"], torch.zeros(1, 16, 1, 2, 2)), PlantedGain(colour_anchor=1.0)
+    drawn = torch.rand(1, 16, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    for section in sections("f1", 5):
+        plant.before_section(section, SimpleNamespace(history=history))
+        history.append(drawn)
+    remembered = history.recent(15)
+    assert torch.allclose(remembered[:, :, :6], torch.cat([1.03 * drawn, 1.03**2 * drawn], dim=2))
+    assert torch.allclose(remembered[:, :, 6:], torch.cat([drawn] * 3, dim=2), atol=1e-5)
 
 
 def test_a_slope_is_told_in_percent_of_the_settled_section_and_leaves_out_the_first():
