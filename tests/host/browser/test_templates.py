@@ -50,6 +50,13 @@ FEW_STEPS = """
         for (const widget of node.widgets || []) if (widget.name === 'steps') widget.value = 2;
     }
 """
+# A section more: the sampler says how many of the others it takes over, and shows its video beside that.
+LONGER = """
+    for (const node of graph._nodes.filter((node) => node.type === 'FramePackTransitionsSampler')) {
+        const seconds = node.widgets.find((widget) => widget.name === 'seconds');
+        seconds.value += 1.2;
+    }
+"""
 
 
 def example(name: str) -> dict:
@@ -65,9 +72,9 @@ def loaded(browser, nodes2):
 
 @pytest.fixture(scope="module")
 def run(browser, nodes2):
-    """What every template with the embedded model is before and after Run was pressed once."""
+    """What every template with the embedded model is before Run was pressed, and after it was pressed twice."""
     graphs = [example(name) for name in TINY]
-    seen = browser.run_all(graphs, before=LOOK, runs=(FEW_STEPS,), probe=LOOK, settle=3, nodes2=nodes2)
+    seen = browser.run_all(graphs, before=LOOK, runs=(FEW_STEPS, LONGER), probe=LOOK, settle=3, nodes2=nodes2)
     return dict(zip(TINY, seen))
 
 
@@ -89,7 +96,7 @@ def test_a_template_is_tidy_when_it_is_opened(loaded, name):
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_a_template_is_tidy_after_a_run(run, name):
+def test_a_template_is_tidy_after_a_run_and_after_another_with_a_notice(run, name):
     assert untidy(run[name]["result"]) == []
 
 
@@ -102,6 +109,9 @@ def test_a_run_changes_nothing_that_is_queued_next_time(run, name):
     )
     for inputs in before.values():
         inputs.update({"steps": 2} if "steps" in inputs else {})
+        inputs.update(
+            {"seconds": pytest.approx(inputs["seconds"] + 1.2)} if "reuse_sections" in inputs else {}
+        )
     assert before == after
 
 
