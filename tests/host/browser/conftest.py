@@ -68,7 +68,7 @@ class Browser:
             "seconds": seconds,
             "settle": settle,
         }
-        longest = (seconds + settle) * len(runs) * len(graphs) + 180
+        longest = ((seconds + settle) * len(runs) + 60) * len(graphs) + 180
         return self._drive(request, longest)["visits"]
 
     def search(self, texts: Sequence[str]) -> list[list[str]]:
