@@ -43,7 +43,8 @@ def run(
 
     What `kept` holds is not measured again. `on_episodes` is told how many more are there.
     """
-    named, found = partial(_key, sampler.fingerprint(), model), []
+    named = partial(_key, sampler.fingerprint(), model)
+    found: list[CachedEpisode] = []
     for first in range(0, seeds, CHUNK):
         numbers = range(FIRST_SEED + first, FIRST_SEED + min(first + CHUNK, seeds))
         for case in CASES:

@@ -17,6 +17,9 @@ CAPABILITY = (8, 9)
 class Fp8Linear(nn.Module):
     """A linear layer whose weight and inputs are rounded to fp8 without a scale, and its products summed in float32."""
 
+    weight: Tensor
+    scale: Tensor
+
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.bias = layer.bias
@@ -29,7 +32,7 @@ class Fp8Linear(nn.Module):
         product: Tensor = torch._scaled_mm(
             rows, self.weight.t(), scale_a=self.scale, scale_b=self.scale, bias=self.bias, out_dtype=x.dtype
         )
-        return product.unflatten(0, x.shape[:-1])
+        return product.view(*x.shape[:-1], -1)
 
 
 def can_multiply(device: torch.device) -> bool:

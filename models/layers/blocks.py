@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,8 @@ def normalise(norm: nn.Module, x: Tensor, scale: Tensor, shift: Tensor) -> Tenso
     """
     if scale.shape[0] > 1 or scale.dtype != x.dtype:
         return torch.addcmul(shift, norm(x), 1 + scale)
-    return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten(), norm.eps)
+    weight, bias = (1 + scale).flatten(), shift.flatten()
+    return F.layer_norm(x, list(x.shape[-1:]), weight, bias, cast(float, norm.eps))
 
 
 def add_gated(x: Tensor, gate: Tensor, added: Tensor) -> Tensor:
