@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
-
 from ..conditioning import Prompt, TextConditioning
 from .change import Feature, text_feature
 from .syntaxes.spans import PromptSpan
@@ -44,25 +42,10 @@ def recall_remarks(spans: Sequence[PromptSpan], feature_of: Callable[[str], Feat
 
 
 def recalled_number(features: Sequence[Feature]) -> int:
-    """Which of the texts before the last but one points most nearly the way of the last, the latest of equals.
-
-    Texts of one encoder all point nearly the same way; so the mean of all of them is taken off before.
-    """
+    """Which of the texts before the last but one points most nearly the way of the last, the latest of equals."""
     *earlier, _, text = features
-    centre = tuple(torch.stack(parts).mean(dim=0) for parts in zip(*features))
-    alike = [_cosine(text, other, centre) for other in earlier]
+    alike = [sum(float(mine @ its) for mine, its in zip(text, other)) for other in earlier]
     return max(range(len(earlier)), key=lambda number: (alike[number], number))
-
-
-def _cosine(one: Feature, other: Feature, centre: Feature) -> float:
-    """The cosine of the centred vectors, the mean over a feature's parts; 1 for equal features."""
-    if all(torch.equal(mine, its) for mine, its in zip(one, other)):
-        return 1.0
-    cosines = [
-        torch.nn.functional.cosine_similarity(mine - middle, its - middle, dim=0)
-        for mine, its, middle in zip(one, other, centre)
-    ]
-    return float(torch.stack(cosines).mean())
 
 
 def _feature(text: TextConditioning) -> Feature:

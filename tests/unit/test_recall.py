@@ -147,11 +147,13 @@ class TestFinishedSections:
 
 
 class TestTheChoice:
-    def test_the_mean_of_all_texts_is_taken_off_before_they_are_compared(self):
-        far = torch.tensor([100.0, 0.0])
-        one, other, before = ((far + torch.tensor([0.0, side]),) for side in (1.0, -1.0, 0.1))
-        assert recalled_number([one, other, before, (far + torch.tensor([0.0, -0.5]),)]) == 1
-        assert recalled_number([one, other, before, (far + torch.tensor([0.0, 0.5]),)]) == 0
+    def test_the_nearest_text_is_taken(self):
+        one, other, before, near = (
+            (torch.tensor(vector), torch.tensor([1.0]))
+            for vector in ([1.0, 0.0], [0.6, 0.8], [0.8, 0.6], [0.7, 0.71])
+        )
+        assert recalled_number([one, other, before, near]) == 1
+        assert recalled_number([other, one, before, near]) == 0
 
     def test_of_equals_the_latest_is_taken(self):
         one, other = (torch.tensor([1.0, 0.0]),), (torch.tensor([0.0, 1.0]),)
