@@ -112,7 +112,11 @@ def open_gguf(path: Path, device: torch.device | str = "cpu") -> Iterator[GgufFi
 
 
 def gguf_reader() -> Callable[[Path], Any]:
-    """The reader of the gguf package, which is optional."""
+    """The reader of the gguf package, which is optional.
+
+    It raises ValueError where a part lies behind the end of the file. The package itself would read nothing there, again and
+    again until the memory is full, where a header announces more than there is.
+    """
     try:
         from gguf import GGUFReader
     except ImportError as error:
@@ -120,8 +124,15 @@ def gguf_reader() -> Callable[[Path], Any]:
             "reading a GGUF file needs the gguf package: run `pip install gguf` in ComfyUI's Python "
             "(or install framepack-transitions[gguf]), or take a safetensors file"
         ) from error
-    reader: Callable[[Path], Any] = GGUFReader
-    return reader
+
+    class Reader(GGUFReader):  # type: ignore[misc,unused-ignore]  # the package may be absent
+        def _get(self, offset: int, dtype: Any, count: Any = 1, *more: Any, **named: Any) -> Any:
+            found = super()._get(offset, dtype, count, *more, **named)
+            if found.size != int(count):
+                raise ValueError(f"what should be at byte {int(offset):,} is not there")
+            return found
+
+    return Reader
 
 
 def check_stored(file: GgufFile, key: str) -> None:

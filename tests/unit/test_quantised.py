@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import struct
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
@@ -365,13 +366,27 @@ def test_a_package_that_does_not_work_is_not_taken_for_a_damaged_file(
     gguf = pytest.importorskip("gguf")
     quantised_cases.write_gguf(tmp_path / "model.gguf", dit, "Q8_0")
 
-    def fail(*_: Any) -> None:
-        raise AttributeError("newbyteorder was removed")  # as 0.10 with numpy 2
+    class Failing:
+        def __init__(self, *_: Any) -> None:
+            raise AttributeError("newbyteorder was removed")  # as 0.10 with numpy 2
 
-    monkeypatch.setattr(gguf, "GGUFReader", fail)
+    monkeypatch.setattr(gguf, "GGUFReader", Failing)
     with pytest.raises(
         CheckpointError, match=r"does not work here: run `pip install --upgrade gguf`.*newbyteorder"
     ):
+        load_dit(tmp_path / "model.gguf")
+
+
+@pytest.mark.parametrize("inner", [0, 8, 9], ids=["numbers", "texts", "lists"])
+def test_a_list_that_is_announced_longer_than_the_file_is_refused_at_its_end(
+    tmp_path: Path, inner: int
+) -> None:
+    """A file of 65 bytes, written by hand, that announces 2^40 elements of a field."""
+    pytest.importorskip("gguf")
+    header = struct.pack("<4sIQQ", b"GGUF", 3, 0, 1)  # magic, version, tensors, fields
+    field = struct.pack("<Q1sIIQ", 1, b"a", 9, inner, 2**40)  # name, a list, of what, how many
+    (tmp_path / "model.gguf").write_bytes(header + field + bytes(16))
+    with pytest.raises(CheckpointError, match=r"not a whole GGUF file \(what should be at byte \d+ is not"):
         load_dit(tmp_path / "model.gguf")
 
 
