@@ -6,7 +6,6 @@ import random
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -49,12 +48,14 @@ class Found:
     trials: all starts that were stopped, or ended before they could be.
     renders: by the name of its folder, how each finished render differs from the one that was left alone; empty for in nothing.
     seconds: what that one took.
+    whole: what the latest render took that nothing has stopped; where others use the machine too, that changes.
     loading: what its command takes to be loaded.
     """
 
     trials: list[Trial] = field(default_factory=list)
     renders: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
+    whole: float = 0.0
     loading: float = 0.0
 
     @property
@@ -87,11 +88,10 @@ def run(bench: Reliability, on_trial: Callable[[Found], None] = lambda found: No
     """
     found, moments = Found(loading=loading_seconds(bench.render)), random.Random(bench.seed)
     _let_interrupts_through()
-    began = time.monotonic()
     alone = bench.start(bench.render, None, signal.SIGTERM)
     if not alone.finished:
         raise RuntimeError(f"the render failed before it was disturbed: see {bench.render.out}")
-    found.seconds = time.monotonic() - began
+    found.seconds = found.whole = alone.seconds
     number = 0
     while found.kills < bench.kills:
         number += 1
@@ -116,6 +116,7 @@ def _to_its_end(
         found.trials.append(trial)
         on_trial(found)
         if trial.finished:
+            found.whole = found.whole if trial.found else trial.seconds
             return
         if not trial.signal:
             raise RuntimeError(f"a start of the render failed by itself: see {render.out}")
@@ -124,7 +125,7 @@ def _to_its_end(
 def _moment(found: Found, moments: random.Random) -> float:
     """A random moment of a render; one in LOADING falls anywhere, the others after the command is loaded."""
     anywhere = moments.randrange(LOADING) == 0
-    return moments.uniform(0.0 if anywhere else min(found.loading, found.seconds), found.seconds)
+    return moments.uniform(0.0 if anywhere else min(found.loading, found.whole / 2), found.whole)
 
 
 def _let_interrupts_through() -> None:

@@ -94,11 +94,14 @@ class HostTrials:
         before: set[str] = set()
         left: set[str] = set()
         stopped = False
+        took = 0.0
         with (render.out / LOG).open("w", encoding="utf-8") as log:
             with self.host.started(render.out) as comfyui:
+                began = time.monotonic()
                 process = subprocess.Popen(render.command(), stdout=subprocess.DEVNULL, stderr=log)
                 try:
                     process.wait(seconds)
+                    took = time.monotonic() - began
                 except subprocess.TimeoutExpired:
                     stopped, before = True, render.whole_records()
                     comfyui.send_signal(signal)
@@ -107,7 +110,7 @@ class HostTrials:
             code = self._waited_for(render, process)
         return Trial(
             signal=f"server {signal.name}" if stopped else "",
-            seconds=round(seconds or 0, 2),
+            seconds=round(seconds if stopped and seconds is not None else took, 2),
             code=code,
             found=len(before),
             left=len(left),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,12 +49,14 @@ class InterruptTrials:
         self._lead_to(render)
         found = render.whole_records()
         with (render.out / LOG).open("w", encoding="utf-8") as log:
+            began = time.monotonic()
             process = subprocess.Popen(render.command(), stdout=subprocess.DEVNULL, stderr=log)
             code = self._code(process, seconds)
+            took = time.monotonic() - began
         left = render.whole_records()
         return Trial(
             signal=INTERRUPT if code else "",
-            seconds=round(seconds or 0, 2),
+            seconds=round(seconds if code and seconds is not None else took, 2),
             code=code,
             found=len(found),
             left=len(left),

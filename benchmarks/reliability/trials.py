@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -75,13 +76,14 @@ class Trial:
     """What one start came to.
 
     signal: the name of the signal that stopped it, or how else it was; "" where it ended before.
-    seconds: when that was, counted from the start.
+    seconds: how long it ran until then.
     code: the process's exit code; negative for a signal.
     found: how many records it found at its start.
     left: how many it left, all of them whole.
     lost: how many of those that it found are gone or damaged.
     litter: files that it left and nobody will read.
     traceback: whether it showed one.
+    late: whether it had not ended END_SECONDS after it was told to, and was killed then.
     memory: bytes that the ComfyUI took after it, on which it ran; None where nobody looked.
     """
 
@@ -93,6 +95,7 @@ class Trial:
     lost: int
     litter: Sequence[str]
     traceback: bool
+    late: bool = False
     memory: int | None = None
 
     @property
@@ -105,6 +108,7 @@ class Trial:
         found = [f"{self.lost} finished records lost"] if self.lost else []
         found += [f"left over: {name}" for name in self.litter]
         found += ["a traceback"] if self.traceback else []
+        found += [f"it did not end within {END_SECONDS} s"] if self.late else []
         return found
 
 
@@ -116,14 +120,18 @@ def start(render: Render, seconds: float | None, signal: Signals) -> Trial:
     render.out.mkdir(parents=True, exist_ok=True)
     found, before, stopped = render.whole_records(), litter(render.out), False
     with (render.out / LOG).open("w", encoding="utf-8") as log:
+        began = time.monotonic()
         process = subprocess.Popen(render.command(), stdout=subprocess.DEVNULL, stderr=log)
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             stopped = True
             process.send_signal(signal)
-            process.wait(END_SECONDS)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(END_SECONDS)
         finally:
+            late = process.poll() is None
+            took = time.monotonic() - began
             process.kill()
             process.wait()
     left = render.whole_records()
@@ -131,7 +139,8 @@ def start(render: Render, seconds: float | None, signal: Signals) -> Trial:
     killed = stopped and (signal.name == "SIGKILL" or sys.platform == "win32")
     return Trial(
         signal=signal.name if stopped else "",
-        seconds=round(seconds or 0, 2),
+        seconds=round(seconds if stopped and seconds is not None else took, 2),
+        late=late,
         code=process.returncode,
         found=len(found),
         left=len(left),
