@@ -49,6 +49,8 @@ class FramePackConfig:
         object.__setattr__(self, "rope_axes_dim", tuple(self.rope_axes_dim))
         if len(self.rope_axes_dim) != 3 or any(axis % 2 for axis in self.rope_axes_dim):
             raise ValueError(f"rope_axes_dim must be three even numbers, got {self.rope_axes_dim}")
+        if self.num_attention_heads == 0:
+            raise ValueError("num_attention_heads is 0; a network needs at least one")
         if sum(self.rope_axes_dim) != self.attention_head_dim:
             raise ValueError(
                 f"rope_axes_dim {self.rope_axes_dim} sums to {sum(self.rope_axes_dim)}, "

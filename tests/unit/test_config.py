@@ -69,6 +69,7 @@ def test_a_diffusers_config_is_read_as_it_is(dit_cases: ModuleType) -> None:
         ({"rope_axes_dim": (64, 64)}, "three even numbers"),
         ({"rope_axes_dim": (15, 57, 56)}, "three even numbers"),
         ({"patch_size": 4}, "1x2x2"),
+        ({"num_attention_heads": 0}, "at least one"),
         ({"qk_norm": "layer_norm"}, "layer_norm"),
         ({"image_condition_type": "token_replace"}, "token_replace"),
     ],
