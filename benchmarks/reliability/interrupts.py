@@ -16,6 +16,9 @@ from .host import START_SECONDS, Host
 from .trials import END_SECONDS, LOG, Render, Trial, litter, shows_traceback
 
 INTERRUPT = "interrupt"
+SETTLED_SECONDS = (
+    2  # after a run a ComfyUI is still busy with itself, and what it is told then waits for the run after
+)
 
 
 class Interruptible(Protocol):
@@ -51,13 +54,13 @@ class InterruptTrials:
         with (render.out / LOG).open("w", encoding="utf-8") as log:
             began = time.monotonic()
             process = subprocess.Popen(render.command(), stdout=subprocess.DEVNULL, stderr=log)
-            code = self._code(process, seconds)
+            told = self._ended(process, seconds)
             took = time.monotonic() - began
-        left = render.whole_records()
+        left, stopped = render.whole_records(), told and process.returncode != 0
         return Trial(
-            signal=INTERRUPT if code else "",
-            seconds=round(seconds if code and seconds is not None else took, 2),
-            code=code,
+            signal=INTERRUPT if stopped else "",
+            seconds=round(seconds if stopped and seconds is not None else took, 2),
+            code=process.returncode,
             found=len(found),
             left=len(left),
             lost=len(found - left),
@@ -66,13 +69,15 @@ class InterruptTrials:
             memory=resident_bytes(self.process),
         )
 
-    def _code(self, process: subprocess.Popen[bytes], seconds: float | None) -> int:
-        """The exit code of a render that is interrupted after so many seconds."""
+    def _ended(self, process: subprocess.Popen[bytes], seconds: float | None) -> bool:
+        """Wait for the end of a render; whether the ComfyUI was told to interrupt, after so many seconds."""
         try:
-            return process.wait(seconds)
+            process.wait(seconds)
+            return False
         except subprocess.TimeoutExpired:
             self.comfyui.interrupt()
-            return process.wait(START_SECONDS + END_SECONDS)
+            process.wait(START_SECONDS + END_SECONDS)
+            return True
         finally:
             process.kill()
             process.wait()
@@ -82,6 +87,7 @@ class InterruptTrials:
         records = (render.out / SECTIONS).resolve()
         if not records.exists():
             records.mkdir(parents=True)
+            time.sleep(SETTLED_SECONDS)
             self.comfyui.forget()
         self.sections.unlink(missing_ok=True)
         self.sections.symlink_to(records, target_is_directory=True)

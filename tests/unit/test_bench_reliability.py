@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from framepack_transitions.benchmarks.reliability import bench as reliability
-from framepack_transitions.benchmarks.reliability import trials
+from framepack_transitions.benchmarks.reliability import interrupts, trials
 from framepack_transitions.benchmarks.reliability.host import Host, HostTrials
 from framepack_transitions.benchmarks.reliability.interrupts import InterruptTrials, resident_bytes
 from framepack_transitions.benchmarks.reliability.summary import facts, table
@@ -219,6 +219,11 @@ class Stoppable(Render):
         return [sys.executable, "-c", STOPPED, str(self.workflow), str(self.code)]
 
 
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "SETTLED_SECONDS", 0)
+
+
 @dataclass(frozen=True)
 class FakeComfyUI:
     """Interrupts by making a file; notes what it is told."""
@@ -248,6 +253,15 @@ def test_one_comfyui_is_told_to_interrupt_and_its_memory_is_looked_at(tmp_path: 
     interrupted.start(replace(render, out=tmp_path / "two"), None, signal.SIGTERM)
     assert (tmp_path / "sections").resolve() == tmp_path / "two" / "sections"
     assert comfyui.told == ["forget", "interrupt", "forget"], "each render begins with empty caches"
+
+
+def test_a_render_that_fails_by_itself_was_not_interrupted(tmp_path: Path) -> None:
+    comfyui = FakeComfyUI(tmp_path / "stop", [])
+    comfyui.file.touch()
+    interrupted = InterruptTrials(comfyui=comfyui, process=os.getpid(), sections=tmp_path / "sections")
+    render = Stoppable(workflow=comfyui.file, settings=(), out=tmp_path / "one", code=1)
+    trial = interrupted.start(render, 60, signal.SIGTERM)
+    assert (trial.signal, trial.finished) == ("", False) and comfyui.told == ["forget"]
 
 
 def test_an_interrupt_that_came_too_late_does_not_count(tmp_path: Path) -> None:
