@@ -8,13 +8,13 @@ from decimal import Decimal
 
 from .elements.entries import Entry, read_entry, without_overlaps
 from .elements.marks import BRACKETS, MARK, escape_marks, is_escaped, read_span
-from .elements.times import OTHER_UNIT, narrow, read_header
+from .elements.times import OPTION_WORD, OTHER_UNIT, narrow, read_header
 from .spans import PlacedSpan, PromptSpan, PromptSyntaxError, VideoLength
 
 EXAMPLE = "a man sits in a living room\n[3s: the man disappears] [6.5s-8s: night falls]"
 
 _TIMED = re.compile(
-    rf"\s*[-+]?\.?[0-9][0-9.,]*\s*(?:[s\-:!~#]|f(?:rames?)?\s*(?:[-:!~#]|cut|recall|sham|border|frame)|{OTHER_UNIT}\s*[-:])",
+    rf"\s*[-+]?\.?[0-9][0-9.,]*\s*(?:[s\-:!~#]|f(?:rames?)?\s*(?:[-:!~#]|{OPTION_WORD})|{OTHER_UNIT}\s*[-:])",
     re.IGNORECASE,
 )
 _SEPARATORS = " ,;.、。，；．"  # full-width ones too

@@ -6,7 +6,7 @@ import re
 
 from .elements.entries import Entry, read_entry, without_overlaps
 from .elements.marks import read_span
-from .elements.times import NUMBER, OTHER_UNIT, UNIT, narrow, read_header
+from .elements.times import NUMBER, OPTION_WORD, OTHER_UNIT, UNIT, narrow, read_header
 from .spans import PlacedSpan, VideoLength
 
 EXAMPLE = "0s: a man\n3s: an empty room\n6s-8s: night"
@@ -14,8 +14,7 @@ EXAMPLE = "0s: a man\n3s: an empty room\n6s-8s: night"
 _ANY_UNIT = rf"(?:{UNIT}|{OTHER_UNIT})"
 _TIME = rf"{NUMBER}[ \t]*(?:{_ANY_UNIT}[ \t]*(?:-[ \t]*(?:{NUMBER}[ \t]*{_ANY_UNIT}?)?)?|-[ \t]*{NUMBER}[ \t]*{_ANY_UNIT})"
 _LINE = re.compile(
-    rf"^[ \t]*({_TIME}(?:[ \t]|!|[~#][ \t]*[0-9]+|cut|recall|sham|border|frame)*):",
-    re.MULTILINE | re.IGNORECASE,
+    rf"^[ \t]*({_TIME}(?:[ \t]|!|[~#][ \t]*[0-9]+|{OPTION_WORD})*):", re.MULTILINE | re.IGNORECASE
 )
 
 

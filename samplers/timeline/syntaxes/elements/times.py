@@ -30,6 +30,8 @@ _WORDS: dict[str, tuple[str, Any]] = {
     "border": ("landing", "border"),
     "frame": ("landing", "frame"),
 }
+# Those that are words, as a pattern of what may follow a time.
+OPTION_WORD = "|".join(word for word in _WORDS if word.isalpha())
 _WIDE = "０１２３４５６７８９．：；｜！％＃－−–～〜　ｓｆ秒"  # these are what is looked for
 _NARROW = str.maketrans(_WIDE, "0123456789.:;|!%#----- sfs")
 
