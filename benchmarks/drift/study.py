@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ...tiny.detector import agrees, detect
 from ...tiny.threads import one_thread
 from ..long.sampling import LongSampler
 from ..long.scenarios import START, LongEpisode, make_long_episode
+from ..long.study import OnSteps, steps_after
 from ..transition.arms import PLAIN, Arm
 from ..transition.running.results import ResultFile, key_of, world_digest
 from ..transition.running.sampling import BenchSettings
@@ -29,7 +30,6 @@ SCENARIO, SECTIONS = "quiet", 8
 CHUNK = 8  # videos sampled as one batch
 
 Array = NDArray[Any]
-OnSteps = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -108,17 +108,12 @@ def run(
     batches = [(arm, episodes, _keys(fingerprint, arm, episodes)) for arm, episodes in bench.batches()]
     steps = bench.sections * bench.settings.steps
     for number, (arm, episodes, keys) in enumerate(batches):
-        on_step = _reporter(on_steps, number * steps, len(batches) * steps, arm.name)
+        on_step = steps_after(on_steps, number * steps, len(batches) * steps, arm.name)
         if not all(key in kept.results for key in keys):
             sampler = DriftSampler(bundle, bench.settings, arm.in_the_sampler)
             with one_thread(), progress_reporting(on_step):
                 kept.add(_measured(sampler, arm, episodes, keys))
     return [kept.results[key] for _, _, keys in batches for key in keys]
-
-
-def _reporter(on_steps: OnSteps, before: int, total: int, arm: str) -> Callable[[int, int, Any], None]:
-    """Lets the steps of a batch count after those `before`."""
-    return lambda step, of, info: on_steps(before + step, total, arm)
 
 
 def _keys(fingerprint: str, arm: DriftArm, episodes: Sequence[LongEpisode]) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...samplers.context.colour_anchor import SETTLED
 from .. import statistics
-from ..transition.pictures import markdown, percent, with_interval
+from ..transition.pictures import markdown, percent, signed_share, with_interval
 from .results import DriftResult
 
 Row = Mapping[str, Any]
@@ -51,8 +51,8 @@ def table(rows: Sequence[Row]) -> str:
             {
                 "arm": row["arm"],
                 "n": str(row["n"]),
-                "saturation, % a section": with_interval(row, "saturation", _signed),
-                "brightness, % a section": with_interval(row, "brightness", _signed),
+                "saturation, % a section": with_interval(row, "saturation", signed_share),
+                "brightness, % a section": with_interval(row, "brightness", signed_share),
                 "scene kept": with_interval(row, "kept"),
                 "saturation, first to last section": _ends(row["saturation_over_time"]),
                 "evaluations": f"{row['evaluations']:.1f}",
@@ -60,10 +60,6 @@ def table(rows: Sequence[Row]) -> str:
             for row in rows
         ]
     )
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.2f}"
 
 
 def _ends(curve: Sequence[float]) -> str:

@@ -93,7 +93,7 @@ def run(
     batches = list(bench.batches())
     steps = [batch.episodes[0].sections * bench.settings.steps for batch in batches]
     for number, batch in enumerate(batches):
-        on_step = _reporter(on_steps, sum(steps[:number]), sum(steps), batch.scenario)
+        on_step = steps_after(on_steps, sum(steps[:number]), sum(steps), batch.scenario)
         if not all(key in kept.results for key in batch.keys(fingerprint)):
             with one_thread(), progress_reporting(on_step):
                 made = _made(sampler, batch, kept.results, fingerprint)
@@ -102,9 +102,9 @@ def run(
     return [kept.results[key] for batch in batches for key in batch.keys(fingerprint)]
 
 
-def _reporter(on_steps: OnSteps, before: int, total: int, scenario: str) -> Callable[[int, int, Any], None]:
+def steps_after(on_steps: OnSteps, before: int, total: int, name: str) -> Callable[[int, int, Any], None]:
     """Lets the steps of a batch count after those `before`."""
-    return lambda step, of, info: on_steps(before + step, total, scenario)
+    return lambda step, of, info: on_steps(before + step, total, name)
 
 
 def _made(
