@@ -220,7 +220,7 @@ def _long(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     kinds = long_summary.kinds(results)
     long_pictures.save_plot(out / pictures.PLOT, curves, bench.switched_sections(), section / FPS)
     return {
-        "settings": {"section_frames": section, **vars(bench.settings)},
+        "settings": bench.settings.describe(),
         "techniques": {arm.name: arm.describe() for arm in bench.arms},
         "rows": rows,
         "switches_in_turn": kinds,

@@ -84,6 +84,10 @@ class BenchSettings:
         """The first frame after the switch."""
         return 1 + self.before * self.section_frames
 
+    def describe(self) -> dict[str, Any]:
+        """As plain data, for a report."""
+        return {"section_frames": self.section_frames, **asdict(self)}
+
 
 class EpisodeSampler:
     """Samples batches of episodes with the embedded model."""

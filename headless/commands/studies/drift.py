@@ -18,9 +18,8 @@ def drift_study(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     bench = study.DriftBench(folder=out, seeds=seeds)
     rows = table.rows(measure.drift(bench))
     table.save_plot(out / pictures.PLOT, rows)
-    settings = {"section_frames": bench.settings.section_frames, **vars(bench.settings)}
     return {
-        "settings": {"sections": bench.sections, **settings},
+        "settings": {"sections": bench.sections, **bench.settings.describe()},
         "rows": rows,
         "results": COMPRESSED,
         "text": table.table(rows),

@@ -38,7 +38,7 @@ def judge_study(
     judge.save_verdicts(out / judge.VERDICTS, judged)
     confusion.save_plot(out / pictures.PLOT, judged)
     return {
-        "settings": {"section_frames": bench.settings.section_frames, **vars(bench.settings)},
+        "settings": bench.settings.describe(),
         "techniques": {arm.name: arm.describe() for arm in bench.arms},
         "features": features,
         "confusion": rows,

@@ -82,7 +82,7 @@ class Measure:
 def facts_of(bench: transition.Bench, out: Path) -> dict[str, Any]:
     """What was measured and how."""
     return {
-        "settings": {"section_frames": bench.settings.section_frames, **vars(bench.settings)},
+        "settings": bench.settings.describe(),
         "techniques": {arm.name: arm.describe() for arm in bench.arms},
         "results": (bench.folder / COMPRESSED).relative_to(out).as_posix(),
     }
