@@ -24,8 +24,8 @@ JITTER_SEED = 0
 def confusion(judged: Sequence[JudgedEpisode]) -> list[dict[str, Any]]:
     """A row for all cases with a change, two for those that are drawn clearly and for the others, and one for each case.
 
-    They count verdicts on true successes and on true failures. Intervals take the episodes of one case and seed together, which share their past. Episodes without a verdict are
-    counted apart.
+    They count verdicts on true successes and on true failures. Intervals take the episodes of one case and seed together, which
+    share their past. Episodes without a verdict are counted apart.
     """
     pooled = [one for one in judged if one.case in SWITCHES]
     drawn = {name: [one for one in pooled if one.clear is clear] for name, clear in DRAWN.items()}

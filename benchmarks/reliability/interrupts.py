@@ -16,9 +16,8 @@ from .host import START_SECONDS, Host
 from .trials import END_SECONDS, LOG, Render, Trial, litter, shows_traceback
 
 INTERRUPT = "interrupt"
-SETTLED_SECONDS = (
-    2  # after a run a ComfyUI is still busy with itself, and what it is told then waits for the run after
-)
+# After a run a ComfyUI is still busy with itself, and what it is told then waits for the run after.
+SETTLED_SECONDS = 2
 
 
 class Interruptible(Protocol):

@@ -26,7 +26,8 @@ def run_cache_study(
 ) -> dict[str, Any]:
     """Measures the pack's step cache in its modes on the embedded model, or beside the caches of the ComfyUI in a folder.
 
-    It goes on where an earlier run into the same folder was stopped. Raises WorkflowError for a wrong number of seeds and for a ComfyUI that cannot be used.
+    It goes on where an earlier run into the same folder was stopped. Raises WorkflowError for a wrong number of seeds and for a
+    ComfyUI that cannot be used.
     """
     if seeds < 1:
         raise WorkflowError(f"Seeds is {seeds}; give at least 1 (8 for a quick look, 32 or more to quote).")
