@@ -52,6 +52,7 @@ class Prompt:
     state: what can be seen afterwards, for evaluators; empty where the text says it.
     cut: whether a new shot begins with it, which remembers nothing.
     recall: whether that shot goes on from what an earlier prompt left instead (see timeline.recall).
+    keep: the encoded words for what that shot keeps of the one before it (see denoising.cuts); None for nothing.
     blend: the number of sections over which the text moves from the prompt before to this one.
     landing: whether it takes over at the nearest section border, or a section begins on its own frame: border or frame.
     event: what happens when it takes over, for techniques that distinguish it; auto leaves it to them.
@@ -69,6 +70,7 @@ class Prompt:
     state: str = ""
     cut: bool = False
     recall: bool = False
+    keep: TextConditioning | None = None
     blend: int = 0
     landing: str = "border"
     event: str = AUTO

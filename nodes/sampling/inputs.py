@@ -109,6 +109,9 @@ def _prompt(driver: Driver, entry: TimelineEntry, name: str, start: Tensor) -> P
         state=entry.state,
         cut=entry.cut,
         recall=entry.recall,
+        keep=None
+        if entry.keep is None
+        else text_conditioning(entry.keep, f"keep of the {name}", driver.config, batch),
         blend=entry.blend,
         landing=entry.landing,
         event=entry.event,

@@ -29,6 +29,7 @@ class FramePackTimelineEntry:
         "scene change",
         "cut",
         "second start image",
+        "keep character",
         "storyboard",
     )
     DESCRIPTION = (
@@ -159,6 +160,12 @@ class FramePackTimelineEntry:
                         "tooltip": "Go back to an earlier scene: a new shot as with cut, which goes on from what the earlier entry with the most similar text left, its start image included. Only in layout f1.",
                     },
                 ),
+                "keep": (
+                    "CONDITIONING",
+                    {
+                        "tooltip": "With cut: words for what the new shot keeps of the one before, such as 'a man in a red coat', through CLIP Text Encode. Of the start frame and the last frame the parts that show it are remembered, and nothing else. Only in layout f1; one evaluation more."
+                    },
+                ),
             },
             "hidden": {"prompt_graph": "PROMPT", "unique_id": "UNIQUE_ID"},
         }
@@ -180,6 +187,7 @@ class FramePackTimelineEntry:
         landing: str = "border",
         event: str = AUTO,
         recall: bool = False,
+        keep: Any = None,
         prompt_graph: Any = None,
         unique_id: Any = None,
     ) -> Any:
@@ -198,6 +206,7 @@ class FramePackTimelineEntry:
             landing=landing,
             event=event,
             recall=recall,
+            keep=keep,
         )
         earlier = Timeline(()) if timeline is None else timeline
         notices = _keyframe_notices(WorkflowGraph(prompt_graph), unique_id, start_latent)

@@ -150,7 +150,7 @@ class FramePackPromptTimeline:
         landings = land(spans, count, window)
         encode = _encoder(clip)
         changes, remark = _changes(change, spans, encode)
-        entries = [_entry(span, encode(span.text), c) for span, c in zip(spans, changes)]
+        entries = [_entry(span, encode, c) for span, c in zip(spans, changes)]
         shown = [landing.span for landing in landings if landing.sections]
         recalled = recall_remarks(shown, lambda text: text_feature(encode(text)))
         report = "\n".join([landing_report(landings, count, window), *recalled, *remark])
@@ -186,15 +186,16 @@ def _changes(
     return changes, [remark]
 
 
-def _entry(span: PromptSpan, conditioning: Any, change: float) -> TimelineEntry:
+def _entry(span: PromptSpan, encode: Callable[[str], Any], change: float) -> TimelineEntry:
     return TimelineEntry(
         start=span.start,
         prompt=span.text,
-        conditioning=conditioning,
+        conditioning=encode(span.text),
         change=change,
         state=span.state,
         cut=span.cut,
         recall=span.recall,
+        keep=encode(span.keep) if span.keep else None,
         blend=span.blend,
         section_seed=span.section_seed,
         landing=span.landing or "border",

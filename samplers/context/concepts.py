@@ -19,18 +19,19 @@ FINE = ("start", "last")
 BINOMIAL = (1.0, 2.0, 1.0)
 
 
-def concept_weights(shares: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+def concept_weights(shares: Mapping[str, Tensor], context: Context, most: float = 1.0) -> dict[str, Tensor]:
     """Weights M of all tokens, 1 where the concept lies and 0 elsewhere, [B, L] by segment; image tokens between them.
 
     `shares` [B, L] say how much each token attends to the concept's words (see ConceptProbe). The shares of the
     start frame and of the last ones are smoothed over neighbouring tokens and divided in two by Otsu's threshold (1979), video by video. Coarser history is not asked by
     itself: of its tokens those count which cover a part of the picture that the concept fills in one of these frames. Empty
-    frames show nothing.
+    frames show nothing. Where more than `most` of the tokens of these frames lie above the threshold, these are divided once more,
+    and the upper group counts.
     """
     latents = segment_latents(context)
     shown = {name: _filled(latents[name]) for name in FINE if name in latents}
     smooth = {name: smoothed(shares[name], _shape(latents[name])) for name in shown}
-    chosen = _chosen(smooth, shown)
+    chosen = _chosen(smooth, shown, most)
     cells = {name: tokens_to_cells(part, name, _shape(latents[name])) for name, part in chosen.items()}
     if not cells:
         like = next(part for part in (*latents.values(), context.image_embeds) if part is not None)
@@ -80,14 +81,18 @@ def otsu_threshold(values: Tensor, counted: Tensor) -> Tensor:
     return threshold.masked_fill(~varied, torch.inf).to(device)
 
 
-def _chosen(shares: Mapping[str, Tensor], shown: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Which tokens of the fine segments lie above the threshold of them all, 1 or 0."""
+def _chosen(shares: Mapping[str, Tensor], shown: Mapping[str, Tensor], most: float) -> dict[str, Tensor]:
+    """Which tokens of the fine segments lie above the threshold of them all, 1 or 0; above a second one where these are too many."""
     if not shares:
         return {}
     values = torch.cat(list(shares.values()), dim=1)
     counted = torch.cat([shown[name] for name in shares], dim=1)
-    above = ((values > otsu_threshold(values, counted)) & counted).float()
-    return dict(zip(shares, torch.split(above, [part.shape[1] for part in shares.values()], dim=1)))
+    above = (values > otsu_threshold(values, counted)) & counted
+    too_many = above.sum(dim=1, keepdim=True) > most * counted.sum(dim=1, keepdim=True)
+    if too_many.any():
+        above = torch.where(too_many, above & (values > otsu_threshold(values, above)), above)
+    parts = torch.split(above.float(), [part.shape[1] for part in shares.values()], dim=1)
+    return dict(zip(shares, parts))
 
 
 def _filled(latents: Tensor) -> Tensor:

@@ -104,6 +104,7 @@ class SectionDenoiser:
         self.attention_rows = attention_rows
         self.finite = FiniteCheck()
         self.cache: SectionCache | None = None
+        self.largest_concept = 1.0  # share of the start frame and the last one (see concept_weights)
         self._guidance = guidance
         self._shift = shift
         self._techniques = techniques
@@ -239,7 +240,7 @@ class SectionDenoiser:
         )
         evaluate([asked], *at)
         self.evaluations += 1
-        found = concept_weights(probe.first(), whole)
+        found = concept_weights(probe.first(), whole, self.largest_concept)
         self.context = replace(self.context, concepts={**self.context.concepts, concept.name: found})
 
     def _evaluate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice, repeat
@@ -20,6 +20,14 @@ from ..observer import SectionObserver
 from ..settings import SampleInputs, SampleSettings
 from ..store.folder import RecordStore
 from ..timeline.recalled_scenes import RecalledScenes
+from .cuts.carried import (
+    SUBJECT,
+    SubjectSearch,
+    carry_over,
+    expect_carriers,
+    look_for_subject,
+    subject_search,
+)
 from .drivers import Driver
 from .keeping.sections import KeptSections
 from .run import Run, SectionInput, begin_run
@@ -44,6 +52,7 @@ def sample_sections(
     `solver` is a name in SOLVERS or a SAMPLER of the host; `sigmas` replaces the schedule of steps and shift; `observer`
     watches the run. Finished sections are kept in the `store` and taken from it. The trace is plain data (see README).
     """
+    expect_carriers(sections)
     shape = (inputs.start.shape[0], driver.config.in_channels, settings.window, *inputs.start.shape[-2:])
     schedule = run_schedule(shape, settings, sigmas, has_initial=inputs.initial is not None)
     observer = observer or SectionObserver()
@@ -67,7 +76,9 @@ def sample_sections(
     for section, before, noise in zip(sections, [sections[0], *sections], noises):
         observer.section_begins(section)
         scenes.keep(history, before, section)
-        begin_section(history, section, before, inputs)
+        search = subject_search(section, before, history, inputs=inputs, settings=settings)
+        if search is None:
+            begin_section(history, section, before, inputs)
         scenes.recall(history, section)
         anchor_colours(history, section, settings.colour_anchor)
         image_embeds = partial(image_embeds_of, section, inputs, settings, history)
@@ -78,10 +89,13 @@ def sample_sections(
             initial=_initial_of(section, inputs, noise),
             seed=section_seed(settings, section.index),
         )
-        key = kept.key(given, history)
+        key = kept.key(given, history, search)
         reused = kept.take_over(key, section, history)
         if not reused:
-            _sample(run, given, history, image_embeds)
+            found = {}
+            if search is not None:
+                found[SUBJECT.name] = _carry_over(run, given, search, history=history, observer=observer)
+            _sample(run, given, history, image_embeds, found=found)
             kept.keep(key, history)
         observer.section_done(section, history.latest, reused=reused)
     kept.announce()
@@ -90,12 +104,36 @@ def sample_sections(
     return video, {**run.trace, **frames}
 
 
+def _carry_over(
+    run: Run, given: SectionInput, search: SubjectSearch, *, history: History, observer: SectionObserver
+) -> Mapping[str, Tensor]:
+    """Look for what a new shot keeps of the one before it, cut to the new one with that, and return where it lies."""
+    found = look_for_subject(run, given, search)
+    seen = carry_over(history, search.context, found)
+    if not seen.all():
+        where = "nowhere" if not seen.any() else f"in {int(seen.sum())} of {len(seen)} videos alone"
+        observer.notice(
+            f"What the prompt at {given.section.prompt.start:g} s keeps of the shot before it was found {where}; the others "
+            "are cut without it. Name what is seen there in other words."
+        )
+    return found
+
+
 def _sample(
-    run: Run, given: SectionInput, history: History, image_embeds: Callable[[], Tensor | None]
+    run: Run,
+    given: SectionInput,
+    history: History,
+    image_embeds: Callable[[], Tensor | None],
+    *,
+    found: Mapping[str, Mapping[str, Tensor]],
 ) -> None:
-    """Let techniques prepare a section, denoise it, and add it to the history."""
+    """Let techniques prepare a section, denoise it, and add it to the history.
+
+    `found` are maps by concept of what was looked for before, an evaluation each.
+    """
     preparation = run.prepare(given.section, history, image_embeds)
-    context = history.context(given.section, image_embeds())
+    preparation.evaluations += len(found)
+    context = replace(history.context(given.section, image_embeds()), concepts=found)
     history.append(run.denoise(replace(given, context=context), preparation))
 
 

@@ -172,10 +172,11 @@ def _options(span: PromptSpan) -> str:
         "forced": span.forced and not span.sham,
     }
     flags = "".join(f", {name}" for name, is_set in holds.items() if is_set)
+    kept = f", keep {span.keep!r}" if span.keep else ""
     landing = ", on its frame" if span.landing == "frame" and span.start > 0 else ""
     blended = f", blended over {span.blend}" if span.blend else ""
     seed = "" if span.section_seed is None else f", seed {span.section_seed}"
-    return flags + landing + blended + seed
+    return flags + kept + landing + blended + seed
 
 
 def _frame_count(count: int, window: int) -> int:

@@ -27,6 +27,7 @@ class TimelineEntry:
     cut: whether a new shot begins, whose sections remember nothing before it.
     recall: whether that shot goes on from what an earlier entry left, the one whose text is most like this one's; it takes
         `cut`.
+    keep: what that shot keeps of the one before it, a ComfyUI CONDITIONING that names it; None for nothing. It takes `cut`.
     blend: number of sections over which the text moves from the prompt before it to this one.
     start_latent: a LATENT that replaces the start frame from here on; None keeps the one in force.
     clip_vision_output: an image whose tokens replace those in force from here on; None keeps them.
@@ -51,6 +52,7 @@ class TimelineEntry:
     landing: str = "border"
     event: str = AUTO
     recall: bool = False
+    keep: Any = None
 
     def __post_init__(self) -> None:
         if self.cut and self.start <= 0:
@@ -65,6 +67,8 @@ class TimelineEntry:
             )
         if self.recall:
             self._check_recall()
+        if self.keep is not None:
+            self._check_keep()
         if self.blend < 0:
             raise ValueError(
                 f"the timeline entry at {self.start:g} s has a blend of {self.blend}; give 0 or more."
@@ -98,6 +102,23 @@ class TimelineEntry:
             raise ValueError(
                 f"the timeline entry at {self.start:g} s recalls a scene and brings an image; recall comes with the image of "
                 "that scene, so disconnect start_latent and clip_vision_output, or turn recall off."
+            )
+
+    def _check_keep(self) -> None:
+        if not self.cut:
+            raise ValueError(
+                f"the timeline entry at {self.start:g} s has a keep without a cut; without one nothing is forgotten, so turn cut "
+                "on, or disconnect keep."
+            )
+        if self.recall:
+            raise ValueError(
+                f"the timeline entry at {self.start:g} s keeps something of the shot before it and recalls another scene; choose "
+                "one of keep and recall."
+            )
+        if self.start_latent is not None or self.clip_vision_output is not None:
+            raise ValueError(
+                f"the timeline entry at {self.start:g} s keeps something of the shot before it and brings an image; the new shot "
+                "starts from one of them, so disconnect keep, or start_latent and clip_vision_output."
             )
 
 

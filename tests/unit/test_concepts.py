@@ -168,6 +168,20 @@ def test_otsu_divides_as_an_exhaustive_search_does():
     assert otsu_threshold(torch.ones(1, 4), torch.ones(1, 4, dtype=torch.bool)).item() == torch.inf
 
 
+def test_what_seems_to_fill_too_much_is_divided_once_more():
+    """Columns of 0, 0.8, 1.6 and 0.9 are smoothed to 0.2, 0.8, 1.225 and 1.075: first the first one is apart, then the second.
+
+    n1 n2 (mean1 - mean2)^2 of the last three: 0.245 with the second alone on one side, 0.165 with the third alone.
+    """
+    columns = torch.tensor([0.0, 0.8, 1.6, 0.9]).repeat(4)[None]
+    context = Context(indices=f1_indices(3), clean=normal(1, 16, 2, 8, 8, seed=1))
+    shares = {"start": columns, "last": columns}
+    shown = [
+        concept_weights(shares, context, most)["last"].reshape(4, 4)[1].tolist() for most in (1.0, 0.75, 0.5)
+    ]
+    assert shown == [[0, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1]]
+
+
 def test_empty_frames_show_nothing_and_no_past_chooses_nothing():
     empty, filled = torch.zeros(1, 16, 1, 16, 24), normal(1, 16, 1, 16, 24, seed=1)
     context = make_context(clean=torch.cat([empty, filled], dim=2))

@@ -11,6 +11,7 @@ from ...settings import SampleInputs
 from ...store.digest import NotKeyed, digest
 from ...store.folder import RecordStore
 from ...store.record import Record
+from ..cuts.carried import SubjectSearch
 from ..run import Run, SectionInput
 from ..trace import measured_part
 from .keys import acting_techniques, run_parts, section_parts, technique_part
@@ -34,13 +35,16 @@ class KeptSections:
         self._techniques: dict[int, str] = {}
         self._taken, self._sampled, self._said = 0, 0, False
 
-    def key(self, given: SectionInput, history: History) -> str | None:
-        """What stands for a section before it is prepared; None where it cannot be kept."""
+    def key(self, given: SectionInput, history: History, search: SubjectSearch | None = None) -> str | None:
+        """What stands for a section before it is prepared; None where it cannot be kept.
+
+        `search` is what it keeps of the shot before it, which is still in the history.
+        """
         if self._store is None or self._run_digest is None:
             return None
         try:
             parts = section_parts(self._run, given, history, self._inputs)
-            return digest(["section", self._run_digest, parts, self._acting(given.section)])
+            return digest(["section", self._run_digest, parts, search, self._acting(given.section)])
         except NotKeyed as unknown:
             self._say(unknown)
             return None

@@ -132,7 +132,7 @@ def _format_options(span: PromptSpan) -> str:
     blend = f"~{span.blend}" if span.blend else ""
     landing = f" {span.landing}" if span.landing else ""
     seed = "" if span.section_seed is None else f" #{span.section_seed}"
-    shot = " recall" if span.recall else " cut" * span.cut
+    shot = " recall" if span.recall else f' keep "{span.keep}"' if span.keep else " cut" * span.cut
     return f"{'!' * span.forced}{blend}{shot}{' sham' * span.sham}{landing}{seed}"
 
 

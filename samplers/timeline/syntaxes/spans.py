@@ -27,6 +27,7 @@ class PromptSpan:
     sham: whether the text repeats the prompt before it on purpose, as a switch at which nothing changes.
     cut: whether a new shot begins, which remembers nothing of the sections before it.
     recall: whether that shot goes on from what an earlier prompt left, the one that is most like it; it takes `cut`.
+    keep: what that shot keeps of the one before it, in words; "" for nothing; it takes `cut`.
     blend: number of sections over which the text moves from the prompt before it to this one.
     section_seed: the seed of the first section of the prompt; None leaves it the run's.
     landing: whether it takes over at the nearest section border, or a section begins on its own frame: border or frame; ""
@@ -41,6 +42,7 @@ class PromptSpan:
     sham: bool = False
     cut: bool = False
     recall: bool = False
+    keep: str = ""
     blend: int = 0
     section_seed: int | None = None
     landing: str = ""

@@ -19,7 +19,9 @@ _HEADER = re.compile(
     rf"\s*({NUMBER})\s*({UNIT}?)\s*(?:-\s*(?:({NUMBER})\s*({UNIT}?))?)?(?![0-9.])(.*)",
     re.DOTALL | re.IGNORECASE,
 )
-_OPTION = re.compile(r"!|[~#]\s*[0-9]+|[^\s!~#]+|[~#]")
+# keep and a phrase in quotation marks, of which there are several kinds; without marks that end an entry or its header.
+_KEEP = r"keep\s*[\"“”＂「][^\"“”＂「」:\n\[\]［］【】]*[\"“”＂」]"
+_OPTION = re.compile(rf"!|[~#]\s*[0-9]+|{_KEEP}|[^\s!~#]+|[~#]")
 _MOST_BLEND_DIGITS, _MOST_SEED_DIGITS = 4, 20
 # As written, and the field of PromptSpan with its value.
 _WORDS: dict[str, tuple[str, Any]] = {
@@ -30,8 +32,8 @@ _WORDS: dict[str, tuple[str, Any]] = {
     "border": ("landing", "border"),
     "frame": ("landing", "frame"),
 }
-# Those that are words, as a pattern of what may follow a time.
-OPTION_WORD = "|".join(word for word in _WORDS if word.isalpha())
+# Those that begin with a letter, as a pattern of what may follow a time.
+OPTION_WORD = "|".join([*filter(str.isalpha, _WORDS), _KEEP])
 _WIDE = "０１２３４５６７８９．：；｜！％＃－−–～〜　ｓｆ秒"  # these are what is looked for
 _NARROW = str.maketrans(_WIDE, "0123456789.:;|!%#----- sfs")
 
@@ -108,12 +110,15 @@ def _check_times(start: float, end: float | None, text: str, begin: int) -> None
 def _read_options(text: str, position: int, written: str) -> dict[str, Any]:
     """What stands between the time and the colon, as fields of PromptSpan."""
     options: dict[str, Any] = {}
-    for word in _OPTION.findall(written):
+    for match in _OPTION.finditer(written):
+        word = match[0]
         if word in _WORDS:
             name, value = _WORDS[word]
             options[name] = value
         elif word[0] == "~" and 0 < len(word[1:].strip()) <= _MOST_BLEND_DIGITS:
             options["blend"] = int(word[1:])
+        elif re.fullmatch(_KEEP, word):
+            options["keep"] = _phrase(text, position + match.start(), word)
         elif word[0] == "#" and word[1:]:
             options["section_seed"] = read_seed(word[1:], text, position)
         else:
@@ -121,15 +126,32 @@ def _read_options(text: str, position: int, written: str) -> dict[str, Any]:
                 text,
                 position,
                 f"{word!r} is no option; after the time only ! (always a switch), ~2 (blended over 2 sections), #77 (the "
-                "seed of its first section), cut (a new shot), recall (back to an earlier scene), sham (a switch that repeats the prompt), frame (on its own "
+                'seed of its first section), cut (a new shot), keep "the man" (a new shot with what is named), recall (back to an earlier scene), sham (a switch that repeats the prompt), frame (on its own '
                 "frame) and border (at the nearest section border) may follow.",
             )
-    if options.get("recall"):
+    if options.get("recall") and options.get("keep"):
+        raise PromptSyntaxError(
+            text,
+            position,
+            "keep goes on from the shot before, and recall from another one; remove one of them.",
+        )
+    if options.get("recall") or options.get("keep"):
         options["cut"] = True
     if options.get("cut") and (options.get("sham") or options.get("blend")):
         raise PromptSyntaxError(
             text,
             position,
-            "a cut, with recall or without, has nothing to blend with or to repeat; remove cut and recall, or ~ and sham.",
+            "a cut, with keep, recall or neither, has nothing to blend with or to repeat; remove these, or ~ and sham.",
         )
     return options
+
+
+def _phrase(text: str, position: int, word: str) -> str:
+    """What stands in the quotation marks of a keep, as it was written; raises PromptSyntaxError where nothing does."""
+    written = text[position : position + len(word)]
+    phrase = written[len("keep") :].strip()[1:-1].strip()
+    if not phrase:
+        raise PromptSyntaxError(
+            text, position, 'keep names nothing; write what the new shot keeps, such as keep "the man".'
+        )
+    return phrase

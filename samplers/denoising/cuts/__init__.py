@@ -1,0 +1,1 @@
+"""What a new shot keeps of the one before it."""
