@@ -83,8 +83,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
     bench.add_argument(
         "--bfloat16",
         action="store_true",
-        help="with --study, sample in bfloat16 instead of float32: half the time on a CPU, and some verdicts that depend on it "
-        "(not for long, judge and drift)",
+        help="with --study, sample in bfloat16 instead of float32: half the time on a CPU with AVX-512, many times as long "
+        "on others, and some verdicts that depend on it (not for long, judge and drift)",
     )
     bench.add_argument(
         "--layout",

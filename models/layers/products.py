@@ -1,8 +1,8 @@
 """The products of linear layers in float32 on a CPU, by the quicker one of the two libraries that torch brings.
 
 torch multiplies such matrices with MKL, which leaves the wide vector units of other makers' processors unused; on an AMD EPYC
-with AVX-512 oneDNN takes half the time, and gives the activation in the same pass. torch itself reaches oneDNN's product in
-compiled graphs alone. The operator is no public interface: it is tried once against the plain formula, and where it is gone or
+with AVX-512 oneDNN takes half the time. Without AVX-512 MKL is the quicker one, but for GELU, which oneDNN gives in the same
+pass. torch itself reaches oneDNN's product in compiled graphs alone. The operator is no public interface: it is tried once against the plain formula, and where it is gone or
 gives something else, torch's own product is used.
 """
 
@@ -23,18 +23,24 @@ FEWEST = 2**20
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., inputs] times weight [outputs, inputs], with a bias [outputs] added: torch.nn.functional.linear."""
-    return _onednn(x, weight, bias, "none") if _is_quicker(x, weight) else F.linear(x, weight, bias)
+    if _has_avx512() and _takes_onednn(x, weight):
+        return _onednn(x, weight, bias, "none")
+    return F.linear(x, weight, bias)
 
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """GELU, in its tanh approximation, of what `linear` gives."""
-    if _is_quicker(x, weight):
+    if _takes_onednn(x, weight):
         return _onednn(x, weight, bias, "gelu")
     return F.gelu(F.linear(x, weight, bias), approximate="tanh")
 
 
-def _is_quicker(x: Tensor, weight: Tensor) -> bool:
-    """Whether a product is oneDNN's: it gives no gradients, and torch sends other dtypes there by itself."""
+def _has_avx512() -> bool:
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def _takes_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether a product can be oneDNN's and is worth the call: it gives no gradients, and torch sends other dtypes there by itself."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() * weight.shape[0] < FEWEST:
         return False
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):

@@ -69,11 +69,26 @@ def wrong(x: Tensor, weight: Tensor, bias: Tensor, *others: object) -> Tensor:
     return F.linear(x, weight, bias) + 1
 
 
+@pytest.mark.parametrize(("capability", "calls"), [("AVX512", ["none", "gelu"]), ("AVX2", ["gelu"])])
+def test_without_avx512_onednn_is_called_for_its_activation_alone(
+    capability: str, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    onednn_works()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(products, "_onednn", lambda x, weight, bias, activation: seen.append(activation))
+    with torch.inference_mode():
+        linear(*operands(40))
+        linear_gelu(*operands(40))
+    assert seen == calls
+
+
 @pytest.mark.parametrize("operator", [broken, wrong])
 def test_where_the_quicker_product_fails_or_errs_torchs_own_is_taken(
     operator: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(products, "_onednn", operator)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     x, weight, bias = operands(40)
     with torch.inference_mode():
         assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))

@@ -14,6 +14,7 @@ from framepack_transitions.tiny import world
 from framepack_transitions.tiny.bundle import fixed_seed, load_tiny
 from framepack_transitions.tiny.config import TEXT, VISION
 from framepack_transitions.tiny.networks.codec import TinyCodec
+from framepack_transitions.tiny.precision import autocast
 from framepack_transitions.tiny.train import state
 from framepack_transitions.tiny.train.clip import all_but_one, batch_of, still
 from framepack_transitions.tiny.train.clock import Stopwatch, paced
@@ -68,6 +69,18 @@ def clips() -> ClipStore:
 
 
 # Optimizer, codec, attention
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [("AVX512", torch.bfloat16), ("AVX2", torch.float32)])
+def test_a_cpu_trains_in_bfloat16_only_where_it_is_quick_at_it(
+    capability: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    one = torch.ones(1, 1)
+    with autocast(torch.device("cpu")):
+        assert (one @ one).dtype == dtype
+    with autocast(torch.device("cpu"), False):
+        assert (one @ one).dtype == torch.float32
 
 
 def test_orthogonalized_matrices_have_singular_values_near_one() -> None:

@@ -20,10 +20,11 @@ from tqdm import tqdm
 from .. import world
 from ..bundle import fixed_seed
 from ..networks.codec import TinyCodec
+from ..precision import autocast
 from .clock import Stopwatch, paced
 from .codec import noise_like
 from .data.store import to_input
-from .learning.optim import bears_bfloat16, warm_cosine
+from .learning.optim import warm_cosine
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def train_clip(
     for step, done in bar:
         frames, captions = batch_of(step, seed, batch, scale)
         images = to_input(frames[:, None]).to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bears_bfloat16(device)):
+        with autocast(device):
             if step % 2:
                 with torch.no_grad():
                     images = through_codec(codec, images, seed * 10**8 + step)

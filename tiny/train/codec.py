@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..networks.codec import TinyCodec
+from ..precision import autocast
 from .clock import Stopwatch, paced
 from .data.drawing import in_workers, short_clip
 from .data.store import to_input
-from .learning.optim import bears_bfloat16, warm_cosine
+from .learning.optim import warm_cosine
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def optimize(
             batch = batch[:, :1].repeat(2, 1, 1, 1, 1)
         for group in optimizer.param_groups:
             group["lr"] = rate * warm_cosine(step, done)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bears_bfloat16(device)):
+        with autocast(device):
             loss = loss_of(codec, to_input(batch), generator)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)

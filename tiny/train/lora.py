@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ...models.files.lora_file import read_lora_file
 from ...samplers.store.digest import digest
 from ..bundle import load_tiny
+from ..precision import autocast
 from . import state
 from .clock import Stopwatch
 from .data.batches import Batches, BatchSource
@@ -21,7 +22,7 @@ from .data.captions import CAPTIONS, OneCaptionBatches
 from .data.store import ClipStore, load_store
 from .learning.errors import ERRORS, RecycledBatches, measure_errors
 from .learning.lora import LoraFactors
-from .learning.optim import bears_bfloat16, warm_cosine
+from .learning.optim import warm_cosine
 from .learning.trainer import draw_noise
 from .learning.trio import Trio
 from .mix import Mix
@@ -135,7 +136,7 @@ def lora_loss(
     drawn = draw_noise(noise, batch.target, seed * 10**8 + step)
     sigma = drawn.sigma.view(-1, 1, 1, 1, 1)
     x = (1 - sigma) * batch.target + sigma * drawn.noise
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bears_bfloat16(device)):
+    with autocast(device):
         predicted = trio(batch, x, drawn.sigma, drawn.guidance)
     loss: Tensor = (predicted - (drawn.noise - batch.target)).square().mean()
     return loss

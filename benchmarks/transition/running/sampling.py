@@ -44,8 +44,8 @@ class BenchSettings:
     distilled_guidance: the guidance scale that the model takes as an input.
     before: sections before the switch.
     after: sections after it; techniques act in the first of them.
-    bfloat16: whether the model computes in bfloat16, which takes half the time on a CPU; some verdicts then depend on the
-        processor.
+    bfloat16: whether the model computes in bfloat16, which takes half the time on a CPU with AVX-512; some verdicts then
+        depend on the processor.
     layout: f1, or original, in which the switch is met going backward: the sections after it are sampled first, and techniques
         act in the one before it.
     """

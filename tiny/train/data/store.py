@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ...config import VISION
 from ...networks.codec import TinyCodec, latents_of_frames
 from ...networks.vision import prepare_images
+from ...precision import autocast
 from .. import state
 from ..clock import Stopwatch
 from .drawing import DrawnClip, drawn_clips
@@ -147,7 +148,7 @@ def to_input(frames: Tensor) -> Tensor:
 @torch.no_grad()
 def encoded(codec: TinyCodec, video: Tensor) -> Tensor:
     """Latents fp16 [B,L,16,h,w] in the scale of sampling of video [B,3,T,H,W] in -1..1."""
-    with torch.autocast(video.device.type, dtype=torch.bfloat16):
+    with autocast(video.device):
         latents = codec.encode(video)
     return (latents.float() * codec.latent_scale).half().movedim(1, 2)
 

@@ -19,6 +19,7 @@ from ....samplers.settings import SampleInputs, SampleSettings
 from ....samplers.techniques.base import Technique
 from ....samplers.techniques.wiring import with_technique
 from ...bundle import TinyBundle
+from ...precision import autocast
 from ..data.store import to_input
 from ..data.tokens import tokenized
 
@@ -28,7 +29,10 @@ Frames = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How episodes are sampled; in bfloat16 a CPU needs half the time. `scale` is that of the pictures, 64 px times it."""
+    """How episodes are sampled: in bfloat16 where the device is quick at it, unless that is turned off.
+
+    `scale` is that of the pictures, 64 px times it.
+    """
 
     window: int = 9
     steps: int = 12
@@ -81,7 +85,7 @@ class Generator:
         model = PlainModel(self.bundle.dit, self.bundle.latent_scale)
         for remedy in remedies:
             model = with_technique(model, remedy)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.bfloat16):
+        with autocast(self.device, self.settings.bfloat16):
             video, _ = sample_sections(
                 PlainDriver(model), planned, inputs, sampling, solver=self.settings.solver
             )

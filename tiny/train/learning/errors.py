@@ -11,8 +11,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ...precision import autocast
 from ..data.batches import Batch, BatchSource
-from .optim import bears_bfloat16
 from .trio import Trio
 
 ERRORS = ("none", "recycled")
@@ -47,7 +47,7 @@ def _errors(trio: Trio, batch: Batch, seed: int) -> Tensor:
     noise = torch.randn(batch.target.shape, generator=generator, device=device)
     amount = sigma.view(-1, 1, 1, 1, 1)
     x = (1 - amount) * batch.target + amount * noise
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bears_bfloat16(device)):
+    with autocast(device):
         velocity: Tensor = trio(batch, x, sigma, torch.full_like(sigma, GUIDANCE))
     return x - amount * velocity.float() - batch.target
 

@@ -10,13 +10,10 @@ from concurrent.futures import Executor
 import torch
 from torch import Tensor, nn
 
+from ...precision import bears_bfloat16
+
 # Coefficients of the quintic whose iteration sends singular values towards 1 (Jordan et al. 2024, Muon).
 QUINTIC = (3.4445, -4.7750, 2.0315)
-
-
-def bears_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 as it should."""
-    return device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
 
 
 def warm_cosine(step: int, done: float) -> float:
@@ -25,9 +22,9 @@ def warm_cosine(step: int, done: float) -> float:
 
 
 def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Send the singular values of matrices [N,rows,columns] to about 1; bfloat16 inside."""
+    """Send the singular values of matrices [N,rows,columns] to about 1; in bfloat16 where the device bears it."""
     a, b, c = QUINTIC
-    x: Tensor = matrices.bfloat16()
+    x: Tensor = matrices.bfloat16() if bears_bfloat16(matrices.device) else matrices.float()
     wide = x.shape[-2] <= x.shape[-1]
     x = x if wide else x.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ....samplers.sigmas import shift_sigma
 from ...bundle import fixed_seed
+from ...precision import autocast
 from .. import state
 from ..data.batches import Batch, Batches
 from ..recipe import Recipe, teacher_weight
-from .optim import Optimizer, bears_bfloat16
+from .optim import Optimizer
 from .trio import Trio, compile_blocks, share
 
 
@@ -110,7 +111,7 @@ class Trainer:
         drawn = draw_noise(self.recipe, batch.target, (self.recipe.seed * 10**8 + self.step) * 64 + replica)
         sigma = drawn.sigma.view(-1, 1, 1, 1, 1)
         x = (1 - sigma) * batch.target + sigma * drawn.noise
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bears_bfloat16(self.device)):
+        with autocast(self.device):
             if self.teacher is None:
                 wanted = drawn.noise - batch.target
             else:
