@@ -53,8 +53,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "and a minute without any; agreement: whether the metrics say what "
         "is true; judge: whether the verdict on a switch is true; lora: LoRAs of it, trained first where they are not there; "
         "exemplars: clips that are found by the new prompt, in place of the old memory; drift: whether colours drift over a long "
-        "video, and what the colour anchor does about a drift that is planted "
-        "(%(default)s)",
+        "video, and what the colour anchor does about a drift that is planted; "
+        "landing: a switch that is asked for inside a section (%(default)s)",
     )
     what.add_argument(
         "--suite",
@@ -84,7 +84,7 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--bfloat16",
         action="store_true",
         help="with --study, sample in bfloat16 instead of float32: half the time on a CPU with AVX-512, many times as long "
-        "on others, and some verdicts that depend on it (not for long, judge and drift)",
+        "on others, and some verdicts that depend on it (not for long, judge, drift and landing)",
     )
     bench.add_argument(
         "--layout",

@@ -14,6 +14,7 @@ from ...benchmarks.agreement import study as agreement
 from ...benchmarks.long import pictures as long_pictures
 from ...benchmarks.long import study as long_study
 from ...benchmarks.long import summary as long_summary
+from ...benchmarks.long.sampling import LongSampler
 from ...benchmarks.reliability import summary as reliability_summary
 from ...benchmarks.reliability.bench import Found, Reliability
 from ...benchmarks.reliability.bench import run as run_reliability_bench
@@ -36,7 +37,7 @@ from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
 from ..running.server import Server
 from ..workflows.errors import WorkflowError
-from .studies import drift, exemplars, loras
+from .studies import drift, exemplars, landing, loras
 from .studies.judging import JUDGE, judge_study
 from .studies.measuring import Measure, facts_of, report_of, sheet_of
 from .studies.remarks import enough, remarks_on
@@ -45,7 +46,7 @@ BENCHES = ("transition", "speed", "cache", "reliability")
 # What `reliability` stops: 24 sections of the embedded model.
 RENDERED = PACK / EXAMPLES / "api" / "tiny_f1.json"
 RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=2")
-ALWAYS_FLOAT32 = ("long", JUDGE, drift.STUDY)  # studies that are for quoting alone
+ALWAYS_FLOAT32 = ("long", JUDGE, drift.STUDY, landing.STUDY)  # studies that are for quoting alone
 IN_EITHER_LAYOUT = ("techniques", "doses")
 UNDISTURBED, TRIALS = "undisturbed", "trials.json"
 
@@ -90,6 +91,7 @@ def run_transition(
     print(found.pop("text"))
     quotable = seeds >= enough(study) and trained and not bfloat16
     files = {"table": pictures.TABLE, "plot": pictures.PLOT}
+    files = {name: file for name, file in files.items() if (out / file).is_file()}
     return {
         "bench": "transition",
         "study": study,
@@ -215,7 +217,10 @@ def _conflict(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
 def _long(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Videos of half a minute to a minute with many switches, and one without any."""
     bench = long_study.LongBench(folder=out, seeds=seeds)
-    results, section = measure.long(bench), bench.settings.section_frames
+    results = measure.kept(
+        out, lambda bundle, on_steps: long_study.run(bench, LongSampler(bundle, bench.settings), on_steps)
+    )
+    section = bench.settings.section_frames
     rows, curves = long_summary.rows(results, section), long_summary.over_time(results)
     kinds = long_summary.kinds(results)
     long_pictures.save_plot(out / pictures.PLOT, curves, bench.switched_sections(), section / FPS)
@@ -257,6 +262,7 @@ STUDIES: dict[str, Callable[..., dict[str, Any]]] = {
     loras.STUDY: loras.lora_study,
     exemplars.STUDY: exemplars.exemplar_study,
     drift.STUDY: drift.drift_study,
+    landing.STUDY: landing.landing_study,
 }
 # What one study alone is asked for.
 OWN_OPTIONS = {JUDGE: ("features", "model", "pretrained"), loras.STUDY: loras.OPTIONS}

@@ -21,7 +21,7 @@ from ....samplers.guidance import Guidance
 from ....samplers.observer import SectionObserver
 from ....samplers.settings import SampleInputs, SampleSettings
 from ....samplers.techniques.wiring import with_technique
-from ....samplers.timeline.assignment import assign_prompts
+from ....samplers.timeline.assignment import assign_prompts, frame_borders
 from ....tiny.bundle import TinyBundle
 from ..arms import EXEMPLAR, PLAIN, Arm, LoraFile, SwitchConditions
 from ..episodes import Episode, as_generated
@@ -259,13 +259,19 @@ class EpisodeSampler:
 
     def _sections(self, episodes: Sequence[Episode]) -> list[Section]:
         """All sections with their prompts; one case makes one timeline, whatever its episodes say."""
-        settings = self.settings
+        settings, prompts = self.settings, self._prompts(episodes)
+        count, borders = settings.before + settings.after, frame_borders(prompts)
+        return assign_prompts(
+            plan_sections(settings.layout, count, settings.window, borders=borders), prompts
+        )
+
+    def _prompts(self, episodes: Sequence[Episode]) -> list[Prompt]:
+        """The prompts of their timeline."""
         old, new = (self._texts([episode.prompts[part] for episode in episodes]) for part in (0, 1))
         prompts = [Prompt(start=0.0, text="old", conditioning=old, change=0.0)]
         if episodes[0].switches:
-            prompts.append(Prompt(start=settings.switch_frame / FPS, text="new", conditioning=new))
-        count = settings.before + settings.after
-        return assign_prompts(plan_sections(settings.layout, count, settings.window), prompts)
+            prompts.append(Prompt(start=self.settings.switch_frame / FPS, text="new", conditioning=new))
+        return prompts
 
     def _texts(self, texts: Sequence[str]) -> TextConditioning:
         """Texts as one batch; shorter ones are padded and masked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ STUDY = "drift"
 def drift_study(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Videos of one scene, plain and with the colour anchor, without a drift and with a planted one."""
     bench = study.DriftBench(folder=out, seeds=seeds)
-    rows = table.rows(measure.drift(bench))
+    rows = table.rows(measure.kept(out, partial(study.run, bench)))
     table.save_plot(out / pictures.PLOT, rows)
     return {
         "settings": {"sections": bench.sections, **bench.settings.describe()},

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from ....benchmarks.drift import study as drift
-from ....benchmarks.drift.results import DriftResult
-from ....benchmarks.long import study as long_study
-from ....benchmarks.long.results import LongResult
-from ....benchmarks.long.sampling import LongSampler
+from ....benchmarks.long.study import OnSteps
 from ....benchmarks.transition import bench as transition
 from ....benchmarks.transition import pictures, summary
-from ....benchmarks.transition.running.results import COMPRESSED, EPISODES, Result, save_compressed
+from ....benchmarks.transition.running.results import COMPRESSED, EPISODES, Line, Result, save_compressed
 from ....benchmarks.transition.running.sampling import EpisodeSampler
 from ....benchmarks.transition.running.tasks import available_cores
 from ....models.plain import plain_device
 from ....tiny.bundle import TinyBundle, load_tiny
 from ...running.progress import ProgressBars
 from ...running.report import Record
+
+R = TypeVar("R", bound=Line)
+# Measures with the embedded model, and tells how far it is.
+Run = Callable[[TinyBundle, OnSteps], list[R]]
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,12 @@ class Measure:
         save_compressed(bench.folder, results)
         return results
 
-    def long(self, bench: long_study.LongBench) -> list[LongResult]:
-        """The results of a bench of long videos."""
-        bundle, _ = self._prepared(bench.folder)
-        results = long_study.run(bench, LongSampler(bundle, bench.settings), self._on_steps)
+    def kept(self, folder: Path, run: Run[R]) -> list[R]:
+        """The results of a study with a run of its own, which keeps them in `folder`."""
+        bundle, _ = self._prepared(folder)
+        results = run(bundle, self._on_steps)
         self.bars.close("bench")
-        save_compressed(bench.folder, results)
-        return results
-
-    def drift(self, bench: drift.DriftBench) -> list[DriftResult]:
-        """The results of a bench of drift."""
-        bundle, _ = self._prepared(bench.folder)
-        results = drift.run(bench, bundle, self._on_steps)
-        self.bars.close("bench")
-        save_compressed(bench.folder, results)
+        save_compressed(folder, results)
         return results
 
     def _prepared(self, folder: Path) -> tuple[TinyBundle, torch.device]:

@@ -1,0 +1,130 @@
+"""Rows, table and plot of the study of landing: how often a switch has come when it was asked for, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from .. import statistics
+from ..transition.episodes import SWITCHES
+from ..transition.pictures import markdown, number, percent, signed, with_interval
+from .results import LandingResult
+from .study import ARMS
+
+# What changes a part of the picture, and what changes all of it.
+SCENE_WIDE = ("background", "cut")
+GROUPS = {
+    "local": tuple(case for case in SWITCHES if case not in SCENE_WIDE),
+    "scene-wide": SCENE_WIDE,
+    "sham": ("sham",),
+}
+HALVES = {"before": "old scene until then", "after": "new scene from then on"}
+
+Row = Mapping[str, Any]
+Episodes = Mapping[tuple[str, int], LandingResult]
+
+
+def rows(results: Sequence[LandingResult]) -> list[dict[str, Any]]:
+    """One row an arm and group of cases; only episodes that were right before the section count."""
+    found = []
+    for arm in ARMS:
+        for group, cases in GROUPS.items():
+            mine, plain = (_of(results, name, cases) for name in (arm.name, ARMS[0].name))
+            if mine:
+                found.append({"arm": arm.name, "group": group, **_row(mine, plain)})
+    return found
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Every arm and group with what it gets right, and what it costs."""
+    return markdown(
+        [
+            {
+                "switch": row["group"],
+                "arm": row["arm"],
+                "n": str(row["n"]),
+                "old until then": with_interval(row, "before"),
+                "new from then on": with_interval(row, "after"),
+                "both": with_interval(row, "both"),
+                "lost by the end": with_interval(row, "relapse"),
+                "jump over plain": f"{with_interval(row, 'jump_gain', signed)} ({row['jump_gain_n']})",
+                "artefacts": percent(row["artefacts"]),
+                "evaluations": number(row["evaluations"]),
+            }
+            for row in sorted(rows, key=lambda row: list(GROUPS).index(row["group"]))
+        ]
+    )
+
+
+def _of(results: Sequence[LandingResult], arm: str, cases: Sequence[str]) -> Episodes:
+    return {
+        (result.case, result.seed): result
+        for result in results
+        if result.arm == arm and result.case in cases and result.valid
+    }
+
+
+def _row(mine: Episodes, plain: Episodes) -> dict[str, Any]:
+    every = list(mine.values())
+    jumps = [
+        result.jump - theirs
+        for key, result in mine.items()
+        if result is not plain[key] and result.jump is not None and (theirs := plain[key].jump) is not None
+    ]
+    return {
+        "n": len(every),
+        **_share("before", every, lambda result: result.before),
+        **_share("after", every, lambda result: result.after),
+        **_share("both", every, lambda result: result.both),
+        **_share("relapse", [result for result in every if result.after], lambda result: not result.lasting),
+        "jump_gain": fmean(jumps) if jumps else None,
+        "jump_gain_ci": statistics.ends_of(statistics.mean_interval, jumps),
+        "jump_gain_n": len(jumps),
+        "artefacts": fmean(result.artefacts for result in every),
+        "evaluations": fmean(result.evaluations for result in every),
+    }
+
+
+def _share(
+    name: str, results: Sequence[LandingResult], value: Callable[[LandingResult], bool]
+) -> dict[str, Any]:
+    count, total = sum(map(value, results)), len(results)
+    ends = list(statistics.share_interval(count, total)) if total else None
+    return {name: count / total if total else None, f"{name}_ci": ends, f"{name}_n": total}
+
+
+def save_plot(path: Path, rows: Sequence[Row]) -> Path:
+    """Draw for every arm how often each half is right, a picture for each group of cases."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    names = [arm.name for arm in ARMS]
+    for axes, group in zip(figure.subplots(1, len(GROUPS), sharey=True), GROUPS):
+        mine = {row["arm"]: row for row in rows if row["group"] == group}
+        for offset, (half, label) in zip((0.15, -0.15), HALVES.items()):
+            shown = [(names.index(name) + offset, row) for name, row in mine.items()]
+            axes.errorbar(
+                [row[half] for _, row in shown],
+                [at for at, _ in shown],
+                xerr=np.array([_arms_of(row, half) for _, row in shown]).reshape(-1, 2).T,
+                fmt="o",
+                capsize=3,
+                label=label,
+            )
+        axes.set(title=group, xlim=(-0.03, 1.03), yticks=range(len(names)), yticklabels=names)
+    figure.axes[0].invert_yaxis()
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.savefig(path, dpi=100)
+    return path
+
+
+def _arms_of(row: Row, name: str) -> tuple[float, float]:
+    """How far the ends of a share's interval lie below and above it."""
+    low, high = row[f"{name}_ci"]
+    return max(row[name] - low, 0.0), max(high - row[name], 0.0)
