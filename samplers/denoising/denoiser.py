@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
-from ...models.attention.concept_probe import ConceptProbe
 from ...models.attention.policy import AttentionPolicy
 from ...models.attention.probe import Probe
-from ...models.caching.step_cache import BlockCache, Signal
+from ...models.caching.step_cache import Signal
 from ..conditioning import TextConditioning
-from ..context.concepts import concept_weights
 from ..context.history import Context
 from ..context.plan import Section
 from ..context.tokens import weigh_tokens
@@ -22,50 +20,12 @@ from ..sigmas import unshift_sigma
 from ..techniques.base import NEGATIVE, POSITIVE, Concept, Prediction, Schedule, Step, Technique
 from ..techniques.chain import attention_at, concepts_of, context_at, guidance_at, predictions_at
 from .caching.section import SectionCache
+from .evaluating.branch import Branch, Evaluate
+from .evaluating.finding import find
 from .faults.finite import FiniteCheck
 from .memory import StepMemory, first_shares, memory_record
 
 CombineCFG = Callable[[Tensor, Tensor | None, float], Tensor]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Branch:
-    """One evaluation of the model.
-
-    text: the name of its conditioning.
-    context: the packed past that it sees.
-    distilled: the distilled guidance.
-    attention: how it attends to the past; None leaves the model's attention untouched.
-    attention_rows: how many query rows attend at a time; None for all.
-    probe: measures what it attends to; None measures nothing.
-    past: how much of the past that is (see Prediction).
-    guided: whether classifier-free guidance combines it, as the positive prediction or the negative one.
-    cache: what a step cache has of the step, the same for all of its branches; None without one.
-    signal: what the model is to tell of the branch in place of predicting anything; None to predict.
-    """
-
-    text: str
-    context: Context
-    distilled: float
-    attention: AttentionPolicy | None = None
-    attention_rows: int | None = None
-    probe: Probe | ConceptProbe | None = None
-    past: str = "full"
-    guided: bool = False
-    cache: BlockCache | None = None
-    signal: Signal | None = None
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether it is evaluated for what the model tells of it, and not for a prediction."""
-        return self.signal is not None or isinstance(self.probe, ConceptProbe)
-
-
-class Evaluate(Protocol):
-    """A call of the model: x0 predictions for several branches."""
-
-    def __call__(self, branches: Sequence[Branch], x: Tensor, sigma: Tensor) -> list[Tensor]:
-        """x0 predictions [B, 16, T, H, W] in float32, one for each branch; x likewise, sigma [B]."""
 
 
 class SectionDenoiser:
@@ -229,18 +189,15 @@ class SectionDenoiser:
 
     def _find(self, concept: Concept, evaluate: Evaluate, at: tuple[Tensor, Tensor]) -> None:
         """Look for a concept in all tokens of the section's past, in an evaluation `at` (x, sigma) of its own."""
-        probe = ConceptProbe(self.texts[concept.text].states.shape[1])
-        whole = replace(self.context, tokens={}, kv_mask={})
         asked = Branch(
             text=concept.name,
-            context=whole,
+            context=replace(self.context, tokens={}, kv_mask={}),
             distilled=self._guidance.distilled,
             attention_rows=self.attention_rows,
-            probe=probe,
         )
-        evaluate([asked], *at)
+        ask = lambda branches: evaluate(branches, *at)  # noqa: E731
+        found = find(concept, asked, self.texts, ask, most=self.largest_concept)
         self.evaluations += 1
-        found = concept_weights(probe.first(), whole, self.largest_concept)
         self.context = replace(self.context, concepts={**self.context.concepts, concept.name: found})
 
     def _evaluate(

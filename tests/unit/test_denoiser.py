@@ -11,8 +11,9 @@ import torch
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.history import Context
 from framepack_transitions.samplers.context.plan import plan_sections
-from framepack_transitions.samplers.denoising.denoiser import Branch, SectionDenoiser
+from framepack_transitions.samplers.denoising.denoiser import SectionDenoiser
 from framepack_transitions.samplers.denoising.drivers.base import attention_options
+from framepack_transitions.samplers.denoising.evaluating.branch import Branch
 from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.techniques.guidance.contrastive import ContrastiveGuidance
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from framepack_transitions.samplers.context.history import History
 from framepack_transitions.samplers.context.plan import direction_of, plan_sections
-from framepack_transitions.samplers.denoising.denoiser import Branch
 from framepack_transitions.samplers.denoising.drivers.base import context_arguments
+from framepack_transitions.samplers.denoising.evaluating.branch import Branch
 from framepack_transitions.tiny import world
 from framepack_transitions.tiny.bundle import fixed_seed
 from framepack_transitions.tiny.networks.codec import TinyCodec

@@ -23,8 +23,9 @@ from ...context.tokens import segment_latents, tokens_to_cells
 from ...guidance import combine_cfg
 from ...settings import SampleInputs, SampleSettings
 from ...techniques.base import AttachmentKey, Concept
-from ..denoiser import CombineCFG, Evaluate, SectionDenoiser
+from ..denoiser import CombineCFG, SectionDenoiser
 from ..drivers import SectionTask
+from ..evaluating.branch import Evaluate
 from ..run import Run, SectionInput
 from ..schedules import section_guidance
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from ....models.config import FramePackConfig
 from ....models.kept_work import KeptWork, once
 from ...techniques.base import Technique
-from ..denoiser import Branch, SectionDenoiser
+from ..denoiser import SectionDenoiser
+from ..evaluating.branch import Branch
 
 OnStep = Callable[[int, Tensor], None]
 # Takes the steps that are done, x0, and words about the section by their kind.

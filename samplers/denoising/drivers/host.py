@@ -20,7 +20,8 @@ from torch import Tensor
 from ....models.host import FramePackBaseModel
 from ....models.kept_work import KeptWork
 from ...techniques.wiring import techniques_of
-from ..denoiser import Branch, SectionDenoiser
+from ..denoiser import SectionDenoiser
+from ..evaluating.branch import Branch
 from ..solvers import SOLVERS
 from ..trace import solver_name
 from .base import OnProgress, SectionTask, context_arguments

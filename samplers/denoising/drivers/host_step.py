@@ -18,7 +18,7 @@ from torch import Tensor
 from ....models.foreign import naming_misfits
 from ....models.host import STEP_CONTEXT, context_conds
 from ...guidance import combine_cfg
-from ..denoiser import Branch
+from ..evaluating.branch import Branch
 from .base import attention_options, context_arguments
 from .host_caches import fill_easy_cache
 from .host_checks import REPLACED_EVALUATION, guidance_functions

@@ -16,7 +16,7 @@ from ....models.plain import PlainModel
 from ...conditioning import TextConditioning
 from ...progress import report
 from ...techniques.wiring import techniques_of
-from ..denoiser import Branch
+from ..evaluating.branch import Branch
 from ..solvers import SOLVERS
 from .base import OnProgress, SectionTask, attention_options, context_arguments
 

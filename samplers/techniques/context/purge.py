@@ -15,12 +15,11 @@ from ...context.tokens import (
     WITH_MOTION,
     concept_tokens,
     mask_weights,
-    segment_latents,
     token_counts,
-    tokens_to_cells,
 )
 from ..base import AttachmentKey, Concept, Step, Technique, attachment, check_range, check_window, in_window
 from .repacking import COARSE, with_coarser_frames, with_gap
+from .zeroing import with_zeroed_tokens
 
 KEEP, REMOVE, ZERO, ZERO_KV = "keep", "remove", "zero", "zero_kv"
 PURGES = (REMOVE, ZERO, ZERO_KV)
@@ -198,7 +197,7 @@ class ContextPurge(Technique):
             elif action == ZERO_KV:
                 context = replace(context, kv_mask={**context.kv_mask, name: kept.float()})
             else:
-                context = _zeroed(context, name, kept)
+                context = with_zeroed_tokens(context, name, kept)
         return context
 
     def _kept(self, section: Section, context: Context, attachments: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -263,25 +262,3 @@ def _device(context: Context) -> torch.device:
 def _indices(kept: Tensor) -> Tensor:
     """Bool [B, L] with as many True in every row -> their places int64 [B, K], rising."""
     return kept.nonzero()[:, 1].reshape(kept.shape[0], int(kept[0].sum()))
-
-
-def _zeroed(context: Context, name: str, kept: Tensor) -> Context:
-    """The context with 0 in place of what the tokens that do not stay are made of."""
-    if name == "image" and context.image_embeds is not None:
-        factor = kept.unsqueeze(-1).to(context.image_embeds)
-        return replace(context, image_embeds=context.image_embeds * factor)
-    latents = segment_latents(context)[name]
-    frames, rows, columns = latents.shape[2:]
-    factor = tokens_to_cells(kept.to(latents), name, (frames, rows, columns))[:, None]
-    return _with_latents(context, name, latents * factor)
-
-
-def _with_latents(context: Context, name: str, latents: Tensor) -> Context:
-    """The context with other latents [B, 16, T, H, W] in a segment."""
-    if name in COARSE:
-        changes: dict[str, Any] = {f"clean_{name}": latents}
-        return replace(context, **changes)
-    parts = {**segment_latents(context), name: latents}
-    return replace(
-        context, clean=torch.cat([parts[part] for part in ("start", "last") if part in parts], dim=2)
-    )
