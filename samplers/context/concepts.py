@@ -1,4 +1,4 @@
-"""Which tokens of the packed past show a concept, from how much each of them attends to its words."""
+"""Which tokens of the packed past show a concept, from how much each of them attends to its words, or what two prompts differ in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from einops import repeat
 from torch import Tensor
 
 from .history import Context
-from .tokens import KERNELS, segment_latents, token_counts, token_grid, tokens_to_cells, weights_of_cells
+from .indices import Direction
+from .regions.differing import difference_cells
+from .tokens import (
+    KERNELS,
+    cells_to_tokens,
+    segment_latents,
+    token_counts,
+    token_grid,
+    tokens_to_cells,
+    weights_of_cells,
+)
 
 # The segments at full resolution, whose tokens are small enough to lie inside of a thing or outside of it.
 FINE = ("start", "last")
@@ -25,12 +35,13 @@ def concept_weights(shares: Mapping[str, Tensor], context: Context, most: float 
     `shares` [B, L] say how much each token attends to the concept's words (see ConceptProbe). The shares of the
     start frame and of the last ones are smoothed over neighbouring tokens and divided in two by Otsu's threshold (1979), video by video. Coarser history is not asked by
     itself: of its tokens those count which cover a part of the picture that the concept fills in one of these frames. Empty
-    frames show nothing. Where more than `most` of the tokens of these frames lie above the threshold, these are divided once more,
-    and the upper group counts.
+    frames show nothing, and one of these two that `shares` leave out does not either. Where more than `most` of the tokens of these
+    frames lie above the threshold, these are divided once more, and the upper group counts.
     """
     latents = segment_latents(context)
-    shown = {name: _filled(latents[name]) for name in FINE if name in latents}
-    smooth = {name: smoothed(shares[name], _shape(latents[name])) for name in shown}
+    shown = {name: _filled(latents[name]) & (name in shares) for name in FINE if name in latents}
+    asked = {name: shares.get(name, part.float()) for name, part in shown.items()}
+    smooth = {name: smoothed(part, _shape(latents[name])) for name, part in asked.items()}
     chosen = _chosen(smooth, shown, most)
     cells = {name: tokens_to_cells(part, name, _shape(latents[name])) for name, part in chosen.items()}
     if not cells:
@@ -39,6 +50,20 @@ def concept_weights(shares: Mapping[str, Tensor], context: Context, most: float 
     picture = torch.cat(list(cells.values()), dim=1).amax(dim=1)
     coarse = {name: _spread(picture, name, part) for name, part in latents.items() if name not in FINE}
     return weights_of_cells({**coarse, **cells}, context.image_embeds)
+
+
+def difference_weights(new: Tensor, old: Tensor, context: Context) -> dict[str, Tensor]:
+    """Weights M of all tokens, 1 where two predictions differ and 0 elsewhere, [B, L] by segment; image tokens between them.
+
+    `new` and `old` are x0 [B, 16, T, H, W] under two prompts. The score of a token is `difference_cells` at its place, smoothed and
+    divided in two as that of a concept (see concept_weights). Where a video is generated backward the start frame shows what the
+    section itself is to show, and nothing that was left: its tokens and the image tokens get 0.
+    """
+    scores = cells_to_tokens(difference_cells(new, old)[:, None], "last")
+    latents = segment_latents(context)
+    seen = FINE if context.indices.direction is Direction.FORWARD else ("last",)
+    shares = {name: scores.repeat(1, latents[name].shape[2]) for name in seen if name in latents}
+    return concept_weights(shares, context)
 
 
 def concept_maps(context: Context) -> dict[str, dict[str, list[Any]]]:

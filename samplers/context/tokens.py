@@ -23,6 +23,7 @@ from .regions.moving import changes, with_what_moves_along
 # Frames, rows and columns of latent cells that a token covers.
 KERNELS = {"4x": (4, 8, 8), "2x": (2, 4, 4), "start": (1, 2, 2), "last": (1, 2, 2)}
 CHANGES = ("moving", "still")
+DIFFERING = "differing"  # the choice that takes what two prompts are drawn differently in
 WITH_MOTION = "mask_with_motion"  # the choice that takes what moves along with what lies under a mask
 ALONG = "+motion"
 

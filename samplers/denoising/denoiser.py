@@ -17,8 +17,17 @@ from ..context.plan import Section
 from ..context.tokens import weigh_tokens
 from ..guidance import Guidance, combine_cfg, project_negative, rescale_guidance
 from ..sigmas import unshift_sigma
-from ..techniques.base import NEGATIVE, POSITIVE, Concept, Prediction, Schedule, Step, Technique
-from ..techniques.chain import attention_at, concepts_of, context_at, guidance_at, predictions_at
+from ..techniques.base import (
+    NEGATIVE,
+    POSITIVE,
+    Concept,
+    Difference,
+    Prediction,
+    Schedule,
+    Step,
+    Technique,
+)
+from ..techniques.chain import attention_at, concepts_at, context_at, guidance_at, predictions_at
 from .caching.section import SectionCache
 from .evaluating.branch import Branch, Evaluate
 from .evaluating.finding import find
@@ -98,10 +107,13 @@ class SectionDenoiser:
         return list(dict.fromkeys([*guided, *wanted]))
 
     def planned_evaluations(self, schedule: Schedule) -> int:
-        """How many evaluations of the model a schedule will take: those of its steps, and one for each concept."""
-        steps = (self.step(sigma) for sigma in schedule.sigmas[:-1].tolist())
-        predicted = sum(len(self.predictions(step, self.guidance(step))) for step in steps)
-        return predicted and predicted + len(concepts_of(self._techniques, self.section))
+        """How many evaluations of the model a schedule will take: those of its steps, and those that look for concepts."""
+        steps = map(self.step, schedule.sigmas[:-1].tolist())
+        predicted = {step: n for step in steps if (n := len(self.predictions(step, self.guidance(step))))}
+        sought = {
+            concept for step in predicted for concept in concepts_at(self._techniques, self.section, step)
+        }
+        return sum(predicted.values()) + sum(concept.evaluations for concept in sought)
 
     def context_at(self, step: Step) -> Context:
         """The packed past as the techniques want a step to see it; the section's own where nothing changes it."""
@@ -137,7 +149,7 @@ class SectionDenoiser:
         wanted = self.predictions(step, guidance)
         if not wanted:
             return x
-        for concept in self._missing_concepts():
+        for concept in self._missing_concepts(step):
             self._find(concept, evaluate, (x, sigma))
         context, probe = self.context_at(step), self._probe()
         guided = 2 if guidance.needs_negative else 1
@@ -182,13 +194,13 @@ class SectionDenoiser:
         """Whether a technique takes parts of the past apart in a step by the concepts that were found in them."""
         return any(t.concepts(self.section) and t.claims(self.section, step) for t in self._techniques)
 
-    def _missing_concepts(self) -> list[Concept]:
-        """The concepts that techniques look for and that were not looked for yet."""
-        wanted = concepts_of(self._techniques, self.section)
+    def _missing_concepts(self, step: Step) -> list[Concept | Difference]:
+        """What a step needs to have been looked for and was not yet."""
+        wanted = concepts_at(self._techniques, self.section, step)
         return [concept for concept in wanted if concept.name not in self.context.concepts]
 
-    def _find(self, concept: Concept, evaluate: Evaluate, at: tuple[Tensor, Tensor]) -> None:
-        """Look for a concept in all tokens of the section's past, in an evaluation `at` (x, sigma) of its own."""
+    def _find(self, concept: Concept | Difference, evaluate: Evaluate, at: tuple[Tensor, Tensor]) -> None:
+        """Look for a concept in all tokens of the section's past, in evaluations `at` (x, sigma) of its own."""
         asked = Branch(
             text=concept.name,
             context=replace(self.context, tokens={}, kv_mask={}),
@@ -197,7 +209,7 @@ class SectionDenoiser:
         )
         ask = lambda branches: evaluate(branches, *at)  # noqa: E731
         found = find(concept, asked, self.texts, ask, most=self.largest_concept)
-        self.evaluations += 1
+        self.evaluations += concept.evaluations
         self.context = replace(self.context, concepts={**self.context.concepts, concept.name: found})
 
     def _evaluate(

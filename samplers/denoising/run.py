@@ -295,6 +295,6 @@ def section_texts(
                 driver.attachments[key], type(technique).__name__, driver.config, positive.states.shape[0]
             )
         for concept in technique.concepts(section):
-            named = [texts[key] for key in concept.keys]
-            texts[concept.name] = joined_texts(*named, positive)
+            if named := [texts[key] for key in concept.keys]:
+                texts[concept.name] = joined_texts(*named, positive)
     return texts

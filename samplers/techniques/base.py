@@ -12,6 +12,7 @@ from torch import Tensor
 from ...models.attention.policy import AttentionPolicy
 from ..context.history import Context
 from ..context.plan import Section
+from ..context.tokens import DIFFERING
 from ..guidance import Guidance
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Prediction:
         return self.text if self.past == "full" else f"{self.text}/{self.past}"
 
 
-POSITIVE, NEGATIVE = Prediction(), Prediction("negative")
+POSITIVE, NEGATIVE, PREVIOUS = Prediction(), Prediction("negative"), Prediction("previous")
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,31 @@ class Concept:
     def name(self) -> str:
         """What it is called where it was looked for: its texts behind one another."""
         return "+".join((*self.keys, POSITIVE.text))
+
+    @property
+    def evaluations(self) -> int:
+        """How many evaluations of the model it takes to look for it."""
+        return 1
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What the section's prompt and the one before the latest switch are drawn differently in; see concepts.difference_weights."""
+
+    @property
+    def keys(self) -> tuple[AttachmentKey, ...]:
+        """The attached texts that it takes: none."""
+        return ()
+
+    @property
+    def name(self) -> str:
+        """What it is called where it was looked for."""
+        return DIFFERING
+
+    @property
+    def evaluations(self) -> int:
+        """How many evaluations of the model it takes: one under each prompt."""
+        return 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +202,8 @@ class Technique:
         """Keys of attached CONDITIONINGs that its predictions name."""
         return ()
 
-    def concepts(self, section: Section) -> tuple[Concept, ...]:
-        """What is looked for in the packed past before the section's first evaluation, for Context.concepts."""
+    def concepts(self, section: Section) -> tuple[Concept | Difference, ...]:
+        """What is looked for in the packed past, for Context.concepts; see chain.concepts_at for when."""
         return ()
 
     def predictions(self, section: Section, step: Step) -> tuple[Prediction, ...]:
@@ -204,8 +230,11 @@ class Technique:
         Where a technique has nothing better to say it shows its `amount` inside its window (t_start, t_end). Nothing is
         computed from these; guidance, attention and predictions are shown without them.
         """
-        inside = in_window(step, getattr(self, "t_start", 1.0), getattr(self, "t_end", 0.0))
-        return {"amount": self.amount(section) if inside else 0.0}
+        return {"amount": self.amount(section) if self.is_inside(step) else 0.0}
+
+    def is_inside(self, step: Step) -> bool:
+        """Whether a step lies in its window (t_start, t_end); every one does where it has none."""
+        return in_window(step, getattr(self, "t_start", 1.0), getattr(self, "t_end", 0.0))
 
     def reads_attention_shares(self, section: Section) -> bool:
         """Whether `context_at` reads Context.attention_shares, which the section's first evaluation then measures."""

@@ -13,7 +13,7 @@ from ..context.history import Context
 from ..context.plan import Section
 from ..guidance import Guidance
 from ..sigmas import check_sigmas
-from .base import Concept, Prediction, Schedule, Step, Technique
+from .base import Concept, Difference, Prediction, Schedule, Step, Technique
 
 NEUTRAL = AttentionPolicy()
 
@@ -74,9 +74,18 @@ def predictions_at(techniques: Sequence[Technique], section: Section, step: Step
     return list(dict.fromkeys(wanted))
 
 
-def concepts_of(techniques: Sequence[Technique], section: Section) -> list[Concept]:
-    """What all techniques together look for in a section's past, each once."""
-    wanted = (concept for technique in techniques for concept in technique.concepts(section))
+def concepts_at(techniques: Sequence[Technique], section: Section, step: Step) -> list[Concept | Difference]:
+    """What must have been looked for when a step is evaluated, each once.
+
+    Concepts are looked for at a section's first evaluation. A difference is looked for where the window of the first technique
+    begins that asks for it: the later, the less noise the two predictions are made from.
+    """
+    wanted = (
+        concept
+        for technique in techniques
+        for concept in technique.concepts(section)
+        if isinstance(concept, Concept) or technique.is_inside(step)
+    )
     return list(dict.fromkeys(wanted))
 
 

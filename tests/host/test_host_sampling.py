@@ -127,6 +127,28 @@ def test_timelines_and_given_videos_equal_the_run_without_the_host(model, dit, s
     assert sorted(section["shot"] for section in trace["sections"]) == [0, 0, 1, 2]
 
 
+@pytest.mark.parametrize("layout", ["f1", "original"])
+def test_what_two_prompts_differ_in_equals_the_run_without_the_host(model, dit, sample, layout):
+    """What is predicted to be compared passes by the guidance functions of other nodes."""
+    from framepack_transitions.models.plain import PlainModel
+    from framepack_transitions.samplers.techniques.attention.dual_memory import DualMemory
+    from framepack_transitions.samplers.techniques.wiring import with_technique
+    from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
+
+    generator = torch.Generator().manual_seed(5)
+    states, pooled = (torch.randn(shape, generator=generator) for shape in ((1, 7, 24), (1, 20)))
+    entry = TimelineEntry(start=0.4, prompt="new", conditioning=[[states, {"pooled_output": pooled}]])
+    run = {"layout": layout, "seconds": 0.8, "timeline": Timeline((entry,))}
+    hooked, calls = model.clone(), []
+    hooked.set_model_sampler_pre_cfg_function(lambda args: calls.append(1) or args["conds_out"])
+    memory = DualMemory(tokens="differing")
+    in_host, trace = sample(with_technique(hooked, memory), **run)
+    alone, plain = sample(with_technique(PlainModel(dit, SCALE), memory), **run)
+    assert torch.allclose(in_host, alone, atol=1e-4)
+    assert [section["evaluations"] for section in trace["sections"]] == [4, 6] and len(calls) == 8
+    assert trace["sections"][1]["concepts"] == plain["sections"][1]["concepts"]
+
+
 @pytest.mark.parametrize("solver", ["unipc_bh1", "euler"])
 def test_schedules_rests_and_restarts_equal_the_run_without_the_host(model, dit, sample, solver):
     from framepack_transitions.models.plain import PlainModel

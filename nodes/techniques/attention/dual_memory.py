@@ -68,7 +68,7 @@ class FramePackDualMemory(TechniqueNode):
                 list(CONTENT),
                 {
                     "default": "concept",
-                    "tooltip": "What the content is: the tokens of the past that show the concept, those under the mask, or those that move over the remembered frames.",
+                    "tooltip": "What the content is: the tokens of the past that show the concept, those under the mask, those that move over the remembered frames, or (differing) those where the new prompt and the old one are drawn differently, which needs no words.",
                 },
             ),
             **window(0.54),

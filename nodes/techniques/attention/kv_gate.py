@@ -35,7 +35,7 @@ class FramePackSemanticKVGate(TechniqueNode):
         }
         tokens = {
             "default": "all",
-            "tooltip": "Which tokens of the past are gated: all alike; those under the mask, or these with what moves along with them, such as a shadow; those that move over the remembered frames; those that stand still; or those that show the concept.",
+            "tooltip": "Which tokens of the past are gated: all alike; those under the mask, or these with what moves along with them, such as a shadow; those that move over the remembered frames; those that stand still; those that show the concept; or (differing) those where the new prompt and the old one are drawn differently, which needs no words.",
         }
         return {"mask": ("MASK", mask), "tokens": (list(TOKENS), tokens), **CONCEPT}
 

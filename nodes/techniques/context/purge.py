@@ -54,7 +54,7 @@ class FramePackContextPurge(TechniqueNode):
                 list(SELECTIONS),
                 {
                     "default": "all",
-                    "tooltip": "Which tokens remove, zero and zero_kv take: all; those under the mask, or these with what moves along with them, such as a shadow; a random share of all, or of those under the mask; those that the first step attended to most or least; or those that show the concept.",
+                    "tooltip": "Which tokens remove, zero and zero_kv take: all; those under the mask, or these with what moves along with them, such as a shadow; a random share of all, or of those under the mask; those that the first step attended to most or least; those that show the concept; or (differing) those where the new prompt and the old one are drawn differently, which needs no words.",
                 },
             ),
             "keep_ratio": (

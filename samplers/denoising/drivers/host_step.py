@@ -64,9 +64,10 @@ class HostStep:
         self._context: dict[str, Tensor] = {}
 
     def evaluate(self, branches: Sequence[Branch], x: Tensor, sigma: Tensor) -> list[Tensor]:
-        """x0 [B, 16, T, H, W] of every branch; where the first one is asked for something else, it alone is run."""
+        """x0 [B, 16, T, H, W] of every branch; those that are asked for something else are none of the step's own."""
         if branches[0].is_asked:
-            return self._calculate([self._cond(branches[0])], _with_attention(self._options, branches[0]))
+            conds = [self._cond(branch) for branch in branches]
+            return self._calculate(conds, _with_attention(self._options, branches[0]))
         self._context = context_arguments(branches[0], 1, x.device)
         # All branches of a step attend alike; the first one's forward is the one to be measured. What guidance functions
         # evaluate by themselves is neither measured nor cached.
@@ -156,14 +157,15 @@ class HostStep:
     def _cond(self, branch: Branch) -> Cond:
         """A conditioning with a branch's packed past and guidance in place of its own.
 
-        Step caches of other nodes tell predictions apart by the uuid, so each past has its own.
+        Step caches of other nodes tell predictions apart by the uuid, so each past has its own, and what is only compared.
         """
         own = context_conds(context_arguments(branch, 1, self._x.device))
+        part = "compared" if branch.compared else branch.past
         return [
             {
                 **cond,
                 "model_conds": {**cond["model_conds"], **own},
-                "uuid": cond["uuid"] if branch.past == "full" else uuid5(cond["uuid"], branch.past),
+                "uuid": cond["uuid"] if part == "full" else uuid5(cond["uuid"], part),
             }
             for cond in self._conds[branch.text]
         ]

@@ -29,6 +29,7 @@ class Branch:
     guided: whether classifier-free guidance combines it, as the positive prediction or the negative one.
     cache: what a step cache has of the step, the same for all of its branches; None without one.
     signal: what the model is to tell of the branch in place of predicting anything; None to predict.
+    compared: whether it is predicted to be compared with another one, and moves nothing.
     """
 
     text: str
@@ -41,11 +42,12 @@ class Branch:
     guided: bool = False
     cache: BlockCache | None = None
     signal: Signal | None = None
+    compared: bool = False
 
     @property
     def is_asked(self) -> bool:
-        """Whether it is evaluated for what the model tells of it, and not for a prediction."""
-        return self.signal is not None or isinstance(self.probe, ConceptProbe)
+        """Whether it is evaluated for what is learnt from it, and its prediction moves nothing."""
+        return self.compared or self.signal is not None or isinstance(self.probe, ConceptProbe)
 
 
 class Evaluate(Protocol):

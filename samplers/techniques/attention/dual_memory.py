@@ -10,11 +10,22 @@ import torch
 
 from ....models.attention.policy import AttentionPolicy, TokenRule
 from ...context.plan import Section
+from ...context.tokens import DIFFERING
 from ...events import AUTO, EVENTS
-from ..base import AttachmentKey, Concept, Step, Technique, attachment, check_range, check_window, in_window
+from ..base import (
+    AttachmentKey,
+    Concept,
+    Difference,
+    Step,
+    Technique,
+    attachment,
+    check_range,
+    check_window,
+    in_window,
+)
 from .kv_gate import placed
 
-CONTENT = ("concept", "mask", "moving")
+CONTENT = ("concept", "mask", "moving", DIFFERING)
 SEGMENTS = frozenset({"4x", "2x", "start", "last", "image"})
 # How much of `content` and of `scene` an event forgets.
 SHARES = {"gone": (1.0, 0.0), "new_look": (0.5, 0.0), "new_place": (0.0, 1.0), "cut": (1.0, 1.0)}
@@ -25,8 +36,10 @@ class DualMemory(Technique):
     """Divides the packed past into content and scene and takes attention from each, inside a window of progress.
 
     M says how far a token belongs to the content: whether it shows the concept (see concepts.concept_weights), lies under the
-    mask, or moves over the remembered frames; 1 - M is the scene. The window's rows pay to a token 1 - s of what they would,
-    s = content for M = 1 and s = scene for M = 0, times the switch's change and what its event says:
+    mask, moves over the remembered frames, or lies where the section's prompt and the one before the switch are drawn differently
+    (see concepts.difference_weights); 1 - M is the scene. Where these two prompts say the same, nothing differs and nothing is
+    forgotten. The window's rows pay to a token 1 - s of what they would, s = content for M = 1 and s = scene for M = 0, times the
+    switch's change and what its event says:
 
     - gone: the content is forgotten and the scene kept, for something that leaves.
     - new_look: half of `content`, for something that stays where it is and looks otherwise.
@@ -37,7 +50,7 @@ class DualMemory(Technique):
     content: how much of the attention to the content is taken, from 0 (off) to 1 (all).
     scene: how much of that to the scene.
     event: one of the above.
-    tokens: what the content is: concept, mask or moving.
+    tokens: what the content is: concept, mask, moving or differing.
     t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
     concept: the key of the attached CONDITIONING that names the content, for tokens "concept".
     keep: the key of that which names what the concept is told from, beside the section's prompt.
@@ -73,9 +86,11 @@ class DualMemory(Technique):
         gated = placed(policy, frozenset({"noisy"}), None)
         return replace(gated, by_token=(*policy.by_token, *rules))
 
-    def concepts(self, section: Section) -> tuple[Concept, ...]:
-        if self.tokens != "concept" or not any(self.shares(section)):
+    def concepts(self, section: Section) -> tuple[Concept | Difference, ...]:
+        if self.tokens not in ("concept", DIFFERING) or not any(self.shares(section)):
             return ()
+        if self.tokens == DIFFERING:
+            return (Difference(),)
         control = Concept(self.control, self.keep)
         return (self._concept, control) if self.control else (self._concept,)
 
@@ -89,6 +104,8 @@ class DualMemory(Technique):
 
     def shares(self, section: Section) -> tuple[float, float]:
         """How much of the attention to content and to scene is taken in a section, from 0 to 1."""
+        if self.tokens == DIFFERING and not section.text_changed:
+            return 0.0, 0.0
         content, scene = SHARES[section.event if self.event == AUTO else self.event]
         amount = self.amount(section)
         return self.content * content * amount, self.scene * scene * amount

@@ -9,11 +9,21 @@ import torch
 from ....models.attention.blocks import Blocks, block_set
 from ....models.attention.policy import AttentionPolicy, TokenRule
 from ...context.plan import Section
-from ...context.tokens import CHANGES, WITH_MOTION, moving_with
-from ..base import AttachmentKey, Concept, Step, Technique, attachment, check_range, check_window, in_window
+from ...context.tokens import CHANGES, DIFFERING, WITH_MOTION, moving_with
+from ..base import (
+    AttachmentKey,
+    Concept,
+    Difference,
+    Step,
+    Technique,
+    attachment,
+    check_range,
+    check_window,
+    in_window,
+)
 
 MODES = ("bias", "cap", "drop", "founding")
-TOKENS = ("all", "mask", WITH_MOTION, *CHANGES, "concept")
+TOKENS = ("all", "mask", WITH_MOTION, *CHANGES, "concept", DIFFERING)
 # The segments that can be gated, and the fields that weigh them.
 WEIGHTS = {"4x": "history_4x", "2x": "history_2x", "start": "start", "last": "last", "image": "image"}
 
@@ -34,8 +44,10 @@ class SemanticKVGate(Technique):
 
     With `tokens` other than all, M belongs to each token: how far it lies under the attached mask, how much it moves over
     the remembered frames, or how still it stands (see tokens.changing_cells), or whether it shows the concept (see
-    concepts.concept_weights), which is looked for anew in every section, in one evaluation. Then bias and founding add -gamma M, cap
-    bounds the share that goes to the tokens' parts M, and drop leaves 1 - M of what a token would get.
+    concepts.concept_weights), which is looked for anew in every section, in one evaluation, or whether it lies where the section's
+    prompt and the one before the switch are drawn differently (see concepts.difference_weights), in two; where these say the same,
+    nothing is gated. Then bias and founding add -gamma M, cap bounds the share that goes to the tokens' parts M, and drop leaves
+    1 - M of what a token would get.
 
     mode: one of the above.
     gamma: what is taken from the logits, in modes bias and founding.
@@ -46,7 +58,7 @@ class SemanticKVGate(Technique):
     t_start, t_end: the window of progress t in which it acts, from 1 (noise) to 0 (clean).
     blocks: the blocks in which it acts, such as "double:0-3; single:0-7"; empty for all.
     tokens: which tokens are gated: all, those under the mask, these with what moves along with them, those that move, those that
-        stand still, or those of the concept.
+        stand still, those of the concept, or those where the two prompts differ.
     mask: the key of the attached mask, for tokens "mask" and "mask_with_motion".
     concept: the key of the attached CONDITIONING that names what is gated, for tokens "concept".
     keep: the key of that which names what the concept is told from, beside the section's prompt.
@@ -99,9 +111,12 @@ class SemanticKVGate(Technique):
             return gated.biased(self._biases(amount))
         return replace(gated, cap=self._cap(policy, amount), capped=segments)
 
-    def concepts(self, section: Section) -> tuple[Concept, ...]:
-        acts = self.tokens == "concept" and self._gated(section) > 0 and not self._is_off
-        return (self._concept,) if acts else ()
+    def concepts(self, section: Section) -> tuple[Concept | Difference, ...]:
+        if self._gated(section) == 0 or self._is_off:
+            return ()
+        if self.tokens == DIFFERING:
+            return (Difference(),)
+        return (self._concept,) if self.tokens == "concept" else ()
 
     def texts(self) -> tuple[AttachmentKey, ...]:
         return self._concept.keys if self.tokens == "concept" else ()
@@ -133,6 +148,8 @@ class SemanticKVGate(Technique):
     def _gated(self, section: Section) -> float:
         """The change as far as the gate reckons with it; everywhere it is 1, whatever the threshold."""
         amount = self.amount(section)
+        if self.tokens == DIFFERING and not section.text_changed:
+            return 0.0
         if self.apply_to == "all":
             return amount
         if self.mode == "founding":

@@ -12,12 +12,23 @@ from torch import Tensor
 from ...context.history import Context
 from ...context.plan import Section
 from ...context.tokens import (
+    DIFFERING,
     WITH_MOTION,
     concept_tokens,
     mask_weights,
     token_counts,
 )
-from ..base import AttachmentKey, Concept, Step, Technique, attachment, check_range, check_window, in_window
+from ..base import (
+    AttachmentKey,
+    Concept,
+    Difference,
+    Step,
+    Technique,
+    attachment,
+    check_range,
+    check_window,
+    in_window,
+)
 from .repacking import COARSE, with_coarser_frames, with_gap
 from .zeroing import with_zeroed_tokens
 
@@ -40,6 +51,7 @@ SELECTIONS = (
     "random_in_mask",
     "concept",
     WITH_MOTION,
+    DIFFERING,
 )
 UNDER_MASK = ("mask", WITH_MOTION)  # whole, with whatever the mask covers
 
@@ -60,8 +72,10 @@ class ContextPurge(Technique):
     remove, zero and zero_kv take the tokens that `select` says: all; those under the mask (half covered or more); these with what moves along with them; a random
     share of 1 - keep_ratio, seeded by seed + section, of all or of those under the mask; or that share of those which the window attended to most or least,
     measured in the section's first evaluation, which therefore still sees everything; or those that show the concept (see
-    concepts.concept_weights), which is looked for in one evaluation before it; of a batch, in any of its videos. keep_ratio and `gap` scale with the
-    switch's change, actions on all do not: they act from a change of `threshold` on.
+    concepts.concept_weights), which is looked for in one evaluation before it; or those where the section's prompt and the one before
+    the switch are drawn differently (see concepts.difference_weights), found in two evaluations; of a batch, in any of its videos.
+    keep_ratio and `gap` scale with the switch's change, actions on all do not: they act from a change of `threshold` on. Where the two
+    prompts say the same, a purge of what differs does nothing at all.
 
     `gap` moves the history (last, 2x, 4x) that many latent frames away from the window; where it lies before the window, as
     in F1, the start frame moves away with it. The window stays where it is, for the text to find it where it did.
@@ -120,9 +134,9 @@ class ContextPurge(Technique):
         acts = self._amount(section) > 0 and in_window(step, self.t_start, self.t_end)
         return frozenset(self._touched(section)) if acts else frozenset()
 
-    def concepts(self, section: Section) -> tuple[Concept, ...]:
-        acts = self.select == "concept" and bool(self._purging()) and self._amount(section) > 0
-        return (self._concept,) if acts else ()
+    def concepts(self, section: Section) -> tuple[Concept | Difference, ...]:
+        acts = self._sought is not None and bool(self._purging()) and self._amount(section) > 0
+        return (self._sought,) if self._sought and acts else ()
 
     def texts(self) -> tuple[AttachmentKey, ...]:
         return self._concept.keys if self.select == "concept" else ()
@@ -137,11 +151,18 @@ class ContextPurge(Technique):
 
     @property
     def _for_whole_sections(self) -> bool:
-        return (self.t_start, self.t_end) == (1, 0) and not self._by_attention and self.select != "concept"
+        return (self.t_start, self.t_end) == (1, 0) and not self._by_attention and self._sought is None
 
     @property
     def _concept(self) -> Concept:
         return Concept(self.concept, self.keep)
+
+    @property
+    def _sought(self) -> Concept | Difference | None:
+        """What is looked for in the past before anything is taken."""
+        if self.select == DIFFERING:
+            return Difference()
+        return self._concept if self.select == "concept" else None
 
     @property
     def _by_attention(self) -> bool:
@@ -158,7 +179,9 @@ class ContextPurge(Technique):
 
     def _touched(self, section: Section) -> set[str]:
         """The segments that do not stay as they are."""
-        takes_some = self.select in ("all", *UNDER_MASK, "concept") or self._share(section) < 1
+        takes_some = (
+            self.select in ("all", *UNDER_MASK) or self._sought is not None or self._share(section) < 1
+        )
         coarser = {name for name, action in self._actions().items() if action in COARSE}
         return coarser | (self._purging().keys() if takes_some else set())
 
@@ -168,6 +191,8 @@ class ContextPurge(Technique):
 
     def _amount(self, section: Section) -> float:
         amount = self.amount(section)
+        if self.select == DIFFERING and not section.text_changed:
+            return 0.0
         return amount if amount >= self.threshold else 0.0
 
     def _share(self, section: Section) -> float:
@@ -220,8 +245,8 @@ class ContextPurge(Technique):
         count = len(order)
         if self.select == "all":
             return torch.zeros(1, count, dtype=torch.bool)
-        if self.select == "concept":
-            return concept_tokens(context, self._concept.name)[name].amax(dim=0, keepdim=True) < 0.5
+        if self._sought is not None:
+            return concept_tokens(context, self._sought.name)[name].amax(dim=0, keepdim=True) < 0.5
         if self.select not in UNDER_MASK and self._share(section) == 1:
             return torch.ones(1, count, dtype=torch.bool)
         if self.select in (*UNDER_MASK, "random_in_mask"):
