@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...samplers.context.tokens import CHANGES
+from ...samplers.context.tokens import CHANGES, DIFFERING
 from ...samplers.techniques.attention.attention_scaling import AttentionScaling
 from ...samplers.techniques.attention.dual_memory import DualMemory
 from ...samplers.techniques.attention.kv_gate import SemanticKVGate
@@ -58,7 +58,7 @@ DOSES = (
     dose("KV gate, cap", SemanticKVGate(mode="cap"), "cap", (0.3, 0.1)),
     Dose(
         "KV gate, tokens, gamma 2",
-        tuple((tokens, (SemanticKVGate(gamma=2.0, tokens=tokens),)) for tokens in CHANGES),
+        tuple((tokens, (SemanticKVGate(gamma=2.0, tokens=tokens),)) for tokens in (*CHANGES, DIFFERING)),
     ),
     dose("dual memory, content", DualMemory(event="gone"), "content", (0.6, 1.0)),
     dose("dual memory, scene", DualMemory(event="new_place"), "scene", (0.6, 1.0)),

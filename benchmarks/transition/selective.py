@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...samplers.context.tokens import DIFFERING
+from ...samplers.techniques.attention.dual_memory import DualMemory
+from ...samplers.techniques.attention.kv_gate import SemanticKVGate
+from ...samplers.techniques.context.purge import ContextPurge
+from .arms import ARMS, Arm
 from .bench import Bench
 from .episodes import PAIR_CASES
 from .pictures import markdown, number, percent, with_interval
@@ -15,14 +21,31 @@ Row = Mapping[str, Any]
 # What a bar shows, in words, and its colour.
 BARS = (("gone", "it is gone", "tab:blue"), ("other", "the other one is untouched", "tab:green"))
 
+EVERYWHERE = ContextPurge(
+    start="remove", last="remove", history_2x="remove", history_4x="remove", image="remove"
+)
+SECOND = 0.95  # a t below that of the first of 12 steps, above that of the second
+# What was found of the one that leaves is hidden: by words, beside ARMS, and by what the two prompts differ in.
+PAIR_ARMS = (
+    *ARMS,
+    Arm("dual memory of what differs", (DualMemory(tokens=DIFFERING),)),
+    Arm("dual memory of what differs, second step", (DualMemory(tokens=DIFFERING, t_start=SECOND),)),
+    Arm("KV gate of 2 on the concept", (SemanticKVGate(gamma=2.0, tokens="concept"),)),
+    Arm("KV gate of 2 on what differs", (SemanticKVGate(gamma=2.0, tokens=DIFFERING),)),
+    Arm("purge of the concept", (replace(EVERYWHERE, select="concept"),)),
+    Arm("purge of what differs", (replace(EVERYWHERE, select=DIFFERING),)),
+    Arm("purge of what differs, second step", (replace(EVERYWHERE, select=DIFFERING, t_start=SECOND),)),
+)
+
 
 def bench(folder: Path, seeds: int, first_seed: int = 0) -> Bench:
-    """One section after the switch, under all arms."""
+    """One section after the switch, under all arms and those that hide what was found of the one that leaves."""
     return Bench(
         folder=folder,
         seeds=seeds,
         first_seed=first_seed,
         settings=BenchSettings(after=1),
+        arms=PAIR_ARMS,
         cases=PAIR_CASES,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -133,13 +132,8 @@ def test_rows_and_table_tell_both_subjects_apart(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_table_plot_and_sheet(tmp_path: Path, monkeypatch, report_page) -> None:
-    arms = (PLAIN, ADAPTIVE)
-    small = partial(Bench, arms=arms)
-    monkeypatch.setattr(
-        selective,
-        "Bench",
-        lambda **given: small(**{**given, "settings": SMALL}),
-    )
+    quick = {"settings": SMALL, "arms": (PLAIN, ADAPTIVE)}
+    monkeypatch.setattr(selective, "Bench", lambda **given: Bench(**{**given, **quick}))
     monkeypatch.setattr(measuring, "available_cores", lambda: 1)
     given = ["--study", "pairs", "--seeds", "1", "--first-seed", "3", "--bfloat16", "--out", str(tmp_path)]
     assert main(["bench", "transition", *given]) == 0
