@@ -149,6 +149,26 @@ def test_what_two_prompts_differ_in_equals_the_run_without_the_host(model, dit, 
     assert trace["sections"][1]["concepts"] == plain["sections"][1]["concepts"]
 
 
+def test_what_a_cut_keeps_equals_the_run_without_the_host(model, dit, sample):
+    from framepack_transitions.models.plain import PlainModel
+    from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
+
+    def conditioning(seed, tokens):
+        generator = torch.Generator().manual_seed(seed)
+        states, pooled = (torch.randn(shape, generator=generator) for shape in ((1, tokens, 24), (1, 20)))
+        return [[states, {"pooled_output": pooled}]]
+
+    entry = TimelineEntry(
+        start=0.4, prompt="new", conditioning=conditioning(5, 7), cut=True, keep=conditioning(6, 3)
+    )
+    run = {"seconds": 1.2, "timeline": Timeline((entry,)), "steps": 2, "cfg": 2.0}
+    in_host, trace = sample(model, **run)
+    alone, plain = sample(PlainModel(dit, SCALE), **run)
+    assert torch.allclose(in_host, alone, atol=1e-4)
+    assert [section["evaluations"] for section in trace["sections"]] == [4, 5, 4]
+    assert trace["sections"][1]["concepts"] == plain["sections"][1]["concepts"]
+
+
 @pytest.mark.parametrize("solver", ["unipc_bh1", "euler"])
 def test_schedules_rests_and_restarts_equal_the_run_without_the_host(model, dit, sample, solver):
     from framepack_transitions.models.plain import PlainModel
