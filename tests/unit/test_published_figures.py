@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import framepack_transitions
 import pytest
-from framepack_transitions.benchmarks.agreement import confusion, judge, study
+from framepack_transitions.benchmarks.agreement import confusion, judge
 from framepack_transitions.benchmarks.agreement import pictures as agreement_pictures
+from framepack_transitions.benchmarks.agreement import study as agreement
 from framepack_transitions.benchmarks.agreement.measuring import Scores
+from framepack_transitions.benchmarks.exemplars import study as exemplars
+from framepack_transitions.benchmarks.landing import table as landing_rows
+from framepack_transitions.benchmarks.landing.results import LandingResult
 from framepack_transitions.benchmarks.long import pictures as long_pictures
 from framepack_transitions.benchmarks.long import summary as long_summary
 from framepack_transitions.benchmarks.long.measures import SectionMeasures
@@ -27,32 +32,60 @@ LAB = Path(framepack_transitions.__file__).resolve().parent / "docs" / "lab"
 SECTION = BenchSettings().section_frames
 
 
-def table_of(folder: Path) -> str:
-    """The table that follows from the verdicts, clips or episodes in a folder."""
-    (kept,) = (
-        folder / name for name in (judge.VERDICTS, study.CLIPS, COMPRESSED) if (folder / name).is_file()
+def lines_of(path: Path) -> list[str]:
+    return gzip.decompress(path.read_bytes()).decode().splitlines()
+
+
+def judge_table(folder: Path) -> str:
+    episodes = [judge.JudgedEpisode(**json.loads(line)) for line in lines_of(folder / judge.VERDICTS)]
+    return confusion.table(confusion.confusion(episodes))
+
+
+def agreement_table(folder: Path) -> str:
+    return agreement_pictures.table(
+        [clip_of(json.loads(line)) for line in lines_of(folder / agreement.CLIPS)]
     )
-    lines = gzip.decompress(kept.read_bytes()).decode().splitlines()
-    if kept.name == judge.VERDICTS:
-        return confusion.table(
-            confusion.confusion([judge.JudgedEpisode(**json.loads(line)) for line in lines])
-        )
-    if kept.name == study.CLIPS:
-        return agreement_pictures.table([clip_of(json.loads(line)) for line in lines])
-    if "scenario" in json.loads(lines[0]):
-        videos = [LongResult.from_line(line) for line in lines]
-        return long_pictures.table(long_summary.rows(videos, SECTION), long_summary.kinds(videos))
-    return pictures.table(summary.rows([Result.from_line(line) for line in lines], SECTION))
 
 
-def clip_of(facts: dict[str, Any]) -> study.ScoredClip:
+def long_table(folder: Path) -> str:
+    videos = [LongResult.from_line(line) for line in lines_of(folder / COMPRESSED)]
+    return long_pictures.table(long_summary.rows(videos, SECTION), long_summary.kinds(videos))
+
+
+def techniques_table(folder: Path) -> str:
+    results = [Result.from_line(line) for line in lines_of(folder / COMPRESSED)]
+    return pictures.table(summary.rows(results, SECTION))
+
+
+def exemplars_table(folder: Path) -> str:
+    return exemplars.table(exemplars.rows([Result.from_line(line) for line in lines_of(folder / COMPRESSED)]))
+
+
+def landing_table(folder: Path) -> str:
+    results = [LandingResult.from_line(line) for line in lines_of(folder / COMPRESSED)]
+    return landing_rows.table(landing_rows.rows(results))
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "judge": judge_table,
+    "agreement": agreement_table,
+    "long": long_table,
+    "techniques": techniques_table,
+    "exemplars": exemplars_table,
+    "landing": landing_table,
+}
+
+
+def clip_of(facts: dict[str, Any]) -> agreement.ScoredClip:
     scores = {key: inf if value == "never" else value for key, value in facts["scores"].items()}
-    return study.ScoredClip(**facts | {"scores": Scores(**scores)})
+    return agreement.ScoredClip(**facts | {"scores": Scores(**scores)})
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in LAB.glob("*/table.md")))
 def test_a_table_follows_from_the_episodes_beside_it(name: str) -> None:
-    assert (LAB / name / "table.md").read_text(encoding="utf-8").endswith(table_of(LAB / name))
+    published = (LAB / name / "table.md").read_text(encoding="utf-8")
+    study = re.match(r"TransitionBench, study (\w+),", published)
+    assert study and published.endswith(TABLES[study[1]](LAB / name))
 
 
 def test_episodes_of_both_kinds_are_read(tmp_path: Path) -> None:
@@ -80,7 +113,8 @@ def test_episodes_of_both_kinds_are_read(tmp_path: Path) -> None:
         for arm in ("plain", "gate")
         for case in ("cut", "sham")
     ]
-    assert read_back(tmp_path, results) == pictures.table(summary.rows(results, SECTION))
+    save_compressed(tmp_path, results)
+    assert techniques_table(tmp_path) == pictures.table(summary.rows(results, SECTION))
     sections = tuple(SectionMeasures(colour=0.0, sharpness=1.0, right=1.0) for _ in range(2))
     videos = [
         LongResult(
@@ -95,9 +129,5 @@ def test_episodes_of_both_kinds_are_read(tmp_path: Path) -> None:
         )
         for arm in ("plain", "gate")
     ]
-    assert "right at the end" in read_back(tmp_path, videos)
-
-
-def read_back(folder: Path, results: Sequence[Result] | Sequence[LongResult]) -> str:
-    save_compressed(folder, results)
-    return table_of(folder)
+    save_compressed(tmp_path, videos)
+    assert "right at the end" in long_table(tmp_path)
