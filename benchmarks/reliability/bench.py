@@ -84,8 +84,13 @@ class Found:
 def run(bench: Reliability, on_trial: Callable[[Found], None] = lambda found: None) -> Found:
     """Kill renders until enough signals were sent and the last one has ended.
 
-    `on_trial` is called after every start with what was found so far. Raises RuntimeError where the render that is left alone fails.
+    `on_trial` is called after every start with what was found so far. Raises RuntimeError where the render that is left alone fails,
+    and where one of an earlier run is there: what it has finished would be taken over, and nothing would be left to kill.
     """
+    if bench.render.out.exists():
+        raise RuntimeError(
+            f"{bench.render.out.parent} holds an earlier run; name another folder, or remove this one"
+        )
     found, moments = Found(loading=loading_seconds(bench.render)), random.Random(bench.seed)
     _let_interrupts_through()
     alone = bench.start(bench.render, None, signal.SIGTERM)

@@ -86,6 +86,12 @@ def test_faults_are_told_in_words() -> None:
     assert "2 stops (2 SIGTERM)" in table(found) and "1 finished records were lost, 4 things" in table(found)
 
 
+def test_what_an_earlier_run_has_finished_is_not_taken_over(tmp_path: Path) -> None:
+    alone = finished(tmp_path / "undisturbed")
+    with pytest.raises(RuntimeError, match="holds an earlier run; name another folder"):
+        reliability.run(reliability.Reliability(render=alone, kills=1))
+
+
 def test_moments_follow_what_a_whole_render_takes_now(tmp_path: Path) -> None:
     """Where others use the machine too, the first render may have taken much longer than the later ones."""
     given: list[float] = []
