@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -33,7 +33,6 @@ ARMS = (PLAIN, BALANCED, *ALONE, *BESIDE)
 AGAINST = {PLAIN.name: (BALANCED, *ALONE), BALANCED.name: BESIDE}
 
 Episodes = Mapping[tuple[str, int], Result]
-Value = Callable[[Result], bool | None]
 
 
 def success(result: Result) -> bool:
@@ -106,11 +105,11 @@ def _row(arm: str, mine: Episodes, against: str, by_arm: Mapping[str, Episodes])
     return {
         "arm": arm,
         "against": against,
-        **_share("place", switched, place),
-        **_share("subject", switched, subject),
-        **_share("success", switched, success),
+        **summary.counted_share("place", list(switched.values()), place),
+        **summary.counted_share("subject", list(switched.values()), subject),
+        **summary.counted_share("success", list(switched.values()), success),
         **_gain("gain", switched, theirs),
-        **_share("sham", shams, success),
+        **summary.counted_share("sham", list(shams.values()), success),
         **_gain("sham_gain", shams, theirs),
         "artefacts": fmean(result.measures.artefacts for result in mine.values()),
     }
@@ -118,12 +117,6 @@ def _row(arm: str, mine: Episodes, against: str, by_arm: Mapping[str, Episodes])
 
 def _of(episodes: Episodes, cases: Sequence[str]) -> Episodes:
     return {key: result for key, result in episodes.items() if key[0] in cases}
-
-
-def _share(name: str, episodes: Episodes, value: Value) -> dict[str, Any]:
-    results = list(episodes.values())
-    known = sum(value(result) is not None for result in results)
-    return {**summary.share(name, results, value), f"{name}_n": known}
 
 
 def _gain(name: str, mine: Episodes, theirs: Episodes) -> dict[str, Any]:

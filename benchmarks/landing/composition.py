@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ...samplers.context.plan import Section
-from ...samplers.techniques.base import Prediction, Step, Technique, check_range
+from ...samplers.techniques.base import PREVIOUS, Prediction, Step, Technique, check_range
 
-OLD, NEW = Prediction("previous"), Prediction("positive", "none")
+WITHOUT_PAST = Prediction("positive", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +31,12 @@ class Composition(Technique):
         check_range("frames", self.frames, 0, 64)
 
     def predictions(self, section: Section, step: Step) -> tuple[Prediction, ...]:
-        return (OLD, NEW) if self.amount(section) else ()
+        return (PREVIOUS, WITHOUT_PAST) if self.amount(section) else ()
 
     def combine(
         self, section: Section, step: Step, x0: Tensor, predictions: Mapping[Prediction, Tensor]
     ) -> Tensor:
         if not self.predictions(section, step):
             return x0
-        before, after = predictions[OLD], predictions[NEW]
+        before, after = predictions[PREVIOUS], predictions[WITHOUT_PAST]
         return torch.cat([before[:, :, : self.frames], after[:, :, self.frames :]], dim=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 
 from .. import statistics
 from ..transition.episodes import SWITCHES
-from ..transition.pictures import markdown, number, percent, signed, with_interval
+from ..transition.pictures import jump_over_plain, markdown, number, percent, with_interval
+from ..transition.summary import counted_share, paired
 from .results import LandingResult
 from .study import ARMS
 
@@ -51,7 +52,7 @@ def table(rows: Sequence[Row]) -> str:
                 "new from then on": with_interval(row, "after"),
                 "both": with_interval(row, "both"),
                 "lost by the end": with_interval(row, "relapse"),
-                "jump over plain": f"{with_interval(row, 'jump_gain', signed)} ({row['jump_gain_n']})",
+                "jump over plain": jump_over_plain(row),
                 "artefacts": percent(row["artefacts"]),
                 "evaluations": number(row["evaluations"]),
             }
@@ -69,32 +70,18 @@ def _of(results: Sequence[LandingResult], arm: str, cases: Sequence[str]) -> Epi
 
 
 def _row(mine: Episodes, plain: Episodes) -> dict[str, Any]:
-    every = list(mine.values())
-    jumps = [
-        result.jump - theirs
-        for key, result in mine.items()
-        if result is not plain[key] and result.jump is not None and (theirs := plain[key].jump) is not None
-    ]
+    every, pairs = list(mine.values()), [(result, plain[key]) for key, result in mine.items()]
+    changed = [result for result in every if result.after]
     return {
         "n": len(every),
-        **_share("before", every, lambda result: result.before),
-        **_share("after", every, lambda result: result.after),
-        **_share("both", every, lambda result: result.both),
-        **_share("relapse", [result for result in every if result.after], lambda result: not result.lasting),
-        "jump_gain": fmean(jumps) if jumps else None,
-        "jump_gain_ci": statistics.ends_of(statistics.mean_interval, jumps),
-        "jump_gain_n": len(jumps),
+        **counted_share("before", every, lambda result: result.before),
+        **counted_share("after", every, lambda result: result.after),
+        **counted_share("both", every, lambda result: result.both),
+        **counted_share("relapse", changed, lambda result: not result.lasting),
+        **paired("jump_gain", statistics.mean_interval, pairs, lambda result: result.jump),
         "artefacts": fmean(result.artefacts for result in every),
         "evaluations": fmean(result.evaluations for result in every),
     }
-
-
-def _share(
-    name: str, results: Sequence[LandingResult], value: Callable[[LandingResult], bool]
-) -> dict[str, Any]:
-    count, total = sum(map(value, results)), len(results)
-    ends = list(statistics.share_interval(count, total)) if total else None
-    return {name: count / total if total else None, f"{name}_ci": ends, f"{name}_n": total}
 
 
 def save_plot(path: Path, rows: Sequence[Row]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from ...metrics.scoring.survival import fraction_reached, restricted_mean
 from .. import statistics
@@ -15,6 +15,7 @@ from .running.results import Result
 POOLED = "all"  # the case of rows over all switches
 
 Episodes = Sequence[Result]
+R = TypeVar("R")  # the results of a study
 Stratum = Mapping[int, Result]  # the episodes of one case by seed
 
 
@@ -88,18 +89,24 @@ def _row(strata: Sequence[Stratum], plain: Sequence[Stratum], section: int) -> d
     }
 
 
-def share(name: str, results: Episodes, value: Callable[[Result], bool | None]) -> dict[str, Any]:
+def share(name: str, results: Sequence[R], value: Callable[[R], bool | None]) -> dict[str, Any]:
     """In how many of the episodes that have it something is so, with its interval."""
     every = [so for result in results if (so := value(result)) is not None]
     found = statistics.share_interval(sum(every), len(every))
     return {name: fmean(every) if every else None, f"{name}_ci": list(found) if every else None}
 
 
+def counted_share(name: str, results: Sequence[R], value: Callable[[R], bool | None]) -> dict[str, Any]:
+    """A share and how many episodes have what it is of."""
+    known = sum(value(result) is not None for result in results)
+    return {**share(name, results, value), f"{name}_n": known}
+
+
 def paired(
     name: str,
     interval: Callable[[Sequence[float]], statistics.Interval | None],
-    pairs: Sequence[tuple[Result, Result]],
-    value: Callable[[Result], float | None],
+    pairs: Sequence[tuple[R, R]],
+    value: Callable[[R], float | None],
 ) -> dict[str, Any]:
     """How much more of a value there is than under the plain sampler, over the episodes in which both have it.
 

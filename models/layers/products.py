@@ -2,8 +2,8 @@
 
 torch multiplies such matrices with MKL, which leaves the wide vector units of other makers' processors unused; on an AMD EPYC
 with AVX-512 oneDNN takes half the time. Without AVX-512 MKL is the quicker one, but for GELU, which oneDNN gives in the same
-pass. torch itself reaches oneDNN's product in compiled graphs alone. The operator is no public interface: it is tried once against the plain formula, and where it is gone or
-gives something else, torch's own product is used.
+pass. torch itself reaches oneDNN's product in compiled graphs alone. The operator is no public interface: it is tried once
+against the plain formula, and where it is gone or gives something else, torch's own product is used.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from framepack_transitions.benchmarks.landing import study, table
-from framepack_transitions.benchmarks.landing.composition import NEW, OLD, Composition
+from framepack_transitions.benchmarks.landing.composition import WITHOUT_PAST, Composition
 from framepack_transitions.benchmarks.landing.results import LandingResult
 from framepack_transitions.benchmarks.landing.study import (
     ARMS,
@@ -28,7 +28,7 @@ from framepack_transitions.benchmarks.transition.running.sampling import BenchSe
 from framepack_transitions.headless.cli import main
 from framepack_transitions.samplers.conditioning import Prompt
 from framepack_transitions.samplers.context.plan import Section, plan_sections
-from framepack_transitions.samplers.techniques.base import POSITIVE, Step
+from framepack_transitions.samplers.techniques.base import POSITIVE, PREVIOUS, Step
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from framepack_transitions.tiny.bundle import TinyBundle, load_tiny
 from framepack_transitions.tiny.world import Scene, render
@@ -55,8 +55,8 @@ def latents(value: float) -> Tensor:
 
 def test_a_section_is_the_old_prompts_until_the_switch_and_the_new_ones_without_the_past_after_it() -> None:
     composition, section = Composition(frames=4), switched()[1]
-    assert composition.predictions(section, STEP) == (OLD, NEW)
-    predictions = {POSITIVE: latents(1), OLD: latents(2), NEW: latents(3)}
+    assert composition.predictions(section, STEP) == (PREVIOUS, WITHOUT_PAST)
+    predictions = {POSITIVE: latents(1), PREVIOUS: latents(2), WITHOUT_PAST: latents(3)}
     composed = composition.combine(section, STEP, latents(1), predictions)
     assert composed[0, 0, :, 0, 0].tolist() == [2.0] * 4 + [3.0] * 5
 
