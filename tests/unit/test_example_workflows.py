@@ -16,6 +16,8 @@ from framepack_transitions.headless.running.runs import EXAMPLES, PACK, Job, Loc
 from framepack_transitions.headless.workflows.convert import NOTES, convert
 from framepack_transitions.headless.workflows.specs import NodeSpec, specs_of
 from framepack_transitions.headless.workflows.workflow import Node, Setting, Workflow, parse_api, read_json
+from framepack_transitions.tiny.detector import detect, matches
+from framepack_transitions.tiny.world import Scene, Subject
 from PIL import Image
 
 FOLDER = PACK / EXAMPLES
@@ -61,6 +63,7 @@ SUBJECTS = (
     "two_references",
     "extend",
     "cut",
+    "keep",
     "ab",
     "training",
 )
@@ -229,6 +232,16 @@ def _cut(record: Record) -> None:
     assert [section["cut"] for section in sections] == [False, False, True]
 
 
+def _keeps(record: Record) -> None:
+    _cut(record)
+    sections = record.traces[0]["trace"]["sections"]
+    assert [bool(section.get("concepts")) for section in sections] == [False, False, True]
+    frames = read_video(record.out / record.videos[0]["path"])[0].numpy()
+    # The first latent frame, of four frames, may carry a trace of the old shot. Colour and size are in the first prompt alone.
+    new_shot = detect(frames[sections[2]["frames"][0] + 4 :])
+    assert matches(new_shot, Scene("sea", False, Subject("circle", "red", "large")))
+
+
 def _extended(record: Record) -> None:
     assert record.traces[0]["trace"]["given_latent_frames"] == 19
 
@@ -269,6 +282,7 @@ AFTER: dict[str, Callable[[Record], None]] = {
     "tiny_timeline": _switched,
     "tiny_transition": _switched,
     "tiny_cut": _cut,
+    "tiny_keep": _keeps,
     "tiny_extend": _extended,
     "tiny_ab": _scored,
     "tiny_forget_one": _forgets,

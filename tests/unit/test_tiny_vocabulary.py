@@ -89,7 +89,9 @@ def test_examples_use_known_words(path: Path) -> None:
         for name, value in node["inputs"].items()
         if name in ("text", "prompt", "state") and isinstance(value, str)
     ]
-    assert prompts and not [word for text in prompts for word in unknown_words(re.sub(r"\[\S+s:", "", text))]
+    assert prompts and not [
+        word for text in prompts for word in unknown_words(re.sub(r"\[\S+s(:| keep)", "", text))
+    ]
 
 
 @pytest.mark.parametrize(
