@@ -172,7 +172,7 @@ def _options(span: PromptSpan) -> str:
         "forced": span.forced and not span.sham,
     }
     flags = "".join(f", {name}" for name, is_set in holds.items() if is_set)
-    kept = f", keep {span.keep!r}" if span.keep else ""
+    kept = f', keep "{span.keep}"' if span.keep else ""
     landing = ", on its frame" if span.landing == "frame" and span.start > 0 else ""
     blended = f", blended over {span.blend}" if span.blend else ""
     seed = "" if span.section_seed is None else f", seed {span.section_seed}"

@@ -316,7 +316,7 @@ class TestNotations:
 
     def test_the_report_says_so(self):
         report = landing_report(land(parse('a [2.4s keep "the man": b]'), 4, 9), 4, 9)
-        assert "(asked for 2.4 s, cut, keep 'the man'): b" in report
+        assert '(asked for 2.4 s, cut, keep "the man"): b' in report
 
     def test_the_node_hands_it_on(self):
         entry = FramePackTimelineEntry().add(None, 4.0, "c", 1.0, cut=True, keep=[["words", {}]])
