@@ -27,12 +27,21 @@ NAMES = {
 }
 
 
+# Diffusers passes attention an argument that torch has had since this version.
+OLDEST_TORCH = (2, 5)
+
+
 class PeerMissingError(RuntimeError):
-    """diffusers is not installed, or is too old to know FramePack."""
+    """diffusers is not installed, is too old to know FramePack, or is too new for this torch."""
 
 
 def peer_class() -> Any:
     """diffusers' FramePack transformer; raises PeerMissingError."""
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
+        raise PeerMissingError(
+            f"diffusers, which this pack is compared with, needs torch 2.5 or newer, but this is {torch.__version__}: install "
+            "a newer torch, or leave diffusers out with --no-peer."
+        )
     try:
         from diffusers import HunyuanVideoFramepackTransformer3DModel
     except ImportError as error:

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from framepack_transitions.benchmarks.speed.peer import PeerMissingError, peer_class
 from framepack_transitions.models.config import FramePackConfig
 from framepack_transitions.models.dit import FramePackDiT
 from torch import Tensor
 
-diffusers = pytest.importorskip("diffusers")
-Reference = diffusers.HunyuanVideoFramepackTransformer3DModel
+try:
+    Reference = peer_class()
+except PeerMissingError as missing:
+    pytest.skip(str(missing), allow_module_level=True)
 
 REFERENCE_NAMES = {
     "x": "hidden_states",

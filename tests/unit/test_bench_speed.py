@@ -16,7 +16,7 @@ from framepack_transitions.benchmarks.speed.bench import rows
 from framepack_transitions.benchmarks.speed.floor import products
 from framepack_transitions.benchmarks.speed.fp8 import FP8, Fp8Linear, can_multiply, fp8_copy
 from framepack_transitions.benchmarks.speed.overhead import ForwardClock, SectionTime, video_seconds
-from framepack_transitions.benchmarks.speed.peer import PeerMissingError, peer_inputs, peer_of
+from framepack_transitions.benchmarks.speed.peer import PeerMissingError, peer_class, peer_inputs, peer_of
 from framepack_transitions.benchmarks.speed.sizes import SIZES, random_inputs, random_model, without_past
 from framepack_transitions.benchmarks.speed.timing import Timing, interleaved
 from framepack_transitions.benchmarks.speed.works import ATTENTION, FORWARD, PEER, PRODUCTS, works_of
@@ -67,13 +67,23 @@ def test_the_13b_size_is_that_of_the_real_model() -> None:
 
 
 def test_the_peer_predicts_the_same_from_the_same_weights() -> None:
-    pytest.importorskip("diffusers")
+    try:
+        peer_class()
+    except PeerMissingError as missing:
+        pytest.skip(str(missing))
     dit, inputs = random_model(SMALL, CPU, torch.float32), random_inputs(SMALL, CPU, torch.float32)
     (expected,) = peer_of(dit, torch.float32)(**peer_inputs(inputs))
     assert (dit(**inputs) - expected).norm() <= 1e-4 * expected.norm()
 
 
+def test_an_older_torch_than_diffusers_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.4.1+cu121")
+    with pytest.raises(PeerMissingError, match=r"needs torch 2.5 or newer, but this is 2.4.1.*--no-peer"):
+        works_of(SMALL, device=CPU, dtype=torch.float32, peer=True, compiled=False)
+
+
 def test_without_diffusers_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.5.0")
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(PeerMissingError, match=r"pip install diffusers.*--no-peer"):
         works_of(SMALL, device=CPU, dtype=torch.float32, peer=True, compiled=False)

@@ -16,6 +16,8 @@ from framepack_transitions.benchmarks.agreement import confusion, judge
 from framepack_transitions.benchmarks.agreement import pictures as agreement_pictures
 from framepack_transitions.benchmarks.agreement import study as agreement
 from framepack_transitions.benchmarks.agreement.measuring import Scores
+from framepack_transitions.benchmarks.drift import table as drift
+from framepack_transitions.benchmarks.drift.results import DriftResult
 from framepack_transitions.benchmarks.exemplars import study as exemplars
 from framepack_transitions.benchmarks.landing import table as landing_rows
 from framepack_transitions.benchmarks.landing.results import LandingResult
@@ -23,7 +25,11 @@ from framepack_transitions.benchmarks.long import pictures as long_pictures
 from framepack_transitions.benchmarks.long import summary as long_summary
 from framepack_transitions.benchmarks.long.measures import SectionMeasures
 from framepack_transitions.benchmarks.long.results import LongResult
-from framepack_transitions.benchmarks.transition import pictures, summary
+from framepack_transitions.benchmarks.loras import arms as lora_arms
+from framepack_transitions.benchmarks.loras import comparing
+from framepack_transitions.benchmarks.loras import table as loras
+from framepack_transitions.benchmarks.transition import pictures, selective, summary
+from framepack_transitions.benchmarks.transition.arms import Arm
 from framepack_transitions.benchmarks.transition.measures import Measures
 from framepack_transitions.benchmarks.transition.running.results import COMPRESSED, Result, save_compressed
 from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings
@@ -66,6 +72,26 @@ def landing_table(folder: Path) -> str:
     return landing_rows.table(landing_rows.rows(results))
 
 
+def pairs_table(folder: Path) -> str:
+    results = [Result.from_line(line) for line in lines_of(folder / COMPRESSED)]
+    return selective.table(summary.rows(results, SECTION))
+
+
+def drift_table(folder: Path) -> str:
+    return drift.table(drift.rows([DriftResult.from_line(line) for line in lines_of(folder / COMPRESSED)]))
+
+
+def lora_table(folder: Path) -> str:
+    results = [Result.from_line(line) for line in lines_of(folder / COMPRESSED)]
+    trainings: dict[str, list[Arm]] = {}
+    for arm in dict.fromkeys(result.arm for result in results):
+        name = arm.split(", training ")[0]
+        beside = lora_arms.BALANCED.techniques if name.endswith(lora_arms.PRESET) else ()
+        trainings.setdefault(name, []).append(Arm(arm, beside))
+    settings = [lora_arms.Setting(name, tuple(arms)) for name, arms in trainings.items()]
+    return loras.table(comparing.settings_rows(settings, results), comparing.comparisons(settings, results))
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "judge": judge_table,
     "agreement": agreement_table,
@@ -73,6 +99,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "techniques": techniques_table,
     "exemplars": exemplars_table,
     "landing": landing_table,
+    "pairs": pairs_table,
+    "drift": drift_table,
+    "lora": lora_table,
 }
 
 
