@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 SEED_NAMES = frozenset({"seed", "noise_seed"})
+FILE_OPTION = "input_file"
 UPLOAD_OPTIONS = ("image_upload", "video_upload", "audio_upload", "animated_image_upload")
 
 
@@ -78,6 +79,11 @@ class InputSpec:
     def upload(self) -> bool:
         """Whether the value names an input file, with an upload button beside it in the editor."""
         return any(self.options.get(option) for option in UPLOAD_OPTIONS)
+
+    @property
+    def names_file(self) -> bool:
+        """Whether the value names a file of the input folder, from which a run outside ComfyUI reads LoRAs too."""
+        return self.upload or bool(self.options.get(FILE_OPTION))
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def loaded_files(workflow: Workflow, specs: Mapping[str, NodeSpec]) -> Iterator[
     for node in workflow.values():
         for item in specs[node.class_type].inputs.values():
             name = node.inputs.get(item.name)
-            if item.upload and isinstance(name, str):
+            if item.names_file and isinstance(name, str):
                 yield node, item, name
 
 

@@ -51,7 +51,9 @@ class FramePackLoraLoader:
                 "lora_name": (
                     _loras(),
                     {
-                        "tooltip": "A .safetensors file in models/loras. If none of its keys fits the model, the node stops with an error."
+                        "tooltip": "A .safetensors file in models/loras. If none of its keys fits the model, the node stops with an error.",
+                        # Outside ComfyUI it lies in the input folder, and goes with the workflow as images do.
+                        **({} if inside_comfyui() else {"input_file": True}),
                     },
                 ),
                 "strength": (

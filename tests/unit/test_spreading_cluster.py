@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -61,6 +62,23 @@ def test_inputs_go_to_the_workers_and_files_come_back(cluster: Any, flow: Path, 
     for row, colour in zip(report["rows"], [(255, 0, 0), (0, 0, 255)]):
         picture = Image.open(flow.parent / "out" / "units" / row["unit"] / row["file"])
         assert row["file"] == "deep/p_00001_.png" and picture.getpixel((0, 0)) == colour
+
+
+def test_a_lora_goes_to_the_workers(cluster: Any, flow: Path) -> None:
+    lora = "framepack_transitions_tiny_lora.safetensors"
+    shutil.copy(runs.PACK / runs.EXAMPLES / "input" / lora, flow.parent / "input" / "mine.safetensors")
+    loads = {
+        "1": {"class_type": "FramePackTinyLoader", "inputs": {}},
+        "2": {
+            "class_type": "FramePackLoraLoader",
+            "inputs": {"model": ["1", 0], "lora_name": "mine.safetensors", "strength": 1.0, "blocks": ""},
+        },
+        "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 1]}, "_meta": {"title": "Report"}},
+    }
+    flow.write_text(json.dumps(loads))
+    assert sweep(flow, cluster, "--grid", "2.strength=1,0.5") == 0
+    report = json.loads((flow.parent / "out" / "report.json").read_text(encoding="utf-8"))
+    assert [row["problems"] for row in report["rows"]] == [[], []]
 
 
 def test_what_a_worker_refuses_is_said_as_it_says_it(cluster: Any, flow: Path, capsys) -> None:

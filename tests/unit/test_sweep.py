@@ -102,6 +102,22 @@ def test_a_digest_knows_values_and_contents_of_files_but_not_titles(folders: Fol
     assert grid(folders, "Text.source=x")[0].digest != one.digest
 
 
+def test_a_digest_knows_the_contents_of_loras(folders: Folders) -> None:
+    flow = {
+        "1": {"class_type": "FramePackTinyLoader", "inputs": {}},
+        "2": {
+            "class_type": "FramePackLoraLoader",
+            "inputs": {"model": ["1", 0], "lora_name": "a.safetensors", "strength": 1.0, "blocks": ""},
+        },
+        "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 1]}},
+    }
+    digests = set()
+    for contents in (b"one", b"another"):
+        (folders.input / "a.safetensors").write_bytes(contents)
+        digests.add(grid(folders, "2.strength=1", flow=flow)[0].digest)
+    assert len(digests) == 2
+
+
 def test_names_of_units_are_names_of_folders(folders: Folders) -> None:
     (unit,) = grid(folders, 'Text.source=["../../etc: \\u732b <&>' + "x" * 200 + '"]')
     assert unit.name.isascii() and len(unit.name) < 80 and not set("/:<> ") & set(unit.name)
