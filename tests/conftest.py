@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +32,15 @@ def _helper(name: str) -> ModuleType:
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
+
+
+@pytest.fixture
+def no_gradients() -> Iterator[None]:
+    """Nothing is noted for gradients: for files that only sample, in `pytestmark = pytest.mark.usefixtures("no_gradients")`."""
+    import torch
+
+    with torch.inference_mode():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,9 @@ from framepack_transitions.benchmarks.speed.works import ATTENTION, FORWARD, PEE
 from framepack_transitions.headless.cli import main
 from framepack_transitions.models.attention.joint import sdpa_attention
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 CPU, SMALL = torch.device("cpu"), SIZES["small"]
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 def test_the_floor_has_the_products_and_the_attention_that_blocks_compute() -> None:

@@ -26,6 +26,8 @@ from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 from framepack_transitions.samplers.store.folder import RecordFolder
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 WINDOW, STEPS = 3, 4
 
 
@@ -46,12 +48,6 @@ class Watched(nn.Module):
 @pytest.fixture(scope="module")
 def dit(upstream) -> FramePackDiT:
     return upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG)))
-
-
-@pytest.fixture(autouse=True)
-def no_gradients():
-    with torch.inference_mode():
-        yield
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:

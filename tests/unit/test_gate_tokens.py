@@ -30,6 +30,8 @@ from framepack_transitions.samplers.techniques.chain import attention_at
 from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 SEGMENTS = Segments.of({"4x": 3, "2x": 2, "start": 4, "last": 4, "noisy": 8, "image": 5, "text": 6})
 NOISY = SEGMENTS.span("noisy")
 GATED = frozenset({*PAST, "image"})
@@ -38,12 +40,6 @@ SWITCHED = plan_sections("f1", 1, 3)[0].with_prompt(Prompt(start=0.0, text=""), 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture(autouse=True)
-def no_gradients():
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ from framepack_transitions.samplers.timeline.syntaxes.spans import PromptSyntaxE
 from framepack_transitions.samplers.timeline.syntaxes.table import parse
 from framepack_transitions.samplers.timeline.timeline import TimelineEntry
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 WINDOW = 3
 SECTION = 4 * WINDOW / 30
 TOKENS = 16  # of a frame of 8 x 8 latents, 4 to a row
@@ -58,12 +59,6 @@ RUN = SampleInputs(
 SCENE, WORDS = prompt(0, 10, change=0.0), text(40, length=3)
 CUT = prompt(2, 20, cut=True)
 KEEPING = replace(CUT, keep=WORDS)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,8 @@ from framepack_transitions.samplers.techniques.context.refresh import ContextRef
 from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 WINDOW, STEPS = 3, 2
 
 
@@ -63,12 +65,6 @@ SECTIONS, SWITCH = 5, 3
 
 def planned(layout: str = "f1", prompts=PROMPTS, sections: int = SECTIONS, **options: Any) -> list:
     return assign_prompts(plan_sections(layout, sections, WINDOW, **options), prompts)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,14 +24,10 @@ from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from torch import Tensor
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 SECTIONS, STEPS = 2, 4
 NEEDS_OBJECTS = {"context_refresh"}
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 class Doubled:

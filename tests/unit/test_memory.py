@@ -27,15 +27,11 @@ from framepack_transitions.samplers.techniques.attention.kv_gate import Semantic
 from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture(autouse=True)
-def no_gradients():
-    with torch.inference_mode():
-        yield
 
 
 class Recorder:

@@ -14,6 +14,8 @@ from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.guidance import Guidance
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 WINDOW = 3
 
 
@@ -24,12 +26,6 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def driver(upstream) -> PlainDriver:
     return PlainDriver(PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5))
-
-
-@pytest.fixture(autouse=True)
-def no_gradients():
-    with torch.inference_mode():
-        yield
 
 
 def sample(driver: PlainDriver, positive: TextConditioning, negative: TextConditioning) -> torch.Tensor:

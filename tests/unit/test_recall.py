@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ from framepack_transitions.samplers.timeline.syntaxes.spans import PromptSyntaxE
 from framepack_transitions.samplers.timeline.syntaxes.table import parse
 from framepack_transitions.samplers.timeline.timeline import TimelineEntry
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 WINDOW = 3
 SECTION = 4 * WINDOW / 30
 SEED = 77  # of the section that returns, wherever it lies
@@ -56,12 +57,6 @@ RUN = SampleInputs(
 )
 SCENE, OTHER = prompt(0, 10, change=0.0), prompt(2, 20)
 AGAIN = prompt(3, 30, cut=True, recall=True)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module")

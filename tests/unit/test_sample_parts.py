@@ -18,6 +18,8 @@ from framepack_transitions.samplers.denoising.sections import sample_sections
 from framepack_transitions.samplers.noise import section_seed
 from framepack_transitions.samplers.settings import SampleInputs, SampleSettings
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 WINDOW = 3
 
 
@@ -46,12 +48,6 @@ def plan(layout: str, count: int, text: TextConditioning) -> list:
 @pytest.fixture(scope="module")
 def driver(upstream) -> PlainDriver:
     return PlainDriver(PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5))
-
-
-@pytest.fixture(autouse=True)
-def no_gradients():
-    with torch.inference_mode():
-        yield
 
 
 def sample(driver, sections, given, **settings):

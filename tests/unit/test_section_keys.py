@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +33,8 @@ from framepack_transitions.samplers.techniques.registry import TECHNIQUES
 from framepack_transitions.samplers.techniques.schedule.step_cache import StepCache
 from framepack_transitions.samplers.techniques.wiring import OPTION, with_technique
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
+
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 WINDOW = 3
 
@@ -95,12 +97,6 @@ class Case:
                 store=store,
             )
         return [section["reused"] for section in trace["sections"]]
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module")

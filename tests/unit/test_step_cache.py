@@ -11,11 +11,7 @@ import torch.nn.functional as F
 from framepack_transitions.models.caching.step_cache import BlockCache, Signal
 from framepack_transitions.models.dit import FramePackDiT
 
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Any:
-    with torch.inference_mode():
-        yield
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
 @pytest.fixture(scope="module")

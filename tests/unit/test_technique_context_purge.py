@@ -34,6 +34,8 @@ from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 WINDOW = 3
 SECTION = plan_sections("f1", 1, WINDOW)[0].with_prompt(
     Prompt(start=0.0, text=""), change=1.0, since_switch=0
@@ -68,12 +70,6 @@ def purged(context: Context, attachments=None, section=SECTION, **values) -> Con
 @pytest.fixture(scope="module")
 def model(upstream) -> PlainModel:
     return PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients():
-    with torch.inference_mode():
-        yield
 
 
 def sample(model, technique=None, *, layout="f1", batch=1, steps=3, switch=True, measure=False, **objects):

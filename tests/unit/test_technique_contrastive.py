@@ -27,6 +27,8 @@ from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 WINDOW = 3
 EARLY, LATE = Step(0.9, 0.8), Step(0.3, 0.2)
 OLD = Prediction("previous")
@@ -130,12 +132,6 @@ def test_values_that_cannot_work_are_refused(values, words):
 @pytest.fixture(scope="module")
 def model(upstream) -> PlainModel:
     return PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients():
-    with torch.inference_mode():
-        yield
 
 
 def sample(

@@ -29,6 +29,8 @@ from framepack_transitions.samplers.techniques.base import (
 from framepack_transitions.samplers.techniques.wiring import with_technique
 from framepack_transitions.samplers.timeline.assignment import assign_prompts
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 WINDOW = 3
 
 
@@ -43,12 +45,6 @@ def text(seed: int) -> TextConditioning:
 @pytest.fixture(scope="module")
 def model(upstream) -> PlainModel:
     return PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients():
-    with torch.inference_mode():
-        yield
 
 
 def sample(

@@ -21,6 +21,8 @@ from framepack_transitions.samplers.timeline.landing import land, landing_report
 from framepack_transitions.samplers.timeline.syntaxes.table import parse
 from framepack_transitions.samplers.timeline.timeline import Timeline, TimelineEntry
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 WINDOW = 3
 SECTION = 4 * WINDOW / 30
 LAYOUTS = ["f1", "original"]
@@ -54,12 +56,6 @@ OLD, NEW = prompt(0, seed=1, change=0.0), prompt(2, seed=11)
 @pytest.fixture(scope="module")
 def driver(upstream) -> PlainDriver:
     return PlainDriver(PlainModel(upstream.fill(FramePackDiT(FramePackConfig(**upstream.CONFIG))), 0.5))
-
-
-@pytest.fixture(autouse=True)
-def no_gradients():
-    with torch.inference_mode():
-        yield
 
 
 def settings(layout: str, **changes) -> SampleSettings:
