@@ -16,7 +16,13 @@ from framepack_transitions.models.kept_work import KeptWork
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        torch.__version__.startswith("2.4."),
+        reason="torch 2.4 compiles every block anew, and for every length of the text",
+    ),
+]
 
 
 @pytest.fixture(autouse=True)

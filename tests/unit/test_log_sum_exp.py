@@ -238,6 +238,7 @@ def test_what_is_tried_on_other_devices(device: str, expected: tuple[str, ...]) 
 @pytest.fixture
 def traced_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """FlexAttention by its own formula, traced as for a device but without generating code for it."""
+    pytest.importorskip("torch.nn.attention.flex_attention", reason="torch has had FlexAttention since 2.5")
     monkeypatch.setattr(
         log_sum_exp, "_compiled", lambda function: torch.compile(function, backend="eager", fullgraph=True)
     )
