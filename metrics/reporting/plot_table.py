@@ -98,9 +98,14 @@ def _lines_of_videos(scores: Sequence[VideoScores]) -> list[Any]:
     if len(scores) == 1:
         return []
     return [
-        Line2D([], [], color=COLOURS[i], linestyle=DASHES[i], label=one_line(video.name, 22))
+        Line2D([], [], color=COLOURS[i], linestyle=DASHES[i], label=_in_legend(one_line(video.name, 22)))
         for i, video in enumerate(scores)
     ]
+
+
+def _in_legend(name: str) -> str:
+    """A name as a legend shows it: Matplotlib before 3.10 leaves out those that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def _marks(scores: Sequence[VideoScores]) -> list[Any]:
