@@ -36,7 +36,8 @@ def tell_block(options: dict[str, Any], kind: str, index: int, total: int) -> No
 
     They stand under the names by which ComfyUI's own models tell it, and other nodes' attention knows blocks apart.
     """
-    options.update(block_type=kind, block_index=index, total_blocks=total)
+    # One by one: torch 2.4's compiler gives up on `update`.
+    options["block_type"], options["block_index"], options["total_blocks"] = kind, index, total
 
 
 def run_patched(original: Block, args: dict[str, Any], patch: Patch | None) -> Streams:

@@ -209,12 +209,15 @@ def settle(codec: TinyCodec, frames: Tensor, device: torch.device) -> None:
 
 
 def fit_preview(codec: TinyCodec, latents: Tensor, frames: Tensor) -> None:
-    """Least squares from scaled latents [N,16,T,8,8] to the mean colours of their blocks in -1..1."""
+    """Least squares from scaled latents [N,16,T,8,8] to the mean colours of their blocks in -1..1.
+
+    By singular values, which a channel without any content does not disturb; torch has that on the CPU alone.
+    """
     video = to_input(frames).to(latents)
     colours = F.avg_pool3d(video[:, :, 1:], (4, 8, 8))
-    inputs = latents[:, :, 1:].movedim(1, -1).flatten(0, -2)
+    inputs, wanted = (part.movedim(1, -1).flatten(0, -2).cpu() for part in (latents[:, :, 1:], colours))
     inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
-    solution = torch.linalg.lstsq(inputs, colours.movedim(1, -1).flatten(0, -2)).solution
+    solution = torch.linalg.lstsq(inputs, wanted, driver="gelsd").solution
     codec.rgb_factors.copy_(solution[:-1])
     codec.rgb_bias.copy_(solution[-1])
 
