@@ -82,9 +82,9 @@ def test_a_joined_file_holds_the_frames_of_its_segments_at_their_times(tmp_path,
         stream = container.streams.video[0]
         times = [frame.pts * stream.time_base for frame in container.decode(stream)]
         assert stream.average_rate == pytest.approx(encoding.fps, rel=1e-5) and stream.frames == 73
-    # Older versions of PyAV count in 1/90000 s, in which not every time can be written.
-    late = [abs(time - number / encoding.fps) for number, time in enumerate(times)]
-    assert max(late) <= stream.time_base / 2
+        # Older versions of PyAV count in 1/90000 s, in which not every time can be written.
+        late = [abs(time - number / encoding.fps) for number, time in enumerate(times)]
+        assert max(late) <= stream.time_base / 2
 
 
 def test_prepending_gives_the_file_that_one_writer_writes_forward(tmp_path):
