@@ -74,7 +74,8 @@ def compile_blocks(trio: Trio, backend: str = "inductor") -> None:
 
     settings.suppress_errors = True
     # Windows of two lengths, with and without an image, with and without gradients.
-    limit = "recompile_limit" if hasattr(settings, "recompile_limit") else "cache_size_limit"  # of older torch
+    # Older versions of torch have it under another name.
+    limit = "recompile_limit" if hasattr(settings, "recompile_limit") else "cache_size_limit"
     setattr(settings, limit, max(getattr(settings, limit), 32))
     for block in (*trio.dit.transformer_blocks, *trio.dit.single_transformer_blocks):
         # Lengths of sequences vary from the start: compiling for the first one would be in vain.
