@@ -90,6 +90,7 @@ def save_plot(path: Path, rows: Sequence[Row]) -> Path:
             axes.plot(row[f"{name}_ci"], [place, place], color="black", linewidth=2)
     axes.set_yticks(range(len(shown)), [row["technique"] for row in shown])
     axes.set(title="one of two subjects is told to leave (black: 95 % interval)", xlim=(0, 1))
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.22), ncols=len(BARS))
+    axes.margins(y=0.01)
+    figure.legend(loc="outside lower center", ncols=len(BARS))
     figure.savefig(path, dpi=100)
     return path
