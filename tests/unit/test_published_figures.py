@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import framepack_transitions
 import pytest
@@ -36,10 +36,15 @@ from framepack_transitions.benchmarks.transition.running.sampling import BenchSe
 
 LAB = Path(framepack_transitions.__file__).resolve().parent / "docs" / "lab"
 SECTION = BenchSettings().section_frames
+R = TypeVar("R")
 
 
 def lines_of(path: Path) -> list[str]:
     return gzip.decompress(path.read_bytes()).decode().splitlines()
+
+
+def episodes_in(folder: Path, read: Callable[[str], R]) -> list[R]:
+    return [read(line) for line in lines_of(folder / COMPRESSED)]
 
 
 def judge_table(folder: Path) -> str:
@@ -54,35 +59,32 @@ def agreement_table(folder: Path) -> str:
 
 
 def long_table(folder: Path) -> str:
-    videos = [LongResult.from_line(line) for line in lines_of(folder / COMPRESSED)]
+    videos = episodes_in(folder, LongResult.from_line)
     return long_pictures.table(long_summary.rows(videos, SECTION), long_summary.kinds(videos))
 
 
 def techniques_table(folder: Path) -> str:
-    results = [Result.from_line(line) for line in lines_of(folder / COMPRESSED)]
-    return pictures.table(summary.rows(results, SECTION))
+    return pictures.table(summary.rows(episodes_in(folder, Result.from_line), SECTION))
 
 
 def exemplars_table(folder: Path) -> str:
-    return exemplars.table(exemplars.rows([Result.from_line(line) for line in lines_of(folder / COMPRESSED)]))
+    return exemplars.table(exemplars.rows(episodes_in(folder, Result.from_line)))
 
 
 def landing_table(folder: Path) -> str:
-    results = [LandingResult.from_line(line) for line in lines_of(folder / COMPRESSED)]
-    return landing_rows.table(landing_rows.rows(results))
+    return landing_rows.table(landing_rows.rows(episodes_in(folder, LandingResult.from_line)))
 
 
 def pairs_table(folder: Path) -> str:
-    results = [Result.from_line(line) for line in lines_of(folder / COMPRESSED)]
-    return selective.table(summary.rows(results, SECTION))
+    return selective.table(summary.rows(episodes_in(folder, Result.from_line), SECTION))
 
 
 def drift_table(folder: Path) -> str:
-    return drift.table(drift.rows([DriftResult.from_line(line) for line in lines_of(folder / COMPRESSED)]))
+    return drift.table(drift.rows(episodes_in(folder, DriftResult.from_line)))
 
 
 def lora_table(folder: Path) -> str:
-    results = [Result.from_line(line) for line in lines_of(folder / COMPRESSED)]
+    results = episodes_in(folder, Result.from_line)
     trainings: dict[str, list[Arm]] = {}
     for arm in dict.fromkeys(result.arm for result in results):
         name = arm.split(", training ")[0]
