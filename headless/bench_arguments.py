@@ -54,7 +54,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "is true; judge: whether the verdict on a switch is true; lora: LoRAs of it, trained first where they are not there; "
         "exemplars: clips that are found by the new prompt, in place of the old memory; drift: whether colours drift over a long "
         "video, and what the colour anchor does about a drift that is planted; "
-        "landing: a switch that is asked for inside a section (%(default)s)",
+        "landing: a switch that is asked for inside a section; shots: a subject that is kept over a cut, and a scene that is called back "
+        "(%(default)s)",
     )
     what.add_argument(
         "--suite",
@@ -84,7 +85,7 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--bfloat16",
         action="store_true",
         help="with --study, sample in bfloat16 instead of float32: half the time on a CPU with AVX-512, many times as long "
-        "on others, and some verdicts that depend on it (not for long, judge, drift and landing)",
+        "on others, and some verdicts that depend on it (not for long, judge, drift, landing and shots)",
     )
     bench.add_argument(
         "--layout",

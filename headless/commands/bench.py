@@ -37,7 +37,7 @@ from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
 from ..running.server import Server
 from ..workflows.errors import WorkflowError
-from .studies import drift, exemplars, landing, loras
+from .studies import drift, exemplars, landing, loras, shots
 from .studies.judging import JUDGE, judge_study
 from .studies.measuring import Measure, facts_of, report_of, sheet_of
 from .studies.remarks import enough, remarks_on
@@ -46,7 +46,13 @@ BENCHES = ("transition", "speed", "cache", "reliability")
 # What `reliability` stops: 24 sections of the embedded model.
 RENDERED = PACK / EXAMPLES / "api" / "tiny_f1.json"
 RENDER_SETTINGS = ("Sampler.seconds=28.8", "Sampler.steps=2")
-ALWAYS_FLOAT32 = ("long", JUDGE, drift.STUDY, landing.STUDY)  # studies that are for quoting alone
+ALWAYS_FLOAT32 = (
+    "long",
+    JUDGE,
+    drift.STUDY,
+    landing.STUDY,
+    shots.STUDY,
+)  # studies that are for quoting alone
 IN_EITHER_LAYOUT = ("techniques", "doses")
 UNDISTURBED, TRIALS = "undisturbed", "trials.json"
 
@@ -263,6 +269,7 @@ STUDIES: dict[str, Callable[..., dict[str, Any]]] = {
     exemplars.STUDY: exemplars.exemplar_study,
     drift.STUDY: drift.drift_study,
     landing.STUDY: landing.landing_study,
+    shots.STUDY: shots.shot_study,
 }
 # What one study alone is asked for.
 OWN_OPTIONS = {JUDGE: ("features", "model", "pretrained"), loras.STUDY: loras.OPTIONS}

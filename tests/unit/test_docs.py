@@ -21,6 +21,8 @@ ROOT = Path(framepack_transitions.__file__).resolve().parent
 PAGES = sorted(
     page.relative_to(ROOT).as_posix() for pattern in ("*.md", "docs/**/*.md") for page in ROOT.glob(pattern)
 )
+# Which studies write a key of report.json, as the pages' rows say.
+STUDIES = re.compile(r"^\| `(\w+)` \|[^|]*\bstudy \(([\w, ]+)\)", re.MULTILINE)
 # A file that a page names in backticks: a path below one of the checkout's folders.
 FOLDERS = "benchmarks|docs|example_workflows|headless|locales|metrics|models|nodes|samplers|tests|tiny|training|video|web"
 FILE = re.compile(rf"`((?:{FOLDERS})/[\w./-]*)`")
@@ -88,6 +90,11 @@ def _example(monkeypatch: pytest.MonkeyPatch, first_words: str, package: str) ->
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(re.sub(r"^   ", "", code, flags=re.MULTILINE), module.__dict__)
     return module
+
+
+def test_both_languages_name_the_same_studies_beside_a_key_of_the_report() -> None:
+    english, japanese = (STUDIES.findall(_text(page)) for page in ("docs/REPORT.md", "docs/ja/REPORT.md"))
+    assert len(english) > 10 and sorted(english) == sorted(japanese)
 
 
 def test_the_technique_in_contributing_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

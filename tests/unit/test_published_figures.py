@@ -28,7 +28,9 @@ from framepack_transitions.benchmarks.long.results import LongResult
 from framepack_transitions.benchmarks.loras import arms as lora_arms
 from framepack_transitions.benchmarks.loras import comparing
 from framepack_transitions.benchmarks.loras import table as loras
-from framepack_transitions.benchmarks.transition import pictures, selective, summary
+from framepack_transitions.benchmarks.shots import table as shots
+from framepack_transitions.benchmarks.shots.results import ShotResult
+from framepack_transitions.benchmarks.transition import doses, pictures, selective, summary
 from framepack_transitions.benchmarks.transition.arms import Arm
 from framepack_transitions.benchmarks.transition.measures import Measures
 from framepack_transitions.benchmarks.transition.running.results import COMPRESSED, Result, save_compressed
@@ -79,6 +81,14 @@ def pairs_table(folder: Path) -> str:
     return selective.table(summary.rows(episodes_in(folder, Result.from_line), SECTION))
 
 
+def shots_table(folder: Path) -> str:
+    return shots.table(shots.rows(episodes_in(folder, ShotResult.from_line)))
+
+
+def doses_table(folder: Path) -> str:
+    return doses.table(summary.rows(episodes_in(folder, Result.from_line), SECTION))
+
+
 def drift_table(folder: Path) -> str:
     return drift.table(drift.rows(episodes_in(folder, DriftResult.from_line)))
 
@@ -104,6 +114,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "pairs": pairs_table,
     "drift": drift_table,
     "lora": lora_table,
+    "shots": shots_table,
+    "doses": doses_table,
 }
 
 

@@ -47,6 +47,8 @@ def _counted(study: str, layout: str) -> str:
         )
     if study == "drift":
         return "All videos are counted."
+    if study == "shots":
+        return "Only episodes that showed their first scene are counted."
     if study == "long":
         return "All switches of a video are counted, also those after one that failed."
     return "Only episodes that were right before the switch are counted."
