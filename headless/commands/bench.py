@@ -26,9 +26,10 @@ from ...benchmarks.speed.machine import machine
 from ...benchmarks.speed.peer import PeerMissingError
 from ...benchmarks.speed.table import table as speed_table
 from ...benchmarks.transition import bench as transition
-from ...benchmarks.transition import conflict, doses, pictures, selective, summary
+from ...benchmarks.transition import pictures, summary
 from ...benchmarks.transition.running.recording import VIDEOS
 from ...benchmarks.transition.running.results import COMPRESSED
+from ...benchmarks.transition.studies import conflict, doses, two_subjects
 from ...models.plain import plain_device
 from ...samplers.context.plan import FPS
 from ...tiny.bundle import load_tiny
@@ -192,15 +193,15 @@ def _techniques(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
 
 def _pairs(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """Two subjects, one of which is told to leave."""
-    bench = measure.prepared(selective.bench(out, len(seeds), seeds.start))
+    bench = measure.prepared(two_subjects.bench(out, len(seeds), seeds.start))
     results, section = measure(bench), bench.settings.section_frames
     rows = summary.rows(results, section)
-    selective.save_plot(out / pictures.PLOT, rows)
+    two_subjects.save_plot(out / pictures.PLOT, rows)
     return {
         **facts_of(bench, out),
         **sheet_of(out, bench, results),
         "rows": rows,
-        "text": selective.table(rows),
+        "text": two_subjects.table(rows),
     }
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from framepack_transitions.benchmarks.transition import bench as transition
-from framepack_transitions.benchmarks.transition import selective, summary
+from framepack_transitions.benchmarks.transition import summary
 from framepack_transitions.benchmarks.transition.arms import ARMS, PLAIN
 from framepack_transitions.benchmarks.transition.bench import Bench
 from framepack_transitions.benchmarks.transition.episodes import PAIR_CASES, Episode, make_episode
 from framepack_transitions.benchmarks.transition.judge import judge_of
 from framepack_transitions.benchmarks.transition.measures import Measures
 from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings
+from framepack_transitions.benchmarks.transition.studies import two_subjects
 from framepack_transitions.headless.cli import main
 from framepack_transitions.headless.commands import bench as command
 from framepack_transitions.headless.commands.studies import measuring
@@ -115,7 +116,7 @@ def test_what_is_no_scene_of_two_subjects_is_an_artefact() -> None:
 
 
 def test_rows_and_table_tell_both_subjects_apart(tmp_path: Path) -> None:
-    asked = selective.bench(tmp_path, 2, 40)
+    asked = two_subjects.bench(tmp_path, 2, 40)
     assert [list(chunk) for chunk in asked.chunks()] == [[40, 41]] and asked.cases == PAIR_CASES
     quick = replace(asked, settings=SMALL, arms=(PLAIN, ADAPTIVE))
     results = transition.run(quick, transition.EpisodeSampler(command.load_tiny(), SMALL))
@@ -128,12 +129,12 @@ def test_rows_and_table_tell_both_subjects_apart(tmp_path: Path) -> None:
     rows = summary.rows(known, SMALL.section_frames)
     row = next(row for row in rows if row["case"] == "leave" and row["technique"] == "plain")
     assert row["gone"] == 0.5 and row["other"] == 1.0 and row["n"] == 2
-    assert "0.50 [" in selective.table(rows)
+    assert "0.50 [" in two_subjects.table(rows)
 
 
 def test_the_command_writes_table_plot_and_sheet(tmp_path: Path, monkeypatch, report_page) -> None:
     quick = {"settings": SMALL, "arms": (PLAIN, ADAPTIVE)}
-    monkeypatch.setattr(selective, "Bench", lambda **given: Bench(**{**given, **quick}))
+    monkeypatch.setattr(two_subjects, "Bench", lambda **given: Bench(**{**given, **quick}))
     monkeypatch.setattr(measuring, "available_cores", lambda: 1)
     given = ["--study", "pairs", "--seeds", "1", "--first-seed", "3", "--bfloat16", "--out", str(tmp_path)]
     assert main(["bench", "transition", *given]) == 0

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from framepack_transitions.benchmarks.transition import bench as transition
-from framepack_transitions.benchmarks.transition import conflict, doses
 from framepack_transitions.benchmarks.transition.arms import PLAIN, Arm, SwitchConditions
 from framepack_transitions.benchmarks.transition.episodes import episode_under, make_episode, reversed_episode
 from framepack_transitions.benchmarks.transition.measures import Measures
 from framepack_transitions.benchmarks.transition.running.results import Result
 from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings, EpisodeSampler
+from framepack_transitions.benchmarks.transition.studies import conflict, doses
 from framepack_transitions.tiny.bundle import load_tiny
 from framepack_transitions.tiny.world import Scene, render
 from PIL import Image

@@ -30,11 +30,12 @@ from framepack_transitions.benchmarks.loras import comparing
 from framepack_transitions.benchmarks.loras import table as loras
 from framepack_transitions.benchmarks.shots import table as shots
 from framepack_transitions.benchmarks.shots.results import ShotResult
-from framepack_transitions.benchmarks.transition import doses, pictures, selective, summary
+from framepack_transitions.benchmarks.transition import pictures, summary
 from framepack_transitions.benchmarks.transition.arms import Arm
 from framepack_transitions.benchmarks.transition.measures import Measures
 from framepack_transitions.benchmarks.transition.running.results import COMPRESSED, Result, save_compressed
 from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings
+from framepack_transitions.benchmarks.transition.studies import doses, two_subjects
 
 LAB = Path(framepack_transitions.__file__).resolve().parent / "docs" / "lab"
 SECTION = BenchSettings().section_frames
@@ -78,7 +79,7 @@ def landing_table(folder: Path) -> str:
 
 
 def pairs_table(folder: Path) -> str:
-    return selective.table(summary.rows(episodes_in(folder, Result.from_line), SECTION))
+    return two_subjects.table(summary.rows(episodes_in(folder, Result.from_line), SECTION))
 
 
 def shots_table(folder: Path) -> str:

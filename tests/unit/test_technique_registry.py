@@ -13,7 +13,7 @@ import framepack_transitions
 import pytest
 import torch
 from framepack_transitions.benchmarks.transition.arms import ARMS
-from framepack_transitions.benchmarks.transition.doses import DOSES
+from framepack_transitions.benchmarks.transition.studies.doses import DOSES
 from framepack_transitions.nodes.techniques import NODES
 from framepack_transitions.samplers import techniques as package
 from framepack_transitions.samplers.conditioning import Prompt
@@ -122,7 +122,7 @@ def test_transition_bench_compares_it(entry):
 
 @EVERY
 def test_a_dose_of_it_is_measured_and_so_are_its_defaults_where_they_act(entry):
-    where = "benchmarks/transition/doses.py: DOSES has no dose of"
+    where = "benchmarks/transition/studies/doses.py: DOSES has no dose of"
     alone = [used[0] for varied in DOSES for _, used in varied.steps if len(used) == 1]
     assert entry.technique in map(type, alone), f"{where} {entry.title}"
     default = entry.technique()

@@ -7,25 +7,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...samplers.context.tokens import CHANGES, DIFFERING
-from ...samplers.techniques.attention.attention_scaling import AttentionScaling
-from ...samplers.techniques.attention.dual_memory import DualMemory
-from ...samplers.techniques.attention.kv_gate import SemanticKVGate
-from ...samplers.techniques.attention.rope_jitter import RopeJitter
-from ...samplers.techniques.base import Technique
-from ...samplers.techniques.context.blur import ContextBlur
-from ...samplers.techniques.context.low_pass import LowPassGuidance
-from ...samplers.techniques.context.purge import ContextPurge
-from ...samplers.techniques.context.refresh import ContextRefresh
-from ...samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
-from ...samplers.techniques.guidance.contrastive import ContrastiveGuidance
-from ...samplers.techniques.schedule.step_cache import StepCache
-from ...samplers.techniques.schedule.transition_sigmas import TransitionSigmas
-from . import pictures
-from .arms import PLAIN, Arm
-from .bench import Bench
-from .running.sampling import BenchSettings
-from .summary import POOLED
+from ....samplers.context.tokens import CHANGES, DIFFERING
+from ....samplers.techniques.attention.attention_scaling import AttentionScaling
+from ....samplers.techniques.attention.dual_memory import DualMemory
+from ....samplers.techniques.attention.kv_gate import SemanticKVGate
+from ....samplers.techniques.attention.rope_jitter import RopeJitter
+from ....samplers.techniques.base import Technique
+from ....samplers.techniques.context.blur import ContextBlur
+from ....samplers.techniques.context.low_pass import LowPassGuidance
+from ....samplers.techniques.context.purge import ContextPurge
+from ....samplers.techniques.context.refresh import ContextRefresh
+from ....samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
+from ....samplers.techniques.guidance.contrastive import ContrastiveGuidance
+from ....samplers.techniques.schedule.step_cache import StepCache
+from ....samplers.techniques.schedule.transition_sigmas import TransitionSigmas
+from .. import pictures
+from ..arms import PLAIN, Arm
+from ..bench import Bench
+from ..running.sampling import BenchSettings
+from ..summary import POOLED
 
 
 @dataclass(frozen=True)

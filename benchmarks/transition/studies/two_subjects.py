@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...samplers.context.tokens import DIFFERING
-from ...samplers.techniques.attention.dual_memory import DualMemory
-from ...samplers.techniques.attention.kv_gate import SemanticKVGate
-from ...samplers.techniques.context.purge import ContextPurge
-from .arms import ARMS, Arm
-from .bench import Bench
-from .episodes import PAIR_CASES
-from .pictures import markdown, number, percent, with_interval
-from .running.sampling import BenchSettings
+from ....samplers.context.tokens import DIFFERING
+from ....samplers.techniques.attention.dual_memory import DualMemory
+from ....samplers.techniques.attention.kv_gate import SemanticKVGate
+from ....samplers.techniques.context.purge import ContextPurge
+from ..arms import ARMS, Arm
+from ..bench import Bench
+from ..episodes import PAIR_CASES
+from ..pictures import markdown, number, percent, with_interval
+from ..running.sampling import BenchSettings
 
 Row = Mapping[str, Any]
 # What a bar shows, in words, and its colour.

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ...samplers.techniques.attention.kv_gate import SemanticKVGate
-from .. import statistics
-from .arms import ANCHORS, PROMPTS, Arm, SwitchConditions
-from .bench import Bench
-from .pictures import markdown, percent, with_interval
-from .running.results import Result
-from .running.sampling import BenchSettings
+from ....samplers.techniques.attention.kv_gate import SemanticKVGate
+from ... import statistics
+from ..arms import ANCHORS, PROMPTS, Arm, SwitchConditions
+from ..bench import Bench
+from ..pictures import markdown, percent, with_interval
+from ..running.results import Result
+from ..running.sampling import BenchSettings
 
 CAPS = (1.0, 0.3, 0.1, 0.03, 0.0)
 LENGTHS = (1, 4)  # sections of history
