@@ -48,7 +48,7 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         choices=STUDIES,
         default="techniques",
         help="of the embedded model. techniques: all of them against plain; pairs: two "
-        "subjects, one of which is told to leave; doses: each technique at rising strength; conflict: "
+        "subjects, one of which is told to leave; doses: each technique at rising strength; presets: sets that could be presets; conflict: "
         "what the past shows against what the prompt asks, under a cap on attention; long: videos of 38 to 60 s with many switches, "
         "and a minute without any; agreement: whether the metrics say what "
         "is true; judge: whether the verdict on a switch is true; lora: LoRAs of it, trained first where they are not there; "

@@ -29,7 +29,7 @@ from ...benchmarks.transition import bench as transition
 from ...benchmarks.transition import pictures, summary
 from ...benchmarks.transition.running.recording import VIDEOS
 from ...benchmarks.transition.running.results import COMPRESSED
-from ...benchmarks.transition.studies import conflict, doses, two_subjects
+from ...benchmarks.transition.studies import conflict, doses, preset_sets, two_subjects
 from ...models.plain import plain_device
 from ...samplers.context.plan import FPS
 from ...tiny.bundle import load_tiny
@@ -213,6 +213,14 @@ def _doses(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     return {**facts_of(bench, out), "rows": rows, "text": doses.table(rows)}
 
 
+def _presets(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
+    """Sets that could be presets, against what is asked of one."""
+    bench = measure.prepared(preset_sets.bench(out, len(seeds), seeds.start))
+    rows = summary.rows(measure(bench), bench.settings.section_frames)
+    preset_sets.save_plot(out / pictures.PLOT, rows)
+    return {**facts_of(bench, out), "rows": rows, "text": preset_sets.table(rows)}
+
+
 def _conflict(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
     """What the past shows against what the prompt asks."""
     benches = conflict.benches(out, len(seeds), first_seed=seeds.start)
@@ -261,6 +269,7 @@ def _agreement(out: Path, seeds: range, measure: Measure) -> dict[str, Any]:
 STUDIES: dict[str, Callable[..., dict[str, Any]]] = {
     "techniques": _techniques,
     "doses": _doses,
+    "presets": _presets,
     "pairs": _pairs,
     "conflict": _conflict,
     "long": _long,

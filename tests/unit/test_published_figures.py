@@ -35,7 +35,7 @@ from framepack_transitions.benchmarks.transition.arms import Arm
 from framepack_transitions.benchmarks.transition.measures import Measures
 from framepack_transitions.benchmarks.transition.running.results import COMPRESSED, Result, save_compressed
 from framepack_transitions.benchmarks.transition.running.sampling import BenchSettings
-from framepack_transitions.benchmarks.transition.studies import doses, two_subjects
+from framepack_transitions.benchmarks.transition.studies import doses, preset_sets, two_subjects
 
 LAB = Path(framepack_transitions.__file__).resolve().parent / "docs" / "lab"
 SECTION = BenchSettings().section_frames
@@ -90,6 +90,10 @@ def doses_table(folder: Path) -> str:
     return doses.table(summary.rows(episodes_in(folder, Result.from_line), SECTION))
 
 
+def presets_table(folder: Path) -> str:
+    return preset_sets.table(summary.rows(episodes_in(folder, Result.from_line), SECTION))
+
+
 def drift_table(folder: Path) -> str:
     return drift.table(drift.rows(episodes_in(folder, DriftResult.from_line)))
 
@@ -117,6 +121,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "lora": lora_table,
     "shots": shots_table,
     "doses": doses_table,
+    "presets": presets_table,
 }
 
 
