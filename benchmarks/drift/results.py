@@ -9,14 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class DriftResult:
-    """A video without a switch, sampled under one arm.
+    """A video of one scene and a switch at its end, sampled under one arm.
 
     key: the name of all that it depends on.
     seed: the episode.
     arm: the name of the arm.
-    saturation: of each section, the mean of the largest less the smallest channel, 0..1.
-    brightness: of each section, the mean luma, 0..1.
-    kept: whether most frames of the last section's last third show the scene of the prompt.
+    saturation: of each section before the switch, the mean of the largest less the smallest channel, 0..1.
+    brightness: of each section before the switch, the mean luma, 0..1.
+    kept: whether most frames of the last third of the section before the switch show the scene of the prompt.
+    switched: whether most frames of the last third of the section after it show the new one.
     evaluations: calls of the model.
     """
 
@@ -26,6 +27,7 @@ class DriftResult:
     saturation: tuple[float, ...]
     brightness: tuple[float, ...]
     kept: bool
+    switched: bool
     evaluations: int
 
     def to_line(self) -> str:

@@ -1,4 +1,4 @@
-"""The study of drift: videos of one scene, with and without a planted drift and the colour anchor."""
+"""The study of drift: videos of one scene and a switch at their end, with and without a planted drift and the colour anchor."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from ..transition.running.sampling import BenchSettings
 from .planted import PlantedGain
 from .results import DriftResult
 
-VERSION = 1  # of what is measured and how: results of another version are not mixed with these
-SCENARIO, SECTIONS = "quiet", 8
+VERSION = 2  # of what is measured and how: results of another version are not mixed with these
+SCENARIO, SECTIONS, SWITCH = "places", 8, "background"
 CHUNK = 8  # videos sampled as one batch
 
 Array = NDArray[Any]
@@ -56,7 +56,7 @@ ARMS = (
     DriftArm("plain", False, 0.0),
     DriftArm("colour anchor", False, 1.0),
     DriftArm("planted", True, 0.0),
-    DriftArm("planted, colour anchor", True, 1.0),
+    *(DriftArm(f"planted, colour anchor {strength:g}", True, strength) for strength in (0.25, 0.5, 1.0)),
 )
 
 
@@ -78,7 +78,7 @@ class DriftBench:
     folder: where results lie.
     seeds: the videos.
     settings: how they are sampled.
-    sections: how long they are.
+    sections: how long they are before the switch; one more follows it.
     """
 
     folder: Path
@@ -89,7 +89,7 @@ class DriftBench:
     def batches(self) -> Iterator[tuple[DriftArm, list[LongEpisode]]]:
         """What is sampled at a time."""
         for first in range(0, len(self.seeds), CHUNK):
-            shape = ((START, self.sections),)
+            shape = ((START, self.sections), (SWITCH, 1))
             episodes = [
                 make_long_episode(SCENARIO, seed, shape) for seed in self.seeds[first : first + CHUNK]
             ]
@@ -106,7 +106,7 @@ def run(
     fingerprint = DriftSampler(bundle, bench.settings).fingerprint()
     kept = ResultFile.open(bench.folder, DriftResult.from_line)
     batches = [(arm, episodes, _keys(fingerprint, arm, episodes)) for arm, episodes in bench.batches()]
-    steps = bench.sections * bench.settings.steps
+    steps = (bench.sections + 1) * bench.settings.steps
     for number, (arm, episodes, keys) in enumerate(batches):
         on_step = steps_after(on_steps, number * steps, len(batches) * steps, arm.name)
         if not all(key in kept.results for key in keys):
@@ -138,12 +138,13 @@ def _measured(
 
 def measure(episode: LongEpisode, frames: Array, section: int, **named: Any) -> DriftResult:
     """Measure a video: frames [1 + sections * section,64,64,3] in 0..1, the first one being the start image's."""
-    by_section = frames[1:].reshape(-1, section, *frames.shape[1:])
-    seen = detect(frames[-(section // 3) :])
+    by_section = frames[1:-section].reshape(-1, section, *frames.shape[1:])
+    before, after = (detect(part[-(section // 3) :]) for part in (frames[:-section], frames))
     return DriftResult(
         seed=episode.seed,
         saturation=tuple((by_section.max(-1) - by_section.min(-1)).mean((1, 2, 3)).tolist()),
         brightness=tuple((by_section @ np.array(LUMA)).mean((1, 2, 3)).tolist()),
-        kept=bool(agrees(seen, episode.stretches[0].scene).mean() > 0.5),
+        kept=bool(agrees(before, episode.stretches[0].scene).mean() > 0.5),
+        switched=bool(agrees(after, episode.stretches[1].scene).mean() > 0.5),
         **named,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from ...samplers.context.colour_anchor import SETTLED
 from .. import statistics
 from ..transition.pictures import markdown, percent, signed_share, with_interval
+from ..transition.summary import paired, share
 from .results import DriftResult
 
 Row = Mapping[str, Any]
@@ -28,20 +30,32 @@ def slope(curve: Sequence[float]) -> float:
 
 
 def rows(results: Sequence[DriftResult]) -> list[dict[str, Any]]:
-    """One row an arm: the slopes of saturation and brightness with their intervals, and in how many videos the scene is kept."""
-    arms = dict.fromkeys(result.arm for result in results)
-    return [_row(arm, [result for result in results if result.arm == arm]) for arm in arms]
+    """One row an arm: the slopes of saturation and brightness, in how many videos the scene is kept, and in how many it is left.
+
+    What differs from the first arm is told video by video.
+    """
+    arms = list(dict.fromkeys(result.arm for result in results))
+    by_seed = {arm: {result.seed: result for result in results if result.arm == arm} for arm in arms}
+    return [_row(arm, by_seed[arm], by_seed[arms[0]]) for arm in arms]
 
 
-def _row(arm: str, results: Sequence[DriftResult]) -> dict[str, Any]:
+def _row(arm: str, mine: Mapping[int, DriftResult], plain: Mapping[int, DriftResult]) -> dict[str, Any]:
+    results, pairs = list(mine.values()), [(result, plain[seed]) for seed, result in mine.items()]
     row: dict[str, Any] = {"arm": arm, "n": len(results)}
     for name in CURVES:
-        slopes = [slope(getattr(result, name)) for result in results]
+        of = partial(_slope_of, name)
+        row |= paired(f"{name}_gain", statistics.mean_interval, pairs, of)
+        slopes = [of(result) for result in results]
         row |= {name: fmean(slopes), f"{name}_ci": statistics.ends_of(statistics.mean_interval, slopes)}
         row[f"{name}_over_time"] = np.mean([getattr(result, name) for result in results], axis=0).tolist()
-    kept = [result.kept for result in results]
-    row |= {"kept": fmean(kept), "kept_ci": list(statistics.share_interval(sum(kept), len(kept)))}
+    row |= share("kept", results, lambda result: result.kept)
+    row |= share("switched", results, lambda result: result.switched)
+    row |= paired("switched_gain", statistics.gain_interval, pairs, lambda result: float(result.switched))
     return row | {"evaluations": fmean(result.evaluations for result in results)}
+
+
+def _slope_of(name: str, result: DriftResult) -> float:
+    return slope(getattr(result, name))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -52,8 +66,12 @@ def table(rows: Sequence[Row]) -> str:
                 "arm": row["arm"],
                 "n": str(row["n"]),
                 "saturation, % a section": with_interval(row, "saturation", signed_share),
+                "saturation over plain": with_interval(row, "saturation_gain", signed_share),
                 "brightness, % a section": with_interval(row, "brightness", signed_share),
+                "brightness over plain": with_interval(row, "brightness_gain", signed_share),
                 "scene kept": with_interval(row, "kept"),
+                "switch at the end": with_interval(row, "switched"),
+                "switches over plain": with_interval(row, "switched_gain", signed_share),
                 "saturation, first to last section": _ends(row["saturation_over_time"]),
                 "evaluations": f"{row['evaluations']:.1f}",
             }
@@ -71,13 +89,13 @@ def save_plot(path: Path, rows: Sequence[Row]) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(1, 2), CURVES):
         for row in rows:
             curve = row[f"{name}_over_time"]
             axes.plot(range(1, len(curve) + 1), curve, marker="o", label=row["arm"])
         axes.set(title=name, xlabel="section")
-    figure.axes[0].legend(fontsize=8)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=100)
     return path

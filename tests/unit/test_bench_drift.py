@@ -61,16 +61,20 @@ def test_a_slope_is_told_in_percent_of_the_settled_section_and_leaves_out_the_fi
     assert table.slope([0.0, 0.4, 0.4, 0.4]) == pytest.approx(0.0)
 
 
-def test_colours_are_measured_section_by_section_and_the_scene_at_the_end():
-    episode = make_long_episode("quiet", 0, (("start", 2),))
+def test_colours_are_measured_section_by_section_and_both_scenes_at_their_ends():
+    episode = make_long_episode("places", 0, (("start", 2), ("background", 1)))
     red, grey = np.tile([1.0, 0.0, 0.0], (6, 64, 64, 1)), np.full((6, 64, 64, 3), 0.5)
-    measured = measure(episode, np.concatenate([grey[:1], red, grey]), 6, key="k", arm="plain", evaluations=1)
+    named = {"key": "k", "arm": "plain", "evaluations": 1}
+    measured = measure(episode, np.concatenate([grey[:1], red, grey, red]), 6, **named)
     assert measured.saturation == pytest.approx((1.0, 0.0))
     assert measured.brightness == pytest.approx((0.2126, 0.5)), "luma of BT.709"
-    assert not measured.kept
-    scene = render(episode.stretches[0].scene, 32, 32) / 255
-    shown = np.concatenate([red, np.tile(scene, (7, 1, 1, 1))])
-    assert measure(episode, shown, 6, key="k", arm="plain", evaluations=1).kept
+    assert (measured.kept, measured.switched) == (False, False)
+    old, new = (np.tile(render(stretch.scene, 32, 32) / 255, (6, 1, 1, 1)) for stretch in episode.stretches)
+    right, refused = (
+        measure(episode, np.concatenate([red[:1], red, old, end]), 6, **named) for end in (new, old)
+    )
+    assert (right.kept, right.switched) == (True, True)
+    assert (refused.kept, refused.switched) == (True, False)
     assert DriftResult.from_line(measured.to_line()) == measured
 
 
@@ -95,7 +99,7 @@ def test_the_command_writes_a_report_and_a_table(tmp_path, monkeypatch, capsys, 
     report_page.check(written, "study")
     assert [row["arm"] for row in written["rows"]] == [arm.name for arm in ARMS]
     assert all(row["n"] == 2 and len(row["saturation_over_time"]) == 3 for row in written["rows"])
-    assert "planted, colour anchor" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "planted, colour anchor 0.5" in (tmp_path / "table.md").read_text(encoding="utf-8")
     assert "not enough to quote" in capsys.readouterr().out
 
 
@@ -103,3 +107,29 @@ def test_it_samples_in_float32_alone(tmp_path, capsys):
     command = ["bench", "transition", "--study", "drift", "--bfloat16", "--out", str(tmp_path)]
     assert main(command) == 1
     assert "The study drift samples in float32" in capsys.readouterr().err
+
+
+def test_arms_are_compared_with_the_first_one_video_by_video():
+    def video(arm: str, seed: int, rise: float, switched: bool) -> DriftResult:
+        curve = tuple(0.5 + rise * section for section in range(4))
+        return DriftResult(
+            key="k",
+            seed=seed,
+            arm=arm,
+            saturation=curve,
+            brightness=(0.5,) * 4,
+            kept=True,
+            switched=switched,
+            evaluations=1,
+        )
+
+    rises = [0.0, 0.01, 0.002]
+    plain = [video("plain", seed, rise, seed > 0) for seed, rise in enumerate(rises)]
+    more = [video("planted", seed, rise + 0.001 * seed, True) for seed, rise in enumerate(rises)]
+    one, other = table.rows([*plain, *more])
+    assert one["saturation_gain"] is None, "plain is not compared with itself"
+    expected = np.mean([table.slope(b.saturation) - table.slope(a.saturation) for a, b in zip(plain, more)])
+    assert other["saturation_gain"] == pytest.approx(expected) and expected > 0
+    assert other["saturation_gain_n"] == 3 and other["brightness_gain"] == pytest.approx(0)
+    assert other["switched_gain"] == pytest.approx(1 / 3)
+    assert (one["switched"], other["switched"]) == (pytest.approx(2 / 3), 1.0)
