@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ...samplers.observer import SectionObserver
 from ...tiny.detector import detect
 from ..transition.episodes import Episode
 from ..transition.measures import HALF_SECOND, is_valid, measure_episode
+from ..transition.running.results import Line
 from ..transition.running.sampling import EpisodeSampler
 from .arms import CacheArm
 
@@ -27,7 +28,7 @@ MOST_PSNR = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class CachedEpisode:
+class CachedEpisode(Line):
     """What one episode has shown and cost under one arm.
 
     arm, case, seed: which episode.
@@ -50,10 +51,6 @@ class CachedEpisode:
     psnr_before: float
     psnr_after: float
     key: str = ""
-
-    def to_line(self) -> str:
-        """The episode as a line of JSON."""
-        return json.dumps(asdict(self)) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> CachedEpisode:

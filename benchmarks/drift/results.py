@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+from ..transition.running.results import Line
 
 
 @dataclass(frozen=True, kw_only=True)
-class DriftResult:
+class DriftResult(Line):
     """A video of one scene and a switch at its end, sampled under one arm.
 
-    key: the name of all that it depends on.
     seed: the episode.
     arm: the name of the arm.
     saturation: of each section before the switch, the mean of the largest less the smallest channel, 0..1.
@@ -21,7 +22,6 @@ class DriftResult:
     evaluations: calls of the model.
     """
 
-    key: str
     seed: int
     arm: str
     saturation: tuple[float, ...]
@@ -29,10 +29,6 @@ class DriftResult:
     kept: bool
     switched: bool
     evaluations: int
-
-    def to_line(self) -> str:
-        """The result as a line of JSON."""
-        return json.dumps(asdict(self)) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> DriftResult:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from ..transition.running.results import Line
 
 
 @dataclass(frozen=True, kw_only=True)
-class LandingResult:
+class LandingResult(Line):
     """An episode whose switch is asked for inside a section, sampled under one arm.
 
-    key: the name of all that it depends on.
     case, seed: the episode.
     arm: the name of the arm.
     valid: whether the old scene was seen before that section; other episodes are not counted.
@@ -23,7 +24,6 @@ class LandingResult:
     evaluations: calls of the model for the two sections' worth of frames that are sampled.
     """
 
-    key: str
     case: str
     seed: int
     arm: str
@@ -39,10 +39,6 @@ class LandingResult:
     def both(self) -> bool:
         """Whether the switch has come when it was asked for: the old scene until then, the new one from then on."""
         return self.before and self.after
-
-    def to_line(self) -> str:
-        """The result as a line of JSON."""
-        return json.dumps(asdict(self)) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> LandingResult:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ..transition.arms import Arm
-from ..transition.running.results import key_of, world_digest
+from ..transition.running.results import Line, key_of, world_digest
 from .measures import SectionMeasures, SwitchMeasures
 from .scenarios import LongEpisode
 
@@ -15,10 +15,10 @@ VERSION = 1  # of what is measured and how: results of another version are not m
 
 
 @dataclass(frozen=True, kw_only=True)
-class LongResult:
+class LongResult(Line):
     """A long video sampled under one arm.
 
-    key: the name that `long_key`, or a suite, gives it.
+    key: see `long_key`, or what a suite gives it.
     scenario, seed: the episode.
     arm: the name of the arm.
     switches: the measures of every switch, in their order.
@@ -28,7 +28,6 @@ class LongResult:
     episode, image: of a suite, the episode that the seed is one of, and its start image; in the study seeds are episodes.
     """
 
-    key: str
     scenario: str
     seed: int
     arm: str

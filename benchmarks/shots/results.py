@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from ..transition.running.results import Line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +27,9 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShotResult:
+class ShotResult(Line):
     """An episode sampled under one arm.
 
-    key: the name of all that it depends on.
     case, seed: the episode.
     arm: the name of the arm.
     moves: whether the first scene's subject moves.
@@ -40,7 +41,6 @@ class ShotResult:
     evaluations: calls of the model for the sections of the last prompt.
     """
 
-    key: str
     case: str
     seed: int
     arm: str
@@ -50,10 +50,6 @@ class ShotResult:
     sections: tuple[Shown, ...]
     away: float | None
     evaluations: int
-
-    def to_line(self) -> str:
-        """The result as a line of JSON."""
-        return json.dumps(asdict(self)) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> ShotResult:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ....tiny import detector, world
 from ....tiny.source import source_digest
@@ -26,20 +26,25 @@ EPISODES = "episodes.jsonl"  # grows while a run goes on
 COMPRESSED = "episodes.jsonl.gz"  # what its report says, and nothing else
 
 
-class Line(Protocol):
-    """What is kept as a line of JSON under a key."""
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What is kept as a line of JSON.
 
-    @property
-    def key(self) -> str: ...
+    key: the name of all that it depends on.
+    """
 
-    def to_line(self) -> str: ...
+    key: str
+
+    def to_line(self) -> str:
+        """All of it as a line of JSON."""
+        return json.dumps(asdict(self)) + "\n"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class Result(Line):
     """One line of the results: an episode sampled under one arm.
 
-    key: the name that `ResultKeys` gives it.
+    key: see `ResultKeys`.
     case, seed: the episode.
     arm: the name of the arm.
     valid: whether the old scene was seen before the switch; other episodes are not counted.
@@ -48,7 +53,6 @@ class Result:
     seconds: time for them, divided by the number of episodes in the batch.
     """
 
-    key: str
     case: str
     seed: int
     arm: str
@@ -56,10 +60,6 @@ class Result:
     measures: Measures
     evaluations: int
     seconds: float
-
-    def to_line(self) -> str:
-        """The result as a line of JSON."""
-        return json.dumps(asdict(self)) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> Result:
