@@ -54,8 +54,8 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "is true; judge: whether the verdict on a switch is true; lora: LoRAs of it, trained first where they are not there; "
         "exemplars: clips that are found by the new prompt, in place of the old memory; drift: whether colours drift over a long "
         "video, and what the colour anchor does about a drift that is planted; "
-        "landing: a switch that is asked for inside a section; shots: a subject that is kept over a cut, and a scene that is called back "
-        "(%(default)s)",
+        "landing: a switch that is asked for inside a section; shots: a subject that is kept over a cut, and a scene that is called back; "
+        "later: with --layout original, techniques in the sections of the later prompt too (%(default)s)",
     )
     what.add_argument(
         "--suite",
@@ -85,14 +85,14 @@ def add_bench(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--bfloat16",
         action="store_true",
         help="with --study, sample in bfloat16 instead of float32: half the time on a CPU with AVX-512, many times as long "
-        "on others, and some verdicts that depend on it (not for long, judge, drift, landing and shots)",
+        "on others, and some verdicts that depend on it (not for long, judge, drift, landing, shots and later)",
     )
     bench.add_argument(
         "--layout",
         choices=LAYOUTS,
         default=LAYOUTS[0],
         help=f"with --study {', '.join(IN_EITHER_LAYOUT)}: f1, or original, where videos are made from their end and a switch is met "
-        "going backward (%(default)s)",
+        "going backward; --study later takes original (%(default)s)",
     )
     bench.add_argument(
         "--first-seed",

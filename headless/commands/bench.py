@@ -38,7 +38,7 @@ from ..running.report import Record, write_report
 from ..running.runs import EXAMPLES, PACK
 from ..running.server import Server
 from ..workflows.errors import WorkflowError
-from .studies import drift, exemplars, landing, loras, shots
+from .studies import drift, exemplars, landing, later, loras, shots
 from .studies.judging import JUDGE, judge_study
 from .studies.measuring import Measure, facts_of, report_of, sheet_of
 from .studies.remarks import enough, remarks_on
@@ -53,8 +53,10 @@ ALWAYS_FLOAT32 = (
     drift.STUDY,
     landing.STUDY,
     shots.STUDY,
+    later.STUDY,
 )  # studies that are for quoting alone
 IN_EITHER_LAYOUT = ("techniques", "doses")
+IN_LAYOUT_ORIGINAL = (later.STUDY,)
 UNDISTURBED, TRIALS = "undisturbed", "trials.json"
 
 
@@ -79,9 +81,12 @@ def run_transition(
         raise WorkflowError(f"--{others[0]} belongs to {owner}.")
     if bfloat16 and study in ALWAYS_FLOAT32:
         raise WorkflowError(f"The study {study} samples in float32; leave --bfloat16 out.")
-    if layout != "f1" and study not in IN_EITHER_LAYOUT:
+    if layout == "f1" and study in IN_LAYOUT_ORIGINAL:
+        raise WorkflowError(f"The study {study} samples in layout original; give --layout original.")
+    if layout != "f1" and study not in (*IN_EITHER_LAYOUT, *IN_LAYOUT_ORIGINAL):
+        backward = " or ".join((*IN_EITHER_LAYOUT, *IN_LAYOUT_ORIGINAL))
         raise WorkflowError(
-            f"The study {study} samples in layout f1; leave --layout out, or take --study {' or '.join(IN_EITHER_LAYOUT)}."
+            f"The study {study} samples in layout f1; leave --layout out, or take --study {backward}."
         )
     if first_seed < 0:
         raise WorkflowError(f"First seed is {first_seed}; give 0 or more.")
@@ -280,6 +285,7 @@ STUDIES: dict[str, Callable[..., dict[str, Any]]] = {
     drift.STUDY: drift.drift_study,
     landing.STUDY: landing.landing_study,
     shots.STUDY: shots.shot_study,
+    later.STUDY: later.later_study,
 }
 # What one study alone is asked for.
 OWN_OPTIONS = {JUDGE: ("features", "model", "pretrained"), loras.STUDY: loras.OPTIONS}

@@ -21,6 +21,8 @@ from framepack_transitions.benchmarks.drift.results import DriftResult
 from framepack_transitions.benchmarks.exemplars import study as exemplars
 from framepack_transitions.benchmarks.landing import table as landing_rows
 from framepack_transitions.benchmarks.landing.results import LandingResult
+from framepack_transitions.benchmarks.later import table as later
+from framepack_transitions.benchmarks.later.results import LaterResult
 from framepack_transitions.benchmarks.long import pictures as long_pictures
 from framepack_transitions.benchmarks.long import summary as long_summary
 from framepack_transitions.benchmarks.long.measures import SectionMeasures
@@ -94,6 +96,10 @@ def presets_table(folder: Path) -> str:
     return preset_sets.table(summary.rows(episodes_in(folder, Result.from_line), SECTION))
 
 
+def later_table(folder: Path) -> str:
+    return later.table(later.rows(episodes_in(folder, LaterResult.from_line)))
+
+
 def drift_table(folder: Path) -> str:
     return drift.table(drift.rows(episodes_in(folder, DriftResult.from_line)))
 
@@ -120,6 +126,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "drift": drift_table,
     "lora": lora_table,
     "shots": shots_table,
+    "later": later_table,
     "doses": doses_table,
     "presets": presets_table,
 }

@@ -40,13 +40,13 @@ def remarks_on(
 
 def _counted(study: str, layout: str) -> str:
     """Which episodes are counted."""
+    if study in ("drift", "later"):
+        return "All videos are counted."
     if layout != "f1":
         return (
             f"Layout {layout}: everything is told in the order of generation, from the end of the video to its beginning. The new scene "
             "is the earlier one; only episodes that show the later one right after the switch are counted."
         )
-    if study == "drift":
-        return "All videos are counted."
     if study == "shots":
         return "Only episodes that showed their first scene are counted."
     if study == "long":
