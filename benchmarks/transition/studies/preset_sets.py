@@ -148,8 +148,9 @@ def save_plot(path: Path, rows: Sequence[Row]) -> Path:
     costs = {"artefacts_gain": "artefacts over plain", "jump_gain": "jump over plain, px"}
     for axes, (cost, label) in zip(figure.subplots(1, 2, sharey=True), costs.items()):
         for place, row in enumerate(shown):
-            axes.plot(row[cost], row["success"], "o", color=f"C{place % 10}", label=row["technique"])
-            axes.plot([row[cost]] * 2, row["success_ci"], color=f"C{place % 10}", linewidth=1)
+            colour, mark = f"C{place % 10}", "os"[place // 10]
+            axes.plot(row[cost], row["success"], mark, color=colour, label=row["technique"])
+            axes.plot([row[cost]] * 2, row["success_ci"], color=colour, linewidth=1)
         axes.axhline(BARS["success"].value, color="grey", linestyle="--")
         axes.axvline(BARS[cost].value, color="grey", linestyle="--")
         axes.set(xlabel=label, ylim=(0, 1.03))
