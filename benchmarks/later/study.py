@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...samplers.context.plan import Section
 from ...samplers.progress import progress_reporting
 from ...samplers.techniques.attention.kv_gate import SemanticKVGate
 from ...samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
@@ -36,19 +35,8 @@ SETTINGS = BenchSettings(layout="original", before=1, after=2)
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LaterGate(SemanticKVGate):
-    """A KV gate in the sections of a later prompt alone, before the switch is met; no node offers it."""
-
-    apply_to: str = "all"
-
-    def amount(self, section: Section) -> float:
-        later = section.prompt.start > 0 and section.since_switch is None
-        return super().amount(section) if later else 0.0
-
-
 ON_START = SemanticKVGate(gamma=2.0, last=0.0, history_2x=0.0, history_4x=0.0, apply_to="all")
-LATER_ON_START = LaterGate(gamma=2.0, last=0.0, history_2x=0.0, history_4x=0.0)
+LATER_ON_START = replace(ON_START, apply_to="later_prompts")
 ARMS = (
     PLAIN,
     Arm("preset balanced before the switch, as wired", PRESETS["balanced"]),

@@ -89,9 +89,7 @@ class Arm:
     @property
     def acts_without_a_switch(self) -> bool:
         """Whether a video without a switch can differ from the plain one."""
-        return self.lora is not None or any(
-            technique.apply_to != "transition" for technique in self.techniques
-        )
+        return self.lora is not None or any(technique.apply_to == "all" for technique in self.techniques)
 
 
 # AlignVid as published, in every section after the shared past, but in all single blocks: its list of blocks was chosen

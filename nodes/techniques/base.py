@@ -44,7 +44,7 @@ class TechniqueNode:
                     {
                         "default": "transition",
                         "advanced": True,
-                        "tooltip": "transition acts after prompt switches of a timeline only; all acts in every section.",
+                        "tooltip": "transition acts after prompt switches of a timeline only; later_prompts in all sections of its later prompts, in layout original also in those made before the switch is met; all acts in every section.",
                     },
                 ),
                 "sections": (

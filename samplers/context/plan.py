@@ -122,13 +122,12 @@ class Section(PlannedSection):
     """One window of a video with its prompt.
 
     prompt: what it shows.
-    previous: the prompt before the latest switch, in the order of generation; None before any. In a video that is
-        generated backward it is the later one in time. A cut is no switch.
+    previous: the prompt before the latest switch, in the order of generation (backward the later one in time); None before any.
     change: how much of the scene the latest switch changes, from 0 to 1.
-    since_switch: how many sections were generated since that switch; None before any.
+    since_switch: how many sections were generated since that switch; None before any. A cut is no switch.
     anchor: the start frame and image tokens that replace the run's own; None for those.
-    blend: the weight of the prompt's text, from 0 to 1; the rest is that of `blend_from`.
-    blend_from: the prompt that the text moves away from; None where it does not blend.
+    blend: the weight of the prompt's text, from 0 to 1; the rest is that of `blend_from`, the prompt that the text moves away from.
+    departure: how much of the start frame's scene the prompt changes, 0..1; 0 where that frame shows the prompt's own scene.
     recalls: the earlier prompt whose scene it returns to, in the first section that does; None for none.
     """
 
@@ -140,6 +139,7 @@ class Section(PlannedSection):
     blend: float = 1.0
     blend_from: Prompt | None = None
     recalls: Prompt | None = None
+    departure: float = 0.0
 
     @property
     def event(self) -> str:

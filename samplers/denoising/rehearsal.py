@@ -28,6 +28,7 @@ def rehearse(
         alike = (
             section.change,
             section.since_switch,
+            section.departure,
             section.previous is None,
             section.text_changed,
             section.event,

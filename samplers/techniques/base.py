@@ -18,7 +18,7 @@ from ..guidance import Guidance
 if TYPE_CHECKING:
     from .preparation import Preparation
 
-APPLY_TO = ("transition", "all")
+APPLY_TO = ("transition", "later_prompts", "all")
 # How far off its place a t may lie that was computed from a sigma in float32.
 EDGE = 1e-4
 
@@ -144,7 +144,8 @@ class Technique:
     attached to the MODEL (see `with_technique`): a field made by `attachment` holds the key, and the hooks that may read
     objects get all of them as `attachments`. Raises ValueError for values that it cannot use.
 
-    apply_to: "transition" acts after a switch of the prompt, scaled by the switch's change; "all" in every section, in full.
+    apply_to: "transition" acts after a switch of the prompt, scaled by the switch's change; "later_prompts" in every section whose
+        prompt leaves the start frame's scene, scaled by the change to it (see Section.departure); "all" in every section, in full.
     sections: on how many sections generated after a switch it acts.
     section_decay: how much of it each of these gets of what the one before it got, from 0 to 1.
     """
@@ -170,9 +171,11 @@ class Technique:
         return frozenset(each.name for each in fields(cls) if "attachment" in each.metadata)
 
     def amount(self, section: Section) -> float:
-        """How much of the technique a section gets, from 0 (none) to 1: change * section_decay^n after n others."""
+        """How much of the technique a section gets, from 0 (none) to 1; after a switch change * section_decay^n after n others."""
         if self.apply_to == "all":
             return 1.0
+        if self.apply_to == "later_prompts":
+            return section.departure
         if section.since_switch is None or section.since_switch >= self.sections:
             return 0.0
         return section.change * self.section_decay**section.since_switch

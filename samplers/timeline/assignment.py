@@ -32,7 +32,10 @@ def assign_prompts(
     anchors = _anchors(prompts, recalled)
     placed = [
         section.with_prompt(
-            prompt, anchor=anchors[prompt], recalls=recalled.get(prompt) if section.cut else None
+            prompt,
+            anchor=anchors[prompt],
+            recalls=recalled.get(prompt) if section.cut else None,
+            departure=_departure(recalled.get(prompt, prompt), prompts[0], anchors[prompt]),
         )
         for section, prompt in zip(planned, held)
     ]
@@ -72,6 +75,12 @@ def _anchors(prompts: Sequence[Prompt], recalled: Mapping[Prompt, Prompt]) -> di
         anchor = anchors[recalled[prompt]] if prompt in recalled else anchor.after(prompt)
         anchors[prompt] = anchor
     return {prompt: None if anchor is runs_own else anchor for prompt, anchor in anchors.items()}
+
+
+def _departure(prompt: Prompt, first: Prompt, anchor: Anchor | None) -> float:
+    """How much of the start frame's scene a prompt changes, or that to whose scene it returns (see Section.departure)."""
+    replaced = anchor is not None and anchor.start_from is not None
+    return 0.0 if prompt is first or replaced else prompt.change
 
 
 def _blended(sections: Sequence[Section]) -> list[Section]:

@@ -157,10 +157,11 @@ def test_all_of_them_off_at_once_are_bit_identical(model, plain, layout):
     assert torch.equal(sample(model, layout), plain[layout, True])
 
 
+@pytest.mark.parametrize("apply_to", ["transition", "later_prompts"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_all_of_them_wait_for_a_switch(model, plain, layout):
+def test_all_of_them_wait_for_a_switch(model, plain, layout, apply_to):
     for name, node in NODES.items():
-        model = wire(model, name, {**defaults(node), "apply_to": "transition"})
+        model = wire(model, name, {**defaults(node), "apply_to": apply_to})
     assert torch.equal(sample(model, layout, switch=False), plain[layout, False])
 
 

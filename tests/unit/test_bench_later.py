@@ -11,12 +11,9 @@ import numpy as np
 import pytest
 from framepack_transitions.benchmarks.later import study, table
 from framepack_transitions.benchmarks.later.results import LaterResult
-from framepack_transitions.benchmarks.later.study import ARMS, SETTINGS, LaterBench, LaterGate, measure, run
+from framepack_transitions.benchmarks.later.study import ARMS, SETTINGS, LaterBench, measure, run
 from framepack_transitions.benchmarks.transition.episodes import make_episode
 from framepack_transitions.headless.cli import main
-from framepack_transitions.samplers.conditioning import Prompt
-from framepack_transitions.samplers.context.plan import plan_sections
-from framepack_transitions.samplers.timeline.assignment import assign_prompts
 from framepack_transitions.tiny.bundle import TinyBundle, load_tiny
 from framepack_transitions.tiny.world import Scene, render
 
@@ -28,13 +25,6 @@ PLAIN, GATED = ARMS[0].name, ARMS[3].name
 @pytest.fixture(scope="module")
 def bundle() -> TinyBundle:
     return load_tiny(weights=Path("nowhere"), layout="original")
-
-
-def test_the_gate_acts_in_the_later_prompts_sections_until_the_switch_is_met() -> None:
-    prompts = [Prompt(start=0.0, text="old"), Prompt(start=37 / 30, text="new")]
-    sections = assign_prompts(plan_sections("original", 3, 9), prompts)
-    assert [section.prompt.text for section in sections] == ["new", "new", "old"]
-    assert [LaterGate().amount(section) for section in sections] == [1.0, 1.0, 0.0]
 
 
 def shown(*parts: tuple[Scene, float]) -> np.ndarray:

@@ -218,6 +218,15 @@ def test_a_technique_fades_from_section_to_section_or_stops_at_once(example):
         replace(example, section_decay=1.5)
 
 
+@pytest.mark.parametrize("example", FADING, ids=lambda example: type(example).__name__)
+def test_a_technique_of_later_prompts_goes_by_how_far_they_leave_the_start_frame(example):
+    """Whether a switch was met does not matter: in layout original these sections are made first."""
+    technique = replace(example, apply_to="later_prompts", sections=1)
+    sections = [replace(SECTION, change=0.3, since_switch=since, departure=0.7) for since in (None, 0, 5)]
+    assert [technique.amount(section) for section in sections] == [0.7, 0.7, 0.7]
+    assert technique.amount(replace(SECTION, change=0.3, since_switch=0)) == 0.0
+
+
 def test_a_gate_that_fades_weighs_less_in_the_second_section():
     gate = SemanticKVGate(gamma=2.0, sections=2, section_decay=0.25)
     policies = [attention_at([gate], replace(SWITCHED, since_switch=n), Step(1.0, 1.0)) for n in range(3)]

@@ -67,7 +67,7 @@ def texts_part(run: Run, section: Section) -> dict[str, TextConditioning]:
 
 def place_part(section: Section) -> dict[str, Any]:
     """Where a section lies, as far as techniques may ask; not the length of its shot, which they do not read."""
-    names = ("index", "latents", "frames", "padding", "change", "since_switch", "blend")
+    names = ("index", "latents", "frames", "padding", "change", "since_switch", "departure", "blend")
     more = ("cut", "closes_loop", "goes_on", "event")
     return {**{name: getattr(section, name) for name in (*names, *more)}, "shot": section.shot.number}
 
