@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,12 +51,6 @@ class CachedEpisode(Line):
     psnr_after: float
     key: str = ""
 
-    @classmethod
-    def from_line(cls, line: str) -> CachedEpisode:
-        """The inverse of `to_line`; raises ValueError, KeyError or TypeError for other text."""
-        facts = json.loads(line)
-        return cls(**{**facts, "calls": tuple(facts["calls"])})
-
 
 class CallCounter(SectionObserver):
     """Counts the predictions that a transformer computes, section by section, by how often its last block runs."""
@@ -92,7 +85,7 @@ def measure_batch(
         driver = driver_for(arm.model(model))
         counter = CallCounter(model.model.diffusion_model, len(episodes))
         with counter.counting():
-            frames = sampler.sample_whole(episodes, driver, counter)
+            frames, _ = sampler.sample_whole(episodes, driver, counter)
         expected = frames if expected is None else expected
         yield [
             _measured(sampler, arm, episode, frames=own, expected=uncached, calls=tuple(counter.calls))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 from ..transition.running.results import Line
 
@@ -29,10 +27,3 @@ class DriftResult(Line):
     kept: bool
     switched: bool
     evaluations: int
-
-    @classmethod
-    def from_line(cls, line: str) -> DriftResult:
-        """The inverse of `to_line`; raises ValueError, KeyError or TypeError for other text."""
-        facts = json.loads(line)
-        curves: dict[str, Any] = {name: tuple(facts.pop(name)) for name in ("saturation", "brightness")}
-        return cls(**curves, **facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...metrics.measuring.image_statistics import LUMA
-from ...samplers.progress import progress_reporting
 from ...samplers.settings import SampleSettings
 from ...tiny.bundle import TinyBundle
-from ...tiny.detector import agrees, detect
-from ...tiny.threads import one_thread
+from ...tiny.detector import detect, matches
 from ..long.sampling import LongSampler
 from ..long.scenarios import START, LongEpisode, make_long_episode
-from ..long.study import OnSteps, steps_after
 from ..transition.arms import PLAIN, Arm
+from ..transition.running.kept_batches import KeptBatch, OnSteps, run_batches
 from ..transition.running.results import ResultFile, key_of, world_digest
 from ..transition.running.sampling import BenchSettings
 from .planted import PlantedGain
@@ -104,16 +103,13 @@ def run(
     `on_steps(done, total, arm)` is called after every solver step.
     """
     fingerprint = DriftSampler(bundle, bench.settings).fingerprint()
-    kept = ResultFile.open(bench.folder, DriftResult.from_line)
-    batches = [(arm, episodes, _keys(fingerprint, arm, episodes)) for arm, episodes in bench.batches()]
-    steps = (bench.sections + 1) * bench.settings.steps
-    for number, (arm, episodes, keys) in enumerate(batches):
-        on_step = steps_after(on_steps, number * steps, len(batches) * steps, arm.name)
-        if not all(key in kept.results for key in keys):
-            sampler = DriftSampler(bundle, bench.settings, arm.in_the_sampler)
-            with one_thread(), progress_reporting(on_step):
-                kept.add(_measured(sampler, arm, episodes, keys))
-    return [kept.results[key] for _, _, keys in batches for key in keys]
+    steps, batches = (bench.sections + 1) * bench.settings.steps, []
+    for arm, episodes in bench.batches():
+        keys = _keys(fingerprint, arm, episodes)
+        sampler = DriftSampler(bundle, bench.settings, arm.in_the_sampler)
+        measured = partial(_measured, sampler, arm, episodes, keys)
+        batches.append(KeptBatch(name=arm.name, keys=keys, measured=measured, steps=steps))
+    return run_batches(ResultFile.open(bench.folder, DriftResult.from_line), batches, on_steps)
 
 
 def _keys(fingerprint: str, arm: DriftArm, episodes: Sequence[LongEpisode]) -> list[str]:
@@ -137,14 +133,14 @@ def _measured(
 
 
 def measure(episode: LongEpisode, frames: Array, section: int, **named: Any) -> DriftResult:
-    """Measure a video: frames [1 + sections * section,64,64,3] in 0..1, the first one being the start image's."""
+    """Measure a video: frames [1 + sections * section,64,64,3] in 0..1, the first one being the start image's, the last section the switch's."""
     by_section = frames[1:-section].reshape(-1, section, *frames.shape[1:])
     before, after = (detect(part[-(section // 3) :]) for part in (frames[:-section], frames))
     return DriftResult(
         seed=episode.seed,
         saturation=tuple((by_section.max(-1) - by_section.min(-1)).mean((1, 2, 3)).tolist()),
         brightness=tuple((by_section @ np.array(LUMA)).mean((1, 2, 3)).tolist()),
-        kept=bool(agrees(before, episode.stretches[0].scene).mean() > 0.5),
-        switched=bool(agrees(after, episode.stretches[1].scene).mean() > 0.5),
+        kept=matches(before, episode.stretches[0].scene),
+        switched=matches(after, episode.stretches[1].scene),
         **named,
     )

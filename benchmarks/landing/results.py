@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from ..transition.running.results import Line
@@ -39,8 +38,3 @@ class LandingResult(Line):
     def both(self) -> bool:
         """Whether the switch has come when it was asked for: the old scene until then, the new one from then on."""
         return self.before and self.after
-
-    @classmethod
-    def from_line(cls, line: str) -> LandingResult:
-        """The inverse of `to_line`; raises ValueError, KeyError or TypeError for other text."""
-        return cls(**json.loads(line))

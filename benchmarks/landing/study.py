@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,14 @@ from numpy.typing import NDArray
 
 from ...samplers.conditioning import Prompt
 from ...samplers.context.plan import FPS
-from ...samplers.progress import progress_reporting
 from ...samplers.techniques.presets import PRESETS
 from ...tiny.bundle import TinyBundle
 from ...tiny.detector import Detection, detect
-from ...tiny.threads import one_thread
 from ...tiny.world import Scene
-from ..long.study import OnSteps
 from ..transition.arms import Arm
 from ..transition.episodes import SWITCHES, Episode, make_episode
-from ..transition.measures import HALF_SECOND, artefacts, holds, is_valid, jumps_around
+from ..transition.measures import HALF_SECOND, artefacts, holds, is_valid, jumps_around, mostly
+from ..transition.running.kept_batches import KeptBatch, OnSteps, run_batches
 from ..transition.running.results import ResultFile, key_of, world_digest
 from ..transition.running.sampling import BenchSettings, EpisodeSampler
 from ..transition.running.states import StartState
@@ -110,14 +109,12 @@ def run(
     `on_steps(done, total, case)` is called after every batch.
     """
     sampler = LandingSampler(bundle, bench.settings)
-    fingerprint, kept = sampler.fingerprint(), ResultFile.open(bench.folder, LandingResult.from_line)
-    batches = [(episodes, _keys(fingerprint, episodes)) for episodes in bench.batches()]
-    for number, (episodes, keys) in enumerate(batches, 1):
-        if not all(key in kept.results for key in keys):
-            with one_thread(), progress_reporting(None):
-                kept.add(_measured(sampler, episodes, keys))
-        on_steps(number, len(batches), episodes[0].case)
-    return [kept.results[key] for _, keys in batches for key in keys]
+    fingerprint, batches = sampler.fingerprint(), []
+    for episodes in bench.batches():
+        keys = _keys(fingerprint, episodes)
+        measured = partial(_measured, sampler, episodes, keys)
+        batches.append(KeptBatch(name=episodes[0].case, keys=keys, measured=measured))
+    return run_batches(ResultFile.open(bench.folder, LandingResult.from_line), batches, on_steps)
 
 
 def _keys(fingerprint: str, episodes: Sequence[Episode]) -> list[str]:
@@ -162,14 +159,14 @@ def measure(
         seed=episode.seed,
         arm=arm.name,
         valid=is_valid(seen[:SEEN], episode),
-        before=_mostly(seen[SEEN:asked], episode.before, episode),
-        after=_mostly(seen[asked : first.stop], episode.after, episode),
-        lasting=_mostly(seen[len(seen) - section // 3 :], episode.after, episode),
+        before=_shows(seen[SEEN:asked], episode.before, episode),
+        after=_shows(seen[asked : first.stop], episode.after, episode),
+        lasting=_shows(seen[len(seen) - section // 3 :], episode.after, episode),
         jump=jumps.get("jump"),
         artefacts=float(artefacts(frames[first], seen[first]).mean()),
         evaluations=evaluations,
     )
 
 
-def _mostly(seen: Detection, scene: Scene, episode: Episode) -> bool:
-    return bool(holds(seen, scene, episode.asks_for_motion).mean() > 0.5)
+def _shows(seen: Detection, scene: Scene, episode: Episode) -> bool:
+    return mostly(holds(seen, scene, episode.asks_for_motion))

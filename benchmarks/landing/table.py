@@ -7,9 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from .. import statistics
+from ..transition.dots import draw_shares
 from ..transition.episodes import SWITCHES
 from ..transition.pictures import jump_over_plain, markdown, number, percent, with_interval
 from ..transition.summary import counted_share, paired
@@ -93,25 +92,8 @@ def save_plot(path: Path, rows: Sequence[Row]) -> Path:
     FigureCanvasAgg(figure)
     names = [arm.name for arm in ARMS]
     for axes, group in zip(figure.subplots(1, len(GROUPS), sharey=True), GROUPS):
-        mine = {row["arm"]: row for row in rows if row["group"] == group}
-        for offset, (half, label) in zip((0.15, -0.15), HALVES.items()):
-            shown = [(names.index(name) + offset, row) for name, row in mine.items()]
-            axes.errorbar(
-                [row[half] for _, row in shown],
-                [at for at, _ in shown],
-                xerr=np.array([_arms_of(row, half) for _, row in shown]).reshape(-1, 2).T,
-                fmt="o",
-                capsize=3,
-                label=label,
-            )
-        axes.set(title=group, xlim=(-0.03, 1.03), yticks=range(len(names)), yticklabels=names)
-    figure.axes[0].invert_yaxis()
+        draw_shares(axes, [row for row in rows if row["group"] == group], HALVES, names)
+        axes.set_title(group)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=100)
     return path
-
-
-def _arms_of(row: Row, name: str) -> tuple[float, float]:
-    """How far the ends of a share's interval lie below and above it."""
-    low, high = row[f"{name}_ci"]
-    return max(row[name] - low, 0.0), max(high - row[name], 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from ..transition.running.results import Line
@@ -35,9 +34,3 @@ class LaterResult(Line):
     def both(self) -> bool:
         """Whether the switch is seen where it was asked for: the earlier scene before it, the later one after it."""
         return self.earlier and self.later[0]
-
-    @classmethod
-    def from_line(cls, line: str) -> LaterResult:
-        """The inverse of `to_line`; raises ValueError, KeyError or TypeError for other text."""
-        facts = json.loads(line)
-        return cls(later=tuple(facts.pop("later")), **facts)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ...samplers.progress import progress_reporting
 from ...samplers.techniques.attention.kv_gate import SemanticKVGate
 from ...samplers.techniques.guidance.adaptive_cfg import AdaptiveCFG
 from ...samplers.techniques.presets import PRESETS
 from ...tiny.bundle import TinyBundle
 from ...tiny.detector import detect
-from ...tiny.threads import one_thread
 from ...tiny.world import Scene
-from ..long.study import OnSteps
 from ..transition.arms import PLAIN, Arm
 from ..transition.episodes import SWITCHES, Episode, make_episode
-from ..transition.measures import artefacts, holds, jumps_around
+from ..transition.measures import artefacts, holds, jumps_around, mostly
+from ..transition.running.kept_batches import KeptBatch, OnSteps, run_batches
 from ..transition.running.results import ResultFile, key_of, world_digest
 from ..transition.running.sampling import BenchSettings, EpisodeSampler, images_of
 from .results import LaterResult
@@ -50,16 +48,10 @@ ARMS = (
 class LaterSampler(EpisodeSampler):
     """Samples whole episodes with techniques from the first section that is made, the last one in time."""
 
-    @torch.inference_mode()
     def sample_all(self, episodes: Sequence[Episode], arm: Arm) -> tuple[Array, int]:
         """The frames [B,T,64,64,3] in time, the first one being the start image's, and the model calls for each video."""
-        images = images_of([episode.image for episode in episodes])
-        driver = self._driver(arm, images)
-        sampling = self._sampling([episode.noise_seed for episode in episodes])
-        latents, trace = self._sample(
-            driver, self._sections(episodes), self._inputs(driver, images), sampling
-        )
-        frames: Array = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
+        driver = self._driver(arm, images_of([episode.image for episode in episodes]))
+        frames, trace = self.sample_whole(episodes, driver)
         return frames, sum(section["evaluations"] for section in trace["sections"])
 
 
@@ -92,14 +84,12 @@ def run(
     `on_steps(done, total, case)` is called after every batch.
     """
     sampler = LaterSampler(bundle, bench.settings)
-    fingerprint, kept = sampler.fingerprint(), ResultFile.open(bench.folder, LaterResult.from_line)
-    batches = [(arm, episodes, _keys(fingerprint, arm, episodes)) for arm, episodes in bench.batches()]
-    for number, (arm, episodes, keys) in enumerate(batches, 1):
-        if not all(key in kept.results for key in keys):
-            with one_thread(), progress_reporting(None):
-                kept.add(_measured(sampler, arm, episodes, keys))
-        on_steps(number, len(batches), episodes[0].case)
-    return [kept.results[key] for _, _, keys in batches for key in keys]
+    fingerprint, batches = sampler.fingerprint(), []
+    for arm, episodes in bench.batches():
+        keys = _keys(fingerprint, arm, episodes)
+        measured = partial(_measured, sampler, arm, episodes, keys)
+        batches.append(KeptBatch(name=episodes[0].case, keys=keys, measured=measured))
+    return run_batches(ResultFile.open(bench.folder, LaterResult.from_line), batches, on_steps)
 
 
 def _keys(fingerprint: str, arm: Arm, episodes: Sequence[Episode]) -> list[str]:
@@ -137,4 +127,4 @@ def measure(episode: Episode, frames: Array, settings: BenchSettings, **named: A
 
 
 def _shows(frames: Array, scene: Scene, episode: Episode) -> bool:
-    return bool(holds(detect(frames), scene, episode.asks_for_motion).mean() > 0.5)
+    return mostly(holds(detect(frames), scene, episode.asks_for_motion))

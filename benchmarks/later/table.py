@@ -7,9 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from .. import statistics
+from ..transition.dots import draw_shares
 from ..transition.episodes import SWITCHES
 from ..transition.pictures import jump_over_plain, markdown, number, percent, signed_share, with_interval
 from ..transition.summary import POOLED, counted_share, paired
@@ -90,14 +89,8 @@ def save_plot(path: Path, rows: Sequence[Row]) -> Path:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes, shown = figure.subplots(), [row for row in rows if row["case"] == POOLED]
-    for offset, (measure, label) in zip((-0.12, 0.12), MEASURES.items()):
-        shares = np.array([row[measure] for row in shown])
-        ends = np.array([row[f"{measure}_ci"] for row in shown]).reshape(-1, 2).T
-        places = np.arange(len(shown)) + offset
-        axes.errorbar(shares, places, xerr=np.abs(ends - shares), fmt="o", capsize=3, label=label)
-    axes.set(title="layout original, all switches (95 % intervals)", xlim=(-0.03, 1.03))
-    axes.set_yticks(range(len(shown)), [row["arm"] for row in shown])
-    axes.invert_yaxis()
+    draw_shares(axes, shown, MEASURES, [row["arm"] for row in shown])
+    axes.set_title("layout original, all switches (95 % intervals)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=100)
     return path

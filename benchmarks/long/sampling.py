@@ -13,6 +13,7 @@ from ...samplers.conditioning import Prompt
 from ...samplers.context.plan import FPS, Section, plan_sections
 from ...samplers.timeline.assignment import assign_prompts
 from ..transition.arms import Arm
+from ..transition.running.decoding import decoded_videos
 from ..transition.running.sampling import EpisodeSampler, images_of
 from .scenarios import LongEpisode
 
@@ -47,15 +48,10 @@ class LongSampler(EpisodeSampler):
         sections, scaled = trace["sections"], driver.to_vae(latents)
         return SampledLongVideos(
             # One at a time: the frames of a minute take 90 MB.
-            (self._decoded(scaled[number : number + 1]) for number in range(len(episodes))),
+            decoded_videos(self.bundle.vae, scaled),
             sum(section["evaluations"] for section in sections),
             sum(section["seconds"] for section in sections) / len(episodes),
         )
-
-    @torch.inference_mode()
-    def _decoded(self, latent: torch.Tensor) -> NDArray[Any]:
-        frames: NDArray[Any] = self.bundle.vae.decode(latent)[0].numpy()
-        return frames
 
     def _long_sections(self, episodes: Sequence[LongEpisode]) -> list[Section]:
         """All sections with their prompts; the stretches of one scenario have the same lengths in all episodes."""

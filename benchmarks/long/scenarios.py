@@ -118,16 +118,17 @@ def _changed(scenes: Sequence[Scene], kind: str, rng: np.random.Generator) -> Sc
     if kind == "night":
         return replace(scene, night=not scene.night)
     if kind == "background":
-        return replace(scene, background=_other(BACKGROUNDS, scene.background, rng))
+        return replace(scene, background=other_than(BACKGROUNDS, scene.background, rng))
     subject = scene.subject or Subject(*(next(iter(table)) for table in (SHAPES, COLOURS, SIZES)))
-    subject = replace(subject, colour=_other(COLOURS, subject.colour, rng))
+    subject = replace(subject, colour=other_than(COLOURS, subject.colour, rng))
     if kind == "colour":
         return replace(scene, subject=subject)
-    subject = replace(subject, shape=_other(SHAPES, subject.shape, rng))
-    return replace(scene, background=_other(BACKGROUNDS, scene.background, rng), subject=subject)
+    subject = replace(subject, shape=other_than(SHAPES, subject.shape, rng))
+    return replace(scene, background=other_than(BACKGROUNDS, scene.background, rng), subject=subject)
 
 
-def _other(options: Iterable[str], now: str, rng: np.random.Generator) -> str:
+def other_than(options: Iterable[str], now: str, rng: np.random.Generator) -> str:
+    """One of the options that is not the present one."""
     left = [option for option in options if option != now]
     return left[rng.integers(len(left))]
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
-from ...samplers.progress import progress_reporting
 from ...samplers.techniques.presets import PRESETS
-from ...tiny.threads import one_thread
 from ..transition.arms import PLAIN, Arm
+from ..transition.running.kept_batches import KeptBatch, OnSteps, run_batches
 from ..transition.running.results import ResultFile
 from ..transition.running.sampling import BenchSettings
 from .measures import SectionMeasures, SwitchMeasures, measure_long
@@ -21,8 +20,6 @@ from .scenarios import SCENARIOS, LongEpisode, make_long_episode
 
 ARMS = (PLAIN, *(Arm(f"preset {name}", PRESETS[name]) for name in ("balanced", "strong")))
 CHUNK = 8  # videos sampled as one batch
-
-OnSteps = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -90,21 +87,16 @@ def run(
     called after every solver step.
     """
     fingerprint, kept = sampler.fingerprint(), ResultFile.open(bench.folder, LongResult.from_line)
-    batches = list(bench.batches())
-    steps = [batch.episodes[0].sections * bench.settings.steps for batch in batches]
-    for number, batch in enumerate(batches):
-        on_step = steps_after(on_steps, sum(steps[:number]), sum(steps), batch.scenario)
-        if not all(key in kept.results for key in batch.keys(fingerprint)):
-            with one_thread(), progress_reporting(on_step):
-                made = _made(sampler, batch, kept.results, fingerprint)
-            kept.add(_named(made, batch, fingerprint))
-        on_step(steps[number], steps[number], {})
-    return [kept.results[key] for batch in batches for key in batch.keys(fingerprint)]
-
-
-def steps_after(on_steps: OnSteps, before: int, total: int, name: str) -> Callable[[int, int, Any], None]:
-    """Lets the steps of a batch count after those `before`."""
-    return lambda step, of, info: on_steps(before + step, total, name)
+    batches = [
+        KeptBatch(
+            name=batch.scenario,
+            keys=batch.keys(fingerprint),
+            measured=partial(_made, sampler, batch, kept.results, fingerprint),
+            steps=batch.episodes[0].sections * bench.settings.steps,
+        )
+        for batch in bench.batches()
+    ]
+    return run_batches(kept, batches, on_steps)
 
 
 def _made(
@@ -112,7 +104,8 @@ def _made(
 ) -> list[LongResult]:
     """The results of a batch: those of the plain one where they are the same and there, else sampled now."""
     alike = batch.as_plain().keys(fingerprint)
-    return [kept[key] for key in alike] if kept.keys() >= set(alike) else _measured(sampler, batch)
+    found = [kept[key] for key in alike] if kept.keys() >= set(alike) else _measured(sampler, batch)
+    return _named(found, batch, fingerprint)
 
 
 def _measured(sampler: LongSampler, batch: LongBatch) -> list[LongResult]:

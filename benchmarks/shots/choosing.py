@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from ...samplers.timeline.recall import recalled_number
 from ...tiny.bundle import TinyBundle
 from ...tiny.world import BACKGROUNDS, COLOURS, SHAPES, Scene, Subject, prompt_of, random_scene, render
 from ...tiny.world.tables import ACTIONS, PLACES, TIMES
-from ..long.scenarios import make_long_episode
+from ..long.scenarios import make_long_episode, other_than
 from ..transition.pictures import markdown
 
 FIRST_SEED = 6 * 10**9
@@ -63,14 +63,13 @@ def _alike(seed: int) -> Question:
 def _changed(scene: Scene, subject: Subject, what: str, rng: np.random.Generator) -> Scene:
     if what == "night":
         return replace(scene, night=not scene.night)
-    options: dict[str, Sequence[str]] = {
+    options: dict[str, Iterable[str]] = {
         "background": BACKGROUNDS,
         "shape": SHAPES,
-        "colour": tuple(COLOURS),
+        "colour": COLOURS,
     }
     now = getattr(scene if what == "background" else subject, what)
-    left = [option for option in options[what] if option != now]
-    value = left[rng.integers(len(left))]
+    value = other_than(options[what], now, rng)
     if what == "background":
         return replace(scene, background=value)
     return replace(scene, subject=replace(subject, **{what: value}))

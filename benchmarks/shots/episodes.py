@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...tiny.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Subject, make_clip, prompt_of
 from ...tiny.world.tables import ACTIONS, PLACES, TIMES
+from ..long.scenarios import other_than
 from ..transition.episodes import LASTING_MOTIONS
 
 FIRST_SEED = 5 * 10**9  # training and the other studies use smaller ones
@@ -102,11 +102,11 @@ def make_shot_episode(case: str, seed: int) -> ShotEpisode:
     first = clip.scenes[0][1]
     ((subject, _),) = first.shown
     other = Subject(
-        _another(SHAPES, subject.shape, rng),
-        _another(list(COLOURS), subject.colour, rng),
-        _another(list(SIZES), subject.size, rng),
+        other_than(SHAPES, subject.shape, rng),
+        other_than(COLOURS, subject.colour, rng),
+        other_than(SIZES, subject.size, rng),
     )
-    place = _another(BACKGROUNDS, first.background, rng)
+    place = other_than(BACKGROUNDS, first.background, rng)
     return ShotEpisode(
         case=case,
         seed=seed,
@@ -119,8 +119,3 @@ def make_shot_episode(case: str, seed: int) -> ShotEpisode:
 
 def _named(subject: Subject) -> str:
     return f"a {subject.size} {subject.colour} {subject.shape}"
-
-
-def _another(options: Sequence[str], now: str, rng: np.random.Generator) -> str:
-    left = [option for option in options if option != now]
-    return left[rng.integers(len(left))]

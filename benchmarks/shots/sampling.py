@@ -16,6 +16,7 @@ from ...samplers.settings import SampleInputs
 from ...samplers.techniques.presets import PRESETS
 from ...samplers.timeline.assignment import assign_prompts
 from ..transition.arms import PLAIN, Arm
+from ..transition.running.decoding import decoded_videos
 from ..transition.running.sampling import EpisodeSampler, images_of
 from .episodes import ANOTHER, IT, LENGTHS, RETURN, SHAPE, ShotEpisode
 
@@ -77,7 +78,7 @@ class ShotSampler(EpisodeSampler):
         latents, trace = self._sample(driver, sections, inputs, sampling)
         scaled, last = driver.to_vae(latents), trace["sections"][-LENGTHS[case][-1] :]
         return SampledShots(
-            (self._decoded(scaled[number : number + 1]) for number in range(len(episodes))),
+            decoded_videos(self.bundle.vae, scaled),
             sum(section["evaluations"] for section in last),
         )
 
@@ -103,8 +104,3 @@ class ShotSampler(EpisodeSampler):
                 image_embeds=inputs.image_embeds if arm.image else None,
             ),
         ]
-
-    @torch.inference_mode()
-    def _decoded(self, latent: torch.Tensor) -> NDArray[Any]:
-        frames: NDArray[Any] = self.bundle.vae.decode(latent)[0].numpy()
-        return frames

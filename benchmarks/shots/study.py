@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...samplers.progress import progress_reporting
 from ...tiny.bundle import TinyBundle
-from ...tiny.detector import Detection, agrees, detect
-from ...tiny.threads import one_thread
-from ...tiny.world import Subject
-from ..long.study import OnSteps
-from ..transition.measures import HALF_SECOND, VALID_SHARE
+from ...tiny.detector import Detection, agrees, detect, matches
+from ..transition.measures import HALF_SECOND, VALID_SHARE, mostly, shows_place, shows_subject
+from ..transition.running.kept_batches import KeptBatch, OnSteps, run_batches
 from ..transition.running.results import ResultFile, key_of, world_digest
 from ..transition.running.sampling import BenchSettings
 from .episodes import CASES, LENGTHS, RETURN, ShotEpisode, make_shot_episode
@@ -59,14 +57,12 @@ def run(
     `on_steps(done, total, case)` is called after every batch.
     """
     sampler = ShotSampler(bundle, bench.settings)
-    fingerprint, kept = sampler.fingerprint(), ResultFile.open(bench.folder, ShotResult.from_line)
-    batches = [(arm, episodes, _keys(fingerprint, arm, episodes)) for arm, episodes in bench.batches()]
-    for number, (arm, episodes, keys) in enumerate(batches, 1):
-        if not all(key in kept.results for key in keys):
-            with one_thread(), progress_reporting(None):
-                kept.add(_measured(sampler, arm, episodes, keys))
-        on_steps(number, len(batches), episodes[0].case)
-    return [kept.results[key] for _, _, keys in batches for key in keys]
+    fingerprint, batches = sampler.fingerprint(), []
+    for arm, episodes in bench.batches():
+        keys = _keys(fingerprint, arm, episodes)
+        measured = partial(_measured, sampler, arm, episodes, keys)
+        batches.append(KeptBatch(name=episodes[0].case, keys=keys, measured=measured))
+    return run_batches(ResultFile.open(bench.folder, ShotResult.from_line), batches, on_steps)
 
 
 def _keys(fingerprint: str, arm: ShotArm, episodes: Sequence[ShotEpisode]) -> list[str]:
@@ -99,7 +95,7 @@ def measure(episode: ShotEpisode, frames: Array, section: int, **named: Any) -> 
         seed=episode.seed,
         moves=episode.moves,
         valid=bool(agrees(first, episode.first).mean() >= VALID_SHARE),
-        met=_mostly(agrees(met, episode.left)),
+        met=matches(met, episode.left),
         sections=tuple(_shown(episode, seen) for seen in thirds),
         away=_away(episode, first, thirds[0]) if episode.returns else None,
         **named,
@@ -107,29 +103,21 @@ def measure(episode: ShotEpisode, frames: Array, section: int, **named: Any) -> 
 
 
 def _shown(episode: ShotEpisode, seen: Detection) -> Shown:
-    asked, same = episode.asked, _shows(seen, episode.subject)
+    same = shows_subject(seen, episode.first)
     return Shown(
-        subject=_mostly(same),
-        size=_mostly(same & (seen.size == episode.subject.size)),
-        other=_mostly(_shows(seen, episode.other_subject)),
-        place=_mostly((seen.background == asked.background) & (seen.night == asked.night)),
-        left=_mostly(seen.background == episode.left.background),
+        subject=mostly(same),
+        size=mostly(same & (seen.size == episode.subject.size)),
+        other=mostly(shows_subject(seen, episode.other)),
+        place=mostly(shows_place(seen, episode.asked)),
+        left=mostly(seen.background == episode.left.background),
     )
-
-
-def _shows(seen: Detection, subject: Subject) -> Array:
-    """In which frames a subject's shape and colour are seen, bool [T]."""
-    same: Array = (seen.shape == subject.shape) & (seen.colour == subject.colour) & seen.present
-    return same
 
 
 def _away(episode: ShotEpisode, before: Detection, after: Detection) -> float | None:
     """How far from its usual place in one detection the subject is in the other: the median over frames, in px."""
-    old, new = (np.stack([seen.x, seen.y], axis=1)[_shows(seen, episode.subject)] for seen in (before, after))
+    old, new = (
+        np.stack([seen.x, seen.y], axis=1)[shows_subject(seen, episode.first)] for seen in (before, after)
+    )
     if not len(old) or not len(new):
         return None
     return float(np.median(np.hypot(*(new - np.median(old, axis=0)).T)))
-
-
-def _mostly(frames: Array) -> bool:
-    return bool(frames.mean() > 0.5)

@@ -7,8 +7,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-import numpy as np
-
+from ..transition.dots import draw_shares
 from ..transition.pictures import markdown, number, with_interval
 from ..transition.summary import counted_share
 from .episodes import CASES, LENGTHS
@@ -90,20 +89,8 @@ def save_plot(path: Path, rows: Sequence[Row]) -> Path:
     first = [row for row in rows if row["section"] == 1]
     for axes, case in zip(figure.subplots(2, 2, sharex=True).flat, CASES):
         mine = [row for row in first if row["case"] == case]
-        for offset, (measure, label) in zip((-0.2, 0.0, 0.2), MEASURES.items()):
-            ends = np.array([row[f"{measure}_ci"] for row in mine]).reshape(-1, 2).T
-            shares = np.array([row[measure] for row in mine])
-            axes.errorbar(
-                shares,
-                np.arange(len(mine)) + offset,
-                xerr=np.abs(ends - shares),
-                fmt="o",
-                capsize=3,
-                label=label,
-            )
-        axes.set(title=f"last prompt: {case}", xlim=(-0.03, 1.03))
-        axes.set_yticks(range(len(mine)), [row["arm"] for row in mine])
-        axes.invert_yaxis()
+        draw_shares(axes, mine, MEASURES, [row["arm"] for row in mine])
+        axes.set_title(f"last prompt: {case}")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=100)
     return path

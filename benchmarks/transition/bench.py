@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .arms import ARMS, USUAL_CONDITIONS, Arm
 from .episodes import CASES
 from .running.batch import Recording
+from .running.kept_batches import OnSteps
 from .running.recording import STRIPS, VIDEOS
 from .running.results import Result, ResultFile, ResultKeys
 from .running.sampling import BenchSettings, EpisodeSampler
 from .running.tasks import Progress, Task, run_tasks
 
 CHUNK = 8  # episodes sampled as one batch
-
-OnSteps = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

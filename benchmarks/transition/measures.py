@@ -102,18 +102,18 @@ def _measures(
         jump_after=jumps.get("jump_after"),
         artefacts=float(artefact.mean()),
         size=_size_share(new[settled], episode, state[settled]),
-        place=_mostly(_shows_place(new[settled], episode.after)),
-        subject=_mostly(_shows_subject(new[settled], episode.after)),
+        place=mostly(shows_place(new[settled], episode.after)),
+        subject=mostly(shows_subject(new[settled], episode.after)),
     )
 
 
-def _shows_place(seen: Detection, scene: Scene) -> Array:
+def shows_place(seen: Detection, scene: Scene) -> Array:
     """In which frames place and time are a scene's, bool [T]."""
     same: Array = (seen.background == scene.background) & (seen.night == scene.night)
     return same
 
 
-def _shows_subject(seen: Detection, scene: Scene) -> Array:
+def shows_subject(seen: Detection, scene: Scene) -> Array:
     """In which frames the subject's shape and colour or its absence are a scene's, bool [T]."""
     if scene.subject is None:
         return np.logical_not(seen.present)
@@ -121,7 +121,8 @@ def _shows_subject(seen: Detection, scene: Scene) -> Array:
     return np.logical_and(same, seen.present)
 
 
-def _mostly(frames: Array) -> bool:
+def mostly(frames: Array) -> bool:
+    """Whether something is so in more than half of the frames, bool [T]."""
     return bool(frames.mean() > 0.5)
 
 

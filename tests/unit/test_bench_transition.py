@@ -320,7 +320,7 @@ class TestOriginalLayout:
     def test_frames_are_those_of_the_whole_video_from_its_end(self, backward, bundle):
         episodes = [make_episode("cut", 0)]
         driver = PlainDriver(PlainModel(bundle.dit, bundle.latent_scale))
-        whole = backward.sample_whole(episodes, driver)
+        whole, _ = backward.sample_whole(episodes, driver)
         start = backward.sample_past(episodes)
         videos = backward.sample_after_switch(start, PLAIN)
         assert np.allclose(np.concatenate([videos.shared, videos.frames], axis=1), whole[:, :0:-1], atol=1e-5)

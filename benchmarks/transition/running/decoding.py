@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -37,3 +39,11 @@ def frames_at_switch(
     backward = vae.decode(latents).numpy()[:, :0:-1]
     shared, treated = np.split(backward, [4 * after], axis=1)
     return shared, treated
+
+
+def decoded_videos(vae: TinyVAE, latents: Tensor) -> Iterator[np.ndarray]:
+    """The frames [T,64,64,3] of one video after another, of latents [B,16,L,8,8], decoded as they are asked for."""
+    for number in range(latents.shape[0]):
+        with torch.inference_mode():
+            frames: np.ndarray = vae.decode(latents[number : number + 1])[0].numpy()
+        yield frames

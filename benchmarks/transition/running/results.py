@@ -26,6 +26,9 @@ EPISODES = "episodes.jsonl"  # grows while a run goes on
 COMPRESSED = "episodes.jsonl.gz"  # what its report says, and nothing else
 
 
+L = TypeVar("L", bound="Line")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """What is kept as a line of JSON.
@@ -38,6 +41,15 @@ class Line:
     def to_line(self) -> str:
         """All of it as a line of JSON."""
         return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def from_line(cls: type[L], line: str) -> L:
+        """The inverse of `to_line`, for lines without parts of their own; raises ValueError, KeyError or TypeError for other text."""
+        facts = dict(json.loads(line)).items()
+        values: dict[str, Any] = {
+            name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts
+        }
+        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +79,6 @@ class Result(Line):
         facts = json.loads(line)
         measures = facts.pop("measures")
         return cls(measures=Measures(**{**measures, "held": tuple(measures["held"])}), **facts)
-
-
-L = TypeVar("L", bound=Line)
 
 
 @dataclass

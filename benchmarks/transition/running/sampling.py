@@ -140,14 +140,14 @@ class EpisodeSampler:
     @torch.inference_mode()
     def sample_whole(
         self, episodes: Sequence[Episode], driver: Driver, observer: SectionObserver | None = None
-    ) -> np.ndarray:
-        """All frames of a batch of episodes [B,T,64,64,3] in 0..1, on a driver's model with its techniques."""
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """All frames of a batch of episodes [B,T,64,64,3] in 0..1, on a driver's model with its techniques, and the trace."""
         inputs = self._inputs(driver, images_of([episode.image for episode in episodes]))
         sections = self._sections(episodes)
         sampling = self._sampling([episode.noise_seed for episode in episodes])
-        latents, _ = self._sample(driver, sections, inputs, sampling, observer=observer)
+        latents, trace = self._sample(driver, sections, inputs, sampling, observer=observer)
         frames: np.ndarray = self.bundle.vae.decode(driver.to_vae(latents)).numpy()
-        return frames
+        return frames, trace
 
     @torch.inference_mode()
     def with_conditions(

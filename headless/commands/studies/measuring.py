@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from ....benchmarks.long.study import OnSteps
 from ....benchmarks.transition import bench as transition
 from ....benchmarks.transition import pictures, summary
+from ....benchmarks.transition.running.kept_batches import OnSteps
 from ....benchmarks.transition.running.results import COMPRESSED, EPISODES, Line, Result, save_compressed
 from ....benchmarks.transition.running.sampling import EpisodeSampler
 from ....benchmarks.transition.running.tasks import available_cores
